@@ -1,0 +1,22 @@
+//! The Itera-Lite language model without a training framework: sizes, tokenizers, checkpoint
+//! format, native forward pass and sampling.
+//!
+//! Three kinds of data are kept apart everywhere: a [`config::ModelConfig`] (sizes), a
+//! [`model::Model`] (weights, read-only, shared by any number of threads) and a [`model::State`]
+//! (every buffer that changes while tokens pass). Only [`io`] opens files.
+//!
+//! Shapes are written with the names of the config:
+//!
+//! | name | meaning |
+//! |---|---|
+//! | `vocab_size`, `d_model`, `n_layers` | vocabulary, residual width, blocks |
+//! | `d_inner`, `n_heads`, `head_dim`, `d_state`, `d_conv` | mixer channels, heads H, channels per head P, state columns N, taps |
+//! | `n_experts`, `top_k`, `d_expert`, `d_shared` | mixture of experts |
+//! | `chunk` | tokens per chunk of the chunked form |
+
+pub mod checkpoint;
+pub mod config;
+pub mod io;
+pub mod model;
+pub mod sampling;
+pub mod tokenizer;
