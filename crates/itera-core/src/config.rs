@@ -138,9 +138,13 @@ impl Preset {
                 d_expert: 20,
                 ..base
             },
-            Self::Tiny => {
-                ModelConfig { d_model: 128, d_inner: 256, d_state: 32, d_expert: 64, ..base }
-            }
+            Self::Tiny => ModelConfig {
+                d_model: 128,
+                d_inner: 256,
+                d_state: 32,
+                d_expert: 64,
+                ..base
+            },
             Self::Test => ModelConfig {
                 d_model: 16,
                 n_layers: 2,
@@ -253,10 +257,16 @@ impl ModelConfig {
             }
         }
         if !self.d_inner.is_multiple_of(self.head_dim) {
-            return Err(ConfigError::Heads { d_inner: self.d_inner, head_dim: self.head_dim });
+            return Err(ConfigError::Heads {
+                d_inner: self.d_inner,
+                head_dim: self.head_dim,
+            });
         }
         if self.top_k > self.n_experts {
-            return Err(ConfigError::TopK { top_k: self.top_k, n_experts: self.n_experts });
+            return Err(ConfigError::TopK {
+                top_k: self.top_k,
+                n_experts: self.n_experts,
+            });
         }
         if !(self.norm_eps > 0.0 && self.norm_eps <= 0.1) {
             return Err(ConfigError::NormEps(self.norm_eps));
@@ -268,10 +278,18 @@ impl ModelConfig {
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut specs = Vec::new();
         let mut push = |name: String, shape: &[usize], role| {
-            specs.push(TensorSpec { name, shape: shape.to_vec(), role });
+            specs.push(TensorSpec {
+                name,
+                shape: shape.to_vec(),
+                role,
+            });
         };
         let (d_model, heads, channels) = (self.d_model, self.n_heads(), self.d_conv_channels());
-        push("embedding.weight".into(), &[self.vocab_size, d_model], TensorRole::Embedding);
+        push(
+            "embedding.weight".into(),
+            &[self.vocab_size, d_model],
+            TensorRole::Embedding,
+        );
         for layer in 0..self.n_layers {
             let at = |part: &str| format!("layers.{layer}.{part}");
             push(at("mixer_norm.weight"), &[d_model], TensorRole::Norm);
@@ -280,24 +298,52 @@ impl ModelConfig {
                 &[self.d_in_proj(), d_model],
                 TensorRole::Projection,
             );
-            push(at("mixer.conv.weight"), &[channels, self.d_conv], TensorRole::Conv);
+            push(
+                at("mixer.conv.weight"),
+                &[channels, self.d_conv],
+                TensorRole::Conv,
+            );
             push(at("mixer.conv.bias"), &[channels], TensorRole::Conv);
             push(at("mixer.dt_bias"), &[heads], TensorRole::Dynamics);
             push(at("mixer.a_log"), &[heads], TensorRole::Dynamics);
             push(at("mixer.d"), &[heads], TensorRole::Dynamics);
             push(at("mixer.norm.weight"), &[self.d_inner], TensorRole::Norm);
-            push(at("mixer.out_proj.weight"), &[d_model, self.d_inner], TensorRole::Projection);
+            push(
+                at("mixer.out_proj.weight"),
+                &[d_model, self.d_inner],
+                TensorRole::Projection,
+            );
             push(at("moe_norm.weight"), &[d_model], TensorRole::Norm);
             if self.n_experts > 1 {
-                push(at("moe.router.weight"), &[self.n_experts, d_model], TensorRole::Router);
+                push(
+                    at("moe.router.weight"),
+                    &[self.n_experts, d_model],
+                    TensorRole::Router,
+                );
             }
             let (experts, width) = (self.n_experts, self.d_expert);
-            push(at("moe.w_in"), &[experts, 2 * width, d_model], TensorRole::Projection);
-            push(at("moe.w_out"), &[experts, d_model, width], TensorRole::Projection);
+            push(
+                at("moe.w_in"),
+                &[experts, 2 * width, d_model],
+                TensorRole::Projection,
+            );
+            push(
+                at("moe.w_out"),
+                &[experts, d_model, width],
+                TensorRole::Projection,
+            );
             if self.d_shared > 0 {
                 let width = self.d_shared;
-                push(at("moe.shared.w_in"), &[2 * width, d_model], TensorRole::Projection);
-                push(at("moe.shared.w_out"), &[d_model, width], TensorRole::Projection);
+                push(
+                    at("moe.shared.w_in"),
+                    &[2 * width, d_model],
+                    TensorRole::Projection,
+                );
+                push(
+                    at("moe.shared.w_out"),
+                    &[d_model, width],
+                    TensorRole::Projection,
+                );
             }
         }
         push("final_norm.weight".into(), &[d_model], TensorRole::Norm);
@@ -327,7 +373,11 @@ impl ModelConfig {
             + 3 * self.d_inner * self.d_state
             + self.d_inner
             + self.d_inner * self.d_model;
-        let router = if self.n_experts > 1 { self.n_experts * self.d_model } else { 0 };
+        let router = if self.n_experts > 1 {
+            self.n_experts * self.d_model
+        } else {
+            0
+        };
         let experts = (self.top_k * self.d_expert + self.d_shared) * 3 * self.d_model;
         self.n_layers * (mixer + router + experts) + self.vocab_size * self.d_model
     }
@@ -335,30 +385,134 @@ impl ModelConfig {
     /// Values of recurrent state that one session carries from token to token: for every layer the
     /// SSM state `[n_heads, d_state, head_dim]` and the last `d_conv - 1` convolution inputs.
     pub const fn state_len(&self) -> usize {
-        self.n_layers
-            * (self.d_inner * self.d_state + (self.d_conv - 1) * self.d_conv_channels())
+        self.n_layers * (self.d_inner * self.d_state + (self.d_conv - 1) * self.d_conv_channels())
     }
 
-    /// A model without routing and as many parameters as this one: one expert as wide as all
-    /// experts together, the router's parameters given back to it as far as they divide.
+    /// A model without routing and as many parameters as this one, but for the router: one expert
+    /// as wide as all experts together.
+    #[must_use]
     pub fn dense_twin_of_total(&self) -> Self {
         let width = self.n_experts * self.d_expert + self.d_shared;
-        Self { n_experts: 1, top_k: 1, d_expert: width, d_shared: 0, ..self.clone() }
+        Self {
+            n_experts: 1,
+            top_k: 1,
+            d_expert: width,
+            d_shared: 0,
+            ..self.clone()
+        }
     }
 
     /// A model without routing that computes as much per token as this one: one expert as wide as
     /// the experts that a token visits.
+    #[must_use]
     pub fn dense_twin_of_active(&self) -> Self {
         let width = self.top_k * self.d_expert + self.d_shared;
-        Self { n_experts: 1, top_k: 1, d_expert: width, d_shared: 0, ..self.clone() }
+        Self {
+            n_experts: 1,
+            top_k: 1,
+            d_expert: width,
+            d_shared: 0,
+            ..self.clone()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
-    fn p() {
-        for p in Preset::ALL { let c = p.config(512); eprintln!("{p} {} {} {} {}", c.parameters(), c.active_parameters(), c.multiply_adds_per_token(), c.state_len()*4); }
+    fn presets_keep_their_budgets() {
+        for vocab_size in [96, 257, 512] {
+            assert!(Preset::Micro.config(vocab_size).parameters() <= MICRO_PARAMETER_BUDGET);
+            assert!(Preset::Nano.config(vocab_size).parameters() <= NANO_PARAMETER_BUDGET);
+        }
+        assert!(Preset::Test.config(257).parameters() < 10_000);
+        assert!((1_000_000..1_200_000).contains(&Preset::Tiny.config(512).parameters()));
+    }
+
+    #[test]
+    fn micro_counts_agree_with_a_count_by_hand() {
+        let config = Preset::Micro.config(512);
+        // in_proj (2*112 + 2*24 + 7) * 64, conv 160 * 5, dt/A/D 21, norms 64 + 112 + 64,
+        // out_proj 64 * 112, router 4 * 64, experts 4 * 3 * 32 * 64
+        let layer = 279 * 64 + 800 + 21 + 240 + 7168 + 256 + 24_576;
+        assert_eq!(config.parameters(), 512 * 64 + 5 * layer + 64);
+        assert_eq!(
+            config.active_parameters(),
+            config.parameters() - 5 * 2 * 3 * 32 * 64
+        );
+        // The matrices, 4 taps, 3 operations per state element, D, and the head.
+        let madds = 279 * 64 + 160 * 4 + 3 * 112 * 24 + 112 + 7168 + 256 + 2 * 3 * 32 * 64;
+        assert_eq!(config.multiply_adds_per_token(), 5 * madds + 512 * 64);
+        assert_eq!(config.state_len(), 5 * (112 * 24 + 3 * 160));
+    }
+
+    #[test]
+    fn dense_twins_keep_what_they_are_named_for() {
+        let config = Preset::Micro.config(512);
+        let router = config.n_layers * config.n_experts * config.d_model;
+        assert_eq!(
+            config.dense_twin_of_total().parameters(),
+            config.parameters() - router
+        );
+        let active = config.dense_twin_of_active();
+        assert_eq!(
+            active.active_parameters(),
+            config.active_parameters() - router
+        );
+        assert_eq!(active.parameters(), active.active_parameters());
+    }
+
+    #[test]
+    fn broken_relations_between_sizes_are_refused() {
+        let config = Preset::Test.config(257);
+        assert_eq!(config.validate(), Ok(()));
+        let heads = ModelConfig {
+            head_dim: 7,
+            ..config.clone()
+        };
+        assert_eq!(
+            heads.validate(),
+            Err(ConfigError::Heads {
+                d_inner: 24,
+                head_dim: 7
+            })
+        );
+        let top_k = ModelConfig {
+            top_k: 5,
+            ..config.clone()
+        };
+        assert_eq!(
+            top_k.validate(),
+            Err(ConfigError::TopK {
+                top_k: 5,
+                n_experts: 4
+            })
+        );
+        let zero = ModelConfig {
+            chunk: 0,
+            ..config.clone()
+        };
+        assert_eq!(
+            zero.validate(),
+            Err(ConfigError::OutOfRange {
+                field: "chunk",
+                value: 0
+            })
+        );
+        let eps = ModelConfig {
+            norm_eps: f32::NAN,
+            ..config
+        };
+        assert!(matches!(eps.validate(), Err(ConfigError::NormEps(_))));
+    }
+
+    #[test]
+    fn names_of_presets_round_trip() {
+        for preset in Preset::ALL {
+            assert_eq!(preset.name().parse(), Ok(preset));
+        }
+        assert!("huge".parse::<Preset>().is_err());
     }
 }

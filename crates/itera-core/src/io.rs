@@ -1,1 +1,362 @@
-//! Files.
+//! Files: finding checkpoints by name, reading them, and writing results so that a crash never
+//! leaves half a file.
+//!
+//! The rest of the crate takes bytes and gives bytes.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf, is_separator},
+};
+
+use sha2::{Digest, Sha256};
+use tempfile::Builder;
+use thiserror::Error;
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+
+/// Environment variable that names a directory of checkpoints, searched before `data/models`.
+pub const MODELS_DIR_VARIABLE: &str = "ITERA_MODELS_DIR";
+
+/// The most bytes that are read as a checkpoint; the largest preset has under 5 MB.
+const MAX_CHECKPOINT_BYTES: u64 = 256 << 20;
+
+const EXTENSION: &str = "safetensors";
+
+/// A checkpoint and where it came from.
+#[derive(Clone, Debug)]
+pub struct LoadedCheckpoint {
+    /// File name without directory and extension.
+    pub name: String,
+    /// The file; `None` for bytes that never were one.
+    pub path: Option<PathBuf>,
+    /// SHA-256 of the whole file, in lower-case hexadecimal digits.
+    pub file_sha256: String,
+    /// Bytes of the whole file.
+    pub file_bytes: usize,
+    /// The content.
+    pub checkpoint: Checkpoint,
+}
+
+impl LoadedCheckpoint {
+    /// A checkpoint from the bytes of a file that is not on disk, for example one compiled in.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::from_bytes`].
+    pub fn from_bytes(name: impl Into<String>, bytes: &[u8]) -> Result<Self, CheckpointError> {
+        Ok(Self {
+            name: name.into(),
+            path: None,
+            file_sha256: sha256_hex(bytes),
+            file_bytes: bytes.len(),
+            checkpoint: Checkpoint::from_bytes(bytes)?,
+        })
+    }
+}
+
+/// Why a file cannot be read or written. The path is here, the cause is the source.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum IoError {
+    /// The system refuses to read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// File or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refuses to write.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A directory lies where a file should be written.
+    #[error("cannot write `{}`: it is a directory, expected the name of a file", path.display())]
+    IsDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// More bytes than any checkpoint has.
+    #[error("`{}` has more than {limit} bytes, too many for a checkpoint", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most that are read.
+        limit: u64,
+    },
+    /// The file is no sound checkpoint.
+    #[error("cannot load the checkpoint `{}`", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<CheckpointError>,
+    },
+    /// No file is found under a name.
+    #[error(
+        "no checkpoint is called {name:?}; looked for {}; models that exist: {}; \
+         give one of these, a path, or set {MODELS_DIR_VARIABLE}",
+        list(looked_for.iter().map(|path| format!("`{}`", path.display()))),
+        list(known.iter().cloned())
+    )]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// Files that were looked for.
+        looked_for: Vec<PathBuf>,
+        /// Names that would have been found.
+        known: Vec<String>,
+    },
+}
+
+impl IoError {
+    fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Loads a checkpoint by path, or by name from `$ITERA_MODELS_DIR` or `data/models`.
+///
+/// An argument is a path if such a file exists, if it contains a separator, or if it ends in
+/// `.safetensors`. `data/models` is that of the nearest directory, from the current one upwards,
+/// which has one, then that of the sources this build came from.
+///
+/// # Errors
+/// No such name, with a list of the names that exist; or a file that cannot be read or is broken.
+pub fn load_checkpoint(name_or_path: &str) -> Result<LoadedCheckpoint, IoError> {
+    let path = resolve(name_or_path, &model_directories())?;
+    let bytes = read_limited(&path)?;
+    let name = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    match LoadedCheckpoint::from_bytes(name, &bytes) {
+        Ok(loaded) => Ok(LoadedCheckpoint {
+            path: Some(path),
+            ..loaded
+        }),
+        Err(source) => Err(IoError::Checkpoint {
+            path,
+            source: Box::new(source),
+        }),
+    }
+}
+
+/// Names of the checkpoints in `$ITERA_MODELS_DIR` and `data/models`, sorted, each once.
+///
+/// # Errors
+/// A directory that exists but cannot be listed.
+pub fn shipped_models() -> Result<Vec<String>, IoError> {
+    models_in(&model_directories())
+}
+
+/// Writes a file whole or not at all: into a temporary file beside it, flushed to disk, then
+/// renamed. Missing directories are made. A device or pipe is written to directly.
+///
+/// # Errors
+/// The system's, with the path; the file is then as it was before.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    if path.is_dir() {
+        return Err(IoError::IsDirectory {
+            path: path.to_owned(),
+        });
+    }
+    let written = if is_special(path) {
+        OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(bytes))
+    } else {
+        replace(path, bytes)
+    };
+    written.map_err(|source| IoError::write(path, source))
+}
+
+/// Checks before a long run that [`write_atomic`] will succeed, and leaves nothing behind.
+///
+/// # Errors
+/// The path is a directory, or the nearest directory above it that exists cannot be written to.
+pub fn check_writable(path: &Path) -> Result<(), IoError> {
+    if path.is_dir() {
+        return Err(IoError::IsDirectory {
+            path: path.to_owned(),
+        });
+    }
+    let probed = if path.file_name().is_none() {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this names no file",
+        ))
+    } else if is_special(path) {
+        // Opening a pipe to probe it could wait for its reader, or end what it reads.
+        Ok(())
+    } else {
+        let existing = directory_of(path)
+            .ancestors()
+            .find(|directory| directory.exists());
+        tempfile::tempfile_in(existing.map_or(Path::new("."), or_current)).map(drop)
+    };
+    probed.map_err(|source| IoError::write(path, source))
+}
+
+/// SHA-256 in lower-case hexadecimal digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    Sha256::digest(bytes)
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0x0f])
+        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+        .collect()
+}
+
+/// Directories that may hold checkpoints, in the order of search; each once, existing or not.
+fn model_directories() -> Vec<PathBuf> {
+    let named = env::var_os(MODELS_DIR_VARIABLE)
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
+    let below = |directory: &Path| directory.join("data").join("models");
+    let nearest = env::current_dir().ok().and_then(|current| {
+        current
+            .ancestors()
+            .map(below)
+            .find(|models| models.is_dir())
+    });
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .map(below);
+    let mut directories: Vec<PathBuf> = Vec::new();
+    for directory in [named, nearest, sources.filter(|models| models.is_dir())] {
+        directories.extend(directory.filter(|new| !directories.contains(new)));
+    }
+    directories
+}
+
+/// The file that an argument means, looked up in `directories` if it is a name.
+fn resolve(name_or_path: &str, directories: &[PathBuf]) -> Result<PathBuf, IoError> {
+    let path = Path::new(name_or_path);
+    let is_file = path.exists() && !path.is_dir();
+    let like_a_path = name_or_path.contains(is_separator)
+        || path
+            .extension()
+            .is_some_and(|extension| extension == EXTENSION);
+    if is_file || like_a_path {
+        return Ok(path.to_owned());
+    }
+    let looked_for: Vec<PathBuf> = directories
+        .iter()
+        .map(|directory| directory.join(format!("{name_or_path}.{EXTENSION}")))
+        .collect();
+    if let Some(found) = looked_for.iter().find(|path| path.is_file()) {
+        return Ok(found.clone());
+    }
+    let known = models_in(directories)?;
+    Err(IoError::UnknownName {
+        name: name_or_path.to_owned(),
+        looked_for,
+        known,
+    })
+}
+
+/// Names of the checkpoints in `directories`, sorted; a directory that does not exist has none.
+fn models_in(directories: &[PathBuf]) -> Result<Vec<String>, IoError> {
+    let mut names = BTreeSet::new();
+    for directory in directories {
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(IoError::read(directory, error)),
+        };
+        for entry in entries {
+            let path = entry
+                .map_err(|error| IoError::read(directory, error))?
+                .path();
+            if path.extension() == Some(OsStr::new(EXTENSION)) && path.is_file() {
+                names.extend(
+                    path.file_stem()
+                        .map(|stem| stem.to_string_lossy().into_owned()),
+                );
+            }
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// A whole file, but never more than a checkpoint can have: `path` may be a device without end.
+fn read_limited(path: &Path) -> Result<Vec<u8>, IoError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_CHECKPOINT_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| IoError::read(path, source))?;
+    if bytes.len() as u64 > MAX_CHECKPOINT_BYTES {
+        return Err(IoError::TooLarge {
+            path: path.to_owned(),
+            limit: MAX_CHECKPOINT_BYTES,
+        });
+    }
+    Ok(bytes)
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link stays a link: the file that it points to is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = directory_of(&target);
+    fs::create_dir_all(directory)?;
+    let mut builder = Builder::new();
+    builder.prefix(".itera-").suffix(".tmp");
+    // Readable as any other new file would be; temporary files are private unless told otherwise.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(&target)?;
+    // The new name reaches the disk with the directory; not every file system can flush one.
+    #[cfg(unix)]
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+    Ok(())
+}
+
+/// Whether a path is neither a regular file nor absent: renaming over `/dev/null` would destroy it.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
+}
+
+fn directory_of(path: &Path) -> &Path {
+    or_current(path.parent().unwrap_or(Path::new("")))
+}
+
+fn or_current(directory: &Path) -> &Path {
+    if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() {
+        "none".to_owned()
+    } else {
+        items.join(", ")
+    }
+}

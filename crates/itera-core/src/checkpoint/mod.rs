@@ -1,1 +1,126 @@
-//! The checkpoint format.
+//! The checkpoint format: one safetensors file that carries a whole model.
+//!
+//! The tensors are those of [`ModelConfig::tensors`]. Everything else lies in `__metadata__`, so
+//! that a single file is enough to run, validate and repeat a model:
+//!
+//! | key | value |
+//! |---|---|
+//! | `itera.format` | version of this format, see [`FORMAT_VERSION`] |
+//! | `itera.config` | [`ModelConfig`] as JSON |
+//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json` |
+//! | `itera.training` | JSON object of the trainer: data digests, steps, seed, commit |
+//! | `itera.digest` | SHA-256 of the tensor data, all bytes after the header |
+//! | `itera.digest.metadata` | SHA-256 of the four values above, as lines `key=value` in key order |
+//!
+//! A tensor is stored in one of three ways, see [`TensorData`]. Values lie in rows along the input
+//! axis, the last one; a group is a run of values in a row that shares one scale.
+//!
+//! | stored | dtype and shape of `NAME` | dtype and shape of `NAME.scales` |
+//! |---|---|---|
+//! | fp32 | F32 `[.., row]` | none |
+//! | int8 | I8 `[.., row]`, -127 to 127 | F16 `[.., row / group]` |
+//! | int4 | U8 `[.., row / 2]`, -7 to 7, low nibble first, two's complement | F16 `[.., row / group]` |
+//!
+//! Reading trusts nothing: the header is held against the file length before anything is
+//! allocated, and a loaded checkpoint has passed [`Checkpoint::validate`].
+
+mod error;
+mod header;
+mod read;
+mod tensor;
+mod validate;
+mod write;
+
+use std::collections::BTreeMap;
+
+pub use self::{
+    error::CheckpointError,
+    tensor::{Precision, Tensor, TensorData, UnknownPrecision},
+};
+use crate::{
+    config::{ModelConfig, TensorRole},
+    tokenizer::Tokenizer,
+};
+
+/// The format version that this build writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const FORMAT_KEY: &str = "itera.format";
+const CONFIG_KEY: &str = "itera.config";
+const TOKENIZER_KEY: &str = "itera.tokenizer";
+const TRAINING_KEY: &str = "itera.training";
+const DIGEST_KEY: &str = "itera.digest";
+const METADATA_DIGEST_KEY: &str = "itera.digest.metadata";
+
+/// The keys that `itera.digest.metadata` covers, sorted.
+const DESCRIBED_KEYS: [&str; 4] = [CONFIG_KEY, FORMAT_KEY, TOKENIZER_KEY, TRAINING_KEY];
+
+/// A model as stored: sizes, tokenizer, weights and where they came from.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Sizes of the model.
+    pub config: ModelConfig,
+    /// The tokenizer that the model was trained with; its vocabulary has `config.vocab_size`
+    /// entries.
+    pub tokenizer: Tokenizer,
+    /// What the trainer recorded: data digests, steps, seed, commit. Free in form.
+    pub training: serde_json::Value,
+    /// Weights by name, exactly those of [`ModelConfig::tensors`].
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint from the bytes of a file.
+    ///
+    /// # Errors
+    /// The first thing in the file that is not as this format demands; any bytes at all are safe to
+    /// pass.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        read::checkpoint(bytes)
+    }
+
+    /// The bytes of the file that holds this checkpoint. Equal content gives equal bytes.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::validate`]: a broken checkpoint is never written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CheckpointError> {
+        write::checkpoint(self)
+    }
+
+    /// Checks everything that other code relies on: sizes, vocabulary, the set of tensors, their
+    /// shapes and lengths, groups, ranges of values, and that every number is finite.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate(&self) -> Result<(), CheckpointError> {
+        validate::checkpoint(self)
+    }
+
+    /// The lowest precision among the projections, which hold most of the weights.
+    pub fn precision(&self) -> Precision {
+        self.config
+            .tensors()
+            .iter()
+            .filter(|spec| spec.role == TensorRole::Projection)
+            .filter_map(|spec| self.tensors.get(&spec.name))
+            .map(Tensor::precision)
+            .min_by_key(|precision| precision.bits())
+            .unwrap_or(Precision::Fp32)
+    }
+
+    /// Bytes of all weights as stored, scales included; header and metadata are not weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.tensors.values().map(Tensor::stored_bytes).sum()
+    }
+
+    /// Stored bits for each parameter, scales included.
+    pub fn bits_per_weight(&self) -> f64 {
+        let weights: usize = self.tensors.values().map(Tensor::len).sum();
+        8.0 * self.weight_bytes() as f64 / weights.max(1) as f64
+    }
+}
+
+/// Name under which the scales of a quantised tensor are stored.
+fn scales_name(tensor: &str) -> String {
+    format!("{tensor}.scales")
+}

@@ -1,1 +1,25 @@
 //! The native forward pass.
+//!
+//! One block is a pre-norm state-space mixer and a pre-norm mixture of experts, each added to the
+//! residual stream. The mixer is Mamba-2's SSD (Dao & Gu 2024, "Transformers are SSMs"): one
+//! scalar decay per head,
+//!
+//! ```text
+//! h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t^T      h: [d_state, d_inner]
+//! y_t = C_t^T h_t + D x_t
+//! ```
+//!
+//! It has two forms that compute the same function: [`Model::step`] follows the recurrence token
+//! by token, [`Model::prefill`] and [`Model::score`] take `chunk` tokens at a time as matrix
+//! products (section 6 of the paper). Both carry the same [`State`].
+
+mod experts;
+mod forward;
+mod mixer;
+mod ops;
+mod score;
+mod state;
+mod weights;
+
+pub use state::State;
+pub use weights::{Model, ModelError};

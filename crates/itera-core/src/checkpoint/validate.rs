@@ -1,0 +1,197 @@
+//! The rules of a checkpoint in memory, whether read from a file or built by a trainer.
+
+use half::f16;
+
+use super::{
+    Checkpoint, CheckpointError, Precision, Tensor, TensorData, read::divided_rows,
+    tensor::unpack_nibbles,
+};
+use crate::{
+    config::{ModelConfig, TensorRole, TensorSpec},
+    tokenizer::Tokenizer,
+};
+
+/// See [`Checkpoint::validate`].
+pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    let Checkpoint {
+        config,
+        tokenizer,
+        tensors,
+        ..
+    } = checkpoint;
+    let specs = tensor_specs(config, tensors.len())?;
+    vocabulary(config, tokenizer)?;
+    for spec in &specs {
+        let tensor = tensors
+            .get(&spec.name)
+            .ok_or_else(|| CheckpointError::MissingTensor {
+                tensor: spec.name.clone(),
+            })?;
+        check_tensor(spec, tensor)?;
+    }
+    match tensors
+        .keys()
+        .find(|name| specs.iter().all(|spec| spec.name != **name))
+    {
+        Some(extra) => Err(CheckpointError::UnexpectedTensor {
+            tensor: extra.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The tensors of a config, once it is known to be sound and to list no more layers than
+/// `available` tensors can fill: the list is built only when it is about as long as what is there.
+pub(super) fn tensor_specs(
+    config: &ModelConfig,
+    available: usize,
+) -> Result<Vec<TensorSpec>, CheckpointError> {
+    config.validate()?;
+    let count = |n_layers| {
+        ModelConfig {
+            n_layers,
+            ..config.clone()
+        }
+        .tensors()
+        .len()
+    };
+    let per_layer = count(2) - count(1);
+    if config.n_layers * per_layer > available {
+        return Err(CheckpointError::TooFewTensors {
+            layers: config.n_layers,
+            per_layer,
+            found: available,
+        });
+    }
+    Ok(config.tensors())
+}
+
+/// Checks that tokenizer and model agree.
+pub(super) fn vocabulary(
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+) -> Result<(), CheckpointError> {
+    if tokenizer.vocab_size() == config.vocab_size {
+        return Ok(());
+    }
+    Err(CheckpointError::Vocabulary {
+        config: config.vocab_size,
+        tokenizer: tokenizer.vocab_size(),
+    })
+}
+
+fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointError> {
+    let name = &spec.name;
+    if tensor.shape != spec.shape {
+        return Err(CheckpointError::Shape {
+            tensor: name.clone(),
+            expected: spec.shape.clone(),
+            found: tensor.shape.clone(),
+        });
+    }
+    let quantizable = matches!(spec.role, TensorRole::Embedding | TensorRole::Projection);
+    if tensor.precision() != Precision::Fp32 && !quantizable {
+        return Err(CheckpointError::NotQuantizable {
+            tensor: name.clone(),
+            found: tensor.precision(),
+        });
+    }
+    match &tensor.data {
+        TensorData::F32(values) => {
+            check_len(name, "values", spec.len(), values.len())?;
+            check_finite(name, values)
+        }
+        TensorData::Int8 {
+            values,
+            scales,
+            group,
+        } => {
+            check_len(name, "values", spec.len(), values.len())?;
+            check_scales(spec, Precision::Int8, scales, *group)?;
+            check_range(name, Precision::Int8, values)
+        }
+        TensorData::Int4 {
+            packed,
+            scales,
+            group,
+        } => {
+            let bytes = divided_rows(&spec.shape, 2).iter().product();
+            check_len(name, "bytes", bytes, packed.len())?;
+            check_scales(spec, Precision::Int4, scales, *group)?;
+            check_range(name, Precision::Int4, &unpack_nibbles(packed))
+        }
+    }
+}
+
+fn check_len(
+    tensor: &str,
+    what: &'static str,
+    expected: usize,
+    found: usize,
+) -> Result<(), CheckpointError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(CheckpointError::Length {
+        tensor: tensor.to_owned(),
+        what,
+        expected,
+        found,
+    })
+}
+
+fn check_finite(tensor: &str, values: &[f32]) -> Result<(), CheckpointError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(CheckpointError::NotFinite {
+            tensor: tensor.to_owned(),
+            index,
+            found: values[index],
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The lowest integer of two's complement has no positive twin; kernels rely on its absence.
+fn check_range(tensor: &str, precision: Precision, values: &[i8]) -> Result<(), CheckpointError> {
+    let limit = precision.max_integer().unwrap_or(i8::MAX);
+    match values
+        .iter()
+        .position(|value| !(-limit..=limit).contains(value))
+    {
+        Some(index) => Err(CheckpointError::Range {
+            tensor: tensor.to_owned(),
+            index,
+            found: values[index],
+            limit,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_scales(
+    spec: &TensorSpec,
+    precision: Precision,
+    scales: &[f16],
+    group: usize,
+) -> Result<(), CheckpointError> {
+    let tensor = &spec.name;
+    let row = spec.shape.last().copied().unwrap_or(0);
+    if !precision.accepts_group(row, group) {
+        let scales = row.checked_div(group).unwrap_or(0);
+        return Err(CheckpointError::Group {
+            tensor: tensor.clone(),
+            row,
+            scales,
+        });
+    }
+    check_len(tensor, "scales", spec.len() / group, scales.len())?;
+    let sound = |scale: &f16| scale.is_finite() && *scale >= f16::ZERO;
+    match scales.iter().position(|scale| !sound(scale)) {
+        Some(index) => Err(CheckpointError::Scale {
+            tensor: tensor.clone(),
+            index,
+            found: scales[index].to_f32(),
+        }),
+        None => Ok(()),
+    }
+}

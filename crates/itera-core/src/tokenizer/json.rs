@@ -1,0 +1,287 @@
+//! Tokenizers as Hugging Face `tokenizer.json`, in forms that the `tokenizers` library loads and
+//! that give the same ids there:
+//!
+//! - `bytes`: a BPE model without merges, whose byte-level pre-tokenizer does not split.
+//! - `char`: a word-level model, whose pre-tokenizer makes every character a word.
+//! - `bpe`: a BPE model with the byte-level pre-tokenizer of GPT-2.
+//!
+//! Reading takes the vocabulary from the file, builds the tokenizer, writes that again and compares:
+//! what the file says beyond or against it would be ignored, and so is an error.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    BpeTokenizer, BytesTokenizer, CharTokenizer, END_OF_TEXT, Tokenizer, TokenizerError,
+    characters::UNKNOWN,
+};
+
+/// Characters of an offending value that an error quotes.
+const EXCERPT_CHARS: usize = 60;
+
+pub(super) fn write_bytes() -> Value {
+    let model = bpe_model(&BpeTokenizer::without_merges());
+    document(
+        BytesTokenizer::END_OF_TEXT,
+        byte_level(false),
+        byte_level(true),
+        model,
+    )
+}
+
+pub(super) fn write_bpe(tokenizer: &BpeTokenizer) -> Value {
+    let model = bpe_model(tokenizer);
+    document(
+        BpeTokenizer::END_OF_TEXT,
+        byte_level(true),
+        byte_level(true),
+        model,
+    )
+}
+
+pub(super) fn write_char(tokenizer: &CharTokenizer) -> Value {
+    let characters = tokenizer
+        .alphabet()
+        .iter()
+        .chain([&UNKNOWN])
+        .map(char::to_string);
+    let vocab = vocab(characters.chain([END_OF_TEXT.to_owned()]));
+    let unknown = UNKNOWN.to_string();
+    let model = json!({"type": "WordLevel", "vocab": vocab, "unk_token": unknown});
+    // The empty pattern matches between any two characters.
+    let split = json!({
+        "type": "Split", "pattern": {"Regex": ""}, "behavior": "Isolated", "invert": false,
+    });
+    document(
+        tokenizer.end_of_text(),
+        split,
+        json!({"type": "Fuse"}),
+        model,
+    )
+}
+
+/// The frame around a model.
+fn document(end_of_text: u32, pre_tokenizer: Value, decoder: Value, model: Value) -> Value {
+    let mut value = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [{
+            "id": end_of_text, "content": END_OF_TEXT, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true,
+        }],
+        "normalizer": null,
+        "post_processor": null,
+    });
+    value["pre_tokenizer"] = pre_tokenizer;
+    value["decoder"] = decoder;
+    value["model"] = model;
+    value
+}
+
+fn byte_level(use_regex: bool) -> Value {
+    json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+        "use_regex": use_regex,
+    })
+}
+
+fn bpe_model(tokenizer: &BpeTokenizer) -> Value {
+    let symbols = |id| symbols(tokenizer.token_bytes(id));
+    let names = (0..tokenizer.vocab_size() as u32).map(|id| {
+        if id == BpeTokenizer::END_OF_TEXT {
+            END_OF_TEXT.to_owned()
+        } else {
+            symbols(id)
+        }
+    });
+    let merge = |&(left, right): &(u32, u32)| Value::from([symbols(left), symbols(right)]);
+    let merges: Value = tokenizer.merges().iter().map(merge).collect();
+    json!({
+        "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+        "ignore_merges": false, "vocab": vocab(names), "merges": merges,
+    })
+}
+
+/// Token names to ids, in the order of the ids.
+fn vocab(names: impl Iterator<Item = String>) -> Value {
+    names
+        .zip(0..)
+        .map(|(name, id): (_, u32)| (name, Value::from(id)))
+        .collect()
+}
+
+/// The printable stand-ins of `bytes`, by which byte-level vocabularies name their tokens.
+fn symbols(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| symbol(byte)).collect()
+}
+
+/// GPT-2's stand-in: printable Latin-1 bytes stand for themselves, the others count up from U+0100.
+fn symbol(byte: u8) -> char {
+    let code = match byte {
+        0..=0x20 => 0x100 + u32::from(byte),
+        0x7f..=0xa0 => 0x121 + u32::from(byte - 0x7f),
+        0xad => 0x143,
+        _ => u32::from(byte),
+    };
+    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// Reads any of the three forms.
+pub(super) fn read(value: &Value) -> Result<Tokenizer, TokenizerError> {
+    let model_type = value.pointer("/model/type").and_then(Value::as_str);
+    let splits = value
+        .pointer("/pre_tokenizer/use_regex")
+        .and_then(Value::as_bool);
+    let tokenizer = match (model_type, splits) {
+        (Some("BPE"), Some(true)) => Tokenizer::Bpe(read_bpe(value)?),
+        (Some("BPE"), Some(false)) => Tokenizer::Bytes(BytesTokenizer::new()),
+        (Some("BPE"), None) => {
+            return Err(unexpected(
+                value,
+                "/pre_tokenizer/use_regex",
+                "true or false",
+            ));
+        }
+        (Some("WordLevel"), _) => Tokenizer::Char(read_char(value)?),
+        _ => return Err(unexpected(value, "/model/type", "\"BPE\" or \"WordLevel\"")),
+    };
+    compare(&tokenizer.to_json(), value, "")?;
+    Ok(tokenizer)
+}
+
+fn read_char(value: &Value) -> Result<CharTokenizer, TokenizerError> {
+    let single = |name: &str| {
+        let mut chars = name.chars();
+        chars.next().filter(|_| chars.as_str().is_empty())
+    };
+    let alphabet: BTreeSet<char> = read_vocab(value)?
+        .keys()
+        .filter_map(|name| single(name))
+        .collect();
+    CharTokenizer::from_alphabet(alphabet)
+        .ok_or_else(|| unexpected(value, "/model/vocab", "at least one character"))
+}
+
+fn read_bpe(value: &Value) -> Result<BpeTokenizer, TokenizerError> {
+    let vocab = read_vocab(value)?;
+    let merges = value
+        .pointer("/model/merges")
+        .and_then(Value::as_array)
+        .ok_or_else(|| unexpected(value, "/model/merges", "an array"))?;
+    if merges.len() > BpeTokenizer::MAX_VOCAB_SIZE - BpeTokenizer::MIN_VOCAB_SIZE {
+        let requested = BpeTokenizer::MIN_VOCAB_SIZE.saturating_add(merges.len());
+        return Err(TokenizerError::VocabSize { requested });
+    }
+    let mut tokenizer = BpeTokenizer::without_merges();
+    for (at, merge) in merges.iter().enumerate() {
+        let next = tokenizer.vocab_size() as u32;
+        let id = |side: usize| {
+            let id = vocab.get(merge.get(side)?.as_str()?)?.as_u64()?;
+            u32::try_from(id)
+                .ok()
+                .filter(|&id| id < next && id != BpeTokenizer::END_OF_TEXT)
+        };
+        let expected = "a pair of tokens with lower ids, whose joined name has the next id";
+        let refuse = || unexpected(value, &format!("/model/merges/{at}"), expected);
+        let (left, right) = id(0).zip(id(1)).ok_or_else(refuse)?;
+        tokenizer.push_merge((left, right));
+        // Checked at each step: otherwise a short file could ask for tokens that double in length.
+        let named = vocab.get(&symbols(tokenizer.token_bytes(next)));
+        if named.and_then(Value::as_u64) != Some(u64::from(next)) {
+            return Err(refuse());
+        }
+    }
+    Ok(tokenizer)
+}
+
+fn read_vocab(value: &Value) -> Result<&Map<String, Value>, TokenizerError> {
+    value
+        .pointer("/model/vocab")
+        .and_then(Value::as_object)
+        .ok_or_else(|| unexpected(value, "/model/vocab", "an object"))
+}
+
+/// Fails at the first place where `found` differs from `expected`. A key that is absent and one
+/// that is null are the same, as they are to the `tokenizers` library.
+fn compare(expected: &Value, found: &Value, path: &str) -> Result<(), TokenizerError> {
+    let child = |key: &str| format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+    match (expected, found) {
+        (Value::Object(expected), Value::Object(found)) => {
+            for (key, value) in expected {
+                compare(value, found.get(key).unwrap_or(&Value::Null), &child(key))?;
+            }
+            for (key, value) in found.iter().filter(|(key, _)| !expected.contains_key(*key)) {
+                compare(&Value::Null, value, &child(key))?;
+            }
+            Ok(())
+        }
+        (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => expected
+            .iter()
+            .zip(found)
+            .enumerate()
+            .try_for_each(|(at, (expected, found))| {
+                compare(expected, found, &child(&at.to_string()))
+            }),
+        _ if expected == found => Ok(()),
+        _ => Err(TokenizerError::Json {
+            path: path.to_owned(),
+            expected: excerpt(expected),
+            found: excerpt(found),
+        }),
+    }
+}
+
+/// The error for the value at `path` of the whole document `value`.
+fn unexpected(value: &Value, path: &str, expected: &str) -> TokenizerError {
+    TokenizerError::Json {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+        found: excerpt(value.pointer(path).unwrap_or(&Value::Null)),
+    }
+}
+
+/// The beginning of a value, for an error message. Containers are only named: they can be large.
+fn excerpt(value: &Value) -> String {
+    match value {
+        Value::Null => "absent".to_owned(),
+        Value::Array(items) => format!("an array of {} items", items.len()),
+        Value::Object(entries) => format!("an object of {} entries", entries.len()),
+        Value::String(text) => {
+            let shown: String = text.chars().take(EXCERPT_CHARS).collect();
+            let dots = if shown.len() < text.len() { "..." } else { "" };
+            format!("{shown:?}{dots}")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_are_those_of_gpt2() {
+        let cases = [
+            (0x00, 'Ā'),
+            (b'\n', 'Ċ'),
+            (b' ', 'Ġ'),
+            (b'!', '!'),
+            (b'~', '~'),
+            (0x7f, 'ġ'),
+            (0xa0, 'ł'),
+            (0xa1, '¡'),
+            (0xac, '¬'),
+            (0xad, 'Ń'),
+            (0xae, '®'),
+            (0xff, 'ÿ'),
+        ];
+        for (byte, expected) in cases {
+            assert_eq!(symbol(byte), expected, "byte {byte:#04x}");
+        }
+        let all: BTreeSet<char> = (0..=u8::MAX).map(symbol).collect();
+        assert_eq!(all.len(), 256);
+    }
+}

@@ -1,0 +1,109 @@
+//! Checkpoints and results as files.
+
+use std::{error::Error, fs, path::Path};
+
+use itera_core::{
+    checkpoint::Precision,
+    io::{IoError, check_writable, load_checkpoint, sha256_hex, shipped_models, write_atomic},
+};
+
+use crate::support;
+
+fn entries(directory: &Path) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn a_written_checkpoint_loads_by_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new/dir/model.safetensors");
+    let bytes = support::checkpoint(support::small(), Precision::Int4)
+        .to_bytes()
+        .unwrap();
+    check_writable(&path).unwrap();
+    assert_eq!(
+        entries(directory.path()),
+        0,
+        "a check leaves nothing behind"
+    );
+    write_atomic(&path, b"an older file").unwrap();
+    write_atomic(&path, &bytes).unwrap();
+    assert_eq!(
+        entries(path.parent().unwrap()),
+        1,
+        "no temporary file is left"
+    );
+
+    let loaded = load_checkpoint(path.to_str().unwrap()).unwrap();
+    assert_eq!(loaded.name, "model");
+    assert_eq!(loaded.path.as_deref(), Some(path.as_path()));
+    assert_eq!(loaded.file_sha256, sha256_hex(&bytes));
+    assert_eq!(loaded.file_bytes, bytes.len());
+    assert_eq!(loaded.checkpoint.to_bytes().unwrap(), bytes);
+}
+
+#[test]
+fn a_broken_file_is_named_with_its_fault() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("broken.safetensors");
+    write_atomic(&path, b"short").unwrap();
+    let error = load_checkpoint(path.to_str().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("broken.safetensors"), "{error}");
+    assert!(
+        error.source().unwrap().to_string().contains("5 bytes"),
+        "{error:?}"
+    );
+
+    let missing = directory.path().join("missing.safetensors");
+    let error = load_checkpoint(missing.to_str().unwrap()).unwrap_err();
+    assert!(
+        matches!(&error, IoError::Read { path, .. } if *path == missing),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_unknown_name_lists_what_exists() {
+    let error = load_checkpoint("no-such-model").unwrap_err();
+    let IoError::UnknownName { name, known, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(name, "no-such-model");
+    assert_eq!(*known, shipped_models().unwrap());
+    assert!(error.to_string().contains("ITERA_MODELS_DIR"), "{error}");
+}
+
+#[test]
+fn unwritable_places_are_known_beforehand() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, b"").unwrap();
+    for check in [check_writable, |path: &Path| write_atomic(path, b"x")] {
+        let error = check(directory.path()).unwrap_err();
+        assert!(matches!(error, IoError::IsDirectory { .. }), "{error}");
+        let error = check(&file.join("below/a/file")).unwrap_err();
+        assert!(matches!(error, IoError::Write { .. }), "{error}");
+        assert!(check(Path::new("")).is_err());
+    }
+    check_writable(&file).unwrap();
+    assert_eq!(entries(directory.path()), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_devices_survive() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    let directory = tempfile::tempdir().unwrap();
+    let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+    fs::write(&file, b"old").unwrap();
+    symlink(&file, &link).unwrap();
+    write_atomic(&link, b"new").unwrap();
+    assert!(link.is_symlink());
+    assert_eq!(fs::read(&file).unwrap(), b"new");
+
+    let null = Path::new("/dev/null");
+    check_writable(null).unwrap();
+    write_atomic(null, b"gone").unwrap();
+    assert!(fs::metadata(null).unwrap().file_type().is_char_device());
+}

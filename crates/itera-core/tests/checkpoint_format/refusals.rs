@@ -1,0 +1,297 @@
+//! One test for each thing that a checkpoint may get wrong: the error names it.
+
+use std::error::Error;
+
+use half::f16;
+use itera_core::checkpoint::{Checkpoint, CheckpointError, FORMAT_VERSION, Precision, TensorData};
+use serde_json::{Value, json};
+
+use crate::support::{self, data_start, edit_json, edited, small};
+
+const PROJECTION: &str = "layers.0.mixer.in_proj.weight";
+
+fn file(precision: Precision) -> Vec<u8> {
+    support::checkpoint(small(), precision).to_bytes().unwrap()
+}
+
+/// The error and its causes in one line, as a user sees them.
+fn complaint(bytes: &[u8]) -> String {
+    let error = Checkpoint::from_bytes(bytes)
+        .map(drop)
+        .expect_err("a broken file was accepted");
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Asserts that the file after `edit` is refused with all of `words`.
+fn refused(precision: Precision, words: &[&str], edit: impl FnOnce(&mut Value, &mut Vec<u8>)) {
+    let text = complaint(&edited(&file(precision), edit));
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+fn header_refused(words: &[&str], edit: impl FnOnce(&mut Value)) {
+    refused(Precision::Fp32, words, |header, _| edit(header));
+}
+
+#[test]
+fn unedited_files_pass_the_editor() {
+    for precision in Precision::ALL {
+        Checkpoint::from_bytes(&edited(&file(precision), |_, _| ())).unwrap();
+    }
+}
+
+#[test]
+fn other_versions() {
+    header_refused(
+        &["version 2", "versions 1 to 1", "update itera"],
+        |header| {
+            header["__metadata__"]["itera.format"] = (FORMAT_VERSION + 1).to_string().into();
+        },
+    );
+    // A newer version is named even when it stores what this build has never heard of.
+    header_refused(&["version 9", "update itera"], |header| {
+        header["__metadata__"]["itera.format"] = "9".into();
+        header[PROJECTION]["dtype"] = "F4_NEW".into();
+    });
+    header_refused(&["\"one\"", "a version number"], |header| {
+        header["__metadata__"]["itera.format"] = "one".into();
+    });
+}
+
+#[test]
+fn metadata() {
+    for key in [
+        "itera.format",
+        "itera.config",
+        "itera.tokenizer",
+        "itera.training",
+    ] {
+        header_refused(&["has no entry", key], |header| {
+            header["__metadata__"].as_object_mut().unwrap().remove(key);
+        });
+    }
+    header_refused(&["itera.format"], |header| {
+        header.as_object_mut().unwrap().remove("__metadata__");
+    });
+    header_refused(
+        &["`itera.config` cannot be read", "missing field `d_model`"],
+        |header| {
+            edit_json(header, "itera.config", |config| {
+                config.as_object_mut().unwrap().remove("d_model");
+            });
+        },
+    );
+    header_refused(&["describes no model", "`top_k` is 9"], |header| {
+        edit_json(header, "itera.config", |config| config["top_k"] = 9.into());
+    });
+    header_refused(&["tokenizer"], |header| {
+        header["__metadata__"]["itera.tokenizer"] = "{}".into();
+    });
+    header_refused(&["`itera.training` has", "at most"], |header| {
+        header["__metadata__"]["itera.training"] = format!("[{}0]", "0,".repeat(600_000)).into();
+    });
+    header_refused(
+        &["`itera.training` cannot be read", "recursion"],
+        |header| {
+            header["__metadata__"]["itera.training"] = "[".repeat(100_000).into();
+        },
+    );
+}
+
+#[test]
+fn another_vocabulary() {
+    let vocab = small().vocab_size;
+    header_refused(
+        &["tokenizer", &vocab.to_string(), &(vocab + 1).to_string()],
+        |header| {
+            edit_json(header, "itera.config", |config| {
+                config["vocab_size"] = (vocab + 1).into();
+            });
+        },
+    );
+}
+
+#[test]
+fn changes_without_a_new_digest() {
+    let mut bytes = file(Precision::Int4);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    assert!(complaint(&bytes).contains("the tensor data has SHA-256"));
+
+    let text = String::from_utf8(file(Precision::Fp32)[8..2000].to_vec()).unwrap();
+    let at = 8 + text.find("top_k").unwrap() + r#"top_k\":"#.len();
+    let mut bytes = file(Precision::Fp32);
+    bytes[at] ^= 1;
+    assert!(complaint(&bytes).contains("the metadata has SHA-256"));
+}
+
+#[test]
+fn sets_of_tensors() {
+    header_refused(&["layers", "tensors"], |header| {
+        edit_json(header, "itera.config", |config| {
+            config["n_layers"] = 65_536.into();
+        });
+    });
+    header_refused(&["\"extra\"", "not part of this config"], |header| {
+        header["extra"] = json!({"dtype": "F32", "shape": [0], "data_offsets": [0, 0]});
+    });
+    header_refused(&["tensor `final_norm.weight` is missing"], |header| {
+        let object = header.as_object_mut().unwrap();
+        let tensor = object.remove("final_norm.weight").unwrap();
+        object.insert("final_norm.gain".into(), tensor);
+    });
+    refused(
+        Precision::Int4,
+        &["in_proj.weight.scales` is missing"],
+        |header, _| {
+            let object = header.as_object_mut().unwrap();
+            let scales = object.remove(&format!("{PROJECTION}.scales")).unwrap();
+            object.insert("stray".into(), scales);
+        },
+    );
+}
+
+#[test]
+fn duplicate_keys() {
+    let bytes = file(Precision::Fp32);
+    let (text, data) = bytes[8..].split_at(data_start(&bytes) - 8);
+    let text = str::from_utf8(text).unwrap().trim_end();
+    let second = r#","final_norm.weight":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}}"#;
+    let twice = format!("{}{second}", text.strip_suffix('}').unwrap());
+    assert!(complaint(&support::assemble(&twice, data)).contains("appears twice"));
+    let twice = text.replace(
+        r#""itera.format":"1""#,
+        r#""itera.format":"1","itera.format":"1""#,
+    );
+    assert!(complaint(&support::assemble(&twice, data)).contains("appears twice"));
+}
+
+#[test]
+fn shapes_and_offsets() {
+    let shaped = |shape: Value| move |header: &mut Value| header[PROJECTION]["shape"] = shape;
+    let width = small().d_model;
+    let rows = small().d_in_proj();
+    header_refused(
+        &[PROJECTION, "has shape", "expected"],
+        shaped(json!([width, rows])),
+    );
+    header_refused(
+        &[PROJECTION, "an impossible number of bytes"],
+        shaped(json!([u64::MAX, 2])),
+    );
+    header_refused(
+        &[PROJECTION, "bytes by its shape"],
+        shaped(json!([1_u64 << 40, 1])),
+    );
+    header_refused(&[PROJECTION, "has 9 axes"], shaped(json!(vec![1; 9])));
+    header_refused(&["not the JSON"], shaped(json!([-1, 4])));
+    header_refused(
+        &["starts at", "neither overlap nor leave holes"],
+        |header| {
+            header[PROJECTION]["data_offsets"] = json!([u64::MAX - 8, u64::MAX]);
+        },
+    );
+    header_refused(&["neither overlap nor leave holes"], |header| {
+        header[PROJECTION]["data_offsets"] = header["final_norm.weight"]["data_offsets"].clone();
+    });
+    header_refused(&["final_norm.weight", "goes from"], |header| {
+        header["final_norm.weight"]["data_offsets"][1] = 0.into();
+    });
+    refused(Precision::Fp32, &["has bytes added"], |_, data| {
+        data.push(0);
+    });
+}
+
+#[test]
+fn dtypes() {
+    for dtype in ["I32", "BF16", "Q4"] {
+        header_refused(&[PROJECTION, dtype, "expected F32"], |header| {
+            header[PROJECTION]["dtype"] = dtype.into();
+        });
+    }
+    refused(
+        Precision::Int8,
+        &["has dtype \"F16\"", "I8 (int8)"],
+        |header, _| {
+            header[PROJECTION]["dtype"] = "F16".into();
+            header[PROJECTION]["shape"] = json!([small().d_in_proj(), small().d_model / 2]);
+        },
+    );
+    refused(Precision::Int8, &[PROJECTION, "has shape"], |header, _| {
+        header[PROJECTION]["dtype"] = "U8".into();
+    });
+}
+
+#[test]
+fn values() {
+    refused(
+        Precision::Fp32,
+        &["value", "NaN", "finite"],
+        |header, data| {
+            let begin = header[PROJECTION]["data_offsets"][0].as_u64().unwrap() as usize;
+            data[begin..begin + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        },
+    );
+    for bad in [f16::NAN, f16::INFINITY, f16::NEG_ONE] {
+        refused(Precision::Int8, &["scale 0", PROJECTION], |header, data| {
+            let offsets = &header[format!("{PROJECTION}.scales")]["data_offsets"];
+            let begin = offsets[0].as_u64().unwrap() as usize;
+            data[begin..begin + 2].copy_from_slice(&bad.to_le_bytes());
+        });
+    }
+    refused(
+        Precision::Int4,
+        &["value 1", "is -8", "-7 to 7"],
+        |header, data| {
+            let begin = header[PROJECTION]["data_offsets"][0].as_u64().unwrap() as usize;
+            data[begin] = 0x81;
+        },
+    );
+}
+
+#[test]
+fn broken_checkpoints_are_not_written() {
+    let sound = support::checkpoint(small(), Precision::Int8);
+    let broken = |edit: fn(&mut Checkpoint)| {
+        let mut checkpoint = sound.clone();
+        edit(&mut checkpoint);
+        checkpoint.to_bytes().unwrap_err()
+    };
+    let error = broken(|c| c.tensors.get_mut("final_norm.weight").unwrap().shape[0] += 1);
+    assert!(matches!(error, CheckpointError::Shape { .. }), "{error}");
+    let error = broken(|c| drop(c.tensors.remove("layers.1.mixer.a_log")));
+    assert!(
+        matches!(error, CheckpointError::MissingTensor { .. }),
+        "{error}"
+    );
+    let error = broken(|c| {
+        let TensorData::Int8 { group, .. } = &mut c.tensors.get_mut(PROJECTION).unwrap().data
+        else {
+            unreachable!("the projections are int8")
+        };
+        *group = 0;
+    });
+    assert!(matches!(error, CheckpointError::Group { .. }), "{error}");
+    let error = broken(|c| {
+        let matrix = c.tensors[PROJECTION].data.clone();
+        c.tensors
+            .get_mut("layers.0.moe.router.weight")
+            .unwrap()
+            .data = matrix;
+    });
+    assert!(
+        matches!(error, CheckpointError::NotQuantizable { .. }),
+        "{error}"
+    );
+    let error = broken(|c| {
+        c.tensors.get_mut("final_norm.weight").unwrap().data = TensorData::F32(vec![1.0]);
+    });
+    assert!(matches!(error, CheckpointError::Length { .. }), "{error}");
+}

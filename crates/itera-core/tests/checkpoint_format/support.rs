@@ -1,0 +1,110 @@
+//! Checkpoints to test with, and a second, independent writer of the header to break them.
+
+use std::collections::BTreeMap;
+
+use itera_core::{
+    checkpoint::{Checkpoint, Precision, Tensor},
+    config::{ModelConfig, Preset, TensorRole},
+    io::sha256_hex,
+    tokenizer::{BytesTokenizer, Tokenizer},
+};
+use serde_json::{Value, json};
+
+/// A reproducible source of numbers (`SplitMix64`).
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Numbers {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// Uniform in -1 to 1.
+    pub(crate) fn weight(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// The test preset.
+pub(crate) fn small() -> ModelConfig {
+    Preset::Test.config(Tokenizer::Bytes(BytesTokenizer::new()).vocab_size())
+}
+
+/// Random weights; embedding and projections in `precision`.
+pub(crate) fn checkpoint(config: ModelConfig, precision: Precision) -> Checkpoint {
+    let mut numbers = Numbers(7);
+    let mut tensors = BTreeMap::new();
+    for spec in config.tensors() {
+        let values = (0..spec.len()).map(|_| numbers.weight()).collect();
+        let quantizable = matches!(spec.role, TensorRole::Embedding | TensorRole::Projection);
+        let stored = if quantizable {
+            precision
+        } else {
+            Precision::Fp32
+        };
+        tensors.insert(spec.name, Tensor::quantized(spec.shape, values, stored));
+    }
+    Checkpoint {
+        config,
+        tokenizer: Tokenizer::Bytes(BytesTokenizer::new()),
+        training: json!({"steps": 1200, "seed": 7, "data": {"train": "ab12"}, "loss": 1.25}),
+        tensors,
+    }
+}
+
+/// Where the data section starts.
+pub(crate) fn data_start(file: &[u8]) -> usize {
+    8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize
+}
+
+pub(crate) fn header(file: &[u8]) -> Value {
+    serde_json::from_slice(&file[8..data_start(file)]).unwrap()
+}
+
+/// A file with this header text and these data.
+pub(crate) fn assemble(header: &str, data: &[u8]) -> Vec<u8> {
+    [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+        data,
+    ]
+    .concat()
+}
+
+/// The file after `edit` of header and data, with digests that fit again.
+pub(crate) fn edited(file: &[u8], edit: impl FnOnce(&mut Value, &mut Vec<u8>)) -> Vec<u8> {
+    let mut header = header(file);
+    let mut data = file[data_start(file)..].to_vec();
+    edit(&mut header, &mut data);
+    if let Some(metadata) = header
+        .get_mut("__metadata__")
+        .and_then(Value::as_object_mut)
+    {
+        let lines: String = [
+            "itera.config",
+            "itera.format",
+            "itera.tokenizer",
+            "itera.training",
+        ]
+        .iter()
+        .filter_map(|key| Some(format!("{key}={}\n", metadata.get(*key)?.as_str()?)))
+        .collect();
+        metadata.insert("itera.digest".into(), sha256_hex(&data).into());
+        metadata.insert(
+            "itera.digest.metadata".into(),
+            sha256_hex(lines.as_bytes()).into(),
+        );
+    }
+    assemble(&header.to_string(), &data)
+}
+
+/// Changes one entry of the metadata that is JSON itself.
+pub(crate) fn edit_json(header: &mut Value, key: &str, edit: impl FnOnce(&mut Value)) {
+    let text = header["__metadata__"][key].as_str().unwrap();
+    let mut value = serde_json::from_str(text).unwrap();
+    edit(&mut value);
+    header["__metadata__"][key] = value.to_string().into();
+}
