@@ -1,1 +1,29 @@
-//! data.
+//! Data sets: which file a name means, which bytes are documents, how much text that is, whether
+//! it is the official text, and the order in which training reads it.
+//!
+//! ```text
+//! Dataset + Split --Places--> file --Corpus--> documents --(a tokenizer, elsewhere)--> tokens
+//!                                                                  tokens --Lanes--> segments
+//! ```
+//!
+//! This crate knows bytes and `u32` tokens, no tokenizer and no model. It prints nothing, and
+//! only [`Places`] and [`Corpus::load`] touch the disk.
+
+pub mod baselines;
+mod corpus;
+mod counts;
+mod dataset;
+mod digest;
+mod documents;
+mod error;
+mod lanes;
+mod places;
+
+pub use corpus::Corpus;
+pub use counts::{Counts, first_invalid_utf8};
+pub use dataset::{Dataset, Split};
+pub use digest::{Verdict, sha256_hex};
+pub use documents::{END_OF_TEXT, Layout};
+pub use error::{DataError, LanesError};
+pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
+pub use places::Places;

@@ -1,0 +1,193 @@
+//! Data sets and splits as the command line names them.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use crate::{DataError, Layout};
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// For final figures.
+    Test,
+    /// For choosing settings.
+    Valid,
+    /// For training.
+    Train,
+}
+
+impl Split {
+    /// Every split.
+    pub const ALL: [Self; 3] = [Self::Test, Self::Valid, Self::Train];
+
+    /// The name used on command lines, in file names and in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Valid => "valid",
+            Self::Train => "train",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Split {
+    type Err = DataError;
+
+    fn from_str(name: &str) -> Result<Self, DataError> {
+        Self::ALL
+            .into_iter()
+            .find(|split| split.name() == name)
+            .ok_or_else(|| DataError::UnknownSplit(name.to_owned()))
+    }
+}
+
+/// A data set by name, or a file of the user's own.
+///
+/// `FromStr` knows the [`NAMES`](Self::NAMES); every other text is a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Dataset {
+    /// WikiText-2 v1 (the `.tokens` files with `<unk>`).
+    WikiText2,
+    /// TinyStories V1.
+    TinyStories,
+    /// Both samples in one corpus, WikiText-2's manner first.
+    Sample,
+    /// The compiled-in sample in the manner of WikiText-2.
+    SampleWikiText2,
+    /// The compiled-in sample in the manner of TinyStories.
+    SampleTinyStories,
+    /// A text file.
+    File(PathBuf),
+}
+
+impl Dataset {
+    /// Every name that is not a path.
+    pub const NAMES: [&'static str; 5] = [
+        "wikitext2",
+        "tinystories",
+        "sample",
+        "sample-wikitext2",
+        "sample-tinystories",
+    ];
+
+    /// The splits that this data set has. Samples and files are one text, whatever split is asked
+    /// for, and have none.
+    pub const fn splits(&self) -> &'static [Split] {
+        match self {
+            Self::WikiText2 => &Split::ALL,
+            Self::TinyStories => &[Split::Valid, Split::Train],
+            _ => &[],
+        }
+    }
+
+    /// The split that validation uses unless told otherwise: test where there is one.
+    pub fn default_split(&self) -> Option<Split> {
+        self.splits().first().copied()
+    }
+
+    /// The data sets that this name stands for: two for `sample`, else itself alone. For callers
+    /// that report one line per manner of text.
+    pub fn members(&self) -> Vec<Self> {
+        match self {
+            Self::Sample => vec![Self::SampleWikiText2, Self::SampleTinyStories],
+            other => vec![other.clone()],
+        }
+    }
+
+    /// How documents and words are told apart in a file of this data set.
+    pub(crate) const fn layout(&self) -> Layout {
+        match self {
+            Self::WikiText2 | Self::SampleWikiText2 => Layout::WikiText,
+            _ => Layout::Stories,
+        }
+    }
+
+    /// The folder of this data set inside a data folder; none for samples and files.
+    pub const fn folder(&self) -> Option<&'static str> {
+        match self {
+            Self::WikiText2 => Some("wikitext-2"),
+            Self::TinyStories => Some("tinystories"),
+            _ => None,
+        }
+    }
+
+    /// The file names of a split, ours first, then the official one.
+    pub(crate) fn file_names(&self, split: Split) -> Vec<String> {
+        let ours = format!("{split}.txt");
+        match self {
+            Self::WikiText2 => vec![ours, format!("wiki.{split}.tokens")],
+            Self::TinyStories => vec![ours, format!("TinyStories-{split}.txt")],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WikiText2 => f.write_str("wikitext2"),
+            Self::TinyStories => f.write_str("tinystories"),
+            Self::Sample => f.write_str("sample"),
+            Self::SampleWikiText2 => f.write_str("sample-wikitext2"),
+            Self::SampleTinyStories => f.write_str("sample-tinystories"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl FromStr for Dataset {
+    type Err = DataError;
+
+    fn from_str(name: &str) -> Result<Self, DataError> {
+        Ok(match name {
+            "" => return Err(DataError::EmptyName),
+            "wikitext2" => Self::WikiText2,
+            "tinystories" => Self::TinyStories,
+            "sample" => Self::Sample,
+            "sample-wikitext2" => Self::SampleWikiText2,
+            "sample-tinystories" => Self::SampleTinyStories,
+            path => Self::File(Path::new(path).to_owned()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_a_round_trip_and_everything_else_is_a_path() {
+        for name in Dataset::NAMES {
+            let dataset: Dataset = name.parse().unwrap();
+            assert!(!matches!(dataset, Dataset::File(_)), "{name}");
+            assert_eq!(dataset.to_string(), name);
+        }
+        let file: Dataset = "notes/wikitext2".parse().unwrap();
+        assert_eq!(file, Dataset::File("notes/wikitext2".into()));
+        assert!(matches!("".parse::<Dataset>(), Err(DataError::EmptyName)));
+        for split in Split::ALL {
+            assert_eq!(split.name().parse::<Split>().unwrap(), split);
+        }
+        let error = "dev".parse::<Split>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "no split is called `dev`; splits are test, valid, train"
+        );
+    }
+
+    #[test]
+    fn default_splits_are_for_validation() {
+        assert_eq!(Dataset::WikiText2.default_split(), Some(Split::Test));
+        assert_eq!(Dataset::TinyStories.default_split(), Some(Split::Valid));
+        assert_eq!(Dataset::Sample.default_split(), None);
+    }
+}
