@@ -1,1 +1,17 @@
-//! cli.
+//! What every binary shares at the terminal: exit statuses, the error report, progress, tables,
+//! and the origin that each record states.
+//!
+//! A binary's `main` is one line, `main_with(|| run(Args::parse()))`. Standard output is the
+//! result and standard error the talk; no other crate writes to standard error.
+
+mod exit;
+mod output;
+mod progress;
+mod provenance;
+mod table;
+
+pub use exit::{ExitStatus, main_with, report};
+pub use output::{note, print, warn};
+pub use progress::Progress;
+pub use provenance::{created_at, envelope, host, tool};
+pub use table::{Align, Table};

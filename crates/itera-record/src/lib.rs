@@ -1,1 +1,77 @@
-//! record.
+//! The serde types of every file under `results/`, their checks and their JSON Schemas.
+//!
+//! A record is written by one tool and read by others (`itera-report`, `itera-validate merge`), so
+//! this crate is the whole contract between them. Units are in the field names (`seconds`, `bytes`,
+//! `nll_nats`); a field without a unit is a count or a ratio. Both [`Record::to_json`] and
+//! [`Record::from_json`] check the record, because `serde_json` writes a NaN as `null` without a
+//! word. A float survives the way through JSON to the last bit.
+//!
+//! This crate opens no file and reads no clock.
+
+mod check;
+mod envelope;
+mod format;
+mod training;
+mod validation;
+
+pub use check::RecordError;
+pub use envelope::{Envelope, HostInfo, ModelInfo, ToolInfo};
+pub use training::{DataSource, TrainingRecord};
+pub use validation::{
+    Baselines, Bootstrap, Documents, ProtocolKind, ScoringProtocol, ShardInfo, ValidationRecord,
+    ValidationRow,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// A file under `results/`.
+pub trait Record: Serialize + DeserializeOwned + JsonSchema {
+    /// Name and version of the file's form, the value of its field `schema`.
+    const SCHEMA: &'static str;
+
+    /// Checks every rule that the types alone cannot state.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    fn validate(&self) -> Result<(), RecordError>;
+
+    /// Reads and checks a record.
+    ///
+    /// # Errors
+    /// If the text is no JSON, of another schema or version, or breaks a rule.
+    fn from_json(json: &[u8]) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: Option<String>,
+        }
+        let head: Head = serde_json::from_slice(json)?;
+        let found = head.schema.unwrap_or_default();
+        if found != Self::SCHEMA {
+            return Err(RecordError::Schema {
+                expected: Self::SCHEMA,
+                found,
+            });
+        }
+        let record: Self = serde_json::from_slice(json)?;
+        record.validate()?;
+        Ok(record)
+    }
+
+    /// Checks the record and writes it as indented JSON with a final line end.
+    ///
+    /// # Errors
+    /// If the record breaks a rule.
+    fn to_json(&self) -> Result<String, RecordError> {
+        self.validate()?;
+        format::to_string(self)
+    }
+
+    /// The JSON Schema of this record, indented, with a final line end.
+    ///
+    /// # Errors
+    /// Never in practice: a schema is plain JSON.
+    fn schema_json() -> Result<String, RecordError> {
+        format::to_string(&schemars::schema_for!(Self))
+    }
+}

@@ -1,0 +1,148 @@
+//! Where a record comes from: program, machine, time.
+
+use std::{env::consts, fs, process::Command, thread};
+
+use itera_record::{Envelope, HostInfo, ModelInfo, Record, ToolInfo};
+use jiff::Timestamp;
+
+/// Stands for what cannot be found out.
+const UNKNOWN: &str = "unknown";
+
+/// The opening fields of a record of type `R` that the program `tool` makes now, on this machine.
+pub fn envelope<R: Record>(tool: &str, model: Option<ModelInfo>) -> Envelope {
+    Envelope {
+        schema: R::SCHEMA.to_owned(),
+        created_at: created_at(),
+        tool: self::tool(tool),
+        host: host(),
+        model,
+    }
+}
+
+/// The program `name` of this workspace. Its commit is the one that was checked out when it was
+/// built; changes that were not committed do not show.
+pub fn tool(name: &str) -> ToolInfo {
+    ToolInfo {
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: env!("ITERA_BUILD_COMMIT").to_owned(),
+    }
+}
+
+/// The time now: RFC 3339, UTC, whole seconds.
+pub fn created_at() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// This machine.
+pub fn host() -> HostInfo {
+    HostInfo {
+        cpu: cpu().unwrap_or_else(|| UNKNOWN.to_owned()),
+        cores: thread::available_parallelism().map_or(1, usize::from),
+        os: format!("{} {}", consts::OS, consts::ARCH),
+        simd: simd().into_iter().map(str::to_owned).collect(),
+    }
+}
+
+/// The processor's name, from the file that Linux has or the program that macOS has.
+fn cpu() -> Option<String> {
+    if let Ok(info) = fs::read_to_string("/proc/cpuinfo") {
+        return cpu_of_cpuinfo(&info);
+    }
+    let sysctl = Command::new("sysctl")
+        .args(["-n", "machdep.cpu.brand_string"])
+        .output()
+        .ok()?;
+    let name = String::from_utf8(sysctl.stdout).ok()?.trim().to_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// `model name` on x86; boards with other processors name themselves in `Model` or `Hardware`.
+fn cpu_of_cpuinfo(info: &str) -> Option<String> {
+    let value = |key: &str| {
+        info.lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, value)| name.trim() == key && !value.trim().is_empty())
+            .map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    ["model name", "Model", "Hardware"]
+        .into_iter()
+        .find_map(value)
+}
+
+/// Vector extensions that the kernels of this project can use, narrowest first.
+#[cfg(target_arch = "x86_64")]
+fn simd() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    macro_rules! detect {
+        ($($feature:tt)*) => {
+            $(if std::is_x86_feature_detected!($feature) {
+                found.push($feature);
+            })*
+        };
+    }
+    detect!("sse4.1" "avx" "f16c" "fma" "avx2" "avxvnni" "avx512f" "avx512bw" "avx512vl");
+    detect!("avx512vnni" "avx512bf16");
+    found
+}
+
+/// Vector extensions that the kernels of this project can use, narrowest first.
+#[cfg(target_arch = "aarch64")]
+fn simd() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    macro_rules! detect {
+        ($($feature:tt)*) => {
+            $(if std::arch::is_aarch64_feature_detected!($feature) {
+                found.push($feature);
+            })*
+        };
+    }
+    detect!("neon" "fp16" "dotprod" "i8mm" "sve");
+    found
+}
+
+/// No vector extension is looked for on other processors.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn simd() -> Vec<&'static str> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_rfc_3339() {
+        let now = created_at();
+        assert!(now.parse::<Timestamp>().is_ok(), "{now}");
+        assert_eq!(now.len(), "2026-01-31T12:00:00Z".len());
+    }
+
+    #[test]
+    fn processors_are_found_in_cpuinfo() {
+        let x86 = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Some CPU  @ 2 GHz\n";
+        assert_eq!(cpu_of_cpuinfo(x86).as_deref(), Some("Some CPU @ 2 GHz"));
+        let board = "processor : 0\nBogoMIPS : 108.00\n\nModel : Some Board Rev 1\n";
+        assert_eq!(cpu_of_cpuinfo(board).as_deref(), Some("Some Board Rev 1"));
+        assert_eq!(cpu_of_cpuinfo("model name :\n"), None);
+    }
+
+    #[test]
+    fn this_machine_has_cores_and_a_name() {
+        let host = host();
+        assert!(
+            host.cores >= 1 && !host.cpu.is_empty() && host.os.contains(' '),
+            "{host:?}"
+        );
+    }
+
+    #[test]
+    fn the_commit_is_a_hash_or_unknown() {
+        let commit = tool("any").commit;
+        let is_hash = commit.len() >= 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+        assert!(
+            is_hash || commit == UNKNOWN || option_env!("ITERA_COMMIT").is_some(),
+            "{commit}"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! The layers of the workspace, as ARCHITECTURE.md states them: a crate imports only from layers
+//! below its own, one crate names Burn, and a first build of `itera-validate` does without it.
+//!
+//! Dependencies of every kind count, those of tests and build scripts too.
+
+use std::{collections::BTreeSet, env, process::Command};
+
+use serde_json::Value;
+
+/// The layer of every crate. A new crate needs a line here and one in ARCHITECTURE.md.
+const LAYERS: [(&str, u8); 7] = [
+    ("itera-core", 0),
+    ("itera-data", 0),
+    ("itera-record", 0),
+    ("itera-learn", 1),
+    ("itera-cli", 1),
+    ("itera-train", 2),
+    ("itera-validate", 2),
+];
+
+/// The crate that names Burn.
+const LEARN: &str = "itera-learn";
+
+/// Crates that always build `itera-learn`, and with it a training framework.
+const ALWAYS_LEARN: [&str; 1] = ["itera-train"];
+
+/// Crates that build it only with their feature `burn`.
+const MAY_LEARN: [&str; 1] = ["itera-validate"];
+
+#[test]
+fn every_crate_has_a_layer() {
+    let known: BTreeSet<_> = LAYERS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let found: BTreeSet<_> = packages().iter().map(name).collect();
+    assert_eq!(found, known, "found in the workspace, listed in this test");
+}
+
+#[test]
+fn crates_import_only_from_layers_below_their_own() {
+    for package in packages() {
+        let importer = name(&package);
+        for dependency in dependencies(&package) {
+            let imported = name(dependency);
+            if let (Some(here), Some(there)) = (layer(&importer), layer(&imported)) {
+                assert!(
+                    there < here,
+                    "{importer} (layer {here}) imports {imported} (layer {there})"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn one_crate_names_burn() {
+    let is_burn = |name: &str| name == "burn" || name.starts_with("burn-");
+    let packages = packages();
+    let names_burn = packages
+        .iter()
+        .filter(|package| dependencies(package).iter().any(|d| is_burn(&name(d))));
+    let names_burn: Vec<_> = names_burn.map(name).collect();
+    assert_eq!(names_burn, [LEARN]);
+}
+
+#[test]
+fn burn_is_built_only_where_it_is_asked_for() {
+    for package in packages() {
+        let importer = name(&package);
+        let links: Vec<_> = dependencies(&package)
+            .iter()
+            .filter(|dependency| name(dependency) == LEARN)
+            .collect();
+        let optional = links.iter().all(|link| link["optional"] == true);
+        if MAY_LEARN.contains(&importer.as_str()) {
+            assert!(optional, "{importer} must not always build {LEARN}");
+            check_feature_burn(&importer, &package["features"]);
+        } else if !ALWAYS_LEARN.contains(&importer.as_str()) {
+            assert!(links.is_empty(), "{importer} must not import {LEARN}");
+        }
+    }
+}
+
+/// The feature `burn`, and no other, turns `itera-learn` on; nobody turns `burn` on by default.
+fn check_feature_burn(importer: &str, features: &Value) {
+    let features = features.as_object().unwrap();
+    let enabling = |wanted: &str| -> Vec<_> {
+        let enables = |list: &Value| list.as_array().unwrap().iter().any(|item| item == wanted);
+        let enabling = features.iter().filter(|(_, list)| enables(list));
+        enabling.map(|(feature, _)| feature.as_str()).collect()
+    };
+    assert_eq!(enabling(&format!("dep:{LEARN}")), ["burn"], "{importer}");
+    let by_others = enabling("burn");
+    assert!(by_others.is_empty(), "{importer}: {by_others:?} turn it on");
+}
+
+/// The crates of the workspace, as cargo describes them.
+fn packages() -> Vec<Value> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args("metadata --no-deps --format-version 1 --offline".split(' '))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo metadata: {message}");
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn dependencies(package: &Value) -> &[Value] {
+    package["dependencies"].as_array().unwrap()
+}
+
+/// Name of a package, or of the package that a dependency means.
+fn name(value: &Value) -> String {
+    value["name"].as_str().unwrap().to_owned()
+}
+
+/// The layer of a crate of this workspace.
+fn layer(name: &str) -> Option<u8> {
+    let (_, layer) = LAYERS.iter().find(|(known, _)| *known == name)?;
+    Some(*layer)
+}
