@@ -1,1 +1,116 @@
-//! validate.
+//! Scores checkpoints on texts and joins and compares such scores.
+//!
+//! One run goes through these files in order:
+//!
+//! | file | step |
+//! |---|---|
+//! | `args`, `options` | the command line, typed, then checked |
+//! | `jobs` | which checkpoint is scored on which text |
+//! | `selection` | the tokens of the documents that the options select |
+//! | `engine`, `protocol` | likelihood of every document; where the state starts afresh |
+//! | `metrics`, `bootstrap`, `baselines`, `row` | the figures that follow from it |
+//! | `output` | table, JSON, CSV |
+//! | `merge`, `compare` | what can be done with results |
+
+mod args;
+mod baselines;
+mod bootstrap;
+mod compare;
+mod engine;
+mod jobs;
+mod merge;
+mod metrics;
+mod options;
+mod output;
+mod protocol;
+mod row;
+mod selection;
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::Context as _;
+use itera_cli::{ExitStatus, Progress, note};
+use itera_record::{Record as _, ValidationRecord, ValidationRow};
+use rayon::ThreadPoolBuilder;
+
+pub use crate::args::Args;
+use crate::{
+    args::{Command, ScoreArgs},
+    jobs::Job,
+    options::Options,
+};
+
+/// Name of the program in records.
+const TOOL: &str = "itera-validate";
+
+/// Does what the command line says.
+///
+/// # Errors
+/// If the work cannot be done: bad arguments, missing or broken files.
+pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
+    match args.command {
+        None => score(args.score),
+        Some(Command::Merge { parts, output }) => merge::run(&parts, &output),
+        Some(Command::Compare { a, b }) => compare::run(&a, &b),
+    }
+}
+
+/// Scores every checkpoint on its texts. Everything is loaded and every document tokenised before
+/// the first is scored, so that bad input is found at once.
+fn score(args: ScoreArgs) -> anyhow::Result<ExitStatus> {
+    let options = Options::new(args)?;
+    let threads = ThreadPoolBuilder::new().num_threads(options.threads);
+    let pool = threads
+        .build()
+        .context("cannot start the threads; give fewer with `--threads`")?;
+    let work = jobs::load(&options)?;
+    let jobs = work.jobs(&options)?;
+    let mut rows = Vec::new();
+    for job in &jobs {
+        rows.push(pool.install(|| score_job(job, &options))?);
+    }
+    let record = row::record(options.protocol.clone(), rows);
+    output::deliver(&record, &options, &work.notes)?;
+    Ok(ExitStatus::Done)
+}
+
+/// Scores one checkpoint on one text.
+fn score_job(job: &Job, options: &Options) -> anyhow::Result<ValidationRow> {
+    let documents = &job.selection.documents;
+    let tokens: usize = documents.iter().map(|document| document.tokens.len()).sum();
+    let (model, text) = (&job.loaded.name, job.text.label());
+    note(format!(
+        "scoring {model} on {text}: {} documents, {tokens} tokens",
+        documents.len()
+    ));
+    let baselines = baselines::of(&job.selection, &job.loaded.checkpoint.tokenizer)?;
+    let progress = Progress::new(tokens as u64, "tokens");
+    progress.set_message(model);
+    let started = Instant::now();
+    let nll_nats = protocol::score(
+        job.engine,
+        &options.protocol,
+        job.loaded.checkpoint.tokenizer.end_of_text(),
+        documents,
+        &|tokens| progress.advance(tokens as u64),
+    )?;
+    let seconds = started.elapsed().as_secs_f64();
+    drop(progress);
+    note(format!(
+        "scored in {seconds:.1} s, {:.0} tokens/s",
+        tokens as f64 / seconds.max(1e-9)
+    ));
+    row::of_job(job, options, baselines, &nll_nats, seconds)
+        .with_context(|| format!("cannot score {model} on {text}"))
+}
+
+/// Reads a result of this tool.
+fn read_record(path: &Path) -> anyhow::Result<ValidationRecord> {
+    let json = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    ValidationRecord::from_json(&json).with_context(|| {
+        format!(
+            "`{}` is not what `itera-validate --output` writes",
+            path.display()
+        )
+    })
+}

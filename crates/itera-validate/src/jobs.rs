@@ -1,0 +1,198 @@
+//! Which checkpoint is scored on which text.
+
+use anyhow::{Context as _, ensure};
+use itera_core::io::{LoadedCheckpoint, load_checkpoint, shipped_models};
+use itera_data::{Corpus, DataError, Dataset, Layout, Places, Split, Verdict};
+
+use crate::{
+    engine::{self, Engine},
+    options::Options,
+    selection::Selection,
+};
+
+/// Everything that a run reads.
+pub(crate) struct Work {
+    candidates: Vec<Candidate>,
+    texts: Vec<Text>,
+    /// What the reader of the result should know about the choice of texts.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A checkpoint and the texts that it is scored on.
+struct Candidate {
+    loaded: LoadedCheckpoint,
+    engine: Box<dyn Engine + Send>,
+    /// Positions in [`Work::texts`].
+    texts: Vec<usize>,
+}
+
+/// A text, loaded once however many checkpoints read it.
+pub(crate) struct Text {
+    dataset: Dataset,
+    pub(crate) corpus: Corpus,
+}
+
+/// One checkpoint on one text.
+pub(crate) struct Job<'a> {
+    pub(crate) loaded: &'a LoadedCheckpoint,
+    pub(crate) engine: &'a (dyn Engine + Send),
+    pub(crate) text: &'a Text,
+    pub(crate) selection: Selection<'a>,
+}
+
+/// Loads the checkpoints and texts that the options name.
+pub(crate) fn load(options: &Options) -> anyhow::Result<Work> {
+    let shipped = || shipped_models().context("cannot list the shipped checkpoints");
+    let all = options.checkpoints.is_empty();
+    let names = if all {
+        shipped()?
+    } else {
+        options.checkpoints.clone()
+    };
+    ensure!(
+        !names.is_empty(),
+        "there is no checkpoint in `data/models`; give one with `--checkpoint PATH`, or set \
+         ITERA_MODELS_DIR to a folder of checkpoints"
+    );
+    let mut work = Work {
+        candidates: Vec::new(),
+        texts: Vec::new(),
+        notes: Vec::new(),
+    };
+    let places = Places::of_environment();
+    for name in &names {
+        let loaded = load_checkpoint(name)?;
+        let engine = engine::open(options.engine, &loaded.checkpoint)
+            .with_context(|| format!("cannot run {name}"))?;
+        let texts = work.load_texts(options, &places, &loaded)?;
+        work.candidates.push(Candidate {
+            loaded,
+            engine,
+            texts,
+        });
+    }
+    Ok(work)
+}
+
+impl Work {
+    /// The jobs, checkpoint by checkpoint, every document tokenised.
+    pub(crate) fn jobs(&self, options: &Options) -> anyhow::Result<Vec<Job<'_>>> {
+        let mut jobs = Vec::new();
+        for Candidate {
+            loaded,
+            engine,
+            texts,
+        } in &self.candidates
+        {
+            for &text in texts {
+                let text = &self.texts[text];
+                let selection = Selection::new(
+                    &text.corpus,
+                    text.layout(),
+                    &loaded.checkpoint.tokenizer,
+                    &options.protocol,
+                    options.shard,
+                )
+                .with_context(|| format!("cannot score {} on {}", loaded.name, text.label()))?;
+                jobs.push(Job {
+                    loaded,
+                    engine: engine.as_ref(),
+                    text,
+                    selection,
+                });
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// The texts for one checkpoint: those asked for, else its own, else samples in their manner.
+    fn load_texts(
+        &mut self,
+        options: &Options,
+        places: &Places,
+        loaded: &LoadedCheckpoint,
+    ) -> anyhow::Result<Vec<usize>> {
+        let mut texts = Vec::new();
+        if let Some(dataset) = &options.dataset {
+            for member in dataset.members() {
+                texts.push(self.load_text(member, options.split, places)?);
+            }
+            return Ok(texts);
+        }
+        for dataset in own_datasets(loaded) {
+            let sample = sample_of(&dataset);
+            texts.push(match self.load_text(dataset, options.split, places) {
+                Err(DataError::Missing { dataset, split, .. }) => {
+                    self.notes.push(format!(
+                        "the {split} split of {dataset} is not here, so {} was scored on {sample}; \
+                         run `scripts/fetch-data.sh` for the real text",
+                        loaded.name
+                    ));
+                    self.load_text(sample, None, places)?
+                }
+                outcome => outcome?,
+            });
+        }
+        Ok(texts)
+    }
+
+    fn load_text(
+        &mut self,
+        dataset: Dataset,
+        split: Option<Split>,
+        places: &Places,
+    ) -> Result<usize, DataError> {
+        if let Some(known) = self.texts.iter().position(|text| text.dataset == dataset) {
+            return Ok(known);
+        }
+        let corpus = Corpus::load(&dataset, split, places)?;
+        self.texts.push(Text { dataset, corpus });
+        Ok(self.texts.len() - 1)
+    }
+}
+
+impl Text {
+    /// `wikitext2 test`, or the path of a file.
+    pub(crate) fn label(&self) -> String {
+        match self.corpus.split {
+            Some(split) => format!("{} {split}", self.corpus.name),
+            None => self.corpus.name.clone(),
+        }
+    }
+
+    /// Name of the split; `all` for texts without splits.
+    pub(crate) fn split(&self) -> &'static str {
+        self.corpus.split.map_or("all", Split::name)
+    }
+
+    /// The rule by which words are counted; a digest that is known decides over the name.
+    fn layout(&self) -> Layout {
+        match (&self.corpus.verdict, &self.dataset) {
+            (Verdict::OfficialWikiText2V1 { .. } | Verdict::WikiText2Raw { .. }, _)
+            | (_, Dataset::WikiText2 | Dataset::SampleWikiText2) => Layout::WikiText,
+            _ => Layout::Stories,
+        }
+    }
+}
+
+/// The data set that a checkpoint was trained on; both if it does not say.
+fn own_datasets(loaded: &LoadedCheckpoint) -> Vec<Dataset> {
+    let named = loaded
+        .checkpoint
+        .training
+        .get("dataset")
+        .and_then(|name| name.as_str());
+    match named {
+        Some("wikitext2") => vec![Dataset::WikiText2],
+        Some("tinystories") => vec![Dataset::TinyStories],
+        _ => vec![Dataset::WikiText2, Dataset::TinyStories],
+    }
+}
+
+/// The sample text in the manner of a data set.
+fn sample_of(dataset: &Dataset) -> Dataset {
+    match dataset {
+        Dataset::WikiText2 => Dataset::SampleWikiText2,
+        _ => Dataset::SampleTinyStories,
+    }
+}

@@ -1,0 +1,167 @@
+//! Joining shards: the result of one run over all documents, to the last bit.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use itera_cli::{ExitStatus, print};
+use itera_record::{Documents, Record as _, ScoringProtocol, ValidationRow};
+
+use crate::{options, output, read_record, row};
+
+/// A row and the file it comes from.
+type Part<'a> = (&'a Path, ValidationRow);
+
+/// Joins `parts` and writes the result to `output`.
+pub(crate) fn run(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus> {
+    options::writable(output)?;
+    let mut protocol: Option<ScoringProtocol> = None;
+    let mut groups: Vec<Vec<Part>> = Vec::new();
+    for path in parts {
+        let record = read_record(path)?;
+        let expected = protocol.get_or_insert_with(|| record.protocol.clone());
+        ensure!(
+            record.protocol == *expected,
+            "`{}` follows the protocol `{}`, the parts before it `{expected}`; score all shards \
+             with the same options",
+            path.display(),
+            record.protocol
+        );
+        for row in record.rows {
+            match groups
+                .iter_mut()
+                .find(|group| belong_together(&group[0].1, &row))
+            {
+                Some(group) => group.push((path, row)),
+                None => groups.push(vec![(path, row)]),
+            }
+        }
+    }
+    let protocol = protocol
+        .filter(|_| !groups.is_empty())
+        .context("the parts have no rows")?;
+    let rows = groups
+        .into_iter()
+        .map(join)
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let record = row::record(protocol, rows);
+    output::write(
+        output,
+        record
+            .to_json()
+            .context("cannot join the parts")?
+            .as_bytes(),
+    )?;
+    print(output::table(&record.rows))?;
+    Ok(ExitStatus::Done)
+}
+
+/// Whether two rows are about the same model on the same text.
+fn belong_together(a: &ValidationRow, b: &ValidationRow) -> bool {
+    let key = |row: &ValidationRow| {
+        (
+            row.model.file_sha256.clone(),
+            row.dataset_sha256.clone(),
+            row.dataset.clone(),
+            row.split.clone(),
+            row.engine.clone(),
+            row.precision.clone(),
+        )
+    };
+    key(a) == key(b)
+}
+
+/// The row of all documents from the rows of all shards.
+fn join(mut parts: Vec<Part>) -> anyhow::Result<ValidationRow> {
+    check_complete(&parts)?;
+    parts.sort_by_key(|(_, part)| part.shard.map(|shard| shard.index));
+    let rows = || parts.iter().map(|(_, row)| row);
+    let mut documents: Vec<(u64, u64, f64)> =
+        rows().flat_map(|row| values(&row.per_document)).collect();
+    documents.sort_by_key(|&(index, ..)| index);
+    let first = &parts[0].1;
+    for (path, part) in &parts {
+        let (found, expected) = (&part.baselines, &first.baselines);
+        let same = found.uniform_bits_per_byte.to_bits()
+            == expected.uniform_bits_per_byte.to_bits()
+            && found.unigram_bits_per_byte.to_bits() == expected.unigram_bits_per_byte.to_bits()
+            && found.zstd_bits_per_byte.to_bits() == expected.zstd_bits_per_byte.to_bits();
+        ensure!(
+            same,
+            "the baselines in `{}` are not those of the other parts, which come from another \
+             version of this tool; score all shards with the same one",
+            path.display()
+        );
+    }
+    row::derive(ValidationRow {
+        documents: documents.len() as u64,
+        bytes: rows().map(|row| row.bytes).sum(),
+        chars: rows().map(|row| row.chars).sum(),
+        words: rows().map(|row| row.words).sum(),
+        tokens: rows().map(|row| row.tokens).sum(),
+        unknown_tokens: rows().map(|row| row.unknown_tokens).sum(),
+        seconds: rows().map(|row| row.seconds).sum(),
+        shard: None,
+        per_document: Documents {
+            document_indices: documents.iter().map(|document| document.0).collect(),
+            document_bytes: documents.iter().map(|document| document.1).collect(),
+            document_nll_nats: documents.iter().map(|document| document.2).collect(),
+        },
+        ..first.clone()
+    })
+}
+
+/// Position, bytes and likelihood of every document.
+fn values(documents: &Documents) -> impl Iterator<Item = (u64, u64, f64)> {
+    let Documents {
+        document_indices,
+        document_bytes,
+        document_nll_nats,
+    } = documents;
+    let values = document_indices
+        .iter()
+        .zip(document_bytes)
+        .zip(document_nll_nats);
+    values.map(|((&index, &bytes), &nll_nats)| (index, bytes, nll_nats))
+}
+
+/// Refuses parts that are not every shard exactly once.
+fn check_complete(parts: &[Part]) -> anyhow::Result<()> {
+    let what = |row: &ValidationRow| format!("{} on {} {}", row.model.name, row.dataset, row.split);
+    let mut found = Vec::new();
+    for (path, row) in parts {
+        let (path, what) = (path.display(), what(row));
+        let Some(shard) = row.shard else {
+            bail!("`{path}` has {what} without shards; give results written with `--shard`");
+        };
+        ensure!(
+            !found.contains(&shard),
+            "`{path}` has shard {shard} of {what}, which is already there; give each shard once"
+        );
+        found.push(shard);
+        let (count, expected) = (shard.count, found[0].count);
+        ensure!(
+            count == expected,
+            "`{path}` has a shard of {count} of {what}, the parts before it of {expected}; give \
+             the shards of one division"
+        );
+        let inside = row
+            .per_document
+            .document_indices
+            .iter()
+            .all(|i| i % count == shard.index - 1);
+        ensure!(
+            inside,
+            "`{path}` has documents of {what} that are not in its shard {shard}"
+        );
+    }
+    let row = &parts[0].1;
+    let count = found[0].count;
+    for index in 1..=count {
+        ensure!(
+            found.iter().any(|shard| shard.index == index),
+            "shard {index}/{count} of {} is missing; score it with `--shard {index}/{count}`",
+            what(row)
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! The command line, checked: nothing below meets a contradictory value.
+
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    str::FromStr,
+    thread,
+};
+
+use anyhow::{Context as _, Error, anyhow, bail, ensure};
+use itera_core::io::check_writable;
+use itera_data::{Dataset, Split};
+use itera_record::{Bootstrap, ProtocolKind, ScoringProtocol, ShardInfo};
+
+use crate::args::{EngineArg, PrecisionArg, ProtocolArg, ScoreArgs};
+
+/// Tokens in a window unless told otherwise: what most transformer tools use.
+const DEFAULT_WINDOW: u64 = 512;
+
+/// More threads than this are a slip of the finger.
+const MAX_THREADS: usize = 1024;
+
+/// Resampled texts behind every interval, and the seed of the resampling.
+const BOOTSTRAP: Bootstrap = Bootstrap {
+    draws: 2000,
+    seed: 0,
+};
+
+/// What to score, how, and where to put the result.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Names or paths; none for every shipped checkpoint.
+    pub(crate) checkpoints: Vec<String>,
+    /// None for each checkpoint's own.
+    pub(crate) dataset: Option<Dataset>,
+    /// None for the data set's own choice.
+    pub(crate) split: Option<Split>,
+    pub(crate) protocol: ScoringProtocol,
+    pub(crate) precision: &'static str,
+    pub(crate) engine: EngineArg,
+    pub(crate) threads: usize,
+    pub(crate) shard: Option<Shard>,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) csv: Option<PathBuf>,
+    pub(crate) json: bool,
+}
+
+/// One of several parts of the documents, as typed: `I/N` with I from 1 to N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard(pub(crate) ShardInfo);
+
+impl FromStr for Shard {
+    type Err = Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let parts = text
+            .split_once('/')
+            .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let (index, count) = parts.context("expected I/N, for example 1/3")?;
+        ensure!(
+            (1..=count).contains(&index),
+            "there is no such shard, expected I/N with I from 1 to N, for example 1/3"
+        );
+        Ok(Self(ShardInfo { index, count }))
+    }
+}
+
+impl Shard {
+    /// Whether the document at this position of the text belongs to the shard.
+    pub(crate) const fn contains(self, document: usize) -> bool {
+        document as u64 % self.0.count == self.0.index - 1
+    }
+}
+
+impl Options {
+    /// Checks every argument, and that the output files can be written.
+    pub(crate) fn new(args: ScoreArgs) -> anyhow::Result<Self> {
+        let protocol = protocol(&args)?;
+        let default_output = is_main_job(&args).then(default_output).transpose()?;
+        let stream = protocol.name == ProtocolKind::Stream;
+        ensure!(
+            !(stream && args.shard.is_some()),
+            "`--shard` cannot be used with the protocol stream, which carries the state from each \
+             document to the next; use `--protocol document` or `--protocol window`"
+        );
+        let available = || thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = args.threads.unwrap_or_else(available);
+        ensure!(
+            (1..=MAX_THREADS).contains(&threads),
+            "`--threads` is {threads}, expected 1 to {MAX_THREADS}"
+        );
+        let options = Self {
+            checkpoints: args.checkpoint,
+            dataset: args.dataset,
+            split: args.split,
+            protocol,
+            precision: match args.precision {
+                PrecisionArg::Fp32 => "fp32",
+            },
+            engine: args.engine,
+            threads,
+            shard: args.shard,
+            output: args.output.or(default_output),
+            csv: args.csv,
+            json: args.json,
+        };
+        for path in options.output.iter().chain(&options.csv) {
+            writable(path)?;
+        }
+        Ok(options)
+    }
+}
+
+/// Finds out before the work whether a file can be written.
+pub(crate) fn writable(path: &Path) -> anyhow::Result<()> {
+    check_writable(path).map_err(|error| {
+        anyhow!(
+            "{:#}; give another output file, or make its folder writable",
+            Error::new(error)
+        )
+    })
+}
+
+/// The protocol that the arguments describe. `--window` and `--stride` imply windows.
+fn protocol(args: &ScoreArgs) -> anyhow::Result<ScoringProtocol> {
+    let windowed = args.window.is_some() || args.stride.is_some();
+    let name = match args.protocol {
+        None if windowed => ProtocolKind::Window,
+        None | Some(ProtocolArg::Document) => ProtocolKind::Document,
+        Some(ProtocolArg::Stream) => ProtocolKind::Stream,
+        Some(ProtocolArg::Window) => ProtocolKind::Window,
+    };
+    for (option, value) in [
+        ("--window", args.window),
+        ("--stride", args.stride),
+        ("--max-tokens", args.max_tokens),
+        ("--limit-documents", args.limit_documents),
+    ] {
+        ensure!(value != Some(0), "`{option}` is 0, expected at least 1");
+    }
+    let (mut window_tokens, mut stride_tokens) = (None, None);
+    if name == ProtocolKind::Window {
+        let window = args.window.unwrap_or(DEFAULT_WINDOW);
+        let stride = args.stride.unwrap_or(window);
+        ensure!(
+            stride <= window,
+            "`--stride` is {stride}, above the window of {window} tokens, so that tokens between \
+             windows would never be scored; give a stride from 1 to {window}"
+        );
+        (window_tokens, stride_tokens) = (Some(window), Some(stride));
+    } else if windowed {
+        bail!("`--window` and `--stride` need `--protocol window`");
+    }
+    Ok(ScoringProtocol {
+        name,
+        window_tokens,
+        stride_tokens,
+        context_start: "end_of_text".to_owned(),
+        separators_scored: false,
+        max_tokens: args.max_tokens,
+        limit_documents: args.limit_documents,
+        bootstrap: BOOTSTRAP,
+    })
+}
+
+/// Whether nothing is said about what to score or how: the run whose result the project keeps.
+fn is_main_job(args: &ScoreArgs) -> bool {
+    args.checkpoint.is_empty()
+        && args.dataset.is_none()
+        && args.split.is_none()
+        && args.protocol.is_none()
+        && args.window.is_none()
+        && args.stride.is_none()
+        && args.engine == EngineArg::Native
+        && args.max_tokens.is_none()
+        && args.limit_documents.is_none()
+        && args.shard.is_none()
+}
+
+/// `results/validation.json` of the workspace around the current directory, or of the current
+/// directory itself.
+fn default_output() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_dir().context("cannot find the current directory")?;
+    let is_workspace = |folder: &&Path| {
+        std::fs::read_to_string(folder.join("Cargo.toml"))
+            .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
+    };
+    let root = here.ancestors().find(is_workspace).unwrap_or(&here);
+    Ok(root.join("results").join("validation.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    fn options(line: &str) -> anyhow::Result<Options> {
+        let words = ["itera-validate"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        Options::new(Args::try_parse_from(words)?.score)
+    }
+
+    #[test]
+    fn window_and_stride_have_defaults_and_imply_windows() {
+        let shape = |line| {
+            let protocol = options(line).unwrap().protocol;
+            (
+                protocol.name,
+                protocol.window_tokens,
+                protocol.stride_tokens,
+            )
+        };
+        assert_eq!(
+            shape("--dataset sample"),
+            (ProtocolKind::Document, None, None)
+        );
+        assert_eq!(
+            shape("--protocol window"),
+            (ProtocolKind::Window, Some(512), Some(512))
+        );
+        assert_eq!(
+            shape("--window 64"),
+            (ProtocolKind::Window, Some(64), Some(64))
+        );
+        assert_eq!(
+            shape("--window 64 --stride 16"),
+            (ProtocolKind::Window, Some(64), Some(16))
+        );
+        assert_eq!(
+            shape("--stride 64"),
+            (ProtocolKind::Window, Some(512), Some(64))
+        );
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (line, message) in [
+            ("--window 0", "`--window` is 0, expected at least 1"),
+            ("--window 8 --stride 0", "`--stride` is 0"),
+            (
+                "--window 8 --stride 9",
+                "`--stride` is 9, above the window of 8 tokens",
+            ),
+            ("--protocol document --window 8", "need `--protocol window`"),
+            ("--max-tokens 0", "`--max-tokens` is 0"),
+            ("--limit-documents 0", "`--limit-documents` is 0"),
+            ("--threads 0", "`--threads` is 0, expected 1 to 1024"),
+            (
+                "--protocol stream --shard 1/2",
+                "`--shard` cannot be used with",
+            ),
+            ("--shard 3/2", "there is no such shard"),
+            ("--shard 0/2", "there is no such shard"),
+            ("--shard 1", "expected I/N"),
+        ] {
+            let error = format!("{:#}", options(line).unwrap_err());
+            assert!(error.contains(message), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_the_main_job_has_a_default_output() {
+        let output = |line| options(line).unwrap().output;
+        assert!(
+            output("--threads 1 --json")
+                .unwrap()
+                .ends_with("results/validation.json")
+        );
+        assert_eq!(output("--dataset sample"), None);
+        assert_eq!(
+            output("--dataset sample --output x.json"),
+            Some("x.json".into())
+        );
+    }
+
+    #[test]
+    fn shards_divide_the_documents() {
+        for document in 0..10 {
+            let owners =
+                ["1/3", "2/3", "3/3"].map(|s| s.parse::<Shard>().unwrap().contains(document));
+            assert_eq!(owners.iter().filter(|&&owner| owner).count(), 1);
+        }
+    }
+}

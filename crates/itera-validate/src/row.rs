@@ -1,0 +1,140 @@
+//! From likelihoods to a row of the result.
+
+use anyhow::Context as _;
+use itera_core::io::LoadedCheckpoint;
+use itera_record::{
+    Baselines, Documents, ModelInfo, ScoringProtocol, ValidationRecord, ValidationRow,
+};
+
+use crate::{
+    TOOL, bootstrap,
+    jobs::Job,
+    metrics::{Metrics, Sizes},
+    options::Options,
+    selection::unknown_tokens,
+};
+
+/// The record of these rows, made now on this machine.
+pub(crate) fn record(protocol: ScoringProtocol, rows: Vec<ValidationRow>) -> ValidationRecord {
+    let first = rows.first().map(|row| &row.model);
+    let model = first
+        .filter(|model| rows.iter().all(|row| row.model == **model))
+        .cloned();
+    let envelope = itera_cli::envelope::<ValidationRecord>(TOOL, model);
+    ValidationRecord {
+        envelope,
+        protocol,
+        rows,
+    }
+}
+
+/// The row of a job whose documents have these likelihoods.
+pub(crate) fn of_job(
+    job: &Job,
+    options: &Options,
+    baselines: Baselines,
+    nll_nats: &[f64],
+    seconds: f64,
+) -> anyhow::Result<ValidationRow> {
+    let (documents, corpus) = (&job.selection.documents, &job.text.corpus);
+    let tokenizer = &job.loaded.checkpoint.tokenizer;
+    let tokens = documents
+        .iter()
+        .map(|document| document.tokens.len() as u64)
+        .sum();
+    let counts = documents.iter().map(|document| document.counts);
+    let counts = counts
+        .reduce(|a, b| a + b)
+        .context("no document is selected")?;
+    let unknown = documents
+        .iter()
+        .map(|document| unknown_tokens(tokenizer, &document.tokens));
+    let row = ValidationRow {
+        model: model_info(job.loaded),
+        dataset: corpus.name.clone(),
+        split: job.text.split().to_owned(),
+        dataset_sha256: corpus.sha256.clone(),
+        dataset_verdict: corpus.verdict.to_string(),
+        documents: documents.len() as u64,
+        bytes: counts.bytes,
+        chars: counts.chars,
+        words: counts.words,
+        tokens,
+        unknown_tokens: unknown.sum(),
+        baselines,
+        precision: options.precision.to_owned(),
+        engine: job.engine.name().to_owned(),
+        protocol: options.protocol.clone(),
+        seconds,
+        dataset_bytes: job.selection.dataset_bytes,
+        shard: options.shard.map(|shard| shard.0),
+        per_document: Documents {
+            document_indices: documents
+                .iter()
+                .map(|document| document.index as u64)
+                .collect(),
+            document_bytes: documents
+                .iter()
+                .map(|document| document.counts.bytes)
+                .collect(),
+            document_nll_nats: nll_nats.to_vec(),
+        },
+        // What follows from the fields above.
+        nll_nats: 0.0,
+        bits_per_byte: 0.0,
+        byte_perplexity: 0.0,
+        char_perplexity: 0.0,
+        word_perplexity: None,
+        token_perplexity: 0.0,
+        bits_per_byte_ci95: None,
+        tokens_per_s: 0.0,
+        bytes_scored_fraction: 0.0,
+    };
+    derive(row)
+}
+
+/// Computes every field of a row that follows from the counts and the likelihoods of documents.
+pub(crate) fn derive(mut row: ValidationRow) -> anyhow::Result<ValidationRow> {
+    let Documents {
+        document_bytes,
+        document_nll_nats,
+        ..
+    } = &row.per_document;
+    row.nll_nats = document_nll_nats.iter().sum();
+    row.bits_per_byte_ci95 =
+        bootstrap::ci95(document_nll_nats, document_bytes, row.protocol.bootstrap);
+    let (bytes, chars, words, tokens) = (row.bytes, row.chars, row.words, row.tokens);
+    let metrics = Metrics::new(
+        row.nll_nats,
+        Sizes {
+            bytes,
+            chars,
+            words,
+            tokens,
+        },
+    )?;
+    row.bits_per_byte = metrics.bits_per_byte;
+    row.byte_perplexity = metrics.byte_perplexity;
+    row.char_perplexity = metrics.char_perplexity;
+    row.word_perplexity = metrics.word_perplexity;
+    row.token_perplexity = metrics.token_perplexity;
+    row.baselines.worse_than_uniform = row.bits_per_byte > row.baselines.uniform_bits_per_byte;
+    // A clock too coarse for a tiny text must not make the speed infinite.
+    row.tokens_per_s = tokens as f64 / row.seconds.max(1e-9);
+    row.bytes_scored_fraction = bytes as f64 / row.dataset_bytes as f64;
+    Ok(row)
+}
+
+/// What a record says about a checkpoint.
+fn model_info(loaded: &LoadedCheckpoint) -> ModelInfo {
+    let checkpoint = &loaded.checkpoint;
+    ModelInfo {
+        name: loaded.name.clone(),
+        file_sha256: loaded.file_sha256.clone(),
+        params: checkpoint.config.parameters() as u64,
+        active_params: checkpoint.config.active_parameters() as u64,
+        precision: checkpoint.precision().to_string(),
+        bytes: checkpoint.weight_bytes() as u64,
+        bits_per_weight: checkpoint.bits_per_weight(),
+    }
+}

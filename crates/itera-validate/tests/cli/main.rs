@@ -1,0 +1,8 @@
+//! The whole program: exit status, standard output, standard error and files, on small random
+//! models and small texts.
+
+mod bad_input;
+mod fixture;
+mod real_data;
+mod results;
+mod scoring;

@@ -1,0 +1,183 @@
+//! `merge` and `compare` on results.
+
+use crate::fixture::{CliTest, bytes, random_checkpoint, scale, snapshot};
+
+#[test]
+fn merge_refuses_anything_but_every_shard_once() {
+    let test = CliTest::new();
+    let score = |arguments: &str, output: &str| {
+        test.record(
+            &format!("--checkpoint small --dataset stories.txt {arguments}"),
+            output,
+        )
+    };
+    score("--shard 1/3", "1.json");
+    score("--shard 2/3", "2.json");
+    score("--shard 1/2", "half.json");
+    score("", "whole.json");
+    score("--shard 3/3 --window 8", "window.json");
+    snapshot!(test, "merge 1.json 2.json --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: shard 3/3 of small on stories.txt all is missing; score it with `--shard 3/3`
+    ");
+    snapshot!(test, "merge 1.json 1.json 2.json --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `1.json` has shard 1/3 of small on stories.txt all, which is already there; give each shard once
+    ");
+    snapshot!(test, "merge 1.json half.json --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `half.json` has a shard of 2 of small on stories.txt all, the parts before it of 3; give the shards of one division
+    ");
+    snapshot!(test, "merge whole.json --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `whole.json` has small on stories.txt all without shards; give results written with `--shard`
+    ");
+    snapshot!(test, "merge 1.json 2.json window.json --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `window.json` follows the protocol `window, tokens 8, stride 8`, the parts before it `document`; score all shards with the same options
+    ");
+    snapshot!(test, "merge stories.txt --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `stories.txt` is not what `itera-validate --output` writes: not a record of this form: expected value at line 1 column 1
+    ");
+    snapshot!(test, "merge none.json --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot read `none.json`: No such file or directory (os error 2)
+    ");
+    assert!(!test.path("out.json").exists());
+}
+
+#[test]
+fn compare_says_which_is_better() {
+    let test = CliTest::new();
+    let mut better = random_checkpoint(bytes(), 1);
+    // Small logits are nearly a uniform guess, which beats a random one.
+    scale(&mut better, "embedding.weight", 0.001);
+    test.add_model("calm", &better);
+    test.record("--checkpoint small --dataset stories.txt", "small.json");
+    test.record("--checkpoint calm --dataset stories.txt", "calm.json");
+    snapshot!(test, "compare small.json calm.json", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    dataset      split  A      bits/byte  B     bits/byte     B - A  95 % interval         verdict
+    stories.txt  all    small     #.####  calm     #.####  -#.#####  [-#.#####, -#.#####]  B is better
+
+    ----- stderr -----
+    ");
+    snapshot!(test, "compare calm.json small.json", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    dataset      split  A     bits/byte  B      bits/byte     B - A  95 % interval       verdict
+    stories.txt  all    calm     #.####  small     #.####  +#.#####  [#.#####, #.#####]  A is better
+
+    ----- stderr -----
+    ");
+    snapshot!(test, "compare small.json small.json", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    dataset      split  A      bits/byte  B      bits/byte     B - A  95 % interval       verdict
+    stories.txt  all    small     #.####  small     #.####  +#.#####  [#.#####, #.#####]  no difference shown
+
+    ----- stderr -----
+    ");
+}
+
+#[test]
+fn compare_refuses_what_does_not_compare() {
+    let test = CliTest::new();
+    test.write("other.txt", "Another text.\n<|endoftext|>\nThe end.\n");
+    let score = |dataset: &str, arguments: &str, output: &str| {
+        test.record(
+            &format!("--checkpoint small --dataset {dataset} {arguments}"),
+            output,
+        )
+    };
+    score("stories.txt", "", "a.json");
+    score("stories.txt", "--window 32", "window.json");
+    score("other.txt", "", "other.json");
+    score("stories.txt", "--shard 1/2", "shard.json");
+    score("sample", "", "samples.json");
+    snapshot!(test, "compare a.json window.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot compare `a.json` with `window.json`: the protocols differ, `document` and `window, tokens 32, stride 32`; score both with the same options
+    ");
+    snapshot!(test, "compare a.json other.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot compare `a.json` with `other.json`: the sha256 of the text differs, `a5ce0529cb04436d1b9101d1a28cffd7f2903eb82d4e84f0842b004a3b72b8be` and `49637f0e0e1a011a9687d665cdcbe1f572807e382426d1573ca30e42a71b5522`; score both on one text
+    ");
+    snapshot!(test, "compare a.json shard.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot compare `a.json` with `shard.json`: they have scored different documents of stories.txt, 5 (257 bytes) and 3 (211 bytes); score both with the same limits and shards
+    ");
+    snapshot!(test, "compare a.json samples.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot compare `a.json` with `samples.json`: they have 1 and 2 rows; score both on the same texts
+    ");
+    snapshot!(test, "compare a.json stories.txt", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `stories.txt` is not what `itera-validate --output` writes: not a record of this form: expected value at line 1 column 1
+    ");
+}
+
+#[test]
+fn rows_of_several_models_are_paired_by_text_and_name() {
+    let test = CliTest::new();
+    test.add_model("second", &random_checkpoint(bytes(), 2));
+    let arguments = "--checkpoint small --checkpoint second --dataset sample";
+    test.record(arguments, "a.json");
+    let run = test.command("compare a.json a.json").output().unwrap();
+    let table = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(table.lines().count(), 1 + 4, "{table}");
+    assert_eq!(table.matches("no difference shown").count(), 4, "{table}");
+}

@@ -1,0 +1,291 @@
+//! Scores: their output, their independence of threads and shards, and their value.
+
+use std::process::Stdio;
+
+use itera_core::{model::Model, sampling::log_softmax_at};
+use itera_record::{ValidationRecord, ValidationRow};
+
+use crate::fixture::{CliTest, STORIES, bytes, characters, random_checkpoint, scale, snapshot};
+
+/// A row without what depends on the clock.
+fn timeless(row: &ValidationRow) -> ValidationRow {
+    ValidationRow {
+        seconds: 0.0,
+        tokens_per_s: 0.0,
+        ..row.clone()
+    }
+}
+
+fn bits(record: &ValidationRecord) -> Vec<u64> {
+    let nll = &record.rows[0].per_document.document_nll_nats;
+    [record.rows[0].nll_nats]
+        .iter()
+        .chain(nll)
+        .map(|nats| nats.to_bits())
+        .collect()
+}
+
+#[test]
+fn a_table_is_the_result() {
+    let test = CliTest::new();
+    snapshot!(test, "--checkpoint small --dataset stories.txt", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    model  dataset      split  bits/byte  95 % interval     byte ppl  word ppl  uniform  unigram  zstd -19  verdict
+    small  stories.txt  all       #.####  [#.####, #.####]  52#.####  #.###e11   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+
+    protocol document
+    stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
+
+    ----- stderr -----
+    scoring small on stories.txt: 5 documents, 257 tokens
+    scored in [TIME]
+    warning: small on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+    ");
+}
+
+#[test]
+fn json_and_csv_hold_the_same_numbers() {
+    let test = CliTest::new();
+    let arguments = "--checkpoint small --dataset sample --window 16 --stride 8 --csv rows.csv";
+    let record = test.record(arguments, "out/result.json");
+    let run = test
+        .command(&format!("{arguments} --json"))
+        .output()
+        .unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(printed["schema"], "itera.validation/1");
+    assert_eq!(printed["protocol"]["window_tokens"], 16);
+    assert_eq!(
+        printed["rows"][0]["nll_nats"].as_f64(),
+        Some(record.rows[0].nll_nats)
+    );
+
+    let mut rows = csv::Reader::from_path(test.path("rows.csv")).unwrap();
+    let headers = rows.headers().unwrap().clone();
+    let column = |name: &str| headers.iter().position(|header| header == name).unwrap();
+    let rows: Vec<_> = rows.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 2, "both samples");
+    for (cells, row) in rows.iter().zip(&record.rows) {
+        assert_eq!(cells[column("dataset")], row.dataset);
+        assert_eq!(
+            cells[column("bits_per_byte")].parse(),
+            Ok(row.bits_per_byte)
+        );
+    }
+}
+
+#[test]
+fn counts_are_those_of_the_text() {
+    let test = CliTest::new();
+    let record = test.record("--checkpoint small --dataset stories.txt", "r.json");
+    let row = &record.rows[0];
+    let stories: Vec<&str> = STORIES
+        .split("\n<|endoftext|>\n")
+        .map(str::trim_end)
+        .collect();
+    let sum = |size: &dyn Fn(&str) -> usize| stories.iter().map(|s| size(s) as u64).sum::<u64>();
+    assert_eq!(row.documents, 5);
+    assert_eq!(row.bytes, sum(&str::len));
+    assert_eq!(row.tokens, row.bytes);
+    assert_eq!(row.chars, sum(&|story| story.chars().count()));
+    assert_eq!(row.words, sum(&|story| story.split_whitespace().count()));
+    assert_eq!(row.bytes_scored_fraction.to_bits(), 1.0_f64.to_bits());
+    assert_eq!(row.split, "all");
+    let identity = row.bits_per_byte.exp2() / row.byte_perplexity;
+    assert!((identity - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn likelihoods_are_those_of_the_model_token_by_token() {
+    let test = CliTest::new();
+    let record = test.record("--checkpoint small --dataset stories.txt", "r.json");
+    let checkpoint = random_checkpoint(bytes(), 1);
+    let model = Model::from_checkpoint(&checkpoint).unwrap();
+    let stories = STORIES.split("\n<|endoftext|>\n").map(str::trim_end);
+    for (story, &found) in stories.zip(&record.rows[0].per_document.document_nll_nats) {
+        let (mut state, mut previous) = (model.new_state(), checkpoint.tokenizer.end_of_text());
+        let mut expected = 0.0;
+        for token in checkpoint.tokenizer.encode(story.as_bytes()).unwrap() {
+            expected -= log_softmax_at(model.step(previous, &mut state), token as usize);
+            previous = token;
+        }
+        assert!(
+            (found - expected).abs() < 1e-5 * expected,
+            "{found} {expected}"
+        );
+    }
+}
+
+#[test]
+fn threads_and_shards_change_no_bit() {
+    let test = CliTest::new();
+    for protocol in ["document", "window --window 16 --stride 5"] {
+        let arguments = format!("--checkpoint small --dataset stories.txt --protocol {protocol}");
+        let whole = test.record(&format!("{arguments} --threads 1"), "whole.json");
+        for threads in [2, 4] {
+            let other = test.record(&format!("{arguments} --threads {threads}"), "other.json");
+            assert_eq!(bits(&other), bits(&whole), "{protocol}, {threads} threads");
+        }
+        for shard in 1..=3 {
+            let part = test.record(
+                &format!("{arguments} --shard {shard}/3"),
+                &format!("{shard}.json"),
+            );
+            assert!(part.rows[0].bytes_scored_fraction < 1.0);
+        }
+        let merged = test.record("merge 3.json 1.json 2.json", "merged.json");
+        assert_eq!(bits(&merged), bits(&whole), "{protocol}, shards");
+        assert_eq!(timeless(&merged.rows[0]), timeless(&whole.rows[0]));
+    }
+}
+
+#[test]
+fn limits_count_only_what_was_scored() {
+    let test = CliTest::new();
+    let whole = test.record("--checkpoint small --dataset stories.txt", "whole.json");
+    let limited = |limit: &str| {
+        let arguments = format!("--checkpoint small --dataset stories.txt {limit}");
+        test.record(&arguments, "limited.json").rows.remove(0)
+    };
+    let nll = &whole.rows[0].per_document.document_nll_nats;
+    let two = limited("--limit-documents 2");
+    assert_eq!(
+        (two.documents, &two.per_document.document_nll_nats[..]),
+        (2, &nll[..2])
+    );
+    assert!(two.bytes_scored_fraction < 1.0);
+
+    let first_len = whole.rows[0].per_document.document_bytes[0];
+    let cut = limited(&format!("--max-tokens {}", first_len + 8));
+    assert_eq!(
+        (cut.documents, cut.tokens, cut.bytes),
+        (2, first_len + 8, first_len + 8)
+    );
+    // "The caf\u{e9}" without the second byte of its accent.
+    assert_eq!(cut.chars, whole.rows[0].per_document.document_bytes[0] + 8);
+    assert_eq!(
+        cut.per_document.document_nll_nats[0].to_bits(),
+        nll[0].to_bits()
+    );
+    assert!(cut.per_document.document_nll_nats[1] < nll[1]);
+}
+
+#[test]
+fn shards_apply_after_limits() {
+    let test = CliTest::new();
+    let arguments = "--checkpoint small --dataset stories.txt --max-tokens 120";
+    let whole = test.record(arguments, "whole.json");
+    for shard in 1..=2 {
+        test.record(
+            &format!("{arguments} --shard {shard}/2"),
+            &format!("{shard}.json"),
+        );
+    }
+    let merged = test.record("merge 1.json 2.json", "merged.json");
+    assert_eq!(merged.rows[0].tokens, 120);
+    assert_eq!(timeless(&merged.rows[0]), timeless(&whole.rows[0]));
+}
+
+#[test]
+fn a_stream_differs_from_documents_after_the_first() {
+    let test = CliTest::new();
+    let score = |protocol: &str| {
+        let arguments =
+            format!("--checkpoint small --dataset stories.txt --protocol {protocol} --threads 2");
+        test.record(&arguments, "r.json")
+            .rows
+            .remove(0)
+            .per_document
+            .document_nll_nats
+    };
+    let (document, stream) = (score("document"), score("stream"));
+    assert_eq!(document[0].to_bits(), stream[0].to_bits());
+    assert!(
+        document[1..]
+            .iter()
+            .zip(&stream[1..])
+            .all(|(a, b)| a.to_bits() != b.to_bits())
+    );
+}
+
+#[test]
+fn characters_outside_the_vocabulary_are_said_aloud() {
+    let test = CliTest::new();
+    let unaccented = STORIES.replace(['\u{e9}', '\u{eb}'], "e");
+    test.add_model("letters", &random_checkpoint(characters(&unaccented), 2));
+    let arguments = "--checkpoint letters --dataset stories.txt";
+    snapshot!(test, arguments, @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    model    dataset      split  bits/byte  95 % interval     byte ppl  word ppl  uniform  unigram  zstd -19  verdict
+    letters  stories.txt  all       #.####  [#.####, #.####]   7#.####   #.###e8   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS; INCOMPLETE: 2 characters unknown
+
+    protocol document
+    stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
+
+    ----- stderr -----
+    scoring letters on stories.txt: 5 documents, 255 tokens
+    scored in [TIME]
+    warning: letters on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+    warning: letters on stories.txt all: 2 of 255 characters are outside the model's vocabulary; the score holds that an unknown character stood there, not which one, so it is lower than a complete one and compares with no other
+    ");
+    let record = test.record(arguments, "r.json");
+    assert_eq!(record.rows[0].unknown_tokens, 2);
+    assert_eq!(record.rows[0].tokens, record.rows[0].chars);
+    let cut = test.record(&format!("{arguments} --max-tokens 62"), "r.json");
+    assert_eq!(cut.rows[0].chars, 62);
+    assert_eq!(cut.rows[0].bytes, 63, "the accent has two bytes");
+}
+
+#[test]
+fn text_that_is_not_utf8_is_scored_as_bytes() {
+    let test = CliTest::new();
+    test.write("latin1.txt", b"caf\xe9 au lait\n");
+    let record = test.record("--checkpoint small --dataset latin1.txt", "r.json");
+    assert_eq!((record.rows[0].bytes, record.rows[0].tokens), (13, 13));
+    assert_eq!(record.rows[0].bits_per_byte_ci95, None, "a single document");
+}
+
+#[test]
+fn a_model_worse_than_uniform_is_called_that() {
+    let test = CliTest::new();
+    let mut checkpoint = random_checkpoint(bytes(), 1);
+    scale(&mut checkpoint, "final_norm.weight", 20.0);
+    test.add_model("loud", &checkpoint);
+    snapshot!(test, "--checkpoint loud --dataset stories.txt --limit-documents 1", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    model  dataset      split  bits/byte  95 % interval  byte ppl   word ppl  uniform  unigram  zstd -19  verdict
+    loud   stories.txt  all      9#.####  n/a            #.###e27  #.###e118   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+
+    protocol document, limit-documents 1
+    stories.txt all: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256
+
+    ----- stderr -----
+    scoring loud on stories.txt: 1 documents, 52 tokens
+    scored in [TIME]
+    warning: loud on stories.txt all is worse than a uniform guess: 9#.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+    ");
+}
+
+#[test]
+fn a_reader_that_has_gone_away_is_not_an_error() {
+    let test = CliTest::new();
+    let mut command = test.command("--checkpoint small --dataset stories.txt --json");
+    let mut run = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(run.stdout.take());
+    let run = run.wait_with_output().unwrap();
+    let message = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        run.status.success() && !message.contains("error"),
+        "{message}"
+    );
+}
