@@ -1,1 +1,21 @@
-//! learn.
+//! The Itera-Lite architecture as Burn modules, and its training.
+//!
+//! The only crate of the workspace that names Burn. [`model`] holds the modules; matrix products
+//! are Burn's, everything between them runs in fused operators with hand-written backward passes
+//! that are plugged into Burn's autodiff. [`trainer`] is the training loop.
+
+mod backend;
+mod fused;
+mod host;
+mod loss;
+pub mod model;
+mod optimizer;
+pub mod resume;
+mod schedule;
+pub mod scoring;
+pub mod trainer;
+
+pub use backend::{Backend, UnknownBackend};
+pub use loss::{RouterLoss, cross_entropy};
+pub use optimizer::OptimizerConfig;
+pub use schedule::{Decay, Schedule};

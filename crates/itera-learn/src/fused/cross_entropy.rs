@@ -1,0 +1,90 @@
+//! Softmax cross-entropy, averaged over all rows.
+
+use std::sync::Arc;
+
+use super::lanes::{self, dispatch, kernel};
+use crate::host::{HostBackend, Operator};
+
+/// `mean_i(logsumexp(logits_i) - logits_i[target_i])`.
+///
+/// # Shapes
+/// Input: `logits [rows, vocab_size]`. Output: `[1]`, in nats.
+#[derive(Clone, Debug)]
+pub(crate) struct CrossEntropy {
+    /// `[rows]`.
+    pub targets: Arc<[u32]>,
+}
+
+impl Operator<1> for CrossEntropy {
+    /// `(softmax - one_hot) / rows`, the gradient of the mean.
+    type Saved = Arc<Vec<f32>>;
+
+    fn forward<B: HostBackend>(
+        &self,
+        [logits]: [&[f32]; 1],
+    ) -> (Vec<f32>, Vec<usize>, Self::Saved) {
+        let rows = self.targets.len();
+        let mut grad = vec![0.0; logits.len()];
+        let total = dispatch(Nll((logits, &self.targets, &mut grad)));
+        (vec![(total / rows as f64) as f32], vec![1], Arc::new(grad))
+    }
+
+    fn backward<B: HostBackend>(
+        &self,
+        _: [&[f32]; 1],
+        saved: Self::Saved,
+        grad: &[f32],
+    ) -> [Vec<f32>; 1] {
+        let mut values = Arc::unwrap_or_clone(saved);
+        if grad[0].to_bits() != 1.0_f32.to_bits() {
+            values.iter_mut().for_each(|value| *value *= grad[0]);
+        }
+        [values]
+    }
+}
+
+type NllArgs<'a> = (&'a [f32], &'a [u32], &'a mut [f32]);
+kernel!(Nll<'a>(NllArgs<'a>) -> f64 = nll);
+
+/// Sum over the rows of the negative log-likelihood in nats; `grad` becomes the gradient of the
+/// mean.
+#[inline(always)]
+fn nll((logits, targets, grad): NllArgs<'_>) -> f64 {
+    let rows = targets.len();
+    let vocab_size = logits.len() / rows;
+    let pairs = logits
+        .chunks_exact(vocab_size)
+        .zip(grad.chunks_exact_mut(vocab_size));
+    let mut total = 0.0_f64;
+    for ((logits, grad), target) in pairs.zip(targets) {
+        let sum = exponentials(logits, grad);
+        total -= f64::from((grad[*target as usize] / sum).max(f32::MIN_POSITIVE)).ln();
+        let scale = 1.0 / (sum * rows as f32);
+        for value in grad.iter_mut() {
+            *value *= scale;
+        }
+        grad[*target as usize] -= 1.0 / rows as f32;
+    }
+    total
+}
+
+/// `out = exp(logits - max)`; returns the sum.
+#[inline(always)]
+fn exponentials(logits: &[f32], out: &mut [f32]) -> f32 {
+    let mut max = [f32::NEG_INFINITY; lanes::WIDTH];
+    let (blocks, tail) = logits.as_chunks::<{ lanes::WIDTH }>();
+    for block in blocks {
+        for (max, value) in max.iter_mut().zip(block) {
+            *max = if *value > *max { *value } else { *max };
+        }
+    }
+    let max = max
+        .iter()
+        .chain(tail)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    for (out, logit) in out.iter_mut().zip(logits) {
+        *out = lanes::exp(logit - max);
+    }
+    lanes::total(out)
+}

@@ -1,0 +1,14 @@
+//! Fused operators of the forward and backward pass, each the counterpart of a formula in
+//! [`crate::model`]. Their gradients are tested against finite differences of the native model.
+
+mod conv;
+mod cross_entropy;
+mod experts;
+mod lanes;
+mod rms_norm;
+mod ssm;
+
+pub(crate) use cross_entropy::CrossEntropy;
+pub(crate) use experts::{Experts, Load};
+pub(crate) use rms_norm::RmsNorm;
+pub(crate) use ssm::{Ssm, SsmDims, SsmMemory};

@@ -1,0 +1,216 @@
+//! Operators whose forward and backward passes are written by hand over host memory, plugged into
+//! Burn's autodiff.
+//!
+//! A training step made of Burn's elementwise tensor operations spends most of its time moving
+//! memory between them. An [`Operator`] fuses such a chain: it sees its inputs as slices, returns
+//! one output, keeps what its backward pass needs, and later turns the gradient of the output into
+//! the gradients of the inputs. [`apply`] runs it on the flex and the ndarray backend, with or
+//! without autodiff.
+
+use std::{borrow::Cow, fmt::Debug};
+
+use burn::{
+    backend::{
+        Autodiff, Backend, BackendTensor, DispatchKindConversion, DispatchTensor,
+        DispatchTensorKind, Flex, NdArray, TensorMetadata,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        flex::FlexTensor,
+        ops::FloatTensorOps,
+        tensor::FloatTensor,
+    },
+    tensor::{Shape, TensorData},
+};
+
+/// A backend whose tensors lie in host memory.
+pub(crate) trait HostBackend: Backend {
+    /// The elements of a tensor in row-major order; borrowed where the backend allows it.
+    fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]>;
+
+    /// A tensor over `values`, without a copy where the backend allows it.
+    fn tensor(values: Vec<f32>, shape: &[usize]) -> FloatTensor<Self> {
+        let device = <Self as burn::backend::BackendTypes>::Device::default();
+        Self::float_from_data(
+            TensorData::new(values, Shape::from(shape.to_vec())),
+            &device,
+        )
+    }
+}
+
+impl HostBackend for Flex {
+    fn read(tensor: &FlexTensor) -> Cow<'_, [f32]> {
+        match tensor.as_slice::<f32>() {
+            Some(values) => Cow::Borrowed(values),
+            None => Cow::Owned(into_vec(tensor.to_contiguous().into_data())),
+        }
+    }
+}
+
+impl HostBackend for NdArray {
+    fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]> {
+        let data = burn::backend::read_sync(Self::float_into_data(tensor.clone()));
+        Cow::Owned(into_vec(data.expect("host tensors can be read")))
+    }
+}
+
+fn into_vec(data: TensorData) -> Vec<f32> {
+    data.try_into_vec::<f32>()
+        .expect("fused operators work on f32 tensors")
+}
+
+/// An operator of `N` differentiable inputs and one output.
+///
+/// Inputs that need no gradient (masks, carried state) are fields of the operator.
+pub(crate) trait Operator<const N: usize>: Clone + Debug + Send + 'static {
+    /// What the backward pass needs beyond the inputs.
+    type Saved: Clone + Debug + Send + 'static;
+
+    /// The output with its shape, and what to keep for the backward pass.
+    fn forward<B: HostBackend>(&self, inputs: [&[f32]; N]) -> (Vec<f32>, Vec<usize>, Self::Saved);
+
+    /// Gradients of the inputs, in their order and with their numbers of elements.
+    fn backward<B: HostBackend>(
+        &self,
+        inputs: [&[f32]; N],
+        saved: Self::Saved,
+        grad: &[f32],
+    ) -> [Vec<f32>; N];
+}
+
+/// Runs `op` on the backend that `inputs` live on. The second result is what the operator saved,
+/// for callers that need a by-product of the forward pass.
+///
+/// # Panics
+/// If the inputs live on a backend that is not on the host.
+pub(crate) fn apply<const N: usize, O: Operator<N>>(
+    op: O,
+    inputs: [DispatchTensor; N],
+) -> (DispatchTensor, O::Saved) {
+    match &inputs[0].kind {
+        DispatchTensorKind::Flex(_) => apply_plain::<N, Flex, O>(&op, inputs),
+        DispatchTensorKind::NdArray(_) => apply_plain::<N, NdArray, O>(&op, inputs),
+        DispatchTensorKind::Autodiff(inner) => match inner.as_ref() {
+            DispatchTensorKind::Flex(_) => apply_tracked::<N, Flex, O>(op, inputs),
+            DispatchTensorKind::NdArray(_) => apply_tracked::<N, NdArray, O>(op, inputs),
+            DispatchTensorKind::Autodiff(_) => unreachable!("autodiff does not nest"),
+        },
+    }
+}
+
+fn float<B: Backend>(tensor: DispatchTensor) -> FloatTensor<B>
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    let tensor = <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(tensor);
+    tensor
+        .expect("all inputs of a fused operator live on one backend")
+        .float()
+}
+
+fn apply_plain<const N: usize, B: HostBackend, O: Operator<N>>(
+    op: &O,
+    inputs: [DispatchTensor; N],
+) -> (DispatchTensor, O::Saved)
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    let inputs = inputs.map(float::<B>);
+    let (output, saved) = run::<N, B, O>(op, &inputs);
+    (
+        DispatchTensor::from_backend(BackendTensor::<B>::Float(output)),
+        saved,
+    )
+}
+
+fn run<const N: usize, B: HostBackend, O: Operator<N>>(
+    op: &O,
+    inputs: &[FloatTensor<B>; N],
+) -> (FloatTensor<B>, O::Saved) {
+    let values = inputs.each_ref().map(|tensor| B::read(tensor));
+    let (output, shape, saved) = op.forward::<B>(values.each_ref().map(AsRef::as_ref));
+    (B::tensor(output, &shape), saved)
+}
+
+/// What one application keeps for its backward pass.
+#[derive(Clone, Debug)]
+struct Tape<const N: usize, B: Backend, O: Operator<N>> {
+    op: O,
+    inputs: [FloatTensor<B>; N],
+    saved: O::Saved,
+}
+
+/// The backward step of every fused operator.
+#[derive(Debug)]
+struct Reverse<O>(std::marker::PhantomData<O>);
+
+impl<const N: usize, B: HostBackend, O: Operator<N>> Backward<B, N> for Reverse<O> {
+    type State = Tape<N, B, O>;
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let Tape { op, inputs, saved } = ops.state;
+        let values = inputs.each_ref().map(|tensor| B::read(tensor));
+        let values = values.each_ref().map(AsRef::as_ref);
+        let input_grads = op.backward::<B>(values, saved, &B::read(&grad));
+        for ((parent, values), input) in ops.parents.into_iter().zip(input_grads).zip(&inputs) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, B::tensor(values, &input.shape()));
+            }
+        }
+    }
+}
+
+fn apply_tracked<const N: usize, B: HostBackend, O: Operator<N>>(
+    op: O,
+    inputs: [DispatchTensor; N],
+) -> (DispatchTensor, O::Saved)
+where
+    DispatchTensor: DispatchKindConversion<Autodiff<B>>,
+{
+    let inputs = inputs.map(float::<Autodiff<B>>);
+    let guards = inputs.each_ref().map(|tensor| tensor.node());
+    let inputs = inputs.map(|tensor| tensor.into_primitive());
+    let (output, saved) = run::<N, B, O>(&op, &inputs);
+    let step = Reverse(std::marker::PhantomData::<O>);
+    let prepared = Backward::<B, N>::prepare::<NoCheckpointing>(step, guards).compute_bound();
+    let output = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(
+            Tape {
+                op,
+                inputs,
+                saved: saved.clone(),
+            },
+            output,
+        ),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    };
+    (
+        DispatchTensor::from_backend(BackendTensor::<Autodiff<B>>::Float(output)),
+        saved,
+    )
+}
+
+/// A row-major matrix: its elements and `[rows, columns]`.
+pub(crate) type Matrix<'a> = (&'a [f32], [usize; 2]);
+
+/// `a b` by the backend's matrix product; an operand may be used transposed.
+pub(crate) fn matmul<B: HostBackend>(
+    a: Matrix<'_>,
+    transpose_a: bool,
+    b: Matrix<'_>,
+    transpose_b: bool,
+) -> Vec<f32> {
+    let operand = |(values, shape): Matrix<'_>, transpose: bool| {
+        let tensor = B::tensor(values.to_vec(), &shape);
+        if transpose {
+            B::float_swap_dims(tensor, 0, 1)
+        } else {
+            tensor
+        }
+    };
+    let product = B::float_matmul(operand(a, transpose_a), operand(b, transpose_b));
+    B::read(&product).into_owned()
+}

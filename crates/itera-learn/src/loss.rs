@@ -1,0 +1,93 @@
+//! The training loss: next-token cross-entropy and two terms that keep the router healthy.
+
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, TensorData, activation};
+
+use crate::{
+    fused::{CrossEntropy, Load},
+    host,
+    model::Output,
+};
+
+/// Weights of the router's terms, each averaged over the layers.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RouterLoss {
+    /// Load balancing: `E sum_e f_e P_e` with `f` the share of visits and `P` the mean
+    /// probability of each expert (Switch Transformer, equation 4). It is 1 when balanced.
+    pub balance: f32,
+    /// `mean(logsumexp(router)²)` (ST-MoE, equation 5).
+    pub z: f32,
+}
+
+/// Loss of a segment, and its parts for the log.
+pub(crate) struct Loss {
+    /// What is minimised, `[1]`.
+    pub total: Tensor<1>,
+    /// Mean cross-entropy in nats per token.
+    pub cross_entropy: f32,
+    /// Load-balancing term, averaged over the layers.
+    pub balance: f32,
+}
+
+/// Loss of `output` against `targets [rows]`.
+pub(crate) fn loss(output: Output, targets: Arc<[u32]>, weights: RouterLoss) -> Loss {
+    let Output {
+        logits,
+        router,
+        loads,
+    } = output;
+    let mut total = cross_entropy(logits, targets);
+    let cross_entropy = scalar(&total);
+    let layers = router.len().max(1) as f32;
+    let mut balance = 0.0;
+    for (logits, load) in router.into_iter().zip(&loads) {
+        let term = balance_term(logits.clone(), load);
+        balance += scalar(&term) / layers;
+        total = total + term * (weights.balance / layers) + z_term(logits) * (weights.z / layers);
+    }
+    Loss {
+        total,
+        cross_entropy,
+        balance,
+    }
+}
+
+/// `mean_i(logsumexp(logits_i) - logits_i[target_i])` in nats, `[1]`.
+///
+/// # Shapes
+/// `logits [rows, vocab_size]`, `targets [rows]`.
+pub fn cross_entropy(logits: Tensor<2>, targets: Arc<[u32]>) -> Tensor<1> {
+    let (mean, _) = host::apply(CrossEntropy { targets }, [logits.into_dispatch()]);
+    Tensor::from_dispatch(mean)
+}
+
+/// `E sum_e f_e P_e`; the gradient flows through `P` alone.
+fn balance_term(logits: Tensor<2>, load: &Load) -> Tensor<1> {
+    let device = logits.device();
+    let n_experts = load.tokens.len();
+    let visits = load.tokens.iter().sum::<usize>() as f32;
+    let share = load
+        .tokens
+        .iter()
+        .map(|tokens| n_experts as f32 * *tokens as f32 / visits);
+    let share = TensorData::new(share.collect::<Vec<f32>>(), [1, n_experts]);
+    let probability = activation::softmax(logits, 1).mean_dim(0); // [1, n_experts]
+    (probability * Tensor::<2>::from_data(share, &device)).sum()
+}
+
+/// `mean(logsumexp²)` over the rows.
+fn z_term(logits: Tensor<2>) -> Tensor<1> {
+    let max = logits.clone().max_dim(1).detach(); // [rows, 1]
+    let log_sum = (logits - max.clone()).exp().sum_dim(1).log() + max;
+    (log_sum.clone() * log_sum).mean()
+}
+
+fn scalar(tensor: &Tensor<1>) -> f32 {
+    tensor
+        .clone()
+        .detach()
+        .into_data()
+        .try_into_vec::<f32>()
+        .expect("losses are f32")[0]
+}

@@ -1,0 +1,144 @@
+//! Between Burn modules and checkpoints.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{Device, Tensor, TensorData},
+};
+use itera_core::{
+    checkpoint::{Checkpoint, Tensor as StoredTensor},
+    tokenizer::Tokenizer,
+};
+use thiserror::Error;
+
+use super::LanguageModel;
+
+/// Why a checkpoint cannot be loaded into a module.
+#[derive(Debug, Error)]
+pub enum ConvertError {
+    /// The checkpoint breaks its own format.
+    #[error(transparent)]
+    Checkpoint(#[from] itera_core::checkpoint::CheckpointError),
+}
+
+impl LanguageModel {
+    /// Loads the parameters of a checkpoint, dequantised where they are quantised.
+    ///
+    /// # Errors
+    /// When the checkpoint breaks its own format.
+    pub fn from_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, ConvertError> {
+        checkpoint.validate()?;
+        let tensors = checkpoint
+            .tensors
+            .iter()
+            .map(|(name, t)| (name.clone(), t.to_f32()));
+        let model = Self::new(&checkpoint.config, 0, device);
+        Ok(model.with_parameters(tensors.collect()))
+    }
+
+    /// The parameters as a checkpoint.
+    pub fn to_checkpoint(&self, tokenizer: &Tokenizer, training: serde_json::Value) -> Checkpoint {
+        let tensors = self.parameters().into_iter();
+        Checkpoint {
+            config: self.config.clone(),
+            tokenizer: tokenizer.clone(),
+            training,
+            tensors: tensors
+                .map(|(name, (shape, v))| (name, StoredTensor::f32(shape, v)))
+                .collect(),
+        }
+    }
+
+    /// Shape and values of every parameter by name.
+    pub fn parameters(&self) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        let mut collect = Collect {
+            path: Path::default(),
+            parameters: BTreeMap::new(),
+        };
+        self.visit(&mut collect);
+        collect.parameters
+    }
+
+    /// The same module with other values.
+    ///
+    /// # Panics
+    /// If a parameter is missing or has another number of elements.
+    #[must_use]
+    pub fn with_parameters(self, values: BTreeMap<String, Vec<f32>>) -> Self {
+        self.map(&mut Replace {
+            path: Path::default(),
+            values,
+        })
+    }
+}
+
+/// The dotted path of the module being visited.
+#[derive(Default)]
+pub(crate) struct Path(Vec<String>);
+
+impl Path {
+    pub(crate) fn enter(&mut self, name: &str) {
+        self.0.push(name.to_owned());
+    }
+
+    pub(crate) fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+struct Collect {
+    path: Path,
+    parameters: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let shape = tensor.dims().to_vec();
+        let values = tensor
+            .into_data()
+            .try_into_vec()
+            .expect("parameters are f32");
+        self.parameters.insert(self.path.name(), (shape, values));
+    }
+}
+
+struct Replace {
+    path: Path,
+    values: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleMapper for Replace {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let values = self
+            .values
+            .remove(&name)
+            .unwrap_or_else(|| panic!("no values for `{name}`"));
+        param.map(|old| {
+            let data = TensorData::new(values, old.shape());
+            Tensor::from_data(data, &old.device()).require_grad()
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! `AdamW` over the model's parameters, with the tensors that must not decay in a group of their own.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    tensor::{Tensor, TensorData},
+};
+use itera_core::config::{ModelConfig, TensorRole};
+use serde::{Deserialize, Serialize};
+
+use crate::model::LanguageModel;
+#[cfg(test)]
+use crate::model::Path;
+
+/// Settings of the optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerConfig {
+    /// Decay of the mean of the gradient.
+    pub beta_1: f32,
+    /// Decay of the mean of its square.
+    pub beta_2: f32,
+    /// Decoupled weight decay of projections, per unit of learning rate.
+    pub weight_decay: f32,
+    /// Largest L2 norm of the gradient of all parameters together; larger ones are scaled down.
+    pub clip_norm: f32,
+}
+
+/// Gradients of every parameter, in the order of the module.
+#[derive(Debug)]
+pub(crate) struct Gradient {
+    tensors: Vec<(ParamId, Vec<usize>, Vec<f32>)>,
+}
+
+/// Whether a tensor decays: matrices do, what shapes the dynamics, scales or names tokens does not.
+fn decays(role: TensorRole) -> bool {
+    match role {
+        TensorRole::Projection | TensorRole::Router => true,
+        TensorRole::Embedding | TensorRole::Conv | TensorRole::Dynamics | TensorRole::Norm => false,
+    }
+}
+
+/// An optimiser without state.
+pub(crate) fn new(config: &OptimizerConfig, model: &ModelConfig) -> ModuleOptimizer {
+    let adam = AdamWConfig::new()
+        .with_beta_1(config.beta_1)
+        .with_beta_2(config.beta_2)
+        .with_epsilon(1e-8)
+        .with_weight_decay(0.0);
+    let decaying = model.tensors().into_iter().filter(|spec| decays(spec.role));
+    let decaying = ParamGroup::from_paths(decaying.map(|spec| spec.name).collect());
+    let with_decay = adam.clone().with_weight_decay(config.weight_decay);
+    ModuleOptimizer::from(adam.build()).with_group(decaying, with_decay.build(), None)
+}
+
+impl Gradient {
+    /// Takes the gradients of `model` out of `grads`; parameters without one get zeros.
+    pub(crate) fn collect(model: &LanguageModel, grads: GradientsParams) -> Self {
+        let mut collect = Collect {
+            grads,
+            tensors: Vec::new(),
+        };
+        model.visit(&mut collect);
+        Self {
+            tensors: collect.tensors,
+        }
+    }
+
+    /// `self += other`.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for ((_, _, sum), (_, _, values)) in self.tensors.iter_mut().zip(&other.tensors) {
+            for (sum, value) in sum.iter_mut().zip(values) {
+                *sum += value;
+            }
+        }
+    }
+
+    /// Multiplies by `factor`, then scales down to an L2 norm of at most `clip_norm`. Returns the
+    /// norm before clipping.
+    pub(crate) fn scale_and_clip(&mut self, factor: f32, clip_norm: f32) -> f32 {
+        let squares = self.tensors.iter().flat_map(|(_, _, values)| values);
+        let norm = squares
+            .map(|value| f64::from(*value).powi(2))
+            .sum::<f64>()
+            .sqrt() as f32;
+        let norm = norm * factor;
+        let factor = if norm > clip_norm {
+            factor * clip_norm / norm
+        } else {
+            factor
+        };
+        for (_, _, values) in &mut self.tensors {
+            values.iter_mut().for_each(|value| *value *= factor);
+        }
+        norm
+    }
+
+    /// As the optimiser wants them.
+    pub(crate) fn into_params(self, model: &LanguageModel) -> GradientsParams {
+        let mut grads = GradientsParams::new();
+        let device = model.device().without_autodiff();
+        for (id, shape, values) in self.tensors {
+            macro_rules! register {
+                ($rank:literal) => {
+                    grads.register::<$rank>(
+                        id,
+                        Tensor::from_data(TensorData::new(values, shape), &device),
+                    )
+                };
+            }
+            match shape.len() {
+                1 => register!(1),
+                2 => register!(2),
+                _ => register!(3),
+            }
+        }
+        grads
+    }
+}
+
+struct Collect {
+    grads: GradientsParams,
+    tensors: Vec<(ParamId, Vec<usize>, Vec<f32>)>,
+}
+
+impl ModuleVisitor for Collect {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.lazy_shape().to_vec();
+        let values = match self.grads.remove::<D>(param.id) {
+            Some(grad) => grad.into_data().try_into_vec().expect("gradients are f32"),
+            None => vec![0.0; shape.iter().product()],
+        };
+        self.tensors.push((param.id, shape, values));
+    }
+}
+
+/// Names of the parameters by id, for tests of the groups.
+#[cfg(test)]
+pub(crate) fn names(model: &LanguageModel) -> Vec<String> {
+    struct Names(Path, Vec<String>);
+    impl ModuleVisitor for Names {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.enter(name);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+            self.1.push(self.0.name());
+        }
+    }
+    let mut names = Names(Path::default(), Vec::new());
+    model.visit(&mut names);
+    names.1
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use itera_core::config::Preset;
+
+    use super::*;
+
+    #[test]
+    fn paths_of_parameters_are_names_of_tensors() {
+        let config = Preset::Test.config(32);
+        let model = LanguageModel::new(&config, 1, &Device::flex());
+        let mut expected: Vec<String> = config.tensors().into_iter().map(|t| t.name).collect();
+        let mut found = names(&model);
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+    }
+}

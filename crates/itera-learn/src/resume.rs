@@ -1,0 +1,191 @@
+//! A run's whole state as one safetensors file, so that a resumed run goes on bit for bit: the
+//! parameters, the optimiser's moments, the carried state of every lane, the place in the data.
+
+use std::collections::{BTreeMap, HashMap};
+
+use burn::tensor::Bytes;
+use itera_core::config::ModelConfig;
+use itera_data::{LanesError, LanesPosition};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    Backend,
+    model::Carry,
+    trainer::{TrainConfig, Trainer},
+};
+
+/// Version of the file's layout.
+const FORMAT: u32 = 1;
+
+/// Key of the JSON header in the metadata.
+const HEADER: &str = "itera.resume";
+
+/// Name of the optimiser's record.
+const OPTIMIZER: &str = "optimizer";
+
+/// Why a run cannot go on.
+#[derive(Debug, Error)]
+pub enum ResumeError {
+    /// The file is cut short or not a resume file.
+    #[error("the resume file is damaged: {0}; start the run anew without --resume")]
+    Damaged(String),
+    /// The file's layout is of another version.
+    #[error("the resume file has format {found}, this build reads {FORMAT}; start the run anew")]
+    Format {
+        /// Version in the file.
+        found: u32,
+    },
+    /// The documents do not fit the place in the data.
+    #[error(transparent)]
+    Lanes(#[from] LanesError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    model: ModelConfig,
+    config: TrainConfig,
+    step: u64,
+    position: LanesPosition,
+}
+
+impl Trainer {
+    /// The run as bytes.
+    ///
+    /// # Errors
+    /// [`ResumeError::Damaged`] when the optimiser's record cannot be written.
+    pub fn save_resume(&self) -> Result<Vec<u8>, ResumeError> {
+        let header = Header {
+            format: FORMAT,
+            model: self.model.config().clone(),
+            config: self.config.clone(),
+            step: self.step,
+            position: self.lanes.position(),
+        };
+        let mut tensors = BTreeMap::new();
+        let mut put = |name: String, values: &[f32]| {
+            tensors.insert(name, (Dtype::F32, values.len(), le_bytes(values)));
+        };
+        for (name, (_, values)) in self.model.parameters() {
+            put(format!("parameter.{name}"), &values);
+        }
+        for (replica, carry) in self.carries.iter().enumerate() {
+            for (name, values) in carry.values() {
+                put(format!("carry.{replica}.{name}"), &values);
+            }
+        }
+        let optimizer = self.optimizer.into_bytes().map_err(damaged)?;
+        tensors.insert(
+            OPTIMIZER.to_owned(),
+            (Dtype::U8, optimizer.len(), optimizer.to_vec()),
+        );
+        let views = tensors.iter().map(|(name, (dtype, len, bytes))| {
+            let view = TensorView::new(*dtype, vec![*len], bytes).map_err(damaged)?;
+            Ok((name.as_str(), view))
+        });
+        let views = views.collect::<Result<Vec<_>, ResumeError>>()?;
+        let header = serde_json::to_string(&header).map_err(damaged)?;
+        let metadata = HashMap::from([(HEADER.to_owned(), header)]);
+        safetensors::serialize(views, Some(metadata)).map_err(damaged)
+    }
+
+    /// The run that [`Trainer::save_resume`] saved, over the same documents.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, of another version, or do not fit the documents.
+    pub fn load_resume(
+        bytes: &[u8],
+        documents: Vec<Vec<u32>>,
+        end_of_text: u32,
+        backend: Backend,
+    ) -> Result<Self, ResumeError> {
+        let header = read_header(bytes)?;
+        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+        let floats = |name: &str| -> Result<Vec<f32>, ResumeError> {
+            Ok(from_le_bytes(file.tensor(name).map_err(damaged)?.data()))
+        };
+        let mut run = Self::new(
+            &header.model,
+            header.config,
+            documents,
+            end_of_text,
+            backend,
+        )?;
+        run.step = header.step;
+        run.lanes.seek(header.position)?;
+        let mut parameters = BTreeMap::new();
+        for (name, (_, current)) in run.model.parameters() {
+            let values = floats(&format!("parameter.{name}"))?;
+            same_len(&name, current.len(), values.len())?;
+            parameters.insert(name, values);
+        }
+        run.model = run.model.with_parameters(parameters);
+        for (replica, carry) in run.carries.iter_mut().enumerate() {
+            let values = |name: &str| floats(&format!("carry.{replica}.{name}"));
+            *carry = restore(carry, values)?;
+        }
+        let optimizer = file.tensor(OPTIMIZER).map_err(damaged)?.data().to_vec();
+        let optimizer = Bytes::from_bytes_vec(optimizer);
+        run.optimizer = run.optimizer.from_bytes(optimizer).map_err(damaged)?;
+        Ok(run)
+    }
+}
+
+fn read_header(bytes: &[u8]) -> Result<Header, ResumeError> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let text = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get(HEADER));
+    let text = text.ok_or_else(|| ResumeError::Damaged(format!("no `{HEADER}` entry")))?;
+    let header: Header = serde_json::from_str(text).map_err(damaged)?;
+    if header.format != FORMAT {
+        return Err(ResumeError::Format {
+            found: header.format,
+        });
+    }
+    Ok(header)
+}
+
+fn restore(
+    carry: &Carry,
+    values: impl Fn(&str) -> Result<Vec<f32>, ResumeError>,
+) -> Result<Carry, ResumeError> {
+    let mut restored = BTreeMap::new();
+    for (name, current) in carry.values() {
+        let read = values(&name)?;
+        same_len(&name, current.len(), read.len())?;
+        restored.insert(name, read);
+    }
+    Ok(carry.with_values(&restored))
+}
+
+fn same_len(name: &str, expected: usize, found: usize) -> Result<(), ResumeError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(ResumeError::Damaged(format!(
+        "`{name}` has {found} values, expected {expected}"
+    )))
+}
+
+fn le_bytes(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+fn from_le_bytes(bytes: &[u8]) -> Vec<f32> {
+    let (values, _) = bytes.as_chunks::<4>();
+    values
+        .iter()
+        .map(|value| f32::from_le_bytes(*value))
+        .collect()
+}
+
+fn damaged(error: impl std::fmt::Display) -> ResumeError {
+    ResumeError::Damaged(error.to_string())
+}

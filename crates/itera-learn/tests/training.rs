@@ -1,0 +1,124 @@
+//! Training learns, resumes exactly, and does not depend on the number of cores.
+
+use itera_core::config::Preset;
+use itera_learn::{
+    Backend, Decay, OptimizerConfig, RouterLoss, Schedule,
+    resume::ResumeError,
+    trainer::{TrainConfig, Trainer},
+};
+
+const END_OF_TEXT: u32 = 256;
+
+fn config(replicas: usize) -> TrainConfig {
+    TrainConfig {
+        batch: 4,
+        length: 24,
+        replicas,
+        seed: 3,
+        schedule: Schedule {
+            peak: 1e-2,
+            floor: 0.1,
+            warmup: 4,
+            steps: 40,
+            decay: Decay::Trapezoid,
+        },
+        optimizer: OptimizerConfig {
+            beta_1: 0.9,
+            beta_2: 0.99,
+            weight_decay: 0.05,
+            clip_norm: 1.0,
+        },
+        router: RouterLoss {
+            balance: 0.01,
+            z: 1e-3,
+        },
+    }
+}
+
+fn documents() -> Vec<Vec<u32>> {
+    (0..12)
+        .map(|d| (0..90 + d).map(|i| ((i * (d + 3)) % 50) as u32).collect())
+        .collect()
+}
+
+fn trainer(replicas: usize, backend: Backend) -> Trainer {
+    let model = Preset::Test.config(257);
+    Trainer::new(&model, config(replicas), documents(), END_OF_TEXT, backend)
+        .expect("the documents fill a segment")
+}
+
+fn bits(trainer: &Trainer) -> Vec<(String, Vec<u32>)> {
+    let parameters = trainer.model().parameters().into_iter();
+    parameters
+        .map(|(name, (_, v))| (name, v.into_iter().map(f32::to_bits).collect()))
+        .collect()
+}
+
+#[test]
+fn the_loss_falls() {
+    let mut trainer = trainer(2, Backend::Flex);
+    let first = trainer.step().cross_entropy;
+    let mut last = first;
+    while !trainer.is_done() {
+        last = trainer.step().cross_entropy;
+    }
+    assert!(first > 5.0, "an untrained model guesses among 257: {first}");
+    assert!(last < 0.75 * first, "from {first} to {last}");
+}
+
+#[test]
+fn a_resumed_run_is_the_same_run() {
+    for backend in Backend::ALL {
+        let mut whole = trainer(2, backend);
+        (0..14).for_each(|_| drop(whole.step()));
+        let mut first = trainer(2, backend);
+        (0..7).for_each(|_| drop(first.step()));
+        let saved = first.save_resume().expect("a run can be saved");
+        drop(first);
+        let mut second = Trainer::load_resume(&saved, documents(), END_OF_TEXT, backend)
+            .expect("a saved run can go on");
+        assert_eq!(second.step_count(), 7);
+        (0..7).for_each(|_| drop(second.step()));
+        assert_eq!(bits(&second), bits(&whole), "on {backend}");
+    }
+}
+
+#[test]
+fn a_damaged_resume_file_is_refused() {
+    let mut run = trainer(1, Backend::Flex);
+    run.step();
+    let saved = run.save_resume().expect("a run can be saved");
+    for len in [0, 7, 100, saved.len() / 2, saved.len() - 1] {
+        let result = Trainer::load_resume(&saved[..len], documents(), END_OF_TEXT, Backend::Flex);
+        assert!(
+            matches!(result, Err(ResumeError::Damaged(_))),
+            "cut to {len} bytes"
+        );
+    }
+}
+
+#[test]
+fn replicas_add_up_to_the_gradient_of_the_whole_batch() {
+    // One replica and two see the same batch: the first update may differ by rounding only.
+    let (mut one, mut two) = (trainer(1, Backend::Flex), trainer(2, Backend::Flex));
+    let (a, b) = (one.step(), two.step());
+    assert!((a.cross_entropy - b.cross_entropy).abs() < 1e-4);
+    assert!((a.gradient_norm - b.gradient_norm).abs() < 1e-2 * a.gradient_norm);
+    assert_eq!(a.expert_load, b.expert_load);
+}
+
+#[test]
+fn reports_name_the_load_of_every_expert() {
+    let mut trainer = trainer(2, Backend::Flex);
+    let report = trainer.step();
+    assert_eq!(report.expert_load.len(), 2);
+    for load in &report.expert_load {
+        assert_eq!(load.len(), 4);
+        assert!((load.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+    assert!(
+        (0.9..2.0).contains(&report.balance),
+        "balanced is 1: {}",
+        report.balance
+    );
+}
