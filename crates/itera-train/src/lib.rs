@@ -1,1 +1,35 @@
-//! train.
+//! Trains models and tokenizers on text, and continues prompts.
+//!
+//! | file | what |
+//! |---|---|
+//! | `args` | the command line as typed |
+//! | `texts` | the text to learn from and the text to evaluate on |
+//! | `tokenizer` | the subcommand `tokenizer`, and the tokenizer of a run |
+//! | `fit` | the subcommand `fit`: one file per step, see there |
+//! | `sample` | the subcommand `sample` |
+
+mod args;
+mod fit;
+mod sample;
+mod texts;
+mod tokenizer;
+
+use itera_cli::ExitStatus;
+
+pub use crate::args::Args;
+use crate::args::Command;
+
+/// Name of the program in records.
+const TOOL: &str = "itera-train";
+
+/// Does what the command line says.
+///
+/// # Errors
+/// If the work cannot be done: bad arguments, missing or broken files, a loss that is no number.
+pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
+    match args.command {
+        Command::Fit(args) => fit::run(*args),
+        Command::Tokenizer(args) => tokenizer::run(&args),
+        Command::Sample(args) => sample::run(&args),
+    }
+}

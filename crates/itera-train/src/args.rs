@@ -1,0 +1,203 @@
+//! The command line as typed; each subcommand checks its own part before it begins.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use itera_core::{config::Preset, tokenizer::TokenizerKind};
+use itera_data::Dataset;
+use itera_learn::Backend;
+
+use crate::tokenizer::TokenizerSource;
+
+/// Train a model or a tokenizer on a text, or continue a prompt with a trained model.
+#[derive(Debug, Parser)]
+#[command(name = "itera-train", version)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model.
+    ///
+    /// Beside the checkpoint NAME.safetensors it writes NAME.metrics.csv, NAME.curve.png and
+    /// NAME.training.json. Ctrl-C saves the run in NAME.resume; the same command with --resume goes
+    /// on exactly where it was.
+    Fit(Box<FitArgs>),
+    /// Train a tokenizer on the training text of a data set.
+    Tokenizer(TokenizerArgs),
+    /// Continue a prompt, until the end of the text or for --max-tokens tokens.
+    Sample(SampleArgs),
+}
+
+/// Arguments of `fit`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FitArgs {
+    /// wikitext2, tinystories, sample, or a text file.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) dataset: Dataset,
+    /// Text file to evaluate on [default: the validation split; of a single text the last tenth of
+    /// its documents].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) valid: Option<PathBuf>,
+    /// Size of the model: micro, nano, tiny or test.
+    #[arg(long)]
+    pub(crate) preset: Preset,
+    /// Train the model without routing that has as many parameters in all, or per token.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) dense: Option<DenseArg>,
+    /// bpe, char, bytes, or a file written by the subcommand `tokenizer`.
+    #[arg(long, default_value = "bpe", value_name = "KIND|FILE.json")]
+    pub(crate) tokenizer: TokenizerSource,
+    /// Entries of a bpe vocabulary [default: 512].
+    #[arg(long, value_name = "N")]
+    pub(crate) vocab_size: Option<usize>,
+    /// Seed of the initial parameters and of the order of the documents.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Burn backend: flex or ndarray.
+    #[arg(long, default_value = "flex")]
+    pub(crate) backend: Backend,
+    /// Documents read side by side, a multiple of --replicas.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) batch: usize,
+    /// Tokens of each of them per step; the state is carried on to the next step.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) length: usize,
+    /// Threads that share a batch.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) replicas: usize,
+    /// Highest learning rate.
+    #[arg(long, value_name = "X", default_value_t = 4e-3)]
+    pub(crate) learning_rate: f64,
+    /// Steps until the highest learning rate [default: 200, or a tenth of the steps if that is
+    /// less].
+    #[arg(long, value_name = "N")]
+    pub(crate) warmup: Option<u64>,
+    /// Shape of the learning rate after the warm-up.
+    #[arg(long, default_value = "cosine")]
+    pub(crate) decay: DecayArg,
+    /// Learning rate at the end, as a share of the highest.
+    #[arg(long, value_name = "X", default_value_t = 0.02)]
+    pub(crate) floor: f64,
+    /// Weight decay of the projections, per unit of learning rate.
+    #[arg(long, value_name = "X", default_value_t = 0.05)]
+    pub(crate) weight_decay: f32,
+    /// Second moment of the optimiser: how much of the old is kept at each step.
+    #[arg(long, value_name = "X", default_value_t = 0.99)]
+    pub(crate) beta_2: f32,
+    /// Gradients of a larger norm are scaled down to this one.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) clip: f32,
+    /// Weight of the loss that balances the experts.
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    pub(crate) balance: f32,
+    /// Weight of the loss that keeps the router's logits small.
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    pub(crate) z_loss: f32,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArgs,
+    /// Steps between two evaluations, 0 for none at all [default: a twentieth of the run].
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluate_every: Option<u64>,
+    /// Documents of an evaluation during the run [default: about 100 kB of them]; the last
+    /// evaluation reads all.
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluate_documents: Option<usize>,
+    /// Minutes between two savings of the run.
+    #[arg(long, value_name = "M", default_value_t = 5.0)]
+    pub(crate) save_every: f64,
+    /// Checkpoint to write, for example data/models/NAME.safetensors.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) output: PathBuf,
+    /// Go on with the run that was interrupted.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Stop after this step as if Ctrl-C had been pressed.
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) stop_after: Option<u64>,
+    /// Show no progress.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// How long to train.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct BudgetArgs {
+    /// Optimiser steps.
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Minutes of training, evaluations not counted. The number of steps is fixed at the start,
+    /// from the speed of a few trial steps.
+    #[arg(long, value_name = "M")]
+    pub(crate) minutes: Option<f64>,
+}
+
+/// Arguments of `tokenizer`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenizerArgs {
+    /// wikitext2, tinystories, sample, or a text file.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) dataset: Dataset,
+    /// bpe, char or bytes.
+    #[arg(long, default_value = "bpe")]
+    pub(crate) kind: TokenizerKind,
+    /// Entries of a bpe vocabulary [default: 512].
+    #[arg(long, value_name = "N")]
+    pub(crate) vocab_size: Option<usize>,
+    /// File to write, in the form of a Hugging Face tokenizer.json.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) output: PathBuf,
+}
+
+/// Arguments of `sample`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SampleArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: String,
+    /// Text to continue; nothing for the beginning of a document.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "TEXT",
+        hide_default_value = true
+    )]
+    pub(crate) prompt: String,
+    /// Most tokens to add.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_tokens: usize,
+    /// Above 1 for more variety, below 1 for less, 0 for the most probable token each time.
+    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    pub(crate) temperature: f32,
+    /// Draw from this many of the most probable tokens only.
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<usize>,
+    /// Draw from the most probable tokens that together have this probability.
+    #[arg(long, value_name = "X")]
+    pub(crate) top_p: Option<f32>,
+    /// Chooses the draws; the same seed gives the same text.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+/// What the dense twin has in common with the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DenseArg {
+    /// The number of all parameters.
+    Total,
+    /// The number of parameters that one token visits.
+    Active,
+}
+
+/// Shape of the learning rate after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DecayArg {
+    /// Half a cosine.
+    Cosine,
+    /// Constant, then linear over the last part.
+    Trapezoid,
+}

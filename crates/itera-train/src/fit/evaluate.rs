@@ -1,0 +1,46 @@
+//! Bits per byte of documents, by the native model and the protocol `document`: each starts from a
+//! fresh state after an end-of-text token, and all its bytes count.
+
+use std::{
+    f64::consts::LN_2,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use itera_core::model::Model;
+use rayon::prelude::*;
+
+use super::data::Document;
+
+/// Bits per byte of `documents`; the same for any number of threads. None without documents, or if
+/// `stop` is set meanwhile.
+pub(crate) fn bits_per_byte(
+    model: &Model,
+    end_of_text: u32,
+    documents: &[Document],
+    stop: &AtomicBool,
+) -> Option<f64> {
+    let bytes: usize = documents.iter().map(|document| document.bytes).sum();
+    if bytes == 0 {
+        return None;
+    }
+    let nats: Option<Vec<f64>> = documents
+        .par_iter()
+        .map_init(
+            || model.new_state(),
+            |state, document| {
+                if stop.load(Ordering::Relaxed) {
+                    return None;
+                }
+                state.reset();
+                Some(
+                    model
+                        .score(state, end_of_text, &document.tokens)
+                        .iter()
+                        .sum(),
+                )
+            },
+        )
+        .collect();
+    // Summed in the order of the documents, so that threads make no difference.
+    Some(nats?.iter().sum::<f64>() / LN_2 / bytes as f64)
+}

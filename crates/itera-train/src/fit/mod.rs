@@ -1,0 +1,149 @@
+//! The subcommand `fit`: trains a model.
+//!
+//! | file | step |
+//! |---|---|
+//! | `options`, `paths`, `size` | the command line, checked; files and sizes that follow from it |
+//! | `data` | text, tokenizer, tokens |
+//! | `settings` | everything that decides the result, to refuse a wrong `--resume` |
+//! | `pace` | how many steps fit into `--minutes` |
+//! | `run` | the loop: step, log, evaluate, save, stop |
+//! | `evaluate`, `history`, `log` | what is measured, kept and shown meanwhile |
+//! | `saved` | the file of an interrupted run |
+//! | `outputs`, `curve`, `command` | checkpoint, metrics, loss curve, record |
+
+mod command;
+mod curve;
+mod data;
+mod evaluate;
+mod history;
+mod log;
+mod options;
+mod outputs;
+mod pace;
+mod paths;
+mod run;
+mod saved;
+mod settings;
+mod size;
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::{Context as _, ensure};
+use itera_cli::{ExitStatus, note};
+use itera_learn::trainer::Trainer;
+
+use self::{
+    data::Data,
+    history::History,
+    options::{Budget, FitOptions},
+    run::{Outcome, Run},
+    saved::Saved,
+    settings::Settings,
+    size::model_config,
+};
+use crate::args::FitArgs;
+
+/// Trains a model, or goes on with an interrupted run.
+pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
+    let options = FitOptions::new(args)?;
+    let saved = saved(&options)?;
+    let mut data = Data::load(&options)?;
+    let model = model_config(options.preset, options.dense, data.tokenizer.vocab_size())?;
+    let steps = match (&saved, options.budget) {
+        (_, Budget::Steps(steps)) => steps,
+        (Some(saved), Budget::Minutes(_)) => saved.steps()?,
+        (None, Budget::Minutes(minutes)) => pace::steps(minutes, &options, &model, &data)?,
+    };
+    let settings = Settings::new(&options, &data, model, options.train_config(steps)?);
+    let (trainer, history) = match saved {
+        Some(saved) => saved.restore(&settings, &options, &mut data)?,
+        None => (start(&settings, &mut data)?, History::default()),
+    };
+    if !options.quiet {
+        note(plan(&settings, &trainer, data.bytes_per_token));
+    }
+    let stop = stop_on_signals()?;
+    let mut run = Run::new(&options, &data, &settings, trainer, history, &stop);
+    if let Outcome::Interrupted { step } = run.train()? {
+        note(format!(
+            "stopped after step {step} of {steps}; the same command with `--resume` goes on from \
+             `{}`",
+            options.paths.resume.display()
+        ));
+        return Ok(ExitStatus::Done);
+    }
+    // Only what can be gone on with is kept.
+    match fs::remove_file(&options.paths.resume) {
+        Err(error) if options.paths.resume.exists() => Err(error).context(format!(
+            "cannot remove `{}`",
+            options.paths.resume.display()
+        )),
+        _ => Ok(ExitStatus::Done),
+    }
+}
+
+/// The interrupted run to go on with, if that is asked for. Without `--resume` there must be none:
+/// a new run would take its place.
+fn saved(options: &FitOptions) -> anyhow::Result<Option<Saved>> {
+    let path = &options.paths.resume;
+    if options.resume {
+        return Saved::read(path).map(Some);
+    }
+    ensure!(
+        !path.exists(),
+        "`{}` holds an interrupted run; go on with `--resume`, or delete the file to begin anew",
+        path.display()
+    );
+    Ok(None)
+}
+
+/// A run at its start. The documents move into it.
+fn start(settings: &Settings, data: &mut Data) -> anyhow::Result<Trainer> {
+    let documents = std::mem::take(&mut data.train);
+    let end_of_text = data.tokenizer.end_of_text();
+    let train = settings.train.clone();
+    Trainer::new(
+        &settings.model,
+        train,
+        documents,
+        end_of_text,
+        settings.backend,
+    )
+    .with_context(|| format!("cannot train on {}", data.texts.name()))
+}
+
+/// What is about to happen, in a line.
+fn plan(settings: &Settings, trainer: &Trainer, bytes_per_token: f64) -> String {
+    let Settings {
+        preset,
+        model,
+        tokenizer,
+        train,
+        ..
+    } = settings;
+    let (steps, segment) = (train.schedule.steps, train.batch * train.length);
+    let from = match trainer.step_count() {
+        0 => String::new(),
+        done => format!("from step {done} on, "),
+    };
+    format!(
+        "preset {preset}, {} parameters; tokenizer {tokenizer}, {bytes_per_token:.3} bytes a token; \
+         {from}{steps} steps of {segment} tokens",
+        model.parameters()
+    )
+}
+
+/// A flag that Ctrl-C sets, and the system when it ends the program.
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("cannot listen to Ctrl-C")?;
+    Ok(stop)
+}

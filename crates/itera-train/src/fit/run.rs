@@ -1,0 +1,225 @@
+//! The loop of a run: step, log, evaluate, save, stop.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use anyhow::{Context as _, ensure};
+use itera_cli::print;
+use itera_core::model::Model;
+use itera_learn::trainer::{StepReport, Trainer};
+use serde_json::Value;
+
+use super::{
+    data::{Data, Document},
+    evaluate::bits_per_byte,
+    history::History,
+    log::Log,
+    options::FitOptions,
+    outputs, saved,
+    settings::Settings,
+};
+
+/// Rows of metrics in a whole run, about.
+const ROWS: u64 = 400;
+
+/// Evaluations in a whole run unless told otherwise.
+const EVALUATIONS: u64 = 20;
+
+/// Bytes of the documents of an evaluation during the run unless told otherwise, about.
+const EVALUATED_BYTES: usize = 100_000;
+
+/// A run in progress.
+pub(crate) struct Run<'a> {
+    pub(super) options: &'a FitOptions,
+    pub(super) data: &'a Data,
+    pub(super) settings: &'a Settings,
+    pub(super) trainer: Trainer,
+    pub(super) history: History,
+    stop: &'a AtomicBool,
+    log: Log,
+    /// Steps between two rows.
+    row_every: u64,
+    /// Steps between two evaluations; 0 for none.
+    pub(super) evaluate_every: u64,
+}
+
+/// How a run ended.
+pub(crate) enum Outcome {
+    Finished,
+    Interrupted { step: u64 },
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        options: &'a FitOptions,
+        data: &'a Data,
+        settings: &'a Settings,
+        trainer: Trainer,
+        history: History,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        let steps = settings.train.schedule.steps;
+        let done = trainer.step_count();
+        Self {
+            options,
+            data,
+            settings,
+            trainer,
+            history,
+            stop,
+            log: Log::new(options.quiet, steps, done, data.bytes_per_token),
+            row_every: steps.div_ceil(ROWS),
+            evaluate_every: options
+                .evaluate_every
+                .unwrap_or(steps.div_ceil(EVALUATIONS)),
+        }
+    }
+
+    /// Trains to the end or until something says stop, and writes every file.
+    pub(crate) fn train(&mut self) -> anyhow::Result<Outcome> {
+        let mut last_save = Instant::now();
+        while !self.trainer.is_done() {
+            let report = self.step()?;
+            self.log.step(report.step, &self.history);
+            self.measure(&report)?;
+            if self.must_stop(report.step) {
+                return self.interrupt();
+            }
+            if last_save.elapsed() >= self.options.save_every {
+                self.save()?;
+                last_save = Instant::now();
+            }
+        }
+        self.finish()
+    }
+
+    /// One step; refuses a loss that is no number, since every later step would be none either.
+    fn step(&mut self) -> anyhow::Result<StepReport> {
+        let started = Instant::now();
+        let report = self.trainer.step();
+        ensure!(
+            report.cross_entropy.is_finite() && report.gradient_norm.is_finite(),
+            "the loss is {} and the gradient's norm {} at step {}; train again with a lower \
+             `--learning-rate` or `--clip`",
+            report.cross_entropy,
+            report.gradient_norm,
+            report.step
+        );
+        self.history.add(&report, started.elapsed().as_secs_f64());
+        Ok(report)
+    }
+
+    /// Adds a row where one is due, with an evaluation where that is due too. The evaluation of
+    /// the last step is left to [`Self::finish`].
+    fn measure(&mut self, report: &StepReport) -> anyhow::Result<()> {
+        let step = report.step;
+        let is_last = self.trainer.is_done();
+        let evaluates = self.evaluates() && !is_last && step.is_multiple_of(self.evaluate_every);
+        if !(evaluates || is_last || step.is_multiple_of(self.row_every)) {
+            return Ok(());
+        }
+        let valid = if evaluates {
+            self.evaluate(self.documents_meanwhile())?
+        } else {
+            None
+        };
+        self.history
+            .push_row(report, self.data.bytes_per_token, valid);
+        if evaluates && let Some(row) = self.history.rows.last() {
+            self.log.evaluation(row);
+        }
+        Ok(())
+    }
+
+    /// The documents of the evaluations before the last: so few that they take seconds.
+    pub(super) fn documents_meanwhile(&self) -> &'a [Document] {
+        let documents = &self.data.valid;
+        let count = self.options.evaluate_documents.unwrap_or_else(|| {
+            let mut bytes = 0;
+            let fits = |document: &&Document| {
+                bytes += document.bytes;
+                bytes <= EVALUATED_BYTES
+            };
+            documents.iter().take_while(fits).count().max(1)
+        });
+        &documents[..count.min(documents.len())]
+    }
+
+    fn evaluates(&self) -> bool {
+        self.evaluate_every > 0 && !self.data.valid.is_empty()
+    }
+
+    /// Bits per byte of the native model, which is the one that will be used; none if stopped.
+    fn evaluate(&self, documents: &[Document]) -> anyhow::Result<Option<f64>> {
+        let checkpoint = self
+            .trainer
+            .model()
+            .to_checkpoint(&self.data.tokenizer, Value::Null);
+        let model = Model::from_checkpoint(&checkpoint)
+            .context("the trained weights cannot be used; train with a lower `--learning-rate`")?;
+        let end_of_text = self.data.tokenizer.end_of_text();
+        Ok(bits_per_byte(&model, end_of_text, documents, self.stop))
+    }
+
+    fn must_stop(&self, step: u64) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.options.stop_after.is_some_and(|n| step >= n)
+    }
+
+    /// Everything needed to go on, and the files as they are by now.
+    fn save(&self) -> anyhow::Result<()> {
+        saved::write(
+            &self.options.paths.resume,
+            self.settings,
+            &self.history,
+            &self.trainer,
+        )?;
+        outputs::write(self).map(drop)
+    }
+
+    fn interrupt(&self) -> anyhow::Result<Outcome> {
+        self.save()?;
+        Ok(Outcome::Interrupted {
+            step: self.trainer.step_count(),
+        })
+    }
+
+    /// Evaluates on all documents, writes the files, and says how it went.
+    fn finish(&mut self) -> anyhow::Result<Outcome> {
+        if self.evaluates() {
+            let valid = self.evaluate(&self.data.valid)?;
+            if valid.is_none() {
+                return self.interrupt();
+            }
+            if let Some(row) = self.history.rows.last_mut() {
+                row.valid_bits_per_byte = valid;
+                self.log.evaluation(row);
+            }
+        }
+        let checkpoint = outputs::write(self)?;
+        outputs::write_record(self, &checkpoint)?;
+        print(self.summary())?;
+        Ok(Outcome::Finished)
+    }
+
+    fn summary(&self) -> String {
+        let mut text = format!(
+            "{}: {} parameters, {} steps, {} tokens in {:.0} s\n",
+            self.options.paths.checkpoint.display(),
+            self.settings.model.parameters(),
+            self.trainer.step_count(),
+            self.history.tokens,
+            self.history.seconds
+        );
+        if let Some(row) = self.history.rows.last() {
+            let _ = writeln!(text, "train: {:.4} bits/byte", row.train_bits_per_byte);
+            if let Some(bits) = row.valid_bits_per_byte {
+                let label = self.data.texts.valid_label();
+                let _ = writeln!(text, "validation: {bits:.4} bits/byte on {label}");
+            }
+        }
+        text
+    }
+}

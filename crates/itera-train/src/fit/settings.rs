@@ -1,0 +1,112 @@
+//! Everything that decides the weights of a run.
+
+use anyhow::bail;
+use itera_core::{config::ModelConfig, io::sha256_hex};
+use itera_learn::{Backend, trainer::TrainConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    data::Data,
+    options::{Budget, FitOptions},
+};
+
+/// Two runs with equal settings give equal weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// Digest of the training text.
+    pub(crate) train_sha256: String,
+    /// Digest of the text for evaluation, if that is another.
+    pub(crate) valid_sha256: Option<String>,
+    /// Kind and entries, for example `bpe 512`.
+    pub(crate) tokenizer: String,
+    /// Digest of the tokenizer's JSON.
+    pub(crate) tokenizer_sha256: String,
+    pub(crate) preset: String,
+    pub(crate) model: ModelConfig,
+    pub(crate) backend: Backend,
+    /// The budget that the number of steps came from, if it was one of time.
+    pub(crate) minutes: Option<f64>,
+    pub(crate) train: TrainConfig,
+}
+
+impl Settings {
+    pub(crate) fn new(
+        options: &FitOptions,
+        data: &Data,
+        model: ModelConfig,
+        train: TrainConfig,
+    ) -> Self {
+        let tokenizer = &data.tokenizer;
+        Self {
+            train_sha256: data.texts.train_sha256().to_owned(),
+            valid_sha256: data.texts.valid_sha256().map(str::to_owned),
+            tokenizer: format!("{} {}", tokenizer.kind(), tokenizer.vocab_size()),
+            tokenizer_sha256: sha256_hex(tokenizer.to_json().to_string().as_bytes()),
+            preset: options.preset.to_string(),
+            model,
+            backend: options.backend,
+            minutes: match options.budget {
+                Budget::Steps(_) => None,
+                Budget::Minutes(minutes) => Some(minutes),
+            },
+            train,
+        }
+    }
+
+    /// Refuses settings that differ from `saved`, those of an interrupted run. Minutes may be
+    /// replaced by the steps that they came to.
+    pub(crate) fn check_same(&self, saved: &Self) -> anyhow::Result<()> {
+        let mut saved = saved.clone();
+        if self.minutes.is_none() {
+            saved.minutes = None;
+        }
+        let [here, there] = [as_json(self)?, as_json(&saved)?];
+        if let Some((name, here, there)) = difference("", &here, &there) {
+            bail!(
+                "`{name}` is {here}, the interrupted run has {there}; repeat the command that began \
+                 it, or delete the file to begin anew"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A value as the JSON that is written of it. The direct way would widen 32-bit floats: 0.9 would
+/// become 0.899999976.
+pub(crate) fn as_json(value: &impl Serialize) -> serde_json::Result<Value> {
+    serde_json::from_str(&serde_json::to_string(value)?)
+}
+
+/// The dotted name and both values of the first difference.
+fn difference(name: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => a.iter().find_map(|(key, a)| {
+            let name = if name.is_empty() {
+                key.clone()
+            } else {
+                format!("{name}.{key}")
+            };
+            difference(&name, a, b.get(key).unwrap_or(&Value::Null))
+        }),
+        (a, b) if a == b => None,
+        (a, b) => Some((name.to_owned(), a.to_string(), b.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let a = json!({"model": {"d": 1, "e": 2}, "seed": 0});
+        let mut b = a.clone();
+        assert_eq!(difference("", &a, &b), None);
+        b["model"]["e"] = json!(3);
+        let (name, here, there) = difference("", &a, &b).unwrap();
+        assert_eq!([name, here, there], ["model.e", "2", "3"]);
+    }
+}

@@ -1,0 +1,110 @@
+//! A whole run and its files.
+
+use itera_core::{checkpoint::Checkpoint, model::Model};
+use itera_record::{Record as _, TrainingRecord};
+
+use crate::fixture::{CliTest, QUICK_FIT, assert_snapshot};
+
+#[test]
+fn run_prints_its_result() {
+    let test = CliTest::new();
+    assert_snapshot!(test.command(&format!(
+        "{QUICK_FIT} --steps 10 --output out/x.safetensors"
+    )));
+}
+
+#[test]
+fn quiet_run_talks_to_nobody() {
+    let test = CliTest::new();
+    let run = test.run(&format!(
+        "{QUICK_FIT} --steps 3 --output x.safetensors --quiet"
+    ));
+    assert_eq!(String::from_utf8(run.stderr).unwrap(), "");
+}
+
+#[test]
+fn files_describe_the_run() {
+    let test = CliTest::new();
+    test.run(&format!(
+        "{QUICK_FIT} --steps 10 --seed 3 --output x.safetensors"
+    ));
+    let expected = [
+        "x.curve.png",
+        "x.metrics.csv",
+        "x.safetensors",
+        "x.training.json",
+    ];
+    assert_eq!(test.files(), expected);
+    assert!(test.read("x.curve.png").starts_with(b"\x89PNG"));
+
+    let bytes = test.read("x.safetensors");
+    let checkpoint = Checkpoint::from_bytes(&bytes).unwrap();
+    let model = Model::from_checkpoint(&checkpoint).unwrap();
+    assert_eq!(model.config().vocab_size, 257);
+    let training = &checkpoint.training;
+    assert_eq!(training["dataset"], "sample-tinystories");
+    assert_eq!(training["steps"], 10);
+    assert_eq!(training["tokens"], 10 * 4 * 16);
+    assert_eq!(training["seed"], 3);
+    assert_eq!(training["data_sha256"]["all"].as_str().unwrap().len(), 64);
+
+    let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
+    let sha256 = itera_core::io::sha256_hex(&bytes);
+    assert_eq!(record.envelope.model.unwrap().file_sha256, sha256);
+    assert_eq!(record.steps, 10);
+    assert_eq!(record.command[..2], ["itera-train", "fit"]);
+    assert_eq!(record.curve.as_deref(), Some("x.metrics.csv"));
+
+    let metrics = test.read("x.metrics.csv");
+    let last = csv::Reader::from_reader(&*metrics)
+        .into_records()
+        .last()
+        .unwrap()
+        .unwrap();
+    let valid: f64 = last[6].parse().unwrap();
+    assert_eq!(&last[0], "10");
+    assert!((valid - record.valid_bits_per_byte.unwrap()).abs() < 1e-4);
+}
+
+#[test]
+fn recorded_command_repeats_the_run() {
+    let test = CliTest::new();
+    test.run(&format!("{QUICK_FIT} --steps 5 --output x.safetensors"));
+    let first = test.read("x.safetensors");
+    let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
+    std::fs::remove_file(test.path("x.safetensors")).unwrap();
+    test.run(&record.command[1..].join(" "));
+    assert!(
+        test.read("x.safetensors") == first,
+        "the repeated run gives another file"
+    );
+}
+
+#[test]
+fn minutes_become_steps() {
+    let test = CliTest::new();
+    test.run(&format!(
+        "{QUICK_FIT} --minutes 0.02 --output x.safetensors"
+    ));
+    let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
+    assert!(record.steps > 0);
+    assert_eq!(record.protocol["minutes"], 0.02);
+    let steps = record
+        .command
+        .iter()
+        .position(|word| word == "--steps")
+        .unwrap();
+    assert_eq!(record.command[steps + 1], record.steps.to_string());
+}
+
+#[test]
+fn presets_keep_their_promise_with_any_tokenizer() {
+    let test = CliTest::new();
+    test.run(
+        "fit --dataset sample-tinystories --preset nano --tokenizer char --batch 2 --length 16 \
+         --steps 1 --dense total --backend ndarray --decay trapezoid --output x.safetensors",
+    );
+    let checkpoint = Checkpoint::from_bytes(&test.read("x.safetensors")).unwrap();
+    assert_eq!(checkpoint.config.n_experts, 1);
+    assert!(checkpoint.config.parameters() <= itera_core::config::NANO_PARAMETER_BUDGET);
+}

@@ -1,0 +1,9 @@
+//! The program as a user meets it: exit status, standard output, standard error, files.
+
+mod bad_input;
+mod fit;
+mod fixture;
+mod help;
+mod resume;
+mod sample;
+mod tokenizer;
