@@ -427,7 +427,7 @@ mod tests {
             assert!(Preset::Micro.config(vocab_size).parameters() <= MICRO_PARAMETER_BUDGET);
             assert!(Preset::Nano.config(vocab_size).parameters() <= NANO_PARAMETER_BUDGET);
         }
-        assert!(Preset::Test.config(257).parameters() < 10_000);
+        assert!(Preset::Test.config(64).parameters() < 10_000);
         assert!((1_000_000..1_200_000).contains(&Preset::Tiny.config(512).parameters()));
     }
 

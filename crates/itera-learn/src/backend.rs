@@ -1,4 +1,8 @@
 //! Which Burn backend computes. Chosen once, in the binary.
+#![expect(
+    deprecated,
+    reason = "the ndarray backend is deprecated in favour of flex, and still supported"
+)]
 
 use std::{fmt, str::FromStr};
 

@@ -6,6 +6,10 @@
 //! one output, keeps what its backward pass needs, and later turns the gradient of the output into
 //! the gradients of the inputs. [`apply`] runs it on the flex and the ndarray backend, with or
 //! without autodiff.
+#![expect(
+    deprecated,
+    reason = "the ndarray backend is deprecated in favour of flex, and still supported"
+)]
 
 use std::{borrow::Cow, fmt::Debug};
 

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData, activation};
 
-use crate::{
-    fused::{CrossEntropy, Load},
-    host,
-    model::Output,
-};
+use crate::{fused::CrossEntropy, host, model::Output};
 
 /// Weights of the router's terms, each averaged over the layers.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -35,14 +31,14 @@ pub(crate) fn loss(output: Output, targets: Arc<[u32]>, weights: RouterLoss) -> 
     let Output {
         logits,
         router,
-        loads,
+        visits,
     } = output;
     let mut total = cross_entropy(logits, targets);
     let cross_entropy = scalar(&total);
     let layers = router.len().max(1) as f32;
     let mut balance = 0.0;
-    for (logits, load) in router.into_iter().zip(&loads) {
-        let term = balance_term(logits.clone(), load);
+    for (logits, visits) in router.into_iter().zip(&visits) {
+        let term = balance_term(logits.clone(), visits);
         balance += scalar(&term) / layers;
         total = total + term * (weights.balance / layers) + z_term(logits) * (weights.z / layers);
     }
@@ -63,14 +59,13 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Arc<[u32]>) -> Tensor<1> {
 }
 
 /// `E sum_e f_e P_e`; the gradient flows through `P` alone.
-fn balance_term(logits: Tensor<2>, load: &Load) -> Tensor<1> {
+fn balance_term(logits: Tensor<2>, visits: &[usize]) -> Tensor<1> {
     let device = logits.device();
-    let n_experts = load.tokens.len();
-    let visits = load.tokens.iter().sum::<usize>() as f32;
-    let share = load
-        .tokens
+    let n_experts = visits.len();
+    let total = visits.iter().sum::<usize>() as f32;
+    let share = visits
         .iter()
-        .map(|tokens| n_experts as f32 * *tokens as f32 / visits);
+        .map(|visits| n_experts as f32 * *visits as f32 / total);
     let share = TensorData::new(share.collect::<Vec<f32>>(), [1, n_experts]);
     let probability = activation::softmax(logits, 1).mean_dim(0); // [1, n_experts]
     (probability * Tensor::<2>::from_data(share, &device)).sum()

@@ -10,14 +10,14 @@ use burn::{
     module::Module,
     optim::{GradientsParams, ModuleOptimizer},
 };
-use itera_core::config::ModelConfig;
+use itera_core::{checkpoint::Checkpoint, config::ModelConfig};
 use itera_data::{LaneOptions, Lanes, LanesError, Segment};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend,
     loss::{self, RouterLoss},
-    model::{Carry, LanguageModel, Tokens},
+    model::{Carry, ConvertError, LanguageModel, Tokens},
     optimizer::{self, Gradient, OptimizerConfig},
     schedule::Schedule,
 };
@@ -77,7 +77,7 @@ struct Share {
     gradient: Gradient,
     cross_entropy: f32,
     balance: f32,
-    loads: Vec<Vec<usize>>,
+    visits: Vec<Vec<usize>>,
     carry: Carry,
 }
 
@@ -112,6 +112,19 @@ impl Trainer {
             step: 0,
             config,
         })
+    }
+
+    /// Starts from the parameters of a checkpoint instead of random ones.
+    ///
+    /// # Errors
+    /// When the checkpoint breaks its own format.
+    ///
+    /// # Panics
+    /// If the checkpoint has other sizes than the run.
+    pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), ConvertError> {
+        assert_eq!(&checkpoint.config, self.model.config(), "sizes differ");
+        self.model = LanguageModel::from_checkpoint(checkpoint, &self.model.device())?;
+        Ok(())
     }
 
     /// The model as trained so far.
@@ -203,18 +216,14 @@ impl Trainer {
         // A fork has leaves of its own, so that the replicas' graphs stay apart.
         let model = self.model.clone().fork(&self.model.device());
         let output = model.forward(tokens, &mut carry);
-        let loads = output
-            .loads
-            .iter()
-            .map(|load| load.tokens.clone())
-            .collect();
+        let visits = output.visits.clone();
         let loss = loss::loss(output, targets, self.config.router);
         let grads = GradientsParams::from_grads(loss.total.backward(), &model);
         Share {
             gradient: Gradient::collect(&model, grads),
             cross_entropy: loss.cross_entropy,
             balance: loss.balance,
-            loads,
+            visits,
             carry,
         }
     }
@@ -222,12 +231,12 @@ impl Trainer {
 
 /// Share of the visits of each expert, per layer, over all replicas.
 fn expert_load(shares: &[Share]) -> Vec<Vec<f64>> {
-    let layers = shares[0].loads.len();
+    let layers = shares[0].visits.len();
     let sum = |layer: usize, expert: usize| -> usize {
-        shares.iter().map(|share| share.loads[layer][expert]).sum()
+        shares.iter().map(|share| share.visits[layer][expert]).sum()
     };
     let load = |layer: usize| {
-        let visits: Vec<usize> = (0..shares[0].loads[layer].len())
+        let visits: Vec<usize> = (0..shares[0].visits[layer].len())
             .map(|expert| sum(layer, expert))
             .collect();
         let total = visits.iter().sum::<usize>().max(1) as f64;

@@ -57,6 +57,10 @@ pub(crate) struct FitArgs {
     /// Seed of the initial parameters and of the order of the documents.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Checkpoint to start from, by name or path, in place of random weights; of the same preset
+    /// and tokenizer.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) init: Option<String>,
     /// Burn backend: flex or ndarray.
     #[arg(long, default_value = "flex")]
     pub(crate) backend: Backend,

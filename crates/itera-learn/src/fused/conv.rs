@@ -14,18 +14,18 @@ pub(super) struct Conv<'a> {
 }
 
 /// Arguments of [`Conv::forward`].
-type ForwardArgs<'a> = (
+pub(super) type ForwardArgs<'a> = (
     &'a Conv<'a>,
     &'a RowView<'a>,
     &'a [f32],     // history [d_conv - 1, channels]
     &'a mut [f32], // pre [length, channels]
     &'a mut [f32], // act [length, channels]
 );
-kernel!(Forward<'a>(ForwardArgs<'a>) -> () = Conv::forward);
-kernel!(Backward<'a>(BackwardArgs<'a>) -> () = Conv::backward);
+kernel!(pub(super) Forward<'a>(ForwardArgs<'a>) -> () = Conv::forward);
+kernel!(pub(super) Backward<'a>(BackwardArgs<'a>) -> () = Conv::backward);
 
 /// Arguments of [`Conv::backward`].
-type BackwardArgs<'a> = (
+pub(super) type BackwardArgs<'a> = (
     &'a Conv<'a>,
     &'a RowView<'a>,
     &'a [f32], // history [d_conv - 1, channels]

@@ -30,31 +30,10 @@ pub(crate) struct Routed {
     hidden: Vec<f32>,          // [slots, 2 * d_expert]: gate and up
 }
 
-/// How the tokens of a batch spread over the experts of one layer.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Load {
-    /// Tokens that visited each expert.
-    pub tokens: Vec<usize>,
-    /// Mean router probability of each expert.
-    pub probability: Vec<f64>,
-}
-
 impl Routed {
-    /// Loads of the experts.
-    pub(crate) fn load(&self) -> Load {
-        let n_experts = self.ranges.len();
-        let mut probability = vec![0.0; n_experts];
-        for p in self.p.chunks_exact(n_experts) {
-            for (sum, p) in probability.iter_mut().zip(p) {
-                *sum += f64::from(*p);
-            }
-        }
-        let rows = (self.p.len() / n_experts) as f64;
-        probability.iter_mut().for_each(|sum| *sum /= rows);
-        Load {
-            tokens: self.ranges.iter().map(ExactSizeIterator::len).collect(),
-            probability,
-        }
+    /// Tokens that visited each expert.
+    pub(crate) fn visits(&self) -> Vec<usize> {
+        self.ranges.iter().map(ExactSizeIterator::len).collect()
     }
 }
 

@@ -26,8 +26,8 @@ pub(crate) trait Kernel {
 /// so has everything that it calls in its hot loops: only what is inlined into [`dispatch`] is
 /// compiled for the instruction set. (A closure, or a function passed as a value, is not.)
 macro_rules! kernel {
-    ($name:ident<$life:lifetime>($args:ty) -> $output:ty = $function:path) => {
-        pub(super) struct $name<$life>(pub(super) $args);
+    ($vis:vis $name:ident<$life:lifetime>($args:ty) -> $output:ty = $function:path) => {
+        $vis struct $name<$life>($vis $args);
 
         impl<$life> $crate::fused::lanes::Kernel for $name<$life> {
             type Output = $output;

@@ -9,6 +9,6 @@ mod rms_norm;
 mod ssm;
 
 pub(crate) use cross_entropy::CrossEntropy;
-pub(crate) use experts::{Experts, Load};
+pub(crate) use experts::Experts;
 pub(crate) use rms_norm::RmsNorm;
 pub(crate) use ssm::{Ssm, SsmDims, SsmMemory};

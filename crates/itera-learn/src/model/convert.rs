@@ -12,7 +12,7 @@ use itera_core::{
 };
 use thiserror::Error;
 
-use super::LanguageModel;
+use super::{LanguageModel, init::trainable};
 
 /// Why a checkpoint cannot be loaded into a module.
 #[derive(Debug, Error)]
@@ -138,7 +138,7 @@ impl ModuleMapper for Replace {
             .unwrap_or_else(|| panic!("no values for `{name}`"));
         param.map(|old| {
             let data = TensorData::new(values, old.shape());
-            Tensor::from_data(data, &old.device()).require_grad()
+            trainable(Tensor::from_data(data, &old.device()))
         })
     }
 }

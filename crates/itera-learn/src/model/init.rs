@@ -19,6 +19,15 @@ const DT_RANGE: (f32, f32) = (1e-3, 1e-1);
 /// Range of the initial `-A` (Mamba-2's module): uniform between these.
 const A_RANGE: (f32, f32) = (1.0, 16.0);
 
+/// A leaf of the autodiff graph, where there is one.
+pub(super) fn trainable<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.device().is_autodiff() {
+        tensor.require_grad()
+    } else {
+        tensor
+    }
+}
+
 /// Draws parameters one after the other and numbers them in the order of the checkpoint.
 struct Source<'a> {
     rng: ChaCha8Rng,
@@ -52,7 +61,7 @@ impl Source<'_> {
         let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
         let id = ParamId::from(self.next_id);
         self.next_id += 1;
-        Param::initialized(id, tensor.require_grad())
+        Param::initialized(id, trainable(tensor))
     }
 
     fn uniform<const D: usize>(

@@ -18,11 +18,12 @@ use burn::{
 use itera_core::config::ModelConfig;
 
 use crate::{
-    fused::{Experts, Load, RmsNorm, Ssm, SsmDims, SsmMemory},
+    fused::{Experts, RmsNorm, Ssm, SsmDims, SsmMemory},
     host,
 };
 
 pub use convert::ConvertError;
+#[cfg(test)]
 pub(crate) use convert::Path;
 
 /// The whole model.
@@ -146,8 +147,8 @@ pub struct Output {
     pub logits: Tensor<2>,
     /// Router logits of every layer, `[rows, n_experts]`; empty for a dense model.
     pub router: Vec<Tensor<2>>,
-    /// Load of the experts of every layer; empty for a dense model.
-    pub(crate) loads: Vec<Load>,
+    /// Tokens that visited each expert, for every layer; empty for a dense model.
+    pub(crate) visits: Vec<Vec<usize>>,
 }
 
 impl LanguageModel {
@@ -188,7 +189,7 @@ impl LanguageModel {
         let ids: Vec<i32> = tokens.inputs.iter().map(|id| *id as i32).collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &device);
         let dims = self.dims(tokens.batch, tokens.length);
-        let (mut router, mut loads) = (Vec::new(), Vec::new());
+        let (mut router, mut visits) = (Vec::new(), Vec::new());
 
         let mut x = self.embedding.weight.val().select(0, ids); // [rows, d_model]
         for (block, memory) in self.layers.iter().zip(&mut carry.layers) {
@@ -203,9 +204,9 @@ impl LanguageModel {
             x = x + y;
             let u = self.norm(x.clone(), &block.moe_norm);
             let (y, routed) = block.moe.forward(&self.config, u);
-            if let Some((logits, load)) = routed {
+            if let Some((logits, counts)) = routed {
                 router.push(logits);
-                loads.push(load);
+                visits.push(counts);
             }
             x = x + y;
         }
@@ -214,7 +215,7 @@ impl LanguageModel {
         Output {
             logits,
             router,
-            loads,
+            visits,
         }
     }
 
@@ -256,7 +257,7 @@ impl Moe {
         &self,
         config: &ModelConfig,
         u: Tensor<2>,
-    ) -> (Tensor<2>, Option<(Tensor<2>, Load)>) {
+    ) -> (Tensor<2>, Option<(Tensor<2>, Vec<usize>)>) {
         let [rows, d_model] = u.dims();
         let router = self
             .router
@@ -273,7 +274,7 @@ impl Moe {
             d_expert: config.d_expert,
         };
         let (w_in, w_out) = (self.w_in.val(), self.w_out.val());
-        let (y, routed) = expert(
+        let (y, visits) = expert(
             op,
             u.clone(),
             logits,
@@ -284,7 +285,7 @@ impl Moe {
             Some(shared) => y + shared.forward(config, u),
             None => y,
         };
-        (y, router.map(|logits| (logits, routed)))
+        (y, router.map(|logits| (logits, visits)))
     }
 }
 
@@ -310,8 +311,8 @@ fn expert(
     logits: Tensor<2>,
     w_in: burn::backend::DispatchTensor,
     w_out: burn::backend::DispatchTensor,
-) -> (Tensor<2>, Load) {
+) -> (Tensor<2>, Vec<usize>) {
     let inputs = [u.into_dispatch(), logits.into_dispatch(), w_in, w_out];
     let (y, routed) = host::apply(op, inputs);
-    (Tensor::from_dispatch(y), routed.load())
+    (Tensor::from_dispatch(y), routed.visits())
 }

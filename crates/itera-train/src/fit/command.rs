@@ -31,6 +31,9 @@ impl FitOptions {
         if let Some(vocab_size) = self.vocab_size {
             add("vocab-size", &vocab_size);
         }
+        if let Some(init) = &self.init {
+            add("init", init);
+        }
         add("seed", &train.seed);
         add("backend", &self.backend);
         add("batch", &train.batch);
@@ -81,7 +84,8 @@ mod tests {
 
     #[test]
     fn the_command_repeats_the_run() {
-        let typed = "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5";
+        let typed =
+            "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5 --init x";
         let first = options(typed).unwrap();
         let command = first.command(&first.train_config(50).unwrap(), 7);
         let args = match Args::try_parse_from(&command).unwrap().command {

@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, ensure};
 use itera_cli::warn;
-use itera_core::tokenizer::Tokenizer;
+use itera_core::{
+    io::{LoadedCheckpoint, load_checkpoint},
+    tokenizer::Tokenizer,
+};
 use rayon::prelude::*;
 
 use super::options::FitOptions;
@@ -17,6 +20,8 @@ pub(crate) struct Data {
     pub(crate) train: Vec<Vec<u32>>,
     /// Documents to evaluate on.
     pub(crate) valid: Vec<Document>,
+    /// The checkpoint to start from, of the same tokenizer.
+    pub(crate) init: Option<LoadedCheckpoint>,
     /// Mean bytes of a token that is trained on, one end-of-text per document included.
     pub(crate) bytes_per_token: f64,
 }
@@ -33,6 +38,11 @@ impl Data {
     pub(crate) fn load(options: &FitOptions) -> anyhow::Result<Self> {
         let texts = Texts::load(&options.dataset, options.valid.as_deref())?;
         let tokenizer = options.tokenizer.obtain(options.vocab_size, &texts)?;
+        let init = options
+            .init
+            .as_deref()
+            .map(|name| init(name, &tokenizer))
+            .transpose()?;
         let documents: Vec<&[u8]> = texts.train_documents().collect();
         let train = encode(&tokenizer, &documents, texts.name())?;
         let bytes: usize = documents.iter().map(|document| document.len()).sum();
@@ -53,8 +63,20 @@ impl Data {
             tokenizer,
             train,
             valid,
+            init,
         })
     }
+}
+
+/// The checkpoint to start from.
+fn init(name: &str, tokenizer: &Tokenizer) -> anyhow::Result<LoadedCheckpoint> {
+    let loaded = load_checkpoint(name)?;
+    ensure!(
+        loaded.checkpoint.tokenizer.to_json() == tokenizer.to_json(),
+        "the tokenizer of `{name}` is not the one of this run; give the same text, `--tokenizer` and \
+         `--vocab-size` as for that checkpoint"
+    );
+    Ok(loaded)
 }
 
 fn valid(tokenizer: &Tokenizer, texts: &Texts) -> anyhow::Result<Vec<Document>> {

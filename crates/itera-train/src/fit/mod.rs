@@ -108,14 +108,26 @@ fn start(settings: &Settings, data: &mut Data) -> anyhow::Result<Trainer> {
     let documents = std::mem::take(&mut data.train);
     let end_of_text = data.tokenizer.end_of_text();
     let train = settings.train.clone();
-    Trainer::new(
+    let mut trainer = Trainer::new(
         &settings.model,
         train,
         documents,
         end_of_text,
         settings.backend,
     )
-    .with_context(|| format!("cannot train on {}", data.texts.name()))
+    .with_context(|| format!("cannot train on {}", data.texts.name()))?;
+    if let Some(init) = &data.init {
+        ensure!(
+            init.checkpoint.config == settings.model,
+            "`{}` has other sizes than preset {}; give the preset that it was trained with",
+            init.name,
+            settings.preset
+        );
+        trainer
+            .start_from(&init.checkpoint)
+            .with_context(|| format!("cannot start from `{}`", init.name))?;
+    }
+    Ok(trainer)
 }
 
 /// What is about to happen, in a line.

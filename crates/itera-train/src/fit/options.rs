@@ -31,6 +31,7 @@ pub(crate) struct FitOptions {
     pub(crate) dense: Option<DenseArg>,
     pub(crate) tokenizer: TokenizerSource,
     pub(crate) vocab_size: Option<usize>,
+    pub(crate) init: Option<String>,
     pub(crate) backend: Backend,
     /// Its number of steps and its warm-up come from `budget` and `warmup`.
     train: TrainConfig,
@@ -85,6 +86,7 @@ impl FitOptions {
             dense: args.dense,
             tokenizer: args.tokenizer,
             vocab_size: args.vocab_size,
+            init: args.init,
             backend: args.backend,
             train,
             warmup: args.warmup,

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) tokenizer_sha256: String,
     pub(crate) preset: String,
     pub(crate) model: ModelConfig,
+    /// Digest of the checkpoint that the run starts from, if it does.
+    pub(crate) init_sha256: Option<String>,
     pub(crate) backend: Backend,
     /// The budget that the number of steps came from, if it was one of time.
     pub(crate) minutes: Option<f64>,
@@ -45,6 +47,7 @@ impl Settings {
             tokenizer_sha256: sha256_hex(tokenizer.to_json().to_string().as_bytes()),
             preset: options.preset.to_string(),
             model,
+            init_sha256: data.init.as_ref().map(|init| init.file_sha256.clone()),
             backend: options.backend,
             minutes: match options.budget {
                 Budget::Steps(_) => None,

@@ -122,3 +122,23 @@ fn temperature_is_negative() {
 fn quick(test: &CliTest, more: &str) -> Command {
     test.command(&format!("{QUICK_FIT} {more}"))
 }
+
+#[test]
+fn start_from_another_tokenizer() {
+    let test = CliTest::new();
+    test.run(&format!("{QUICK_FIT} --steps 1 --output x.safetensors"));
+    assert_snapshot!(test.command(
+        "fit --dataset sample-tinystories --preset test --tokenizer char --steps 1 \
+         --init x.safetensors --output y.safetensors"
+    ));
+}
+
+#[test]
+fn start_from_another_preset() {
+    let test = CliTest::new();
+    test.run(&format!("{QUICK_FIT} --steps 1 --output x.safetensors"));
+    assert_snapshot!(test.command(
+        "fit --dataset sample-tinystories --preset nano --tokenizer bytes --steps 1 \
+         --init x.safetensors --output y.safetensors"
+    ));
+}

@@ -108,3 +108,25 @@ fn presets_keep_their_promise_with_any_tokenizer() {
     assert_eq!(checkpoint.config.n_experts, 1);
     assert!(checkpoint.config.parameters() <= itera_core::config::NANO_PARAMETER_BUDGET);
 }
+
+#[test]
+fn a_run_can_start_from_a_checkpoint() {
+    let test = CliTest::new();
+    test.run(&format!(
+        "{QUICK_FIT} --steps 12 --learning-rate 1e-2 --output first.safetensors"
+    ));
+    let loss = |name: &str| {
+        let record = TrainingRecord::from_json(&test.read(name)).unwrap();
+        record.valid_bits_per_byte.unwrap()
+    };
+    // With a rate that changes nothing, the second run ends where the first did.
+    test.run(&format!(
+        "{QUICK_FIT} --steps 1 --learning-rate 1e-30 --init first.safetensors --output second.safetensors"
+    ));
+    let (first, second) = (loss("first.training.json"), loss("second.training.json"));
+    assert!((first - second).abs() < 1e-6, "{first} and {second}");
+    test.run(&format!(
+        "{QUICK_FIT} --steps 1 --learning-rate 1e-30 --output fresh.safetensors"
+    ));
+    assert!(loss("fresh.training.json") > first + 0.1);
+}
