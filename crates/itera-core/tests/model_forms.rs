@@ -147,9 +147,9 @@ fn equal_router_logits_choose_the_lower_experts() {
             let mut values: Vec<f32> = vec![0.0; spec.len()];
             if !spec.name.ends_with("router.weight") {
                 rng.set_word_pos(0);
-                values
-                    .iter_mut()
-                    .for_each(|v| *v = rng.next_u32() as f32 / u32::MAX as f32 - 0.5);
+                for value in &mut values {
+                    *value = rng.next_u32() as f32 / u32::MAX as f32 - 0.5;
+                }
             }
             if spec.name.ends_with("moe.w_out") {
                 let half = values.len() / 2;

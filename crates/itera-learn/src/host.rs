@@ -167,6 +167,10 @@ impl<const N: usize, B: HostBackend, O: Operator<N>> Backward<B, N> for Reverse<
     }
 }
 
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "Burn does not export the type that the methods belong to"
+)]
 fn apply_tracked<const N: usize, B: HostBackend, O: Operator<N>>(
     op: O,
     inputs: [DispatchTensor; N],

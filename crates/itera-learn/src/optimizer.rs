@@ -89,7 +89,9 @@ impl Gradient {
             factor
         };
         for (_, _, values) in &mut self.tensors {
-            values.iter_mut().for_each(|value| *value *= factor);
+            for value in values {
+                *value *= factor;
+            }
         }
         norm
     }

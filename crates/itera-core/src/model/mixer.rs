@@ -98,8 +98,8 @@ fn step_sizes(config: &ModelConfig, layer: &Layer, n: usize, scratch: &mut Scrat
     let offset = config.d_in_proj() - heads;
     for t in 0..n {
         let raw = &scratch.zxbcdt[t * config.d_in_proj() + offset..][..heads];
-        for head in 0..heads {
-            let dt = ops::softplus(raw[head] + layer.dt_bias[head]);
+        for (head, (raw, bias)) in raw.iter().zip(&layer.dt_bias).enumerate() {
+            let dt = ops::softplus(raw + bias);
             let before = if t > 0 {
                 scratch.log_decay[(t - 1) * heads + head]
             } else {

@@ -210,7 +210,7 @@ mod tests {
                 .map(|range| range[1] - range[0])
                 .sum::<u32>()
         };
-        assert_eq!(size(&LETTERS), 141028);
+        assert_eq!(size(&LETTERS), 141_028);
         assert_eq!(size(&NUMBERS), 1911);
     }
 

@@ -37,7 +37,9 @@ impl Operator<1> for CrossEntropy {
     ) -> [Vec<f32>; 1] {
         let mut values = Arc::unwrap_or_clone(saved);
         if grad[0].to_bits() != 1.0_f32.to_bits() {
-            values.iter_mut().for_each(|value| *value *= grad[0]);
+            for value in &mut values {
+                *value *= grad[0];
+            }
         }
         [values]
     }

@@ -314,5 +314,7 @@ fn softmax(values: &mut [f32]) {
         *value = lanes::exp(*value - max);
         sum += *value;
     }
-    values.iter_mut().for_each(|value| *value /= sum);
+    for value in values {
+        *value /= sum;
+    }
 }

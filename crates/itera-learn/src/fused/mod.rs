@@ -1,5 +1,9 @@
 //! Fused operators of the forward and backward pass, each the counterpart of a formula in
 //! [`crate::model`]. Their gradients are tested against finite differences of the native model.
+#![expect(
+    clippy::inline_always,
+    reason = "only what is inlined into `lanes::dispatch` is compiled for the instruction set"
+)]
 
 mod conv;
 mod cross_entropy;
