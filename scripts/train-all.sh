@@ -8,16 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 train() { cargo run --locked --release -p itera-train -- fit --preset micro --seed 1 --batch 8 --length 256 "$@"; }
 
-mkdir -p runs
-
-# Stories: a first pass at a high learning rate, then a second from where it ended.
 train --dataset tinystories --tokenizer bpe --vocab-size 512 --learning-rate 1e-2 --warmup 200 \
-    --steps 12000 --output runs/micro-tinystories-1.safetensors
-train --dataset tinystories --tokenizer bpe --vocab-size 512 --init runs/micro-tinystories-1.safetensors \
-    --learning-rate 5e-3 --warmup 100 --steps 5000 --output data/models/micro-tinystories.safetensors
-
+    --steps 12000 --output data/models/micro-tinystories.safetensors
 train --dataset wikitext2 --tokenizer bpe --vocab-size 512 --learning-rate 1e-2 --warmup 200 \
-    --steps 4500 --output data/models/micro-wikitext2.safetensors
-
+    --steps 6500 --output data/models/micro-wikitext2.safetensors
 train --dataset tinystories --tokenizer char --learning-rate 1e-2 --warmup 200 \
-    --steps 4500 --output data/models/micro-tinystories-char.safetensors
+    --steps 5000 --output data/models/micro-tinystories-char.safetensors
