@@ -111,6 +111,32 @@ fn all_forms_agree_with_the_native_model_on_both_backends() {
 }
 
 #[test]
+fn decays_beyond_the_range_of_floats_agree_too() {
+    // exp(-dt A) of a chunk underflows, and its inverse would overflow.
+    let mut parameters: BTreeMap<String, Vec<f32>> =
+        LanguageModel::new(&config(), 6, &Backend::Flex.device())
+            .parameters()
+            .into_iter()
+            .map(|(name, (_, values))| (name, values))
+            .collect();
+    for (name, values) in &mut parameters {
+        if name.ends_with("dt_bias") {
+            values.fill(3.0);
+        } else if name.ends_with("a_log") {
+            values.fill(4.0);
+        }
+    }
+    let model = LanguageModel::new(&config(), 6, &Backend::Flex.device());
+    let model = model.with_parameters(parameters);
+    let input = tokens(37, 1);
+    let expected = native_logits(&native(&model), &input);
+    let fused = model.forward(&segment(1, input.clone(), &[]), &mut model.new_carry(1));
+    assert_close(&values(fused.logits), &expected, 1e-4, "fused");
+    let chunked = model.chunked(&ids(1, &input, &model), &mut model.new_paper_state(1));
+    assert_close(&values(chunked), &expected, 1e-4, "chunked");
+}
+
+#[test]
 fn presets_with_whole_lanes_agree_too() {
     // The test preset has heads of 8 channels; micro's fill a lane.
     let config = ModelConfig {

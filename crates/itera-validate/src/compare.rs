@@ -23,6 +23,7 @@ pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
         record_b.protocol
     );
     let pairs = pairs(&record_a.rows, &record_b.rows).with_context(refusal)?;
+    ensure!(!pairs.is_empty(), "{}: they have no rows", refusal());
     let mut table = Table::new(&[
         ("dataset", Align::Left),
         ("split", Align::Left),

@@ -104,6 +104,10 @@ impl Options {
             csv: args.csv,
             json: args.json,
         };
+        ensure!(
+            options.output.is_none() || options.output != options.csv,
+            "`--output` and `--csv` name the same file; give two"
+        );
         for path in options.output.iter().chain(&options.csv) {
             writable(path)?;
         }

@@ -69,7 +69,7 @@ pub(crate) fn score(
     if let Some((nll, document)) = broken {
         bail!(
             "document {} has a negative log-likelihood of {nll}; the weights are finite but too \
-             large to compute with, use another checkpoint",
+             large to compute with; use another checkpoint, or compare with `--engine native`",
             document.index + 1
         );
     }

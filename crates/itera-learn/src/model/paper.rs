@@ -187,7 +187,8 @@ fn ssd_chunk(inputs: &Inputs, h: &mut Tensor<4>) -> Tensor<4> {
 
     let difference = cum.clone().reshape([batch, heads, length, 1])
         - cum.clone().reshape([batch, heads, 1, length]);
-    let decay = difference.exp() * lower_triangle(length, &device);
+    // Above the diagonal the difference is positive and its exponential may overflow.
+    let decay = difference.clamp_max(0.0).exp() * lower_triangle(length, &device);
     let scores = c.clone().matmul(b.clone().swap_dims(2, 3)) * decay; // [batch, heads, t, s]
     let within = scores.matmul(dtx.clone()); // [batch, heads, length, p]
     let before = c.matmul(h.clone()) * cum.clone().exp().reshape([batch, heads, length, 1]);

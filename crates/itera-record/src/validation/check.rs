@@ -6,6 +6,9 @@ use crate::{
     check::{self, RecordError},
 };
 
+/// More draws than anybody waits for.
+const MAX_DRAWS: u64 = 1_000_000;
+
 impl Record for ValidationRecord {
     const SCHEMA: &'static str = "itera.validation/1";
 
@@ -33,6 +36,18 @@ impl ValidationRow {
     pub fn validate(&self) -> Result<(), RecordError> {
         self.model.validate()?;
         check::sha256("dataset_sha256", &self.dataset_sha256)?;
+        let draws = self.protocol.bootstrap.draws;
+        let in_range = (1..=MAX_DRAWS).contains(&draws);
+        check::ensure(
+            in_range,
+            "protocol.bootstrap.draws",
+            draws,
+            format!("1 to {MAX_DRAWS}"),
+        )?;
+        if let Some(shard) = self.shard {
+            let in_range = (1..=shard.count).contains(&shard.index);
+            check::ensure(in_range, "shard", shard, "I/N with I from 1 to N")?;
+        }
         self.validate_counts()?;
         self.validate_documents()?;
         self.validate_metrics()
@@ -87,7 +102,12 @@ impl ValidationRow {
             "out of order",
             "each index above the last",
         )?;
-        let bytes: u64 = document_bytes.iter().sum();
+        let empty = document_bytes.contains(&0);
+        check::ensure(!empty, "document_bytes", 0, "at least 1 for each document")?;
+        // Saturating: a sum beyond 64 bits cannot be the count it is compared with.
+        let bytes = document_bytes
+            .iter()
+            .fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
         check::ensure(
             bytes == self.bytes,
             "bytes",

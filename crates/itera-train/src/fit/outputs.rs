@@ -107,6 +107,7 @@ fn record(run: &Run, model: &ModelInfo) -> anyhow::Result<TrainingRecord> {
 fn protocol(run: &Run) -> anyhow::Result<Value> {
     let mut protocol = as_json(&run.settings.train)?;
     protocol["backend"] = json!(run.settings.backend);
+    protocol["init_sha256"] = json!(run.settings.init_sha256);
     protocol["dense"] = json!(run.options.dense.map(crate::args::DenseArg::name));
     protocol["minutes"] = json!(run.settings.minutes);
     protocol["evaluation"] = json!({

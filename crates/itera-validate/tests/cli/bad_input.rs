@@ -233,3 +233,16 @@ fn contradictory_arguments() {
     error: `--threads` is 0, expected 1 to 1024
     ");
 }
+
+#[test]
+fn two_results_in_one_file() {
+    let test = CliTest::new();
+    snapshot!(test, "--checkpoint small --dataset stories.txt --output x --csv x", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `--output` and `--csv` name the same file; give two
+    ");
+}

@@ -51,7 +51,8 @@ fn the_engines_agree_on_real_text() {
     let Some(data) = data("wikitext-2/valid.txt") else {
         return;
     };
-    let arguments = "--checkpoint small --dataset wikitext2 --split valid --limit-documents 2";
+    let arguments =
+        "--checkpoint micro-wikitext2 --dataset wikitext2 --split valid --limit-documents 2";
     let bits = |engine: &str| {
         let row = row(&data, &format!("{arguments} --engine {engine}"));
         row["bits_per_byte"].as_f64().unwrap()
@@ -60,8 +61,11 @@ fn the_engines_agree_on_real_text() {
     assert!((native - burn).abs() < 1e-4, "{native} and {burn}");
 }
 
+/// The openings of articles are easier than what follows, for any model. So late text is compared
+/// with the same text read afresh: a state that decays, saturates or was never trained that far
+/// would lose.
 #[test]
-fn bits_per_byte_do_not_rise_with_position() {
+fn the_carried_state_pays_at_every_position() {
     const BUCKET: usize = 512;
     const BUCKETS: usize = 6;
     let Some(data) = data("wikitext-2/valid.txt") else {
@@ -70,29 +74,29 @@ fn bits_per_byte_do_not_rise_with_position() {
     let loaded = load_checkpoint("micro-wikitext2").expect("the checkpoint is shipped");
     let model = Model::from_checkpoint(&loaded.checkpoint).unwrap();
     let tokenizer = &loaded.checkpoint.tokenizer;
+    let end_of_text = tokenizer.end_of_text();
     let places = Places::new(vec![data]);
     let corpus = Corpus::load(&Dataset::WikiText2, Some(Split::Valid), &places).unwrap();
-    let mut state = model.new_state();
-    let (mut nats, mut bytes) = ([0.0; BUCKETS], [0; BUCKETS]);
+    let (mut carried, mut fresh) = ([0.0; BUCKETS], [0.0; BUCKETS]);
     let texts = corpus.texts().map(|text| tokenizer.encode(text).unwrap());
     for tokens in texts
         .filter(|tokens| tokens.len() >= BUCKET * BUCKETS)
-        .take(12)
+        .take(8)
     {
-        state.reset();
-        let scores = model.score(
-            &mut state,
-            tokenizer.end_of_text(),
-            &tokens[..BUCKET * BUCKETS],
-        );
-        for (index, (score, token)) in scores.iter().zip(&tokens).enumerate() {
-            nats[index / BUCKET] += score;
-            bytes[index / BUCKET] += tokenizer.token_bytes(*token).len();
+        let mut state = model.new_state();
+        let mut context = end_of_text;
+        for (bucket, tokens) in tokens.chunks_exact(BUCKET).take(BUCKETS).enumerate() {
+            let sum = |scores: Vec<f64>| scores.iter().sum::<f64>();
+            carried[bucket] += sum(model.score(&mut state, context, tokens));
+            fresh[bucket] += sum(model.score(&mut model.new_state(), end_of_text, tokens));
+            context = tokens[BUCKET - 1];
         }
     }
-    let bits = |bucket: usize| nats[bucket] / std::f64::consts::LN_2 / bytes[bucket] as f64;
-    let first = bits(0);
-    // Texts differ from place to place; a state that decays or overflows shows at once.
-    let late = (2..BUCKETS).map(bits).sum::<f64>() / (BUCKETS - 2) as f64;
-    assert!(late < first * 1.01, "{first} at the start, {late} later");
+    for bucket in 1..BUCKETS {
+        let (carried, fresh) = (carried[bucket], fresh[bucket]);
+        assert!(
+            carried < fresh,
+            "at {bucket} x {BUCKET} tokens: {carried} carried, {fresh} fresh"
+        );
+    }
 }
