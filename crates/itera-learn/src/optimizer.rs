@@ -9,8 +9,6 @@ use itera_core::config::{ModelConfig, TensorRole};
 use serde::{Deserialize, Serialize};
 
 use crate::model::LanguageModel;
-#[cfg(test)]
-use crate::model::Path;
 
 /// Settings of the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,26 +133,6 @@ impl ModuleVisitor for Collect {
     }
 }
 
-/// Names of the parameters by id, for tests of the groups.
-#[cfg(test)]
-pub(crate) fn names(model: &LanguageModel) -> Vec<String> {
-    struct Names(Path, Vec<String>);
-    impl ModuleVisitor for Names {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.0.enter(name);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.0.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
-            self.1.push(self.0.name());
-        }
-    }
-    let mut names = Names(Path::default(), Vec::new());
-    model.visit(&mut names);
-    names.1
-}
-
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
@@ -167,7 +145,7 @@ mod tests {
         let config = Preset::Test.config(32);
         let model = LanguageModel::new(&config, 1, &Device::flex());
         let mut expected: Vec<String> = config.tensors().into_iter().map(|t| t.name).collect();
-        let mut found = names(&model);
+        let mut found: Vec<String> = model.parameters().into_keys().collect();
         expected.sort();
         found.sort();
         assert_eq!(found, expected);

@@ -75,18 +75,18 @@ impl LanguageModel {
 
 /// The dotted path of the module being visited.
 #[derive(Default)]
-pub(crate) struct Path(Vec<String>);
+struct Path(Vec<String>);
 
 impl Path {
-    pub(crate) fn enter(&mut self, name: &str) {
+    fn enter(&mut self, name: &str) {
         self.0.push(name.to_owned());
     }
 
-    pub(crate) fn exit(&mut self) {
+    fn exit(&mut self) {
         self.0.pop();
     }
 
-    pub(crate) fn name(&self) -> String {
+    fn name(&self) -> String {
         self.0.join(".")
     }
 }

@@ -23,8 +23,6 @@ use crate::{
 };
 
 pub use convert::ConvertError;
-#[cfg(test)]
-pub(crate) use convert::Path;
 
 /// The whole model.
 #[derive(Module, Debug)]
