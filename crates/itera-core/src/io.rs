@@ -1,6 +1,10 @@
 //! Files: finding checkpoints by name, reading them, and writing results so that a crash never
 //! leaves half a file.
 //!
+//! A model `NAME` may have quantised companions beside it, `NAME.int8` and `NAME.int4`, which say
+//! from which file they were made. One of them is compiled in, so that a program that is installed
+//! alone has a model.
+//!
 //! The rest of the crate takes bytes and gives bytes.
 
 use std::{
@@ -16,7 +20,10 @@ use sha2::{Digest, Sha256};
 use tempfile::Builder;
 use thiserror::Error;
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::{
+    checkpoint::{Checkpoint, CheckpointError, Precision},
+    quant::{self, QuantError},
+};
 
 /// Environment variable that names a directory of checkpoints, searched before `data/models`.
 pub const MODELS_DIR_VARIABLE: &str = "ITERA_MODELS_DIR";
@@ -26,10 +33,29 @@ const MAX_CHECKPOINT_BYTES: u64 = 256 << 20;
 
 const EXTENSION: &str = "safetensors";
 
+/// Name of the checkpoint that is compiled in.
+pub const BUILT_IN: &str = "micro-tinystories.int4";
+
+const BUILT_IN_BYTES: &[u8] =
+    include_bytes!("../../../data/models/micro-tinystories.int4.safetensors");
+
+/// How the weights of a loaded checkpoint came to their precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As they are in the file.
+    Stored,
+    /// Integers of the file made floats.
+    Unpacked,
+    /// Floats of the file rounded in memory, without calibration text: good enough to try, worse
+    /// than a file made by `itera-train quantize`.
+    RoundedInMemory,
+}
+
 /// A checkpoint and where it came from.
 #[derive(Clone, Debug)]
 pub struct LoadedCheckpoint {
-    /// File name without directory and extension.
+    /// Name of the model: that of the file without directory and extension. A companion that
+    /// [`load_at_precision`] found is called like its model.
     pub name: String,
     /// The file; `None` for bytes that never were one.
     pub path: Option<PathBuf>,
@@ -37,6 +63,8 @@ pub struct LoadedCheckpoint {
     pub file_sha256: String,
     /// Bytes of the whole file.
     pub file_bytes: usize,
+    /// Whether the weights are those of the file.
+    pub weights: Weights,
     /// The content.
     pub checkpoint: Checkpoint,
 }
@@ -52,6 +80,7 @@ impl LoadedCheckpoint {
             path: None,
             file_sha256: sha256_hex(bytes),
             file_bytes: bytes.len(),
+            weights: Weights::Stored,
             checkpoint: Checkpoint::from_bytes(bytes)?,
         })
     }
@@ -99,6 +128,16 @@ pub enum IoError {
         /// What is wrong with it.
         source: Box<CheckpointError>,
     },
+    /// The weights cannot be rounded to a precision.
+    #[error("the checkpoint `{name}` has no {precision} form")]
+    Precision {
+        /// The checkpoint.
+        name: String,
+        /// The precision.
+        precision: Precision,
+        /// Why not.
+        source: Box<QuantError>,
+    },
     /// No file is found under a name.
     #[error(
         "no checkpoint is called {name:?}; looked for {}; models that exist: {}; \
@@ -132,7 +171,9 @@ impl IoError {
     }
 }
 
-/// Loads a checkpoint by path, or by name from `$ITERA_MODELS_DIR` or `data/models`.
+/// Loads a checkpoint by path, or by name from `$ITERA_MODELS_DIR` or `data/models`, or if it is
+/// [`BUILT_IN`] from the program itself where no directory has it. `micro-tinystories`, of which that
+/// is the quantised form, is taken from the program too where no directory has it.
 ///
 /// An argument is a path if such a file exists, if it contains a separator, or if it ends in
 /// `.safetensors`. `data/models` is that of the nearest directory, from the current one upwards,
@@ -141,7 +182,117 @@ impl IoError {
 /// # Errors
 /// No such name, with a list of the names that exist; or a file that cannot be read or is broken.
 pub fn load_checkpoint(name_or_path: &str) -> Result<LoadedCheckpoint, IoError> {
-    let path = resolve(name_or_path, &model_directories())?;
+    load_from(name_or_path, &model_directories())
+}
+
+/// Loads a checkpoint, found as [`load_checkpoint`] does, at a precision:
+///
+/// - fp32: its floats, or the floats that its integers stand for;
+/// - int8, int4: itself, if it is stored so; else its companion `NAME.int8` or `NAME.int4` beside
+///   it, if that was made from this very file; else its floats, rounded in memory without
+///   calibration text. [`LoadedCheckpoint::weights`] tells which.
+///
+/// # Errors
+/// Those of [`load_checkpoint`], also for the companion; or the file is quantised already, and to
+/// another precision than the one asked for.
+pub fn load_at_precision(
+    name_or_path: &str,
+    precision: Precision,
+) -> Result<LoadedCheckpoint, IoError> {
+    let loaded = load_checkpoint(name_or_path)?;
+    let stored = loaded.checkpoint.precision();
+    if stored == precision {
+        return Ok(loaded);
+    }
+    if precision == Precision::Fp32 {
+        return Ok(LoadedCheckpoint {
+            weights: Weights::Unpacked,
+            checkpoint: loaded.checkpoint.to_fp32(),
+            ..loaded
+        });
+    }
+    if let Some(companion) = companion(&loaded, precision)? {
+        return Ok(companion);
+    }
+    let options = quant::Options::data_free(precision);
+    let (checkpoint, _) =
+        quant::quantize(&loaded.checkpoint, &options).map_err(|source| IoError::Precision {
+            name: loaded.name.clone(),
+            precision,
+            source: Box::new(source),
+        })?;
+    Ok(LoadedCheckpoint {
+        weights: Weights::RoundedInMemory,
+        checkpoint,
+        ..loaded
+    })
+}
+
+/// The checkpoint that is compiled in, [`BUILT_IN`].
+///
+/// # Errors
+/// Never in a build that passed its tests.
+pub fn built_in() -> Result<LoadedCheckpoint, CheckpointError> {
+    LoadedCheckpoint::from_bytes(BUILT_IN, BUILT_IN_BYTES)
+}
+
+/// The file of the companion of a checkpoint at a precision: `NAME.int4.safetensors` beside
+/// `NAME.safetensors`.
+pub fn companion_path(checkpoint: &Path, precision: Precision) -> PathBuf {
+    checkpoint.with_extension(format!("{precision}.{EXTENSION}"))
+}
+
+/// The companion of a file at a precision, if there is one that was made from this very file.
+fn companion(
+    loaded: &LoadedCheckpoint,
+    precision: Precision,
+) -> Result<Option<LoadedCheckpoint>, IoError> {
+    let Some(path) = loaded
+        .path
+        .as_ref()
+        .map(|path| companion_path(path, precision))
+    else {
+        return Ok(None);
+    };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let companion = load_file(path)?;
+    let made_from = quant::source_sha256(&companion.checkpoint);
+    let fits = made_from.is_some_and(|sha256| sha256 == loaded.file_sha256);
+    Ok(
+        (fits && companion.checkpoint.precision() == precision).then(|| LoadedCheckpoint {
+            name: loaded.name.clone(),
+            ..companion
+        }),
+    )
+}
+
+fn load_from(name_or_path: &str, directories: &[PathBuf]) -> Result<LoadedCheckpoint, IoError> {
+    let compiled_in = |error| match error {
+        IoError::UnknownName { name, .. } if is_built_in(&name) => {
+            built_in().map_err(|source| IoError::Checkpoint {
+                path: PathBuf::from(BUILT_IN),
+                source: Box::new(source),
+            })
+        }
+        error => Err(error),
+    };
+    resolve(name_or_path, directories).map_or_else(compiled_in, load_file)
+}
+
+/// Whether a name is that of the checkpoint that is compiled in, or of the model that it is a form of.
+fn is_built_in(name: &str) -> bool {
+    name == BUILT_IN || base_name(BUILT_IN) == Some(name)
+}
+
+/// The model that a quantised companion is named after.
+fn base_name(name: &str) -> Option<&str> {
+    let (base, precision) = name.rsplit_once('.')?;
+    matches!(precision, "int8" | "int4").then_some(base)
+}
+
+fn load_file(path: PathBuf) -> Result<LoadedCheckpoint, IoError> {
     let bytes = read_limited(&path)?;
     let name = path
         .file_stem()
@@ -160,7 +311,8 @@ pub fn load_checkpoint(name_or_path: &str) -> Result<LoadedCheckpoint, IoError> 
     }
 }
 
-/// Names of the checkpoints in `$ITERA_MODELS_DIR` and `data/models`, sorted, each once.
+/// Names of the models in `$ITERA_MODELS_DIR` and `data/models`, sorted, each once. A quantised
+/// companion beside its model is not listed; [`load_at_precision`] finds it.
 ///
 /// # Errors
 /// A directory that exists but cannot be listed.
@@ -276,7 +428,8 @@ fn resolve(name_or_path: &str, directories: &[PathBuf]) -> Result<PathBuf, IoErr
     })
 }
 
-/// Names of the checkpoints in `directories`, sorted; a directory that does not exist has none.
+/// Names of the models in `directories`, sorted, without companions of others; a directory that does
+/// not exist has none.
 fn models_in(directories: &[PathBuf]) -> Result<Vec<String>, IoError> {
     let mut names = BTreeSet::new();
     for directory in directories {
@@ -297,7 +450,12 @@ fn models_in(directories: &[PathBuf]) -> Result<Vec<String>, IoError> {
             }
         }
     }
-    Ok(names.into_iter().collect())
+    let is_companion = |name: &str| base_name(name).is_some_and(|base| names.contains(base));
+    Ok(names
+        .iter()
+        .filter(|name| !is_companion(name))
+        .cloned()
+        .collect())
 }
 
 /// A whole file, but never more than a checkpoint can have: `path` may be a device without end.
@@ -358,5 +516,39 @@ fn list(items: impl Iterator<Item = String>) -> String {
         "none".to_owned()
     } else {
         items.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_that_is_compiled_in_is_found_without_any_directory() {
+        for name in [BUILT_IN, "micro-tinystories"] {
+            let loaded = load_from(name, &[]).unwrap();
+            assert_eq!((loaded.name.as_str(), loaded.path), (BUILT_IN, None));
+            assert_eq!(loaded.checkpoint.precision(), Precision::Int4);
+        }
+        assert!(matches!(
+            load_from("other", &[]),
+            Err(IoError::UnknownName { .. })
+        ));
+        assert!(matches!(
+            load_from("./micro-tinystories", &[]),
+            Err(IoError::Read { .. })
+        ));
+    }
+
+    #[test]
+    fn companions_are_listed_only_without_their_model() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a", "a.int8", "b.int4", "c.d"] {
+            fs::write(directory.path().join(format!("{name}.{EXTENSION}")), b"").unwrap();
+        }
+        let found = models_in(&[directory.path().to_owned()]).unwrap();
+        assert_eq!(found, ["a", "b.int4", "c.d"]);
+        let path = companion_path(Path::new("x/c.d.safetensors"), Precision::Int8);
+        assert_eq!(path, Path::new("x/c.d.int8.safetensors"));
     }
 }

@@ -17,6 +17,8 @@
 pub mod checkpoint;
 pub mod config;
 pub mod io;
+pub mod kernels;
 pub mod model;
+pub mod quant;
 pub mod sampling;
 pub mod tokenizer;

@@ -82,6 +82,10 @@ fn other_safetensors_readers_see_the_same() {
                     assert_eq!(view.shape(), tensor.shape);
                     assert_eq!(view.data()[..4], values[0].to_le_bytes());
                 }
+                TensorData::F16(values) => {
+                    assert_eq!(view.shape(), tensor.shape);
+                    assert_eq!(view.data()[..2], values[0].to_le_bytes());
+                }
                 TensorData::Int8 { values, scales, .. } => {
                     assert_eq!(view.shape(), tensor.shape);
                     assert_eq!(view.data()[0], values[0].cast_unsigned());

@@ -7,17 +7,18 @@
 //! |---|---|
 //! | `itera.format` | version of this format, see [`FORMAT_VERSION`] |
 //! | `itera.config` | [`ModelConfig`] as JSON |
-//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json` |
+//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; in a quantised file [without a vocabulary](Tokenizer::to_compact_json) that the merges determine |
 //! | `itera.training` | JSON object of the trainer: data digests, steps, seed, commit |
 //! | `itera.digest` | SHA-256 of the tensor data, all bytes after the header |
 //! | `itera.digest.metadata` | SHA-256 of the four values above, as lines `key=value` in key order |
 //!
-//! A tensor is stored in one of three ways, see [`TensorData`]. Values lie in rows along the input
+//! A tensor is stored in one of four ways, see [`TensorData`]. Values lie in rows along the input
 //! axis, the last one; a group is a run of values in a row that shares one scale.
 //!
 //! | stored | dtype and shape of `NAME` | dtype and shape of `NAME.scales` |
 //! |---|---|---|
 //! | fp32 | F32 `[.., row]` | none |
+//! | fp16 | F16 `[.., row]` | none |
 //! | int8 | I8 `[.., row]`, -127 to 127 | F16 `[.., row / group]` |
 //! | int4 | U8 `[.., row / 2]`, -7 to 7, low nibble first, two's complement | F16 `[.., row / group]` |
 //!
@@ -33,6 +34,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::tensor::unpack_nibbles;
 pub use self::{
     error::CheckpointError,
     tensor::{Precision, Tensor, TensorData, UnknownPrecision},
@@ -106,6 +108,20 @@ impl Checkpoint {
             .map(Tensor::precision)
             .min_by_key(|precision| precision.bits())
             .unwrap_or(Precision::Fp32)
+    }
+
+    /// The same model with plain weights: every tensor becomes the floats that it stands for.
+    #[must_use]
+    pub fn to_fp32(&self) -> Self {
+        let plain = |tensor: &Tensor| Tensor::f32(tensor.shape.clone(), tensor.to_f32());
+        Self {
+            tensors: self
+                .tensors
+                .iter()
+                .map(|(name, tensor)| (name.clone(), plain(tensor)))
+                .collect(),
+            ..self.clone()
+        }
     }
 
     /// Bytes of all weights as stored, scales included; header and metadata are not weights.

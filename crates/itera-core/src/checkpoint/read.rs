@@ -130,6 +130,10 @@ fn read_tensors(
                         .collect(),
                 )
             }
+            Dtype::F16 => {
+                check_shape(&spec.name, &view, &spec.shape)?;
+                TensorData::F16(half_floats(&view))
+            }
             Dtype::I8 => {
                 check_shape(&spec.name, &view, &spec.shape)?;
                 let values = view.data().iter().map(|byte| byte.cast_signed()).collect();
@@ -153,7 +157,7 @@ fn read_tensors(
             other => {
                 return Err(wrong_dtype(
                     &spec.name,
-                    "F32, I8 (int8) or U8 (int4)",
+                    "F32, F16, I8 (int8) or U8 (int4)",
                     other,
                 ));
             }
@@ -195,14 +199,15 @@ fn read_scales(
     }
     let group = row / per_row;
     check_shape(&name, &view, &divided_rows(&spec.shape, group))?;
-    let scales = view.data().as_chunks::<2>().0;
-    Ok((
-        scales
-            .iter()
-            .map(|scale| f16::from_le_bytes(*scale))
-            .collect(),
-        group,
-    ))
+    Ok((half_floats(&view), group))
+}
+
+fn half_floats(view: &TensorView<'_>) -> Vec<f16> {
+    let values = view.data().as_chunks::<2>().0;
+    values
+        .iter()
+        .map(|value| f16::from_le_bytes(*value))
+        .collect()
 }
 
 /// `shape` with its last size divided.

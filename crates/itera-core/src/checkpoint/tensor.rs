@@ -21,6 +21,8 @@ const SMALL_GROUP: usize = 16;
 pub enum Precision {
     /// IEEE single precision.
     Fp32,
+    /// IEEE half precision: for the small tensors of a quantised model, which compute in fp32.
+    Fp16,
     /// Integers of 8 bits, symmetric, with an f16 scale for each group.
     Int8,
     /// Integers of 4 bits, symmetric, with an f16 scale for each group.
@@ -33,13 +35,14 @@ pub enum Precision {
 pub struct UnknownPrecision(pub String);
 
 impl Precision {
-    /// Every precision, finest first.
+    /// Every precision that a model can have as a whole, finest first.
     pub const ALL: [Self; 3] = [Self::Fp32, Self::Int8, Self::Int4];
 
     /// The name used on command lines and in results.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
             Self::Int8 => "int8",
             Self::Int4 => "int4",
         }
@@ -49,6 +52,7 @@ impl Precision {
     pub const fn bits(self) -> u32 {
         match self {
             Self::Fp32 => 32,
+            Self::Fp16 => 16,
             Self::Int8 => 8,
             Self::Int4 => 4,
         }
@@ -57,7 +61,7 @@ impl Precision {
     /// The largest magnitude that an integer of this precision takes; `None` for floats.
     pub const fn max_integer(self) -> Option<i8> {
         match self {
-            Self::Fp32 => None,
+            Self::Fp32 | Self::Fp16 => None,
             Self::Int8 => Some(127),
             Self::Int4 => Some(7),
         }
@@ -67,7 +71,7 @@ impl Precision {
     /// row. `None` where this precision cannot store such a row (int4 then falls back to int8).
     pub const fn group(self, row: usize) -> Option<usize> {
         match self {
-            Self::Fp32 => None,
+            Self::Fp32 | Self::Fp16 => None,
             _ if row == 0 => None,
             _ if row.is_multiple_of(GROUP) => Some(GROUP),
             _ if row.is_multiple_of(SMALL_GROUP) => Some(SMALL_GROUP),
@@ -80,7 +84,7 @@ impl Precision {
     pub(super) const fn accepts_group(self, row: usize, group: usize) -> bool {
         let usual = group == GROUP || group == SMALL_GROUP;
         match self {
-            Self::Fp32 => false,
+            Self::Fp32 | Self::Fp16 => false,
             Self::Int8 => (usual || group == row) && row > 0 && row.is_multiple_of(group),
             Self::Int4 => usual && row > 0 && row.is_multiple_of(group),
         }
@@ -118,6 +122,8 @@ pub struct Tensor {
 pub enum TensorData {
     /// Plain values, `[len]`.
     F32(Vec<f32>),
+    /// Plain values, `[len]`.
+    F16(Vec<f16>),
     /// `value[i] = values[i] * scales[i / group]`.
     Int8 {
         /// Integers from -127 to 127, `[len]`.
@@ -148,6 +154,14 @@ impl Tensor {
         }
     }
 
+    /// A tensor of `values` rounded to half precision.
+    pub fn f16(shape: impl Into<Vec<usize>>, values: &[f32]) -> Self {
+        Self {
+            shape: shape.into(),
+            data: TensorData::F16(values.iter().map(|x| f16::from_f32(*x)).collect()),
+        }
+    }
+
     /// Rounds `values` to the nearest that `precision` can store, the scale of a group being its
     /// largest magnitude divided by the largest integer. A row that int4 cannot store becomes int8.
     pub fn quantized(shape: impl Into<Vec<usize>>, values: Vec<f32>, precision: Precision) -> Self {
@@ -161,7 +175,19 @@ impl Tensor {
             return Self::f32(shape, values);
         };
         let (integers, scales) = round_to_nearest(&values, group, limit);
-        let data = if stored == Precision::Int4 {
+        Self::of_integers(shape, stored, group, integers, scales)
+    }
+
+    /// A tensor of integers, `[len]`, that share scales, `[len / group]`: int4 if `precision` is,
+    /// else int8.
+    pub(crate) fn of_integers(
+        shape: Vec<usize>,
+        precision: Precision,
+        group: usize,
+        integers: Vec<i8>,
+        scales: Vec<f16>,
+    ) -> Self {
+        let data = if precision == Precision::Int4 {
             TensorData::Int4 {
                 packed: pack_nibbles(&integers),
                 scales,
@@ -191,12 +217,13 @@ impl Tensor {
     pub const fn precision(&self) -> Precision {
         match self.data {
             TensorData::F32(_) => Precision::Fp32,
+            TensorData::F16(_) => Precision::Fp16,
             TensorData::Int8 { .. } => Precision::Int8,
             TensorData::Int4 { .. } => Precision::Int4,
         }
     }
 
-    /// Bits of one value, without its share of the scale: 32, 8 or 4.
+    /// Bits of one value, without its share of the scale: 32, 16, 8 or 4.
     pub const fn bits(&self) -> u32 {
         self.precision().bits()
     }
@@ -205,6 +232,7 @@ impl Tensor {
     pub fn stored_bytes(&self) -> usize {
         match &self.data {
             TensorData::F32(values) => size_of_val(values.as_slice()),
+            TensorData::F16(values) => size_of_val(values.as_slice()),
             TensorData::Int8 { values, scales, .. } => {
                 values.len() + size_of_val(scales.as_slice())
             }
@@ -218,6 +246,7 @@ impl Tensor {
     pub fn to_f32(&self) -> Vec<f32> {
         match &self.data {
             TensorData::F32(values) => values.clone(),
+            TensorData::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
             TensorData::Int8 {
                 values,
                 scales,
@@ -278,7 +307,7 @@ fn pack_nibbles(integers: &[i8]) -> Vec<u8> {
 }
 
 /// The inverse of [`pack_nibbles`]: shifting left, then right with the sign, extends a nibble.
-pub(super) fn unpack_nibbles(packed: &[u8]) -> Vec<i8> {
+pub(crate) fn unpack_nibbles(packed: &[u8]) -> Vec<i8> {
     packed
         .iter()
         .flat_map(|&byte| [(byte << 4).cast_signed() >> 4, byte.cast_signed() >> 4])

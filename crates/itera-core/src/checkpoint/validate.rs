@@ -89,8 +89,16 @@ fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointErro
             found: tensor.shape.clone(),
         });
     }
-    let quantizable = matches!(spec.role, TensorRole::Embedding | TensorRole::Projection);
-    if tensor.precision() != Precision::Fp32 && !quantizable {
+    // Integers suit the large matrices only, and the dynamics of the state space need every bit:
+    // their errors would add up over the tokens.
+    let allowed = match tensor.precision() {
+        Precision::Fp32 => true,
+        Precision::Fp16 => spec.role != TensorRole::Dynamics,
+        Precision::Int8 | Precision::Int4 => {
+            matches!(spec.role, TensorRole::Embedding | TensorRole::Projection)
+        }
+    };
+    if !allowed {
         return Err(CheckpointError::NotQuantizable {
             tensor: name.clone(),
             found: tensor.precision(),
@@ -100,6 +108,11 @@ fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointErro
         TensorData::F32(values) => {
             check_len(name, "values", spec.len(), values.len())?;
             check_finite(name, values)
+        }
+        TensorData::F16(values) => {
+            check_len(name, "values", spec.len(), values.len())?;
+            let values: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+            check_finite(name, &values)
         }
         TensorData::Int8 {
             values,

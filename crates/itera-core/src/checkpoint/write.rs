@@ -9,8 +9,8 @@ use safetensors::{Dtype, View};
 
 use super::{
     CONFIG_KEY, Checkpoint, CheckpointError, DIGEST_KEY, FORMAT_KEY, FORMAT_VERSION,
-    METADATA_DIGEST_KEY, TOKENIZER_KEY, TRAINING_KEY, Tensor, TensorData, read::divided_rows,
-    scales_name,
+    METADATA_DIGEST_KEY, Precision, TOKENIZER_KEY, TRAINING_KEY, Tensor, TensorData,
+    read::divided_rows, scales_name,
 };
 use crate::io::sha256_hex;
 
@@ -75,16 +75,19 @@ fn described_metadata(
         training,
         ..
     } = checkpoint;
+    // Of a file that is small on purpose, the vocabulary would be a thirtieth part.
+    let tokenizer = if checkpoint.precision() == Precision::Fp32 {
+        tokenizer.to_json()
+    } else {
+        tokenizer.to_compact_json()
+    };
     let json = |key, text: serde_json::Result<String>| {
         text.map_err(|source| CheckpointError::MetadataJson { key, source })
     };
     Ok(BTreeMap::from([
         (FORMAT_KEY, FORMAT_VERSION.to_string()),
         (CONFIG_KEY, json(CONFIG_KEY, serde_json::to_string(config))?),
-        (
-            TOKENIZER_KEY,
-            json(TOKENIZER_KEY, sorted_text(tokenizer.to_json()))?,
-        ),
+        (TOKENIZER_KEY, json(TOKENIZER_KEY, sorted_text(tokenizer))?),
         (
             TRAINING_KEY,
             json(TRAINING_KEY, sorted_text(training.clone()))?,
@@ -154,6 +157,20 @@ fn store(name: &str, tensor: &Tensor, stored: &mut BTreeMap<String, Stored>) {
             (
                 Stored {
                     dtype: Dtype::F32,
+                    shape,
+                    bytes,
+                },
+                None,
+            )
+        }
+        TensorData::F16(values) => {
+            let bytes = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            (
+                Stored {
+                    dtype: Dtype::F16,
                     shape,
                     bytes,
                 },

@@ -1,59 +1,93 @@
 //! The mixture of experts: each token visits its `top_k` experts and, where there is one, the
-//! shared expert. Experts that are not chosen are not computed.
+//! shared expert. Experts that no token has chosen are not touched.
 
 use super::{
-    ops,
-    state::Scratch,
-    weights::{Expert, Layer},
+    Model, Workspace,
+    observe::{Observer, Site},
+    weights::Expert,
 };
-use crate::config::ModelConfig;
+use crate::kernels::{Inputs, Kernel, WIDTH};
 
-/// `scratch.out = sum_e p_e expert_e(scratch.u)` for `n` tokens, `[n, d_model]` both, with `p` the
-/// router's softmax over all experts (Switch Transformer, Fedus et al. 2021) and the sum over the
-/// `top_k` largest, ties to the lower index.
-pub(super) fn forward(config: &ModelConfig, layer: &Layer, n: usize, scratch: &mut Scratch) {
-    let d_model = config.d_model;
-    let Scratch {
-        u,
-        out,
-        router: p,
-        chosen,
-        hidden,
-        ..
-    } = scratch;
-    let tokens = u[..n * d_model]
-        .chunks_exact(d_model)
-        .zip(out.chunks_exact_mut(d_model));
-    for (u, out) in tokens {
-        out.fill(0.0);
-        if let Some(router) = &layer.router {
-            router.apply(u, p);
-            ops::softmax(p);
-            ops::top_k(p, chosen);
-        } else {
-            p[0] = 1.0;
-            chosen[0] = 0;
+/// `work.x += sum_e p_e expert_e(work.u)` for `rows` tokens, with `p` the router's softmax over all
+/// experts (Switch Transformer, Fedus et al. 2021) and the sum over the `top_k` largest.
+///
+/// The tokens of an expert are computed together. They are added expert by expert, in the same
+/// order for every token, so that no result depends on what else is in the batch.
+pub(super) fn forward(
+    model: &Model,
+    index: usize,
+    rows: usize,
+    work: &mut Workspace,
+    observer: &mut impl Observer,
+) {
+    let (k, layer, stride) = (model.kernel, &model.layers[index], model.stride());
+    let u = &work.u[..rows * stride];
+    let router = layer.router.as_deref();
+    k.route(router, u, model.config.d_model, stride, &mut work.routes);
+    k.quantize(&layer.experts[0].w_in, u, stride, &mut work.quantized);
+    for (e, expert) in layer.experts.iter().enumerate() {
+        let visits = work.routes.tokens(e).len();
+        if visits > 0 {
+            let sites = [Site::ExpertIn(index, e), Site::ExpertOut(index, e)];
+            run(k, expert, Some(e), rows, visits, sites, work, observer);
         }
-        for &e in chosen.iter() {
-            layer.experts[e].accumulate(p[e], u, hidden, out);
-        }
-        if let Some(shared) = &layer.shared {
-            shared.accumulate(1.0, u, hidden, out);
-        }
+    }
+    if let Some(shared) = &layer.shared {
+        k.quantize(
+            &shared.w_in,
+            &work.u[..rows * stride],
+            stride,
+            &mut work.quantized,
+        );
+        let sites = [Site::SharedIn(index), Site::SharedOut(index)];
+        run(k, shared, None, rows, rows, sites, work, observer);
     }
 }
 
-impl Expert {
-    /// `out += weight * w_out (silu(gate) * up)` with `[gate; up] = w_in u`, for one token.
-    fn accumulate(&self, weight: f32, u: &[f32], hidden: &mut [f32], out: &mut [f32]) {
-        let hidden = &mut hidden[..2 * self.width];
-        self.w_in.apply(u, hidden);
-        let (gate, up) = hidden.split_at_mut(self.width);
-        for (gate, up) in gate.iter_mut().zip(up.iter()) {
-            *gate = ops::silu(*gate) * up;
+/// `x += p * w_out (silu(gate) * up)` with `[gate; up] = w_in u`, for the tokens routed to an
+/// expert, or for all tokens with `p = 1`.
+fn run(
+    k: Kernel,
+    expert: &Expert,
+    routed: Option<usize>,
+    rows: usize,
+    visits: usize,
+    sites: [Site; 2],
+    work: &mut Workspace,
+    observer: &mut impl Observer,
+) {
+    let (stride, hidden_stride) = (expert.w_out.stride(), expert.w_in.stride());
+    let width = expert.w_out.cols();
+    let active_stride = width.next_multiple_of(WIDTH);
+    let hidden = &mut work.hidden[..visits * hidden_stride];
+    let active = &mut work.active[..visits * active_stride];
+    let out = &mut work.out[..visits * stride];
+
+    let inputs = Inputs {
+        floats: &work.u[..rows * stride],
+        stride,
+        integers: &work.quantized,
+        chosen: routed.map(|e| work.routes.tokens(e)),
+    };
+    observer.see(sites[0], inputs.floats, stride, inputs.chosen);
+    k.multiply(&expert.w_in, inputs, hidden);
+    k.swiglu(hidden, hidden_stride, width, active, active_stride);
+    observer.see(sites[1], active, active_stride, None);
+    k.quantize(&expert.w_out, active, active_stride, &mut work.inner);
+    let inputs = Inputs {
+        floats: active,
+        stride: active_stride,
+        integers: &work.inner,
+        chosen: None,
+    };
+    k.multiply(&expert.w_out, inputs, out);
+    match routed {
+        Some(e) => {
+            let visits = work.routes.tokens(e).iter().zip(work.routes.weights(e));
+            for ((&token, &p), out) in visits.zip(out.chunks_exact(stride)) {
+                k.add_scaled(p, out, &mut work.x[token as usize * stride..][..stride]);
+            }
         }
-        for (row, out) in out.iter_mut().enumerate() {
-            *out += weight * ops::dot(self.w_out.row(row), gate);
-        }
+        None => k.add_scaled(1.0, out, &mut work.x[..rows * stride]),
     }
 }

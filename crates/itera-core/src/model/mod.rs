@@ -11,15 +11,18 @@
 //!
 //! It has two forms that compute the same function: [`Model::step`] follows the recurrence token
 //! by token, [`Model::prefill`] and [`Model::score`] take `chunk` tokens at a time as matrix
-//! products (section 6 of the paper). Both carry the same [`State`].
+//! products (section 6 of the paper). Both carry the same [`State`]. Here is the order of
+//! computation; the loops themselves are in [`kernels`](crate::kernels).
 
 mod experts;
 mod forward;
 mod mixer;
-mod ops;
+pub(crate) mod observe;
 mod score;
+mod sequence;
 mod state;
 mod weights;
 
-pub use state::State;
+pub use sequence::Sequence;
+pub use state::{State, Workspace};
 pub use weights::{Model, ModelError};

@@ -1,7 +1,6 @@
-//! Likelihood of a text under the model.
+//! Likelihood of texts under the model.
 
-use super::{Model, State};
-use crate::sampling::log_softmax_at;
+use super::{Model, Sequence, State, Workspace};
 
 impl Model {
     /// Negative log-likelihood in nats of each of `tokens`, given `context` and all tokens before
@@ -12,20 +11,62 @@ impl Model {
     ///
     /// # Panics
     /// If a token is not below `vocab_size`.
-    pub fn score(&self, state: &mut State, context: u32, tokens: &[u32]) -> Vec<f64> {
-        let (chunk, vocab_size) = (self.config.chunk, self.config.vocab_size);
+    pub fn score(
+        &self,
+        state: &mut State,
+        work: &mut Workspace,
+        context: u32,
+        tokens: &[u32],
+    ) -> Vec<f64> {
         let mut nats = Vec::with_capacity(tokens.len());
-        let mut inputs = Vec::with_capacity(chunk);
-        let mut previous = context;
-        for targets in tokens.chunks(chunk) {
-            inputs.clear();
-            inputs.push(previous);
-            inputs.extend_from_slice(&targets[..targets.len() - 1]);
-            let logits = self.chunk_logits(&inputs, state);
-            let rows = logits.chunks_exact(vocab_size).zip(targets);
-            nats.extend(rows.map(|(row, target)| -log_softmax_at(row, *target as usize)));
-            previous = targets[targets.len() - 1];
-        }
+        let sequences = &mut [Sequence::predicting(tokens, context, state)];
+        self.score_batch(sequences, work, |_, next| nats.push(next));
         nats
+    }
+
+    /// The same for many sequences at once. Calls `then(index, nats)` for every token, in order
+    /// for each sequence, but with the sequences in turns. The results do not depend on what is
+    /// scored together.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn score_batch(
+        &self,
+        sequences: &mut [Sequence<'_>],
+        work: &mut Workspace,
+        mut then: impl FnMut(usize, f64),
+    ) {
+        self.predict_batch(sequences, work, |index, target, logits| {
+            let likelihood = f64::from(logits[target as usize]) - self.kernel.log_sum_exp(logits);
+            then(index, -likelihood);
+        });
+    }
+
+    /// Calls `then(index, target, logits)` for every token of sequences made by
+    /// [`Sequence::predicting`], with the logits `[vocab_size]` that predict it.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn predict_batch(
+        &self,
+        sequences: &mut [Sequence<'_>],
+        work: &mut Workspace,
+        mut then: impl FnMut(usize, u32, &[f32]),
+    ) {
+        loop {
+            let rows = work.plan(sequences);
+            if rows == 0 {
+                return;
+            }
+            self.round(sequences, work, &mut ());
+            self.head(rows, work, &mut ());
+            let mut logits = work.logits.chunks(self.embedding.stride());
+            for span in &work.spans {
+                let targets = sequences[span.sequence].read(span.len);
+                for (&target, logits) in targets.iter().zip(&mut logits) {
+                    then(span.sequence, target, &logits[..self.config.vocab_size]);
+                }
+            }
+        }
     }
 }

@@ -1,69 +1,33 @@
-//! Everything that changes while tokens pass: recurrent state and scratch memory.
+//! Everything that changes while tokens pass: what a session remembers, and scratch memory.
 
-use crate::config::ModelConfig;
+use crate::{
+    config::ModelConfig,
+    kernels::{Buffer, Quantized, Routes, WIDTH},
+};
 
-/// The recurrent state of one session and the buffers of the forward pass. All memory is taken
-/// here; the forward pass allocates nothing.
+/// The recurrent state of one session: all that the model remembers of the tokens it has read.
+/// Its size does not depend on how many those are.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(super) layers: Vec<LayerState>,
-    pub(super) scratch: Scratch,
 }
 
 /// What one layer remembers of all tokens before.
 #[derive(Clone, Debug)]
 pub(super) struct LayerState {
-    pub(super) h: Vec<f32>,    // [d_state, d_inner]
-    pub(super) conv: Vec<f32>, // [d_conv - 1, channels], oldest first
-}
-
-/// Buffers for `chunk` tokens, written before they are read.
-#[derive(Clone, Debug)]
-pub(super) struct Scratch {
-    pub(super) x: Vec<f32>,         // [chunk, d_model] residual stream
-    pub(super) u: Vec<f32>,         // [chunk, d_model] normalised input of a sub-layer
-    pub(super) zxbcdt: Vec<f32>,    // [chunk, d_in_proj]
-    pub(super) conv: Vec<f32>,      // [d_conv - 1 + chunk, channels] inputs of the convolution
-    pub(super) xbc: Vec<f32>,       // [chunk, channels] outputs of the convolution
-    pub(super) dt: Vec<f32>,        // [chunk, n_heads]
-    pub(super) log_decay: Vec<f32>, // [chunk, n_heads] running sum of dt A within the chunk
-    pub(super) cb: Vec<f32>,        // [chunk, chunk] C_t · B_s
-    pub(super) y: Vec<f32>,         // [chunk, d_inner]
-    pub(super) out: Vec<f32>,       // [chunk, d_model] output of a sub-layer
-    pub(super) router: Vec<f32>,    // [n_experts]
-    pub(super) chosen: Vec<usize>,  // [top_k]
-    pub(super) hidden: Vec<f32>,    // [2 * widest expert]
-    pub(super) logits: Vec<f32>,    // [chunk, vocab_size]
+    pub(super) h: Buffer<f32>,    // [d_state, d_inner]
+    pub(super) conv: Buffer<f32>, // [d_conv - 1, channels], oldest first
 }
 
 impl State {
     /// A fresh state: nothing has been read.
     pub(super) fn new(config: &ModelConfig) -> Self {
-        let (chunk, channels) = (config.chunk, config.d_conv_channels());
-        let history = config.d_conv - 1;
         let layer = LayerState {
-            h: vec![0.0; config.d_state * config.d_inner],
-            conv: vec![0.0; history * channels],
-        };
-        let scratch = Scratch {
-            x: vec![0.0; chunk * config.d_model],
-            u: vec![0.0; chunk * config.d_model],
-            zxbcdt: vec![0.0; chunk * config.d_in_proj()],
-            conv: vec![0.0; (history + chunk) * channels],
-            xbc: vec![0.0; chunk * channels],
-            dt: vec![0.0; chunk * config.n_heads()],
-            log_decay: vec![0.0; chunk * config.n_heads()],
-            cb: vec![0.0; chunk * chunk],
-            y: vec![0.0; chunk * config.d_inner],
-            out: vec![0.0; chunk * config.d_model],
-            router: vec![0.0; config.n_experts],
-            chosen: vec![0; config.top_k],
-            hidden: vec![0.0; 2 * config.d_expert.max(config.d_shared)],
-            logits: vec![0.0; chunk * config.vocab_size],
+            h: Buffer::new(config.d_state * config.d_inner),
+            conv: Buffer::new((config.d_conv - 1) * config.d_conv_channels()),
         };
         Self {
             layers: vec![layer; config.n_layers],
-            scratch,
         }
     }
 
@@ -80,6 +44,73 @@ impl State {
     pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
         self.layers
             .iter()
-            .flat_map(|layer| layer.h.iter().chain(&layer.conv).copied())
+            .flat_map(|layer| layer.h.iter().chain(layer.conv.iter()).copied())
+    }
+
+    /// Bytes of the recurrent values, which is what another session costs.
+    pub fn bytes(&self) -> usize {
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| size_of_val::<[f32]>(&layer.h) + size_of_val::<[f32]>(&layer.conv))
+            .sum()
+    }
+}
+
+/// The buffers of the forward pass, all of its memory. One serves any number of sessions, one at a
+/// time; threads have one each.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    pub(super) rows: usize,         // tokens that the buffers hold
+    pub(super) spans: Vec<Span>,    // [<= rows]
+    pub(super) x: Buffer<f32>,      // [rows, d_model] residual stream
+    pub(super) u: Buffer<f32>,      // [rows, d_model] normalised input of a sub-layer
+    pub(super) zxbcdt: Buffer<f32>, // [rows, d_in_proj]
+    pub(super) xbc: Buffer<f32>,    // [rows, channels] outputs of the convolution
+    pub(super) dt: Buffer<f32>,     // [rows, n_heads]
+    pub(super) decay: Buffer<f32>,  // [rows, n_heads] exp(dt A)
+    pub(super) y: Buffer<f32>,      // [rows, d_inner]
+    pub(super) out: Buffer<f32>,    // [rows, d_model] output of a product
+    pub(super) hidden: Buffer<f32>, // [rows, 2 * widest expert]
+    pub(super) active: Buffer<f32>, // [rows, widest expert]
+    pub(super) routes: Routes,
+    pub(super) quantized: Quantized, // inputs of integer products
+    pub(super) inner: Quantized,     // the same, inside an expert
+    pub(super) last: Vec<u32>,       // [<= rows] rows whose logits are wanted
+    pub(super) logits: Buffer<f32>,  // [rows, vocab_size]
+}
+
+/// Rows of one sequence in the buffers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) sequence: usize,
+    pub(super) start: usize,
+    pub(super) len: usize,
+}
+
+impl Workspace {
+    /// Memory for `rows` tokens at once. Rows of all buffers are filled up to whole vectors.
+    pub(super) fn new(config: &ModelConfig, rows: usize) -> Self {
+        let wide = |width: usize| Buffer::new(rows * width.next_multiple_of(WIDTH));
+        let widest_expert = config.d_expert.max(config.d_shared);
+        let widest_input = config.d_model.max(config.d_inner);
+        Self {
+            rows,
+            spans: Vec::with_capacity(rows),
+            x: wide(config.d_model),
+            u: wide(config.d_model),
+            zxbcdt: wide(config.d_in_proj()),
+            xbc: wide(config.d_conv_channels()),
+            dt: Buffer::new(rows * config.n_heads()),
+            decay: Buffer::new(rows * config.n_heads()),
+            y: wide(config.d_inner),
+            out: wide(config.d_model),
+            hidden: wide(2 * widest_expert),
+            active: wide(widest_expert),
+            routes: Routes::new(config.n_experts, config.top_k, rows),
+            quantized: Quantized::new(rows, widest_input),
+            inner: Quantized::new(rows, widest_expert),
+            last: Vec::with_capacity(rows),
+            logits: wide(config.vocab_size),
+        }
     }
 }

@@ -5,10 +5,14 @@
 //! - `char`: a word-level model, whose pre-tokenizer makes every character a word.
 //! - `bpe`: a BPE model with the byte-level pre-tokenizer of GPT-2.
 //!
-//! Reading takes the vocabulary from the file, builds the tokenizer, writes that again and compares:
-//! what the file says beyond or against it would be ignored, and so is an error.
+//! Fields that the library does without are not written, and merges are texts `"a b"`; files that
+//! have those fields, and merges as pairs, are read too. The merges determine the vocabulary of a BPE
+//! model, so that [`compact`] can leave it out where bytes count.
+//!
+//! Reading takes merges or vocabulary from the file, builds the tokenizer, writes that again and
+//! compares: what the file says beyond or against it would be ignored, and so is an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -19,6 +23,15 @@ use super::{
 
 /// Characters of an offending value that an error quotes.
 const EXCERPT_CHARS: usize = 60;
+
+/// Fields of a BPE model that are false where they are absent.
+const FALSE_FIELDS: [&str; 3] = [
+    "/model/byte_fallback",
+    "/model/fuse_unk",
+    "/model/ignore_merges",
+];
+
+const VOCAB: &str = "/model/vocab";
 
 pub(super) fn write_bytes() -> Value {
     let model = bpe_model(&BpeTokenizer::without_merges());
@@ -65,14 +78,10 @@ pub(super) fn write_char(tokenizer: &CharTokenizer) -> Value {
 fn document(end_of_text: u32, pre_tokenizer: Value, decoder: Value, model: Value) -> Value {
     let mut value = json!({
         "version": "1.0",
-        "truncation": null,
-        "padding": null,
         "added_tokens": [{
             "id": end_of_text, "content": END_OF_TEXT, "single_word": false, "lstrip": false,
             "rstrip": false, "normalized": false, "special": true,
         }],
-        "normalizer": null,
-        "post_processor": null,
     });
     value["pre_tokenizer"] = pre_tokenizer;
     value["decoder"] = decoder;
@@ -96,13 +105,21 @@ fn bpe_model(tokenizer: &BpeTokenizer) -> Value {
             symbols(id)
         }
     });
-    let merge = |&(left, right): &(u32, u32)| Value::from([symbols(left), symbols(right)]);
+    let merge =
+        |&(left, right): &(u32, u32)| Value::from(format!("{} {}", symbols(left), symbols(right)));
     let merges: Value = tokenizer.merges().iter().map(merge).collect();
-    json!({
-        "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-        "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-        "ignore_merges": false, "vocab": vocab(names), "merges": merges,
-    })
+    json!({"type": "BPE", "vocab": vocab(names), "merges": merges})
+}
+
+/// The same file without what [`read`] can do without: the vocabulary of a BPE model. The
+/// `tokenizers` library needs it.
+pub(super) fn compact(mut value: Value) -> Value {
+    if value["model"]["type"] == "BPE"
+        && let Some(model) = value["model"].as_object_mut()
+    {
+        model.remove("vocab");
+    }
+    value
 }
 
 /// Token names to ids, in the order of the ids.
@@ -166,7 +183,10 @@ fn read_char(value: &Value) -> Result<CharTokenizer, TokenizerError> {
 }
 
 fn read_bpe(value: &Value) -> Result<BpeTokenizer, TokenizerError> {
-    let vocab = read_vocab(value)?;
+    let vocab = match value.pointer(VOCAB) {
+        None => None,
+        Some(_) => Some(read_vocab(value)?),
+    };
     let merges = value
         .pointer("/model/merges")
         .and_then(Value::as_array)
@@ -176,32 +196,40 @@ fn read_bpe(value: &Value) -> Result<BpeTokenizer, TokenizerError> {
         return Err(TokenizerError::VocabSize { requested });
     }
     let mut tokenizer = BpeTokenizer::without_merges();
+    let mut ids: BTreeMap<String, u32> = (0..BpeTokenizer::END_OF_TEXT)
+        .map(|id| (symbols(tokenizer.token_bytes(id)), id))
+        .collect();
     for (at, merge) in merges.iter().enumerate() {
         let next = tokenizer.vocab_size() as u32;
-        let id = |side: usize| {
-            let id = vocab.get(merge.get(side)?.as_str()?)?.as_u64()?;
-            u32::try_from(id)
-                .ok()
-                .filter(|&id| id < next && id != BpeTokenizer::END_OF_TEXT)
-        };
         let expected = "a pair of tokens with lower ids, whose joined name has the next id";
         let refuse = || unexpected(value, &format!("/model/merges/{at}"), expected);
-        let (left, right) = id(0).zip(id(1)).ok_or_else(refuse)?;
-        tokenizer.push_merge((left, right));
+        let (left, right) = sides(merge).ok_or_else(refuse)?;
         // Checked at each step: otherwise a short file could ask for tokens that double in length.
-        let named = vocab.get(&symbols(tokenizer.token_bytes(next)));
-        if named.and_then(Value::as_u64) != Some(u64::from(next)) {
-            return Err(refuse());
-        }
+        let name = [left, right].concat();
+        let named = vocab.is_none_or(|vocab| vocab.get(&name).is_some_and(|id| *id == next));
+        let pair = ids.get(left).copied().zip(ids.get(right).copied());
+        let pair = pair.filter(|_| named && !ids.contains_key(&name));
+        tokenizer.push_merge(pair.ok_or_else(refuse)?);
+        ids.insert(name, next);
     }
     Ok(tokenizer)
 }
 
+/// The names of the two tokens of a merge: a pair, or a text with a space between them. No name has
+/// a space in it.
+fn sides(merge: &Value) -> Option<(&str, &str)> {
+    match merge {
+        Value::String(text) => text.split_once(' '),
+        Value::Array(pair) if pair.len() == 2 => pair[0].as_str().zip(pair[1].as_str()),
+        _ => None,
+    }
+}
+
 fn read_vocab(value: &Value) -> Result<&Map<String, Value>, TokenizerError> {
     value
-        .pointer("/model/vocab")
+        .pointer(VOCAB)
         .and_then(Value::as_object)
-        .ok_or_else(|| unexpected(value, "/model/vocab", "an object"))
+        .ok_or_else(|| unexpected(value, VOCAB, "an object"))
 }
 
 /// Fails at the first place where `found` differs from `expected`. A key that is absent and one
@@ -225,12 +253,25 @@ fn compare(expected: &Value, found: &Value, path: &str) -> Result<(), TokenizerE
             .try_for_each(|(at, (expected, found))| {
                 compare(expected, found, &child(&at.to_string()))
             }),
-        _ if expected == found => Ok(()),
+        _ if expected == found || means_the_same(expected, found, path) => Ok(()),
         _ => Err(TokenizerError::Json {
             path: path.to_owned(),
             expected: excerpt(expected),
             found: excerpt(found),
         }),
+    }
+}
+
+/// Whether two unlike values mean the same, as they do to the `tokenizers` library, or are left out by
+/// [`compact`].
+fn means_the_same(expected: &Value, found: &Value, path: &str) -> bool {
+    match (expected, found) {
+        (Value::Null, Value::Bool(false)) => FALSE_FIELDS.contains(&path),
+        (Value::Object(_), Value::Null) => path == VOCAB,
+        (Value::String(_), Value::Array(_)) if path.starts_with("/model/merges/") => {
+            sides(expected) == sides(found)
+        }
+        _ => false,
     }
 }
 

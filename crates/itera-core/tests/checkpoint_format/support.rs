@@ -33,19 +33,25 @@ pub(crate) fn small() -> ModelConfig {
     Preset::Test.config(Tokenizer::Bytes(BytesTokenizer::new()).vocab_size())
 }
 
-/// Random weights; embedding and projections in `precision`.
+/// Random weights; embedding and projections in `precision`, beside int4 all else but the dynamics
+/// in half precision.
 pub(crate) fn checkpoint(config: ModelConfig, precision: Precision) -> Checkpoint {
     let mut numbers = Numbers(7);
     let mut tensors = BTreeMap::new();
     for spec in config.tensors() {
-        let values = (0..spec.len()).map(|_| numbers.weight()).collect();
-        let quantizable = matches!(spec.role, TensorRole::Embedding | TensorRole::Projection);
-        let stored = if quantizable {
-            precision
-        } else {
-            Precision::Fp32
+        let values: Vec<f32> = (0..spec.len()).map(|_| numbers.weight()).collect();
+        let tensor = match spec.role {
+            TensorRole::Embedding | TensorRole::Projection => {
+                Tensor::quantized(spec.shape, values, precision)
+            }
+            TensorRole::Router | TensorRole::Conv | TensorRole::Norm
+                if precision == Precision::Int4 =>
+            {
+                Tensor::f16(spec.shape, &values)
+            }
+            _ => Tensor::f32(spec.shape, values),
         };
-        tensors.insert(spec.name, Tensor::quantized(spec.shape, values, stored));
+        tensors.insert(spec.name, tensor);
     }
     Checkpoint {
         config,

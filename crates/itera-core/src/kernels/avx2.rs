@@ -1,0 +1,244 @@
+//! AVX2 with FMA: a vector is two registers, and integers are multiplied as 16-bit numbers.
+
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _mm_packs_epi16, _mm_packs_epi32, _mm_setr_epi32, _mm_storeu_si128,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu32_epi64, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_permute4x64_epi64, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi32,
+    _mm256_set1_epi64x, _mm256_set1_ps, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_sub_ps,
+};
+
+use super::{
+    Op,
+    lanes::{Block, Lanes, WIDTH, Weights},
+    x86::sum_of_two,
+};
+
+/// Proof that this processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    /// The proof, if it can be had.
+    pub(super) fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+
+    /// Runs `op` compiled for these instructions.
+    pub(super) fn run<O: Op>(self, op: O) -> O::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn compiled<O: Op>(lanes: Avx2, op: O) -> O::Output {
+            op.run(lanes)
+        }
+        // SAFETY: `self` exists only where `new` found every feature that `compiled` enables.
+        unsafe { compiled(self, op) }
+    }
+}
+
+/// An intrinsic.
+macro_rules! proven {
+    ($call:expr) => {
+        // SAFETY: `self` proves that the processor has the instruction, see `Avx2::new`; where a
+        // pointer is read or written, it comes from a reference to as many bytes as that takes.
+        unsafe { $call }
+    };
+}
+
+/// The same for both registers.
+macro_rules! both {
+    ($i:ident => $call:expr) => {
+        [
+            {
+                let $i = 0;
+                $call
+            },
+            {
+                let $i = 1;
+                $call
+            },
+        ]
+    };
+}
+
+impl Lanes for Avx2 {
+    type F = [__m256; 2];
+    /// Register `i` holds rows `4 i` to `4 i + 3`, two partial sums of each side by side.
+    type Sums = [__m256i; 4];
+    type W = [__m256i; 2];
+
+    const REGISTERS: usize = 8;
+    const INPUT_OFFSET: i32 = 0;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        proven!([_mm256_set1_ps(x), _mm256_set1_ps(x)])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &Block) -> Self::F {
+        let (halves, _) = from.as_chunks::<8>();
+        proven!([
+            _mm256_loadu_ps(halves[0].as_ptr()),
+            _mm256_loadu_ps(halves[1].as_ptr())
+        ])
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::F, to: &mut Block) {
+        let (halves, _) = to.as_chunks_mut::<8>();
+        proven!({
+            _mm256_storeu_ps(halves[0].as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(halves[1].as_mut_ptr(), x[1]);
+        });
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        proven!([
+            _mm256_fmadd_ps(a[0], b[0], c[0]),
+            _mm256_fmadd_ps(a[1], b[1], c[1])
+        ])
+    }
+
+    #[inline(always)]
+    fn round(self, x: Self::F) -> Self::F {
+        // 8: to nearest, ties to even, without raising the inexact flag.
+        proven!([_mm256_round_ps::<8>(x[0]), _mm256_round_ps::<8>(x[1])])
+    }
+
+    #[inline(always)]
+    fn scale_by_exp2(self, x: Self::F, n: Self::F) -> Self::F {
+        proven!(both!(i => {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n[i]), _mm256_set1_epi32(127));
+            let power = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent));
+            _mm256_mul_ps(x[i], power)
+        }))
+    }
+
+    #[inline(always)]
+    fn sum(self, x: Self::F) -> f32 {
+        proven!(sum_of_two(x[0], x[1]))
+    }
+
+    #[inline(always)]
+    fn max_of_lanes(self, x: Self::F) -> f32 {
+        let mut block = [0.0; WIDTH];
+        self.store(x, &mut block);
+        block.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: Self::F, to: &mut [u8; WIDTH]) {
+        proven!({
+            let words = both!(i => {
+                let wide = _mm256_cvtps_epi32(x[i]);
+                _mm_packs_epi32(
+                    _mm256_castsi256_si128(wide),
+                    _mm256_extracti128_si256::<1>(wide),
+                )
+            });
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packs_epi16(words[0], words[1]));
+        });
+    }
+
+    #[inline(always)]
+    fn load_weights(self, from: &Weights) -> Self::W {
+        let (halves, _) = from.as_chunks::<32>();
+        proven!(both!(i => _mm256_loadu_si256(halves[i].as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn low_nibbles(self, w: Self::W) -> Self::W {
+        self.high_nibbles(proven!(both!(i => _mm256_slli_epi16::<4>(w[i]))))
+    }
+
+    #[inline(always)]
+    fn high_nibbles(self, w: Self::W) -> Self::W {
+        proven!(both!(i => _mm256_and_si256(w[i], _mm256_set1_epi8(!0x0f))))
+    }
+
+    #[inline(always)]
+    fn load_sums(self, from: &[i32; WIDTH]) -> Self::Sums {
+        // A row's sum goes into the first of its two parts.
+        let quarters = from.as_chunks::<4>().0;
+        proven!([
+            first_of_pairs(quarters[0]),
+            first_of_pairs(quarters[1]),
+            first_of_pairs(quarters[2]),
+            first_of_pairs(quarters[3]),
+        ])
+    }
+
+    #[inline(always)]
+    fn dot4(self, sums: Self::Sums, w: Self::W, x: [u8; 4]) -> Self::Sums {
+        // `vpmaddubsw` would be shorter, but its 16-bit sums saturate.
+        let [a, b, c, d] = x.map(|x| u64::from(i16::from(x.cast_signed()).cast_unsigned()));
+        let x = (a | b << 16 | c << 32 | d << 48).cast_signed();
+        proven!({
+            let x = _mm256_set1_epi64x(x);
+            [
+                madd(sums[0], _mm256_castsi256_si128(w[0]), x),
+                madd(sums[1], _mm256_extracti128_si256::<1>(w[0]), x),
+                madd(sums[2], _mm256_castsi256_si128(w[1]), x),
+                madd(sums[3], _mm256_extracti128_si256::<1>(w[1]), x),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn finish_sums(self, sums: Self::Sums) -> Self::F {
+        proven!(both!(i => {
+            // Adding neighbours leaves rows 0 1 4 5 2 3 6 7; the permutation puts them in order.
+            let pairs = _mm256_hadd_epi32(sums[2 * i], sums[2 * i + 1]);
+            _mm256_cvtepi32_ps(_mm256_permute4x64_epi64::<0b11_01_10_00>(pairs))
+        }))
+    }
+}
+
+/// `[a, 0, b, 0, c, 0, d, 0]`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_of_pairs(rows: [i32; 4]) -> __m256i {
+    let [a, b, c, d] = rows;
+    _mm256_cvtepu32_epi64(_mm_setr_epi32(a, b, c, d))
+}
+
+/// `sums + w x` of four rows: products of 16-bit numbers, neighbours added.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn madd(sums: __m256i, w: __m128i, x: __m256i) -> __m256i {
+    _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_cvtepi8_epi16(w), x))
+}

@@ -1,0 +1,97 @@
+//! The vector that every kernel is written over: sixteen lanes, whatever registers they lie in.
+
+/// Lanes of a vector. All layouts are in multiples of it.
+pub(crate) const WIDTH: usize = 16;
+
+/// A block of sixteen floats in memory.
+pub(crate) type Block = [f32; WIDTH];
+
+/// Bytes that hold four 8-bit weights for each of sixteen rows: `[16, 4]`.
+pub(crate) type Weights = [i8; 4 * WIDTH];
+
+/// Sixteen lanes of arithmetic. A value of an implementing type proves that this processor has
+/// the instructions, which is why the methods are safe.
+///
+/// [`Scalar`](super::scalar::Scalar) is the meaning of every method. The others differ from it in
+/// one thing only: their [`fma`](Lanes::fma) rounds once, not twice. So integer results are equal
+/// to the last bit on every kernel, and float results are on all kernels with a fused `fma`.
+pub(crate) trait Lanes: Copy {
+    /// Sixteen floats.
+    type F: Copy;
+    /// Sixteen running integer sums, in whatever parts the implementation keeps them.
+    type Sums: Copy;
+    /// Four 8-bit weights for each of sixteen rows.
+    type W: Copy;
+
+    /// Vectors that the registers hold.
+    const REGISTERS: usize;
+    /// What is added to the integers of inputs, because the instruction takes unsigned ones.
+    const INPUT_OFFSET: i32;
+
+    /// The same value in every lane.
+    fn splat(self, x: f32) -> Self::F;
+    /// Sixteen floats from memory.
+    fn load(self, from: &Block) -> Self::F;
+    /// Sixteen floats to memory.
+    fn store(self, x: Self::F, to: &mut Block);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller of each pair of numbers.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The larger of each pair of numbers.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The nearest integer, ties to even, for magnitudes below 2^31.
+    fn round(self, x: Self::F) -> Self::F;
+    /// `x * 2^n` for integers `n` from -126 to 127.
+    fn scale_by_exp2(self, x: Self::F, n: Self::F) -> Self::F;
+    /// The sum of all lanes: lane `i` and `i + 8` first, then `i` and `i + 4`, and so on.
+    fn sum(self, x: Self::F) -> f32;
+    /// The largest lane.
+    fn max_of_lanes(self, x: Self::F) -> f32;
+
+    /// The nearest integers plus [`INPUT_OFFSET`](Lanes::INPUT_OFFSET) as bytes, ties to even, of
+    /// lanes from -127 to 127.
+    fn store_bytes(self, x: Self::F, to: &mut [u8; WIDTH]);
+    /// Four weights for each of sixteen rows from memory.
+    fn load_weights(self, from: &Weights) -> Self::W;
+    /// The low half of each byte as a signed number, times 16.
+    fn low_nibbles(self, w: Self::W) -> Self::W;
+    /// The high half of each byte as a signed number, times 16.
+    fn high_nibbles(self, w: Self::W) -> Self::W;
+    /// Sixteen sums to begin with.
+    fn load_sums(self, from: &[i32; WIDTH]) -> Self::Sums;
+    /// `sums[row] += sum_k w[row][k] * x[k]`, exactly, with inputs as `store_bytes` writes them.
+    fn dot4(self, sums: Self::Sums, w: Self::W, x: [u8; 4]) -> Self::Sums;
+    /// The sums as floats.
+    fn finish_sums(self, sums: Self::Sums) -> Self::F;
+
+    /// Zero in every lane.
+    #[inline(always)]
+    fn zero(self) -> Self::F {
+        self.splat(0.0)
+    }
+
+    /// Up to sixteen floats from memory, zeros after them.
+    #[inline(always)]
+    fn load_part(self, from: &[f32]) -> Self::F {
+        let mut block = [0.0; WIDTH];
+        block[..from.len()].copy_from_slice(from);
+        self.load(&block)
+    }
+
+    /// The first lanes to memory, as many as there is room for.
+    #[inline(always)]
+    fn store_part(self, x: Self::F, to: &mut [f32]) {
+        let mut block = [0.0; WIDTH];
+        self.store(x, &mut block);
+        to.copy_from_slice(&block[..to.len()]);
+    }
+}

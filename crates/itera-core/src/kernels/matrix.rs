@@ -1,0 +1,287 @@
+//! Weight matrices in the layout that the products read.
+//!
+//! Rows are outputs. Sixteen of them make a block, one for each lane, and four blocks a panel
+//! (the last may have fewer); within a panel the inputs follow each other, so that a product reads
+//! its weights once, in order. Rows that fill up the last block are zero.
+//!
+//! | weights | for each input, or four of them | scales |
+//! |---|---|---|
+//! | fp32 | `[blocks, 16]` floats | none |
+//! | int8 | `[blocks, 16, 4]` bytes | `[groups, blocks, 16]` floats |
+//! | int4 | of eight inputs, `[blocks, 16, 4]` bytes: low half input `j`, high half input `j + 4` | the same, a 16th, since a half byte is multiplied where it stands |
+//!
+//! Where a kernel adds an offset to the inputs, the products begin with what takes it off again,
+//! `-offset * sum_k w[row][k]` for each group.
+
+use super::{
+    Kernel, Op,
+    buffer::Buffer,
+    lanes::{Lanes, WIDTH},
+};
+use crate::checkpoint::{Tensor, TensorData, unpack_nibbles};
+
+/// Blocks in a panel.
+pub(super) const PANEL: usize = 4;
+
+/// A weight matrix `[rows, cols]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Matrix {
+    rows: usize,
+    cols: usize,
+    pub(super) store: Store,
+}
+
+/// The weights in their layout.
+#[derive(Clone, Debug)]
+pub(super) enum Store {
+    Float(Buffer<f32>),
+    Integer(Integers),
+}
+
+/// Integer weights and the scales of their groups.
+#[derive(Clone, Debug)]
+pub(super) struct Integers {
+    pub(super) bits: Bits,
+    /// Inputs that share a scale.
+    pub(super) group: usize,
+    pub(super) codes: Buffer<i8>,
+    pub(super) scales: Buffer<f32>, // as the codes
+    pub(super) starts: Buffer<i32>, // as the scales
+}
+
+/// Width of an integer weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bits {
+    Four,
+    Eight,
+}
+
+impl Bits {
+    /// What a weight is multiplied by in a product.
+    pub(super) const fn factor(self) -> i32 {
+        match self {
+            Self::Four => 16,
+            Self::Eight => 1,
+        }
+    }
+
+    /// Inputs whose weights lie in the 64 bytes of a block.
+    pub(super) const fn inputs(self) -> usize {
+        match self {
+            Self::Four => 8,
+            Self::Eight => 4,
+        }
+    }
+}
+
+/// A part of the rows of a tensor, seen as a matrix of integers.
+struct Codes {
+    bits: Bits,
+    group: usize,
+    values: Vec<i8>,  // [rows, cols]
+    scales: Vec<f32>, // [rows, cols / group]
+}
+
+impl Matrix {
+    /// The whole of a tensor `[rows, cols]`, packed for a kernel.
+    pub(crate) fn from_tensor(tensor: &Tensor, kernel: Kernel) -> Self {
+        let cols = tensor.shape.last().copied().unwrap_or(1);
+        Self::from_rows(tensor, 0, tensor.len() / cols, kernel)
+    }
+
+    /// `rows` rows of a tensor, from row `first` on; all sizes but the last are rows.
+    pub(crate) fn from_rows(tensor: &Tensor, first: usize, rows: usize, kernel: Kernel) -> Self {
+        let offset = kernel.run(InputOffset);
+        let cols = tensor.shape.last().copied().unwrap_or(1);
+        let span = first * cols..(first + rows) * cols;
+        let store = match &tensor.data {
+            TensorData::F32(_) | TensorData::F16(_) => {
+                Store::Float(pack_floats(&tensor.to_f32()[span], cols))
+            }
+            TensorData::Int8 {
+                values,
+                scales,
+                group,
+            } => Store::Integer(pack_integers(
+                &Codes {
+                    bits: Bits::Eight,
+                    group: *group,
+                    values: values[span.clone()].to_vec(),
+                    scales: in_groups(&span, *group, scales),
+                },
+                cols,
+                offset,
+            )),
+            TensorData::Int4 {
+                packed,
+                scales,
+                group,
+            } => Store::Integer(pack_integers(
+                &Codes {
+                    bits: Bits::Four,
+                    group: *group,
+                    values: unpack_nibbles(&packed[span.start / 2..span.end / 2]),
+                    scales: in_groups(&span, *group, scales),
+                },
+                cols,
+                offset,
+            )),
+        };
+        Self { rows, cols, store }
+    }
+
+    /// Inputs of a product.
+    pub(crate) const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Values from one token of the outputs to the next: `rows`, rounded up to whole vectors.
+    pub(crate) const fn stride(&self) -> usize {
+        self.rows.next_multiple_of(WIDTH)
+    }
+
+    /// Whether the weights are integers.
+    pub(crate) const fn is_integer(&self) -> bool {
+        matches!(self.store, Store::Integer(_))
+    }
+
+    /// Bytes of weights that a product reads.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.store {
+            Store::Float(weights) => size_of_val::<[f32]>(weights),
+            Store::Integer(integers) => {
+                integers.codes.len()
+                    + size_of_val::<[f32]>(&integers.scales)
+                    + size_of_val::<[i32]>(&integers.starts)
+            }
+        }
+    }
+
+    /// Unpacks one row, `[cols]`.
+    pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
+        let blocks = self.stride() / WIDTH;
+        let (panel, lane) = (row / (PANEL * WIDTH), row % (PANEL * WIDTH));
+        let first = panel * PANEL;
+        let width = (blocks - first).min(PANEL) * WIDTH;
+        match &self.store {
+            Store::Float(weights) => {
+                let weights = &weights[first * WIDTH * self.cols + lane..];
+                for (out, weight) in out.iter_mut().zip(weights.iter().step_by(width)) {
+                    *out = *weight;
+                }
+            }
+            Store::Integer(integers) => {
+                let scales = &integers.scales[first * WIDTH * integers.groups(self.cols) + lane..];
+                let codes = &integers.codes[first * integers.block_bytes(self.cols)..];
+                for (k, out) in out.iter_mut().enumerate() {
+                    let code = integers.code(codes, width, lane, k) * integers.bits.factor();
+                    *out = code as f32 * scales[k / integers.group * width];
+                }
+            }
+        }
+    }
+}
+
+impl Integers {
+    /// Groups in a row of `cols` inputs.
+    pub(super) const fn groups(&self, cols: usize) -> usize {
+        cols / self.group
+    }
+
+    /// Bytes of a block of rows with `cols` inputs.
+    pub(super) const fn block_bytes(&self, cols: usize) -> usize {
+        cols.div_ceil(self.bits.inputs()) * 4 * WIDTH
+    }
+
+    /// The weight of input `k` in a row of a panel.
+    fn code(&self, panel: &[i8], width: usize, lane: usize, k: usize) -> i32 {
+        let inputs = self.bits.inputs();
+        let byte = panel[(k / inputs * width + lane) * 4 + k % 4];
+        i32::from(match self.bits {
+            Bits::Eight => byte,
+            Bits::Four if k % inputs < 4 => byte << 4 >> 4,
+            Bits::Four => byte >> 4,
+        })
+    }
+}
+
+/// Asks a kernel for its offset.
+struct InputOffset;
+
+impl Op for InputOffset {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> i32 {
+        L::INPUT_OFFSET
+    }
+}
+
+/// Scales of the groups of a span of values.
+fn in_groups(span: &std::ops::Range<usize>, group: usize, scales: &[half::f16]) -> Vec<f32> {
+    let scales = &scales[span.start / group..span.end / group];
+    scales.iter().map(|scale| scale.to_f32()).collect()
+}
+
+/// First row and width in rows of each panel.
+fn panels(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks = rows.div_ceil(WIDTH);
+    (0..blocks)
+        .step_by(PANEL)
+        .map(move |first| (first * WIDTH, (blocks - first).min(PANEL) * WIDTH))
+}
+
+fn pack_floats(values: &[f32], cols: usize) -> Buffer<f32> {
+    let rows = values.len() / cols;
+    let mut packed = Buffer::new(rows.next_multiple_of(WIDTH) * cols);
+    let mut at = 0;
+    for (first, width) in panels(rows) {
+        for k in 0..cols {
+            for row in first..rows.min(first + width) {
+                packed[at + row - first] = values[row * cols + k];
+            }
+            at += width;
+        }
+    }
+    packed
+}
+
+fn pack_integers(from: &Codes, cols: usize, offset: i32) -> Integers {
+    let (rows, groups) = (from.values.len() / cols, cols / from.group);
+    let padded = rows.next_multiple_of(WIDTH);
+    let mut packed = Integers {
+        bits: from.bits,
+        group: from.group,
+        codes: Buffer::new(padded * cols.div_ceil(from.bits.inputs()) * 4),
+        scales: Buffer::new(padded * groups),
+        starts: Buffer::new(padded * groups),
+    };
+    let factor = from.bits.factor();
+    for (first, width) in panels(rows) {
+        for row in first..rows.min(first + width) {
+            let values = &from.values[row * cols..][..cols];
+            pack_codes(&mut packed, values, first, width, row - first);
+            for (group, values) in values.chunks(from.group).enumerate() {
+                let at = first * groups + group * width + row - first;
+                let sum: i32 = values.iter().map(|value| i32::from(*value)).sum();
+                packed.scales[at] = from.scales[row * groups + group] / factor as f32;
+                packed.starts[at] = -offset * factor * sum;
+            }
+        }
+    }
+    packed
+}
+
+/// Puts one row into its panel.
+fn pack_codes(packed: &mut Integers, values: &[i8], first: usize, width: usize, lane: usize) {
+    let inputs = packed.bits.inputs();
+    let panel = first * packed.block_bytes(values.len()) / WIDTH;
+    for (k, value) in values.iter().enumerate() {
+        let at = panel + (k / inputs * width + lane) * 4 + k % 4;
+        packed.codes[at] |= match packed.bits {
+            Bits::Eight => *value,
+            Bits::Four if k % inputs < 4 => value & 0x0f,
+            Bits::Four => value << 4,
+        };
+    }
+}

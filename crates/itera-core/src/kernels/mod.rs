@@ -1,0 +1,185 @@
+//! The inner loops of the forward pass, compiled for several instruction sets; the one place of
+//! this crate with `unsafe` code.
+//!
+//! Every loop is written once, over the sixteen [`Lanes`](lanes::Lanes) of a vector, and each
+//! instruction set says what a lane does. [`scalar`] is the specification: integer results of the
+//! others equal it to the last bit, float results differ by the rounding of fused multiply-adds.
+//! A result never depends on how many tokens were computed together, since each output is one
+//! chain of additions in a fixed order.
+//!
+//! A [`Kernel`] is chosen once, when a model is loaded, and its value proves that the processor
+//! has the instructions.
+
+#![expect(
+    unsafe_code,
+    reason = "intrinsics and aligned memory; the proof values make them sound"
+)]
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled without the instructions of the kernel"
+)]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "iterators take closures, which are not inlined for certain"
+)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod buffer;
+mod lanes;
+mod math;
+mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod norm;
+mod peak;
+mod product;
+mod quantize;
+mod router;
+mod scalar;
+mod ssd;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::{fmt, str::FromStr};
+
+use thiserror::Error;
+
+pub(crate) use self::{
+    buffer::Buffer, lanes::WIDTH, matrix::Matrix, product::Inputs, quantize::Quantized,
+    router::Routes, ssd::Recurrence,
+};
+
+/// Names of all kernels, fastest first.
+const NAMES: [&str; 4] = ["avx512", "avx2", "neon", "scalar"];
+
+/// An instruction set that this processor has, and the inner loops compiled for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel(Set);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    Scalar(scalar::Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
+}
+
+/// Why a kernel cannot be had by its name.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum KernelError {
+    /// There is no kernel of this name.
+    #[error("no kernel is called {name:?}; kernels of this processor are {}", .available.join(", "))]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// Names of the kernels that would run here.
+        available: Vec<&'static str>,
+    },
+    /// The processor lacks its instructions.
+    #[error("this processor cannot run the kernel {name}; it has {}", .available.join(", "))]
+    Unavailable {
+        /// The name asked for.
+        name: &'static str,
+        /// Names of the kernels that would run here.
+        available: Vec<&'static str>,
+    },
+}
+
+impl Kernel {
+    /// The fastest kernel of this processor.
+    pub fn best() -> Self {
+        Self::available()[0]
+    }
+
+    /// The specification, which runs everywhere.
+    pub const fn scalar() -> Self {
+        Self(Set::Scalar(scalar::Scalar))
+    }
+
+    /// Every kernel of this processor, fastest first.
+    pub fn available() -> Vec<Self> {
+        NAMES.into_iter().filter_map(Self::of_name).collect()
+    }
+
+    /// The name used on command lines and in results: `avx512`, `avx2`, `neon` or `scalar`.
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Set::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => "neon",
+        }
+    }
+
+    /// The kernel of this name, where the processor has it.
+    fn of_name(name: &str) -> Option<Self> {
+        match name {
+            "scalar" => Some(Self::scalar()),
+            #[cfg(target_arch = "x86_64")]
+            "avx2" => avx2::Avx2::new().map(|proof| Self(Set::Avx2(proof))),
+            #[cfg(target_arch = "x86_64")]
+            "avx512" => avx512::Avx512::new().map(|proof| Self(Set::Avx512(proof))),
+            #[cfg(target_arch = "aarch64")]
+            "neon" => neon::Neon::new().map(|proof| Self(Set::Neon(proof))),
+            _ => None,
+        }
+    }
+
+    /// Runs `op` with the lanes of this kernel.
+    #[inline]
+    fn run<O: Op>(self, op: O) -> O::Output {
+        match self.0 {
+            Set::Scalar(lanes) => op.run(lanes),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(lanes) => lanes.run(op),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(lanes) => lanes.run(op),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(lanes) => lanes.run(op),
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Kernel {
+    type Err = KernelError;
+
+    fn from_str(name: &str) -> Result<Self, KernelError> {
+        Self::of_name(name).ok_or_else(|| {
+            let available = Self::available().into_iter().map(Self::name).collect();
+            match NAMES.into_iter().find(|known| *known == name) {
+                Some(name) => KernelError::Unavailable { name, available },
+                None => KernelError::Unknown {
+                    name: name.to_owned(),
+                    available,
+                },
+            }
+        })
+    }
+}
+
+/// An inner loop, written over any lanes.
+///
+/// `run` and all it calls must be `#[inline(always)]` and free of closures over vectors: what is
+/// not inlined is compiled without the instructions of the kernel.
+trait Op {
+    type Output;
+
+    fn run<L: lanes::Lanes>(self, lanes: L) -> Self::Output;
+}

@@ -1,0 +1,121 @@
+//! Inputs of integer products: 8-bit integers with a scale for each group, made for every token
+//! anew.
+
+use super::{
+    Kernel, Matrix, Op,
+    buffer::Buffer,
+    lanes::{Lanes, WIDTH},
+    math::get,
+    matrix::Store,
+};
+
+/// The largest integer.
+const LIMIT: f32 = 127.0;
+
+/// A group whose largest magnitude is below this counts as zero: its inverse would overflow.
+const SMALLEST: f32 = 1e-30;
+
+/// The inverse of [`LIMIT`].
+const STEP: f32 = 1.0 / LIMIT;
+
+/// Rows of inputs as integers, `x[k] ~ integers[k] * scales[k / group]`, in the bytes that the
+/// kernel wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Quantized {
+    pub(super) bytes: Buffer<u8>,   // [rows, stride]
+    pub(super) scales: Buffer<f32>, // [rows, stride / 16]
+    pub(super) stride: usize,
+}
+
+impl Quantized {
+    /// Memory for `rows` rows of up to `cols` inputs.
+    pub(crate) fn new(rows: usize, cols: usize) -> Self {
+        let stride = cols.next_multiple_of(WIDTH);
+        Self {
+            bytes: Buffer::new(rows * stride),
+            scales: Buffer::new(rows * stride / WIDTH),
+            stride,
+        }
+    }
+}
+
+impl Kernel {
+    /// Makes the integers that a product with `matrix` reads; nothing where it reads floats.
+    ///
+    /// In each group the scale is a 127th of its largest magnitude, and the integers are the nearest
+    /// to `x / scale`, ties to even.
+    ///
+    /// # Shapes
+    /// - `x`: `[n, stride]`, of which the first `matrix.cols()` columns count
+    pub(crate) fn quantize(self, matrix: &Matrix, x: &[f32], stride: usize, to: &mut Quantized) {
+        if let Store::Integer(weights) = &matrix.store {
+            self.run(Quantize {
+                x,
+                x_stride: stride,
+                cols: matrix.cols(),
+                group: weights.group,
+                to,
+            });
+        }
+    }
+}
+
+struct Quantize<'a> {
+    x: &'a [f32],
+    x_stride: usize,
+    cols: usize,
+    group: usize,
+    to: &'a mut Quantized,
+}
+
+impl Op for Quantize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let (to, cols) = (self.to, self.cols);
+        let rows = to.bytes.chunks_exact_mut(to.stride);
+        let rows = rows.zip(to.scales.chunks_exact_mut(to.stride / WIDTH));
+        for ((bytes, scales), x) in rows.zip(self.x.chunks_exact(self.x_stride)) {
+            match self.group {
+                16 => quantize_row::<L, 1>(l, &x[..cols], bytes, scales),
+                32 => quantize_row::<L, 2>(l, &x[..cols], bytes, scales),
+                _ => scales[0] = quantize_group(l, &x[..cols], bytes),
+            }
+        }
+    }
+}
+
+/// A row in groups of `B` blocks.
+#[inline(always)]
+fn quantize_row<L: Lanes, const B: usize>(l: L, x: &[f32], bytes: &mut [u8], scales: &mut [f32]) {
+    let groups = x.as_chunks::<WIDTH>().0.as_chunks::<B>().0;
+    let bytes = bytes.as_chunks_mut::<WIDTH>().0.as_chunks_mut::<B>().0;
+    for ((x, bytes), scale) in groups.iter().zip(bytes).zip(scales) {
+        *scale = quantize_group(l, x.as_flattened(), bytes.as_flattened_mut());
+    }
+}
+
+/// The scale of a group. Bytes up to the next multiple of sixteen are written.
+#[inline(always)]
+fn quantize_group<L: Lanes>(l: L, x: &[f32], bytes: &mut [u8]) -> f32 {
+    let mut largest = l.zero();
+    for at in (0..x.len()).step_by(WIDTH) {
+        let x = get(l, x, at);
+        largest = l.max(l.max(x, l.sub(l.zero(), x)), largest);
+    }
+    let largest = l.max_of_lanes(largest);
+    if largest < SMALLEST {
+        // Zero as the kernel writes it.
+        for block in bytes.as_chunks_mut::<WIDTH>().0 {
+            l.store_bytes(l.zero(), block);
+        }
+        return 0.0;
+    }
+    let inverse = l.splat(LIMIT / largest);
+    let blocks = bytes.as_chunks_mut::<WIDTH>().0;
+    for (at, block) in (0..x.len()).step_by(WIDTH).zip(blocks) {
+        l.store_bytes(l.mul(get(l, x, at), inverse), block);
+    }
+    largest * STEP
+}

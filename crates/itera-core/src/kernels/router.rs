@@ -1,0 +1,156 @@
+//! The router of the experts.
+
+use super::{
+    Kernel, Op,
+    buffer::Buffer,
+    lanes::{Lanes, WIDTH},
+    math::{exp, get, put},
+};
+
+/// Where the tokens of a call go: for each expert the tokens that visit it, ascending, and the
+/// probabilities that go with them.
+#[derive(Clone, Debug)]
+pub(crate) struct Routes {
+    top_k: usize,
+    rows: usize,
+    probabilities: Buffer<f32>, // [n_experts], of the token looked at last
+    tokens: Vec<u32>,           // [n_experts, rows]
+    weights: Vec<f32>,          // [n_experts, rows]
+    visits: Vec<usize>,         // [n_experts]
+}
+
+impl Routes {
+    /// Memory for `rows` tokens.
+    pub(crate) fn new(n_experts: usize, top_k: usize, rows: usize) -> Self {
+        Self {
+            top_k,
+            rows,
+            probabilities: Buffer::new(n_experts),
+            tokens: vec![0; n_experts * rows],
+            weights: vec![0.0; n_experts * rows],
+            visits: vec![0; n_experts],
+        }
+    }
+
+    /// Tokens that visit an expert, ascending.
+    pub(crate) fn tokens(&self, expert: usize) -> &[u32] {
+        &self.tokens[expert * self.rows..][..self.visits[expert]]
+    }
+
+    /// Probabilities of those tokens.
+    pub(crate) fn weights(&self, expert: usize) -> &[f32] {
+        &self.weights[expert * self.rows..][..self.visits[expert]]
+    }
+
+    /// Sends a token to the `top_k` most probable experts, ties to the lower index.
+    ///
+    /// Every list is written to and only those of the chosen grow: which experts those are is
+    /// beyond the prediction of branches.
+    #[inline(always)]
+    fn send(&mut self, token: usize) {
+        for (expert, p) in self.probabilities.iter().enumerate() {
+            let mut before = 0;
+            for (other, q) in self.probabilities.iter().enumerate() {
+                before += usize::from(if other < expert { q >= p } else { q > p });
+            }
+            // There is room: of `rows` tokens, those before this one have added one each at most.
+            let slot = expert * self.rows + self.visits[expert];
+            self.tokens[slot] = token as u32;
+            self.weights[slot] = *p;
+            self.visits[expert] += usize::from(before < self.top_k);
+        }
+    }
+}
+
+impl Kernel {
+    /// `p = softmax(W u)` for each token (Switch Transformer, Fedus et al. 2021), and the experts
+    /// with the `top_k` largest probabilities, ties to the lower index.
+    ///
+    /// # Shapes
+    /// - `router`: `[n_experts, d_model]`; `None` where the one expert is visited by all
+    /// - `u`: `[n, stride]`, of which the first `d_model` columns count
+    pub(crate) fn route(
+        self,
+        router: Option<&[f32]>,
+        u: &[f32],
+        d_model: usize,
+        stride: usize,
+        routes: &mut Routes,
+    ) {
+        routes.visits.fill(0);
+        self.run(Route {
+            router,
+            u,
+            d_model,
+            stride,
+            routes,
+        });
+    }
+}
+
+struct Route<'a> {
+    router: Option<&'a [f32]>,
+    u: &'a [f32],
+    d_model: usize,
+    stride: usize,
+    routes: &'a mut Routes,
+}
+
+impl Op for Route<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let routes = self.routes;
+        for (token, u) in self.u.chunks_exact(self.stride).enumerate() {
+            match self.router {
+                Some(router) => {
+                    logits(l, router, &u[..self.d_model], &mut routes.probabilities);
+                    softmax(l, &mut routes.probabilities);
+                }
+                None => routes.probabilities.fill(1.0),
+            }
+            routes.send(token);
+        }
+    }
+}
+
+/// `out = W u`.
+#[inline(always)]
+fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
+    for (row, out) in router.chunks_exact(u.len()).zip(out) {
+        let mut sums = l.zero();
+        for at in (0..u.len()).step_by(WIDTH) {
+            sums = l.fma(get(l, row, at), get(l, u, at), sums);
+        }
+        *out = l.sum(sums);
+    }
+}
+
+/// Softmax in place.
+#[inline(always)]
+fn softmax<L: Lanes>(l: L, x: &mut [f32]) {
+    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for at in (0..x.len()).step_by(WIDTH) {
+        put(l, exp(l, l.sub(get(l, x, at), l.splat(largest))), x, at);
+    }
+    let sum: f32 = x.iter().sum();
+    for x in x {
+        *x /= sum;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_lower_index() {
+        let mut routes = Routes::new(4, 3, 1);
+        routes.probabilities.copy_from_slice(&[0.1, 0.5, 0.5, 0.1]);
+        routes.send(0);
+        let visited: Vec<_> = (0..4).map(|expert| routes.tokens(expert).len()).collect();
+        assert_eq!(visited, [1, 1, 1, 0]);
+        assert_eq!(routes.weights(2), [0.5]);
+    }
+}

@@ -1,0 +1,209 @@
+//! Which tensor of a quantised checkpoint is stored how, and in which order they are rounded.
+
+use super::{Method, Options, QuantError};
+use crate::{
+    checkpoint::Precision,
+    config::{ModelConfig, TensorRole, TensorSpec},
+    model::observe::Site,
+};
+
+/// The smallest group that a file may have.
+const SMALL_GROUP: usize = 16;
+
+/// What happens to each tensor.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Tensors that stay float, with fp32 or fp16.
+    pub(super) floats: Vec<(String, Precision)>,
+    /// Tensors to round, in stages. A stage is calibrated after all stages before it are rounded.
+    pub(super) stages: Vec<Vec<Item>>,
+}
+
+/// A tensor to round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) name: String,
+    /// Int8 or int4.
+    pub(super) precision: Precision,
+    /// Values that share a scale.
+    pub(super) group: usize,
+    /// Where its inputs are seen: one site for each equal share of its rows.
+    pub(super) sites: Vec<Site>,
+    /// Inputs.
+    pub(super) cols: usize,
+}
+
+impl Plan {
+    /// The plan for a model. Without overrides, embedding and projections are rounded, the
+    /// dynamics of the state space stay fp32, and norms, convolution and router, which are computed
+    /// in fp32, are stored as fp16: of the small tensors that saves half the bytes, and their
+    /// eleven bits are finer than any integer beside them.
+    pub(super) fn new(config: &ModelConfig, options: &Options<'_>) -> Result<Self, QuantError> {
+        let specs = config.tensors();
+        check_overrides(&specs, options)?;
+        let mut plan = Self {
+            floats: Vec::new(),
+            stages: Vec::new(),
+        };
+        for spec in &specs {
+            let precision = precision(spec, options);
+            match group(spec, precision, options.method) {
+                None => plan.floats.push((spec.name.clone(), precision)),
+                Some(group) => plan.stages.push(vec![Item {
+                    name: spec.name.clone(),
+                    precision,
+                    group,
+                    sites: sites(spec, config),
+                    cols: spec.shape.last().copied().unwrap_or(0),
+                }]),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// The precision that a tensor is stored in. A row that int4 cannot store in groups becomes int8.
+fn precision(spec: &TensorSpec, options: &Options<'_>) -> Precision {
+    let usual = match spec.role {
+        TensorRole::Embedding | TensorRole::Projection => options.precision,
+        TensorRole::Dynamics => Precision::Fp32,
+        TensorRole::Norm | TensorRole::Conv | TensorRole::Router => Precision::Fp16,
+    };
+    let wanted = options.overrides.get(&spec.name).copied().unwrap_or(usual);
+    let row = spec.shape.last().copied().unwrap_or(0);
+    match (wanted, wanted.group(row)) {
+        (Precision::Int4, None) => Precision::Int8,
+        _ => wanted,
+    }
+}
+
+/// Values that share a scale; `None` for floats. The embedding loses most of all tensors, being both
+/// the first and the last matrix of the model, so that at 4 bits its groups are the small ones; but
+/// not for the method `nearest`, the plain rounding that `Tensor::quantized` does too.
+fn group(spec: &TensorSpec, precision: Precision, method: Method) -> Option<usize> {
+    let row = spec.shape.last().copied().unwrap_or(0);
+    let usual = precision.group(row)?;
+    let small = spec.role == TensorRole::Embedding
+        && precision == Precision::Int4
+        && method != Method::Nearest;
+    Some(if small { usual.min(SMALL_GROUP) } else { usual })
+}
+
+fn check_overrides(specs: &[TensorSpec], options: &Options<'_>) -> Result<(), QuantError> {
+    for (name, &precision) in &options.overrides {
+        let refuse = |reason| QuantError::Override {
+            tensor: name.clone(),
+            precision,
+            reason,
+        };
+        let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
+            return Err(refuse("the model has no such tensor"));
+        };
+        let large = matches!(spec.role, TensorRole::Embedding | TensorRole::Projection);
+        match precision {
+            Precision::Fp16 if spec.role == TensorRole::Dynamics => {
+                return Err(refuse("the dynamics of the state space need every bit"));
+            }
+            Precision::Int8 | Precision::Int4 if !large => {
+                return Err(refuse("only embedding and projections can be integers"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where the inputs of a tensor are seen.
+fn sites(spec: &TensorSpec, config: &ModelConfig) -> Vec<Site> {
+    let Some((layer, part)) = spec
+        .name
+        .strip_prefix("layers.")
+        .and_then(|rest| rest.split_once('.'))
+        .and_then(|(layer, part)| Some((layer.parse().ok()?, part)))
+    else {
+        return vec![Site::Head];
+    };
+    let experts = 0..config.n_experts;
+    match part {
+        "mixer.in_proj.weight" => vec![Site::InProj(layer)],
+        "mixer.out_proj.weight" => vec![Site::OutProj(layer)],
+        "moe.w_in" => experts.map(|e| Site::ExpertIn(layer, e)).collect(),
+        "moe.w_out" => experts.map(|e| Site::ExpertOut(layer, e)).collect(),
+        "moe.shared.w_in" => vec![Site::SharedIn(layer)],
+        _ => vec![Site::SharedOut(layer)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Preset;
+
+    fn plan(config: &ModelConfig, precision: Precision) -> Plan {
+        Plan::new(config, &Options::data_free(precision)).unwrap()
+    }
+
+    #[test]
+    fn every_tensor_is_planned_once_and_dynamics_stay_fp32() {
+        let config = Preset::Micro.config(512);
+        let plan = plan(&config, Precision::Int4);
+        let items: Vec<&Item> = plan.stages.iter().flatten().collect();
+        assert_eq!(plan.floats.len() + items.len(), config.tensors().len());
+        for (name, precision) in &plan.floats {
+            let spec = config
+                .tensors()
+                .into_iter()
+                .find(|spec| spec.name == *name)
+                .unwrap();
+            let is_dynamics = spec.role == TensorRole::Dynamics;
+            assert_eq!(*precision == Precision::Fp32, is_dynamics, "{name}");
+        }
+        assert!(items.iter().all(|item| item.precision == Precision::Int4));
+        assert_eq!(
+            (items[0].name.as_str(), items[0].group),
+            ("embedding.weight", 16)
+        );
+        assert_eq!(
+            (items[1].group, items[2].group),
+            (32, 16),
+            "rows of 64 and of 112"
+        );
+    }
+
+    #[test]
+    fn rows_that_int4_cannot_store_become_int8() {
+        let config = Preset::Test.config(257);
+        let plan = plan(&config, Precision::Int4);
+        let stored = |part: &str| {
+            let mut items = plan.stages.iter().flatten();
+            let item = items.find(|item| item.name.ends_with(part)).unwrap();
+            (item.precision, item.group)
+        };
+        assert_eq!(stored("in_proj.weight"), (Precision::Int4, 16));
+        assert_eq!(stored("out_proj.weight"), (Precision::Int8, 24));
+        assert_eq!(stored("w_out"), (Precision::Int8, 8));
+    }
+
+    #[test]
+    fn experts_have_a_site_each_for_an_equal_share_of_the_rows() {
+        let config = ModelConfig {
+            d_shared: 8,
+            ..Preset::Test.config(257)
+        };
+        let plan = plan(&config, Precision::Int8);
+        let sites = |name: &str| {
+            let item = plan
+                .stages
+                .iter()
+                .flatten()
+                .find(|item| item.name == name)
+                .unwrap();
+            item.sites.clone()
+        };
+        assert_eq!(sites("layers.1.moe.w_in")[3], Site::ExpertIn(1, 3));
+        assert_eq!(sites("layers.1.moe.w_out").len(), 4);
+        assert_eq!(sites("layers.1.moe.shared.w_out"), [Site::SharedOut(1)]);
+        assert_eq!(sites("layers.0.mixer.out_proj.weight"), [Site::OutProj(0)]);
+        assert_eq!(sites("embedding.weight"), [Site::Head]);
+    }
+}
