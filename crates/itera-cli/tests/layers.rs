@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, env, process::Command};
 use serde_json::Value;
 
 /// The layer of every crate. A new crate needs a line here and one in ARCHITECTURE.md.
-const LAYERS: [(&str, u8); 7] = [
+const LAYERS: [(&str, u8); 9] = [
     ("itera-core", 0),
     ("itera-data", 0),
     ("itera-record", 0),
@@ -16,6 +16,8 @@ const LAYERS: [(&str, u8); 7] = [
     ("itera-cli", 1),
     ("itera-train", 2),
     ("itera-validate", 2),
+    ("itera-power", 2),
+    ("itera-report", 2),
 ];
 
 /// The crate that names Burn.

@@ -10,7 +10,10 @@ use burn::{
     module::Module,
     optim::{GradientsParams, ModuleOptimizer},
 };
-use itera_core::{checkpoint::Checkpoint, config::ModelConfig};
+use itera_core::{
+    checkpoint::{Checkpoint, Precision},
+    config::ModelConfig,
+};
 use itera_data::{LaneOptions, Lanes, LanesError, Segment};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +42,11 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
     /// Router terms of the loss.
     pub router: RouterLoss,
+    /// Precision that the model is trained for: every step sees the weights rounded to it, and its
+    /// gradient moves the weights that were rounded (the straight-through estimator, Bengio et al.
+    /// 2013).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Precision>,
 }
 
 /// What one step did.
@@ -151,7 +159,8 @@ impl Trainer {
     pub fn step(&mut self) -> StepReport {
         let segment = self.lanes.next_segment();
         let learning_rate = self.config.schedule.rate(self.step);
-        let shares = self.shares(&segment);
+        let rounded = self.config.quantize.map(|to| self.model.rounded(to));
+        let shares = self.shares(rounded.as_ref().unwrap_or(&self.model), &segment);
         let count = shares.len() as f32;
 
         let mut report = StepReport {
@@ -183,7 +192,7 @@ impl Trainer {
     }
 
     /// Forward and backward of every replica, each on its own thread.
-    fn shares(&self, segment: &Segment) -> Vec<Share> {
+    fn shares(&self, model: &LanguageModel, segment: &Segment) -> Vec<Share> {
         let batch = self.config.batch / self.config.replicas;
         let rows = batch * self.config.length;
         std::thread::scope(|scope| {
@@ -200,7 +209,7 @@ impl Trainer {
                         resets: segment.resets[range.clone()].into(),
                     };
                     let targets: Arc<[u32]> = segment.targets[range].into();
-                    scope.spawn(move || self.share(&tokens, targets, carry.clone()))
+                    scope.spawn(move || self.share(model, &tokens, targets, carry.clone()))
                 })
                 .collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, Share>| {
@@ -212,9 +221,15 @@ impl Trainer {
         })
     }
 
-    fn share(&self, tokens: &Tokens, targets: Arc<[u32]>, mut carry: Carry) -> Share {
+    fn share(
+        &self,
+        model: &LanguageModel,
+        tokens: &Tokens,
+        targets: Arc<[u32]>,
+        mut carry: Carry,
+    ) -> Share {
         // A fork has leaves of its own, so that the replicas' graphs stay apart.
-        let model = self.model.clone().fork(&self.model.device());
+        let model = model.clone().fork(&model.device());
         let output = model.forward(tokens, &mut carry);
         let visits = output.visits.clone();
         let loss = loss::loss(output, targets, self.config.router);

@@ -39,10 +39,10 @@ fn native(model: &LanguageModel) -> Model {
 
 /// Logits after every token by the native step form, `[len, vocab_size]`.
 fn native_logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let mut state = model.new_state();
+    let (mut state, mut work) = (model.new_state(), model.new_workspace());
     tokens
         .iter()
-        .flat_map(|token| model.step(*token, &mut state).to_vec())
+        .flat_map(|token| model.step(*token, &mut state, &mut work).to_vec())
         .collect()
 }
 
@@ -268,7 +268,12 @@ fn scorer_agrees_with_the_native_score() {
     let scorer = Scorer::new(&checkpoint, Backend::Flex).expect("the checkpoint is sound");
     let native = native(&model);
     let text = tokens(53, 8);
-    let expected = native.score(&mut native.new_state(), 256, &text);
+    let expected = native.score(
+        &mut native.new_state(),
+        &mut native.new_workspace(),
+        256,
+        &text,
+    );
     let mut state = scorer.new_state();
     let mut found = scorer.score(&mut state, 256, &text[..20]);
     found.extend(scorer.score(&mut state, text[19], &text[20..]));

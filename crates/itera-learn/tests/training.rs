@@ -1,11 +1,17 @@
 //! Training learns, resumes exactly, and does not depend on the number of cores.
 
-use itera_core::config::Preset;
+use itera_core::{
+    checkpoint::Precision,
+    config::Preset,
+    tokenizer::{BytesTokenizer, Tokenizer},
+};
 use itera_learn::{
     Backend, Decay, OptimizerConfig, RouterLoss, Schedule,
+    model::LanguageModel,
     resume::ResumeError,
     trainer::{TrainConfig, Trainer},
 };
+use serde_json::Value;
 
 const END_OF_TEXT: u32 = 256;
 
@@ -32,6 +38,7 @@ fn config(replicas: usize) -> TrainConfig {
             balance: 0.01,
             z: 1e-3,
         },
+        quantize: None,
     }
 }
 
@@ -121,4 +128,40 @@ fn reports_name_the_load_of_every_expert() {
         "balanced is 1: {}",
         report.balance
     );
+}
+
+#[test]
+fn training_for_integers_moves_the_weights_by_the_gradient_at_the_rounded_ones() {
+    let start = trainer(2, Backend::Flex);
+    let tokenizer = Tokenizer::Bytes(BytesTokenizer::new());
+    let checkpoint = |model: &LanguageModel| model.to_checkpoint(&tokenizer, Value::Null);
+    let run = |model: &LanguageModel, quantize| {
+        let mut config = config(2);
+        config.optimizer.weight_decay = 0.0;
+        config.quantize = quantize;
+        let sizes = Preset::Test.config(257);
+        let mut trainer =
+            Trainer::new(&sizes, config, documents(), END_OF_TEXT, Backend::Flex).unwrap();
+        trainer.start_from(&checkpoint(model)).unwrap();
+        let report = trainer.step();
+        (report.cross_entropy, trainer.model().parameters())
+    };
+    let plain = start.model();
+    let rounded = plain.rounded(Precision::Int4);
+    let (aware_loss, aware) = run(plain, Some(Precision::Int4));
+    let (rounded_loss, moved) = run(&rounded, None);
+    assert_eq!(aware_loss.to_bits(), rounded_loss.to_bits());
+    assert_ne!(run(plain, None).0.to_bits(), rounded_loss.to_bits());
+
+    let (plain, rounded) = (plain.parameters(), rounded.parameters());
+    for (name, (_, aware)) in aware {
+        let steps = aware
+            .iter()
+            .zip(&plain[&name].1)
+            .map(|(to, from)| to - from);
+        let expected = moved[&name].1.iter().zip(&rounded[&name].1);
+        for (step, (to, from)) in steps.zip(expected) {
+            assert!((step - (to - from)).abs() < 1e-6, "{name}: {step}");
+        }
+    }
 }

@@ -9,17 +9,30 @@
 //! This crate opens no file and reads no clock.
 
 mod check;
+mod engine_bench;
 mod envelope;
 mod format;
+mod power;
+mod quantization;
 mod training;
 mod validation;
 
 pub use check::RecordError;
+pub use engine_bench::{
+    ContextCost, EngineBenchProtocol, EngineBenchRecord, EngineBenchRow, MachineLimits, MemoryCost,
+    median,
+};
 pub use envelope::{Envelope, HostInfo, ModelInfo, ToolInfo};
+pub use power::{
+    CounterSamples, CounterStatus, DominatingTerm, EnergyFigure, GateComparison, GateResult,
+    GateVerdict, Interval, PowerMode, PowerPlatform, PowerProtocol, PowerRecord, PowerRow,
+    PowerSamples, SpeedBasis, Summary, UNAVAILABLE,
+};
+pub use quantization::{CalibrationText, QuantizationCost, QuantizationRecord, QuantizedTensor};
 pub use training::{DataSource, TrainingRecord};
 pub use validation::{
-    Baselines, Bootstrap, Documents, ProtocolKind, ScoringProtocol, ShardInfo, ValidationRecord,
-    ValidationRow,
+    Baselines, Bootstrap, Divergence, Documents, ProtocolKind, ScoringProtocol, ShardInfo,
+    StateError, ValidationRecord, ValidationRow,
 };
 
 use schemars::JsonSchema;

@@ -87,6 +87,8 @@ fn row() -> ValidationRow {
         },
         precision: "fp32".into(),
         engine: "native".into(),
+        kernel: None,
+        divergence: None,
         protocol: protocol(),
         seconds: 0.25,
         tokens_per_s: 80.0,

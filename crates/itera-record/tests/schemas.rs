@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use itera_record::{Record, TrainingRecord, ValidationRecord};
+use itera_record::{
+    EngineBenchRecord, PowerRecord, QuantizationRecord, Record, TrainingRecord, ValidationRecord,
+};
 
 /// Compares the schema of `R` with its file, or writes the file.
 fn check<R: Record>() {
@@ -28,4 +30,19 @@ fn validation_schema_is_checked_in() {
 #[test]
 fn training_schema_is_checked_in() {
     check::<TrainingRecord>();
+}
+
+#[test]
+fn power_schema_is_checked_in() {
+    check::<PowerRecord>();
+}
+
+#[test]
+fn engine_bench_schema_is_checked_in() {
+    check::<EngineBenchRecord>();
+}
+
+#[test]
+fn quantization_schema_is_checked_in() {
+    check::<QuantizationRecord>();
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use itera_core::{config::Preset, tokenizer::TokenizerKind};
+use itera_core::{checkpoint::Precision, config::Preset, quant::Method, tokenizer::TokenizerKind};
 use itera_data::Dataset;
 use itera_learn::Backend;
 
@@ -30,6 +30,11 @@ pub(crate) enum Command {
     Tokenizer(TokenizerArgs),
     /// Continue a prompt, until the end of the text or for --max-tokens tokens.
     Sample(SampleArgs),
+    /// Make a checkpoint smaller: weights become integers of 8 or 4 bits.
+    ///
+    /// Prints what each tensor has lost. The file is found by the other programs when they are
+    /// asked for this precision of the checkpoint, until the checkpoint changes.
+    Quantize(QuantizeArgs),
 }
 
 /// Arguments of `fit`.
@@ -101,6 +106,11 @@ pub(crate) struct FitArgs {
     /// Weight of the loss that keeps the router's logits small.
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     pub(crate) z_loss: f32,
+    /// Train for integer weights: every step sees the weights rounded, and evaluations do. The
+    /// checkpoint holds those that were rounded; `quantize --method search --calibration-tokens 0`
+    /// makes the file of integers.
+    #[arg(long, value_name = "PRECISION")]
+    pub(crate) quantize: Option<QuantizeArg>,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
     /// Steps between two evaluations, 0 for none at all [default: a twentieth of the run].
@@ -186,6 +196,82 @@ pub(crate) struct SampleArgs {
     /// Chooses the draws; the same seed gives the same text.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+/// Arguments of `quantize`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct QuantizeArgs {
+    /// fp32 checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: String,
+    /// fp32 checkpoint that the result will stand for at this precision, where --checkpoint was
+    /// trained on from it with `fit --init NAME --quantize int4` [default: --checkpoint].
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) of: Option<String>,
+    /// int8 or int4.
+    #[arg(long)]
+    pub(crate) precision: Precision,
+    /// File to write [default: NAME.int8.safetensors or NAME.int4.safetensors beside the
+    /// checkpoint].
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) output: Option<PathBuf>,
+    /// How weights are rounded: nearest; search, with the scales of least error; gptq, with error
+    /// feedback.
+    #[arg(long, default_value = "gptq")]
+    pub(crate) method: Method,
+    /// Text to calibrate and validate with: wikitext2, tinystories, sample, or a text file
+    /// [default: the text that the checkpoint was trained on; sample if that is not there].
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) dataset: Option<Dataset>,
+    /// Tokens of the training text to calibrate with.
+    #[arg(long, value_name = "N", default_value_t = 65_536)]
+    pub(crate) calibration_tokens: usize,
+    /// Another precision for one tensor; may be repeated.
+    #[arg(long, value_name = "NAME=PRECISION", value_parser = tensor_precision)]
+    pub(crate) tensor: Vec<(String, Precision)>,
+    /// Measure the bits per byte on validation text before and after, and with each tensor
+    /// quantised alone.
+    #[arg(long)]
+    pub(crate) validate: bool,
+    /// Tokens of the validation text to measure on, whole documents.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        requires = "validate"
+    )]
+    pub(crate) validate_tokens: usize,
+    /// File for the table as JSON.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// `layers.0.mixer.in_proj.weight=int8`.
+fn tensor_precision(text: &str) -> Result<(String, Precision), String> {
+    let (name, precision) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} has no `=`, expected NAME=PRECISION"))?;
+    let precision: Precision = precision.parse().map_err(|error| format!("{error}"))?;
+    Ok((name.to_owned(), precision))
+}
+
+/// A precision of integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuantizeArg {
+    /// 8-bit integers.
+    Int8,
+    /// 4-bit integers.
+    Int4,
+}
+
+impl QuantizeArg {
+    /// The precision of this name.
+    pub(crate) const fn precision(self) -> Precision {
+        match self {
+            Self::Int8 => Precision::Int8,
+            Self::Int4 => Precision::Int4,
+        }
+    }
 }
 
 /// What the dense twin has in common with the model.

@@ -1,4 +1,4 @@
-//! Trains models and tokenizers on text, and continues prompts.
+//! Trains models and tokenizers on text, quantises them, and continues prompts.
 //!
 //! | file | what |
 //! |---|---|
@@ -7,9 +7,11 @@
 //! | `tokenizer` | the subcommand `tokenizer`, and the tokenizer of a run |
 //! | `fit` | the subcommand `fit`: one file per step, see there |
 //! | `sample` | the subcommand `sample` |
+//! | `quantize` | the subcommand `quantize`: one file per step, see there |
 
 mod args;
 mod fit;
+mod quantize;
 mod sample;
 mod texts;
 mod tokenizer;
@@ -31,5 +33,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
         Command::Fit(args) => fit::run(*args),
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
     }
 }

@@ -36,14 +36,14 @@ pub(crate) fn run(args: &SampleArgs) -> anyhow::Result<ExitStatus> {
     print(&args.prompt)?;
 
     let started = Instant::now();
-    let mut state = model.new_state();
-    let logits = model.prefill(&prompt, &mut state);
+    let (mut state, mut work) = (model.new_state(), model.new_workspace());
+    let logits = model.prefill(&prompt, &mut state, &mut work);
     let mut token = sampler.sample(logits.context("the prompt has no token")?);
     let (mut text, mut sampled) = (TextStream::default(), 0);
     while token != end_of_text && sampled < args.max_tokens {
         sampled += 1;
         print(text.push(tokenizer.token_bytes(token)))?;
-        token = sampler.sample(model.step(token, &mut state));
+        token = sampler.sample(model.step(token, &mut state, &mut work));
     }
     print(text.finish() + "\n")?;
 

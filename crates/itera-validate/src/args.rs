@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use itera_core::checkpoint::Precision;
 use itera_data::{Dataset, Split};
 
 use crate::options::Shard;
 
 /// Measure how well checkpoints predict texts: bits per byte and perplexities.
 ///
-/// Without arguments, every shipped checkpoint is scored on its own data set (on a sample text
-/// where the data set is not there) and the result is written to results/validation.json.
+/// Without arguments, every shipped checkpoint is scored at every precision on its own data set (on
+/// a sample text where the data set is not there) and the result is written to
+/// results/validation.json.
 #[derive(Debug, Parser)]
 #[command(
     name = "itera-validate",
@@ -45,6 +47,44 @@ pub(crate) enum Command {
         #[arg(value_name = "B.json")]
         b: PathBuf,
     },
+    /// Measure how fast the native engine runs, at each precision and kernel.
+    Bench(BenchArgs),
+    /// Decode in a process of its own and print its peak resident memory: a part of `bench`.
+    #[command(hide = true)]
+    Decode {
+        /// Checkpoint by name or path.
+        checkpoint: String,
+        /// Precision of the weights.
+        precision: Precision,
+        /// Name of the kernel.
+        kernel: String,
+    },
+}
+
+/// What to measure, and where to put the result.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    pub(crate) checkpoint: String,
+    /// Precision of the weights.
+    #[arg(long, default_value = "all")]
+    pub(crate) precision: PrecisionArg,
+    /// all, auto (the fastest), or a kernel of this processor by name.
+    #[arg(long, value_name = "KERNEL", default_value = "all")]
+    pub(crate) kernel: String,
+    /// Samples of each figure; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 11)]
+    pub(crate) samples: usize,
+    /// Shortest duration of a sample in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 30)]
+    pub(crate) sample_ms: u64,
+    /// Longest context at which the cost of a token is measured.
+    #[arg(long, value_name = "TOKENS", default_value_t = 65_536)]
+    pub(crate) max_context: usize,
+    /// File for the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// What to score, how, and where to put the result.
@@ -68,9 +108,17 @@ pub(crate) struct ScoreArgs {
     /// Tokens from one window to the next [default: the window]; less gives every token context.
     #[arg(long, value_name = "N")]
     pub(crate) stride: Option<u64>,
-    /// Precision of the weights during scoring.
-    #[arg(long, default_value = "fp32")]
-    pub(crate) precision: PrecisionArg,
+    /// Precision of the weights [default: that of the checkpoint; without other arguments all].
+    /// The file NAME.int8 or NAME.int4 beside the checkpoint is used where there is one made from
+    /// it, else the weights are rounded in memory.
+    #[arg(long)]
+    pub(crate) precision: Option<PrecisionArg>,
+    /// Instruction set of the native engine: auto (the fastest), avx512, avx2, neon or scalar.
+    #[arg(long, value_name = "KERNEL", default_value = "auto")]
+    pub(crate) kernel: String,
+    /// Compare each token's prediction, and the carried state, with those of this precision.
+    #[arg(long, value_name = "PRECISION")]
+    pub(crate) reference: Option<ReferenceArg>,
     /// Implementation of the forward pass.
     #[arg(long, default_value = "native")]
     pub(crate) engine: EngineArg,
@@ -108,10 +156,35 @@ pub(crate) enum ProtocolArg {
     Window,
 }
 
-/// Precision of the weights during scoring.
+/// Precision of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PrecisionArg {
     /// 32-bit floats; quantised weights are unpacked.
+    Fp32,
+    /// 8-bit integers.
+    Int8,
+    /// 4-bit integers.
+    Int4,
+    /// One after the other.
+    All,
+}
+
+impl PrecisionArg {
+    /// The precisions that it stands for.
+    pub(crate) fn list(self) -> Vec<Precision> {
+        match self {
+            Self::Fp32 => vec![Precision::Fp32],
+            Self::Int8 => vec![Precision::Int8],
+            Self::Int4 => vec![Precision::Int4],
+            Self::All => Precision::ALL.to_vec(),
+        }
+    }
+}
+
+/// What to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReferenceArg {
+    /// 32-bit floats.
     Fp32,
 }
 

@@ -6,7 +6,8 @@ mod burn;
 use anyhow::Context as _;
 use itera_core::{
     checkpoint::Checkpoint,
-    model::{Model, State},
+    kernels::Kernel,
+    model::{Model, Sequence, State, Workspace},
 };
 
 use crate::args::EngineArg;
@@ -16,8 +17,24 @@ pub(crate) trait Engine: Sync {
     /// The name in results.
     fn name(&self) -> &'static str;
 
+    /// Instruction set, where the engine has a choice.
+    fn kernel(&self) -> Option<Kernel> {
+        None
+    }
+
     /// A reader that has read nothing.
     fn session(&self) -> Box<dyn Session + '_>;
+
+    /// Negative log-likelihood in nats of each of these documents, summed token by token, each from
+    /// a fresh state after `end_of_text`.
+    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
+        let mut session = self.session();
+        let score = |tokens: &&[u32]| {
+            session.reset();
+            session.score(end_of_text, tokens).iter().sum()
+        };
+        documents.iter().map(score).collect()
+    }
 }
 
 /// One reader of one text.
@@ -35,11 +52,12 @@ pub(crate) trait Session {
 pub(crate) fn open(
     kind: EngineArg,
     checkpoint: &Checkpoint,
+    kernel: Kernel,
 ) -> anyhow::Result<Box<dyn Engine + Send>> {
     match kind {
         EngineArg::Native => {
-            let model = Model::from_checkpoint(checkpoint).context("cannot use the checkpoint")?;
-            Ok(Box::new(model))
+            let model = Model::with_kernel(checkpoint, kernel);
+            Ok(Box::new(model.context("cannot use the checkpoint")?))
         }
         #[cfg(feature = "burn")]
         EngineArg::Burn => burn::open(checkpoint),
@@ -56,11 +74,30 @@ impl Engine for Model {
         "native"
     }
 
+    fn kernel(&self) -> Option<Kernel> {
+        Some(Self::kernel(self))
+    }
+
     fn session(&self) -> Box<dyn Session + '_> {
         Box::new(NativeSession {
             model: self,
             state: self.new_state(),
+            work: self.new_workspace(),
         })
+    }
+
+    /// All documents together, so that a weight is read once for tokens of several.
+    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
+        let mut states = vec![self.new_state(); documents.len()];
+        let sequences = documents.iter().zip(&mut states);
+        let mut sequences: Vec<_> = sequences
+            .map(|(tokens, state)| Sequence::predicting(tokens, end_of_text, state))
+            .collect();
+        let mut nats = vec![0.0; documents.len()];
+        self.score_batch(&mut sequences, &mut self.new_workspace(), |index, next| {
+            nats[index] += next;
+        });
+        nats
     }
 }
 
@@ -68,6 +105,7 @@ impl Engine for Model {
 struct NativeSession<'m> {
     model: &'m Model,
     state: State,
+    work: Workspace,
 }
 
 impl Session for NativeSession<'_> {
@@ -76,6 +114,7 @@ impl Session for NativeSession<'_> {
     }
 
     fn score(&mut self, context: u32, tokens: &[u32]) -> Vec<f64> {
-        self.model.score(&mut self.state, context, tokens)
+        self.model
+            .score(&mut self.state, &mut self.work, context, tokens)
     }
 }

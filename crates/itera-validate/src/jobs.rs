@@ -1,7 +1,11 @@
 //! Which checkpoint is scored on which text.
 
-use anyhow::{Context as _, ensure};
-use itera_core::io::{LoadedCheckpoint, load_checkpoint, shipped_models};
+use anyhow::{Context as _, bail, ensure};
+use itera_core::{
+    checkpoint::Precision,
+    io::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
+    model::Model,
+};
 use itera_data::{Corpus, DataError, Dataset, Layout, Places, Split, Verdict};
 
 use crate::{
@@ -18,12 +22,19 @@ pub(crate) struct Work {
     pub(crate) notes: Vec<String>,
 }
 
-/// A checkpoint and the texts that it is scored on.
+/// A checkpoint at the precisions asked for, and the texts that it is scored on.
 struct Candidate {
-    loaded: LoadedCheckpoint,
-    engine: Box<dyn Engine + Send>,
+    variants: Vec<Variant>,
     /// Positions in [`Work::texts`].
     texts: Vec<usize>,
+}
+
+/// A checkpoint at one precision.
+pub(crate) struct Variant {
+    pub(crate) loaded: LoadedCheckpoint,
+    pub(crate) engine: Box<dyn Engine + Send>,
+    /// The same model in fp32, to compare with.
+    pub(crate) reference: Option<Model>,
 }
 
 /// A text, loaded once however many checkpoints read it.
@@ -32,10 +43,9 @@ pub(crate) struct Text {
     pub(crate) corpus: Corpus,
 }
 
-/// One checkpoint on one text.
+/// One checkpoint, at some precisions, on one text.
 pub(crate) struct Job<'a> {
-    pub(crate) loaded: &'a LoadedCheckpoint,
-    pub(crate) engine: &'a (dyn Engine + Send),
+    pub(crate) variants: &'a [Variant],
     pub(crate) text: &'a Text,
     pub(crate) selection: Selection<'a>,
 }
@@ -54,6 +64,12 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<Work> {
         "there is no checkpoint in `data/models`; give one with `--checkpoint PATH`, or set \
          ITERA_MODELS_DIR to a folder of checkpoints"
     );
+    for (i, name) in names.iter().enumerate() {
+        ensure!(
+            !names[..i].contains(name),
+            "the checkpoint {name} is given twice; give each once"
+        );
+    }
     let mut work = Work {
         candidates: Vec::new(),
         texts: Vec::new(),
@@ -61,29 +77,55 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<Work> {
     };
     let places = Places::of_environment();
     for name in &names {
-        let loaded = load_checkpoint(name)?;
-        let engine = engine::open(options.engine, &loaded.checkpoint)
-            .with_context(|| format!("cannot run {name}"))?;
-        let texts = work.load_texts(options, &places, &loaded)?;
-        work.candidates.push(Candidate {
-            loaded,
-            engine,
-            texts,
-        });
+        let variants = variants(name, options)?;
+        for loaded in variants.iter().map(|variant| &variant.loaded) {
+            if loaded.weights == Weights::RoundedInMemory {
+                work.notes.push(format!(
+                    "{} has no {} file made from it beside it, so its weights were rounded in \
+                     memory; `itera-train quantize` makes a better one",
+                    loaded.name,
+                    loaded.checkpoint.precision()
+                ));
+            }
+        }
+        let texts = work.load_texts(options, &places, &variants[0].loaded)?;
+        work.candidates.push(Candidate { variants, texts });
     }
     Ok(work)
+}
+
+/// A checkpoint at each of the precisions.
+fn variants(name: &str, options: &Options) -> anyhow::Result<Vec<Variant>> {
+    let loaded = match &options.precisions {
+        None => vec![load_checkpoint(name)?],
+        Some(precisions) => precisions
+            .iter()
+            .map(|precision| load_at_precision(name, *precision))
+            .collect::<Result<_, _>>()?,
+    };
+    let variant = |loaded: LoadedCheckpoint| {
+        let engine = engine::open(options.engine, &loaded.checkpoint, options.kernel)
+            .with_context(|| format!("cannot run {}", loaded.name))?;
+        let reference = options.reference.then(|| {
+            let plain = load_at_precision(name, Precision::Fp32)?;
+            let model = Model::with_kernel(&plain.checkpoint, options.kernel);
+            model.with_context(|| format!("cannot run {}", plain.name))
+        });
+        Ok(Variant {
+            loaded,
+            engine,
+            reference: reference.transpose()?,
+        })
+    };
+    loaded.into_iter().map(variant).collect()
 }
 
 impl Work {
     /// The jobs, checkpoint by checkpoint, every document tokenised.
     pub(crate) fn jobs(&self, options: &Options) -> anyhow::Result<Vec<Job<'_>>> {
         let mut jobs = Vec::new();
-        for Candidate {
-            loaded,
-            engine,
-            texts,
-        } in &self.candidates
-        {
+        for Candidate { variants, texts } in &self.candidates {
+            let loaded = &variants[0].loaded;
             for &text in texts {
                 let text = &self.texts[text];
                 let selection = Selection::new(
@@ -95,8 +137,7 @@ impl Work {
                 )
                 .with_context(|| format!("cannot score {} on {}", loaded.name, text.label()))?;
                 jobs.push(Job {
-                    loaded,
-                    engine: engine.as_ref(),
+                    variants,
                     text,
                     selection,
                 });
@@ -115,7 +156,15 @@ impl Work {
         let mut texts = Vec::new();
         if let Some(dataset) = &options.dataset {
             for member in dataset.members() {
-                texts.push(self.load_text(member, options.split, places)?);
+                let text = self.load_text(member, options.split, places)?;
+                let corpus = &self.texts[text].corpus;
+                if let (Some(split), None) = (options.split, corpus.split) {
+                    bail!(
+                        "{} has no splits, so it has no {split}; leave out `--split`",
+                        corpus.name
+                    );
+                }
+                texts.push(text);
             }
             return Ok(texts);
         }

@@ -8,14 +8,18 @@
 //! | `jobs` | which checkpoint is scored on which text |
 //! | `selection` | the tokens of the documents that the options select |
 //! | `engine`, `protocol` | likelihood of every document; where the state starts afresh |
+//! | `divergence` | how far the predictions are from those of a reference |
 //! | `metrics`, `bootstrap`, `baselines`, `row` | the figures that follow from it |
 //! | `output` | table, JSON, CSV |
 //! | `merge`, `compare` | what can be done with results |
+//! | `bench` | how fast the engine runs |
 
 mod args;
 mod baselines;
+mod bench;
 mod bootstrap;
 mod compare;
+mod divergence;
 mod engine;
 mod jobs;
 mod merge;
@@ -30,14 +34,16 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::Context as _;
 use itera_cli::{ExitStatus, Progress, note};
-use itera_record::{Record as _, ValidationRecord, ValidationRow};
+use itera_core::model::Model;
+use itera_record::{Baselines, Record as _, ValidationRecord, ValidationRow};
 use rayon::ThreadPoolBuilder;
 
 pub use crate::args::Args;
 use crate::{
     args::{Command, ScoreArgs},
-    jobs::Job,
+    jobs::{Job, Variant},
     options::Options,
+    row::Scores,
 };
 
 /// Name of the program in records.
@@ -52,6 +58,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
         None => score(args.score),
         Some(Command::Merge { parts, output }) => merge::run(&parts, &output),
         Some(Command::Compare { a, b }) => compare::run(&a, &b),
+        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Decode {
+            checkpoint,
+            precision,
+            kernel,
+        }) => bench::memory::decode(&checkpoint, precision, &kernel),
     }
 }
 
@@ -67,30 +79,47 @@ fn score(args: ScoreArgs) -> anyhow::Result<ExitStatus> {
     let jobs = work.jobs(&options)?;
     let mut rows = Vec::new();
     for job in &jobs {
-        rows.push(pool.install(|| score_job(job, &options))?);
+        rows.extend(pool.install(|| score_job(job, &options))?);
     }
     let record = row::record(options.protocol.clone(), rows);
     output::deliver(&record, &options, &work.notes)?;
     Ok(ExitStatus::Done)
 }
 
-/// Scores one checkpoint on one text.
-fn score_job(job: &Job, options: &Options) -> anyhow::Result<ValidationRow> {
+/// Scores one checkpoint, at each of its precisions, on one text.
+fn score_job(job: &Job, options: &Options) -> anyhow::Result<Vec<ValidationRow>> {
+    let baselines = baselines::of(&job.selection, &job.variants[0].loaded.checkpoint.tokenizer)?;
+    let score = |variant| score_variant(job, variant, options, &baselines);
+    job.variants.iter().map(score).collect()
+}
+
+/// Scores one checkpoint at one precision on one text.
+fn score_variant(
+    job: &Job,
+    variant: &Variant,
+    options: &Options,
+    baselines: &Baselines,
+) -> anyhow::Result<ValidationRow> {
     let documents = &job.selection.documents;
     let tokens: usize = documents.iter().map(|document| document.tokens.len()).sum();
-    let (model, text) = (&job.loaded.name, job.text.label());
+    let (name, text) = (&variant.loaded.name, job.text.label());
+    let checkpoint = &variant.loaded.checkpoint;
+    let (engine, precision) = (variant.engine.as_ref(), checkpoint.precision());
+    let kernel = engine
+        .kernel()
+        .map_or(String::new(), |kernel| format!(", {kernel}"));
     note(format!(
-        "scoring {model} on {text}: {} documents, {tokens} tokens",
+        "scoring {name} ({precision}{kernel}) on {text}: {} documents, {tokens} tokens",
         documents.len()
     ));
-    let baselines = baselines::of(&job.selection, &job.loaded.checkpoint.tokenizer)?;
     let progress = Progress::new(tokens as u64, "tokens");
-    progress.set_message(model);
+    progress.set_message(name);
+    let end_of_text = checkpoint.tokenizer.end_of_text();
     let started = Instant::now();
     let nll_nats = protocol::score(
-        job.engine,
+        engine,
         &options.protocol,
-        job.loaded.checkpoint.tokenizer.end_of_text(),
+        end_of_text,
         documents,
         &|tokens| progress.advance(tokens as u64),
     )?;
@@ -100,8 +129,22 @@ fn score_job(job: &Job, options: &Options) -> anyhow::Result<ValidationRow> {
         "scored in {seconds:.1} s, {:.0} tokens/s",
         tokens as f64 / seconds.max(1e-9)
     ));
-    row::of_job(job, options, baselines, &nll_nats, seconds)
-        .with_context(|| format!("cannot score {model} on {text}"))
+    let divergence = variant.reference.as_ref().map(|reference| {
+        let model = Model::with_kernel(checkpoint, options.kernel)?;
+        anyhow::Ok(divergence::measure(
+            &model,
+            reference,
+            end_of_text,
+            documents,
+        ))
+    });
+    let scores = Scores {
+        nll_nats,
+        divergence: divergence.transpose()?,
+        seconds,
+    };
+    row::of_job(job, variant, options, baselines.clone(), scores)
+        .with_context(|| format!("cannot score {name} on {text}"))
 }
 
 /// Reads a result of this tool.

@@ -8,7 +8,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, anyhow, bail, ensure};
-use itera_core::io::check_writable;
+use itera_core::{
+    checkpoint::Precision,
+    io::check_writable,
+    kernels::{Kernel, KernelError},
+};
 use itera_data::{Dataset, Split};
 use itera_record::{Bootstrap, ProtocolKind, ScoringProtocol, ShardInfo};
 
@@ -36,8 +40,12 @@ pub(crate) struct Options {
     /// None for the data set's own choice.
     pub(crate) split: Option<Split>,
     pub(crate) protocol: ScoringProtocol,
-    pub(crate) precision: &'static str,
+    /// None for that of each checkpoint.
+    pub(crate) precisions: Option<Vec<Precision>>,
     pub(crate) engine: EngineArg,
+    pub(crate) kernel: Kernel,
+    /// Whether to compare with the same model in fp32.
+    pub(crate) reference: bool,
     pub(crate) threads: usize,
     pub(crate) shard: Option<Shard>,
     pub(crate) output: Option<PathBuf>,
@@ -76,12 +84,26 @@ impl Options {
     /// Checks every argument, and that the output files can be written.
     pub(crate) fn new(args: ScoreArgs) -> anyhow::Result<Self> {
         let protocol = protocol(&args)?;
-        let default_output = is_main_job(&args).then(default_output).transpose()?;
+        let main_job = is_main_job(&args);
+        let default_output = main_job
+            .then(|| default_output("validation.json"))
+            .transpose()?;
+        let precisions = args.precision.or(main_job.then_some(PrecisionArg::All));
         let stream = protocol.name == ProtocolKind::Stream;
         ensure!(
             !(stream && args.shard.is_some()),
             "`--shard` cannot be used with the protocol stream, which carries the state from each \
              document to the next; use `--protocol document` or `--protocol window`"
+        );
+        if args.engine == EngineArg::Burn {
+            ensure!(
+                args.kernel == "auto" && args.reference.is_none(),
+                "`--kernel` and `--reference` are for the native engine; leave out `--engine burn`"
+            );
+        }
+        ensure!(
+            args.reference.is_none() || protocol.name == ProtocolKind::Document,
+            "`--reference` compares documents from a fresh state; use `--protocol document`"
         );
         let available = || thread::available_parallelism().map_or(1, NonZero::get);
         let threads = args.threads.unwrap_or_else(available);
@@ -94,10 +116,10 @@ impl Options {
             dataset: args.dataset,
             split: args.split,
             protocol,
-            precision: match args.precision {
-                PrecisionArg::Fp32 => "fp32",
-            },
+            precisions: precisions.map(PrecisionArg::list),
             engine: args.engine,
+            kernel: kernel(&args.kernel)?,
+            reference: args.reference.is_some(),
             threads,
             shard: args.shard,
             output: args.output.or(default_output),
@@ -112,6 +134,16 @@ impl Options {
             writable(path)?;
         }
         Ok(options)
+    }
+}
+
+/// The kernel of this name; `auto` is the fastest.
+pub(crate) fn kernel(name: &str) -> anyhow::Result<Kernel> {
+    match name {
+        "auto" => Ok(Kernel::best()),
+        name => name
+            .parse()
+            .map_err(|error: KernelError| anyhow!("{error}; give one of these with `--kernel`")),
     }
 }
 
@@ -176,21 +208,25 @@ fn is_main_job(args: &ScoreArgs) -> bool {
         && args.window.is_none()
         && args.stride.is_none()
         && args.engine == EngineArg::Native
+        && args.kernel == "auto"
+        && args
+            .precision
+            .is_none_or(|precision| precision == PrecisionArg::All)
         && args.max_tokens.is_none()
         && args.limit_documents.is_none()
         && args.shard.is_none()
 }
 
-/// `results/validation.json` of the workspace around the current directory, or of the current
+/// A file in `results/` of the workspace around the current directory, or of the current
 /// directory itself.
-fn default_output() -> anyhow::Result<PathBuf> {
+pub(crate) fn default_output(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("cannot find the current directory")?;
     let is_workspace = |folder: &&Path| {
         std::fs::read_to_string(folder.join("Cargo.toml"))
             .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
     };
     let root = here.ancestors().find(is_workspace).unwrap_or(&here);
-    Ok(root.join("results").join("validation.json"))
+    Ok(root.join("results").join(name))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ pub(crate) fn table(rows: &[ValidationRow]) -> String {
         ("model", Align::Left),
         ("dataset", Align::Left),
         ("split", Align::Left),
+        ("precision", Align::Left),
         ("bits/byte", Align::Right),
         ("95 % interval", Align::Left),
         ("byte ppl", Align::Right),
@@ -60,6 +61,7 @@ pub(crate) fn table(rows: &[ValidationRow]) -> String {
             row.model.name.clone(),
             row.dataset.clone(),
             row.split.clone(),
+            row.precision.clone(),
             format!("{:.4}", row.bits_per_byte),
             interval(row.bits_per_byte_ci95, 4),
             number(row.byte_perplexity, 4),
@@ -74,7 +76,50 @@ pub(crate) fn table(rows: &[ValidationRow]) -> String {
     let protocol = rows
         .first()
         .map(|row| format!("protocol {}\n", row.protocol));
-    format!("{scores}\n{}{}", protocol.unwrap_or_default(), texts(rows))
+    let divergences = divergences(rows);
+    format!(
+        "{scores}\n{divergences}{}{}",
+        protocol.unwrap_or_default(),
+        texts(rows)
+    )
+}
+
+/// A second table of how far predictions are from the reference, where that was asked for.
+fn divergences(rows: &[ValidationRow]) -> String {
+    let mut table = Table::new(&[
+        ("model", Align::Left),
+        ("precision", Align::Left),
+        ("against", Align::Left),
+        ("mean KL", Align::Right),
+        ("99 % KL", Align::Right),
+        ("99.9 % KL", Align::Right),
+        ("same top token", Align::Right),
+        ("state error after steps", Align::Left),
+    ]);
+    let compared = rows
+        .iter()
+        .filter_map(|row| Some((row, row.divergence.as_ref()?)));
+    let mut any = false;
+    for (row, divergence) in compared {
+        any = true;
+        let errors = divergence.state_errors.iter();
+        let errors = errors.map(|error| format!("{}: {:.2e}", error.steps, error.relative_error));
+        table.row([
+            row.model.name.clone(),
+            row.precision.clone(),
+            divergence.reference.clone(),
+            format!("{:.6}", divergence.mean_kl_nats),
+            format!("{:.5}", divergence.p99_kl_nats),
+            format!("{:.5}", divergence.p999_kl_nats),
+            format!("{:.2} %", divergence.top1_agreement * 100.0),
+            errors.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    if any {
+        format!("{table}\n")
+    } else {
+        String::new()
+    }
 }
 
 /// `[low, high]`, or `n/a`.
@@ -224,6 +269,7 @@ fn columns(row: &ValidationRow) -> Vec<(&'static str, String)> {
         ),
         ("precision", row.precision.clone()),
         ("engine", row.engine.clone()),
+        ("kernel", row.kernel.clone().unwrap_or_default()),
         ("protocol", row.protocol.to_string()),
         (
             "shard",

@@ -13,9 +13,11 @@ use crate::{
     selection::Document,
 };
 
-/// Tokens given to an engine at a time: bounds memory and moves the progress bar. A multiple of
-/// every preset's chunk.
+/// Tokens given to an engine at a time: bounds memory and moves the progress bar.
 const SEGMENT: usize = 1024;
+
+/// Tokens of documents that are scored together. Longer documents are scored alone.
+const GROUP: usize = 2048;
 
 /// Told of every token scored.
 type OnTokens<'a> = &'a (dyn Fn(usize) + Sync);
@@ -42,7 +44,7 @@ pub(crate) fn score(
             .collect()
     };
     let nll_nats: Vec<f64> = match protocol.name {
-        ProtocolKind::Document => parallel(&|reader, tokens| reader.document(tokens)),
+        ProtocolKind::Document => grouped(engine, end_of_text, documents, on_tokens),
         ProtocolKind::Window => {
             let window = protocol
                 .window_tokens
@@ -76,6 +78,35 @@ pub(crate) fn score(
     Ok(nll_nats)
 }
 
+/// Each document from a fresh state; short ones several at a time.
+fn grouped(
+    engine: &dyn Engine,
+    end_of_text: u32,
+    documents: &[Document],
+    on_tokens: OnTokens,
+) -> Vec<f64> {
+    let mut groups: Vec<Vec<&[u32]>> = Vec::new();
+    let mut tokens_in_last = usize::MAX;
+    for document in documents {
+        let tokens = document.tokens.as_slice();
+        if tokens_in_last.saturating_add(tokens.len()) > GROUP {
+            groups.push(Vec::new());
+            tokens_in_last = 0;
+        }
+        tokens_in_last += tokens.len();
+        if let Some(group) = groups.last_mut() {
+            group.push(tokens);
+        }
+    }
+    let score = |group: &Vec<&[u32]>| {
+        let nats = engine.documents(group, end_of_text);
+        on_tokens(group.iter().map(|tokens| tokens.len()).sum());
+        nats
+    };
+    let groups = groups.par_iter().with_max_len(1);
+    groups.flat_map_iter(score).collect()
+}
+
 /// A session that knows how a text begins.
 struct Reader<'a> {
     session: Box<dyn Session + 'a>,
@@ -84,12 +115,6 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// From a fresh state.
-    fn document(&mut self, tokens: &[u32]) -> f64 {
-        self.session.reset();
-        self.read(tokens)
-    }
-
     /// Windows that begin at every `stride` tokens. Each token is scored once, in the first window
     /// that holds it: of later windows only the last `stride` tokens count.
     fn windows(&mut self, tokens: &[u32], window: usize, stride: usize) -> f64 {

@@ -3,12 +3,12 @@
 use anyhow::Context as _;
 use itera_core::io::LoadedCheckpoint;
 use itera_record::{
-    Baselines, Documents, ModelInfo, ScoringProtocol, ValidationRecord, ValidationRow,
+    Baselines, Divergence, Documents, ModelInfo, ScoringProtocol, ValidationRecord, ValidationRow,
 };
 
 use crate::{
     TOOL, bootstrap,
-    jobs::Job,
+    jobs::{Job, Variant},
     metrics::{Metrics, Sizes},
     options::Options,
     selection::unknown_tokens,
@@ -28,16 +28,25 @@ pub(crate) fn record(protocol: ScoringProtocol, rows: Vec<ValidationRow>) -> Val
     }
 }
 
-/// The row of a job whose documents have these likelihoods.
+/// What a model made of a text.
+pub(crate) struct Scores {
+    /// Negative log-likelihood of each document in nats.
+    pub(crate) nll_nats: Vec<f64>,
+    pub(crate) divergence: Option<Divergence>,
+    pub(crate) seconds: f64,
+}
+
+/// The row of one variant of a job.
 pub(crate) fn of_job(
     job: &Job,
+    variant: &Variant,
     options: &Options,
     baselines: Baselines,
-    nll_nats: &[f64],
-    seconds: f64,
+    scores: Scores,
 ) -> anyhow::Result<ValidationRow> {
     let (documents, corpus) = (&job.selection.documents, &job.text.corpus);
-    let tokenizer = &job.loaded.checkpoint.tokenizer;
+    let loaded = &variant.loaded;
+    let tokenizer = &loaded.checkpoint.tokenizer;
     let tokens = documents
         .iter()
         .map(|document| document.tokens.len() as u64)
@@ -50,7 +59,7 @@ pub(crate) fn of_job(
         .iter()
         .map(|document| unknown_tokens(tokenizer, &document.tokens));
     let row = ValidationRow {
-        model: model_info(job.loaded),
+        model: model_info(loaded),
         dataset: corpus.name.clone(),
         split: job.text.split().to_owned(),
         dataset_sha256: corpus.sha256.clone(),
@@ -62,10 +71,12 @@ pub(crate) fn of_job(
         tokens,
         unknown_tokens: unknown.sum(),
         baselines,
-        precision: options.precision.to_owned(),
-        engine: job.engine.name().to_owned(),
+        precision: loaded.checkpoint.precision().to_string(),
+        engine: variant.engine.name().to_owned(),
+        kernel: variant.engine.kernel().map(|kernel| kernel.to_string()),
+        divergence: scores.divergence,
         protocol: options.protocol.clone(),
-        seconds,
+        seconds: scores.seconds,
         dataset_bytes: job.selection.dataset_bytes,
         shard: options.shard.map(|shard| shard.0),
         per_document: Documents {
@@ -77,7 +88,7 @@ pub(crate) fn of_job(
                 .iter()
                 .map(|document| document.counts.bytes)
                 .collect(),
-            document_nll_nats: nll_nats.to_vec(),
+            document_nll_nats: scores.nll_nats,
         },
         // What follows from the fields above.
         nll_nats: 0.0,
@@ -126,7 +137,7 @@ pub(crate) fn derive(mut row: ValidationRow) -> anyhow::Result<ValidationRow> {
 }
 
 /// What a record says about a checkpoint.
-fn model_info(loaded: &LoadedCheckpoint) -> ModelInfo {
+pub(crate) fn model_info(loaded: &LoadedCheckpoint) -> ModelInfo {
     let checkpoint = &loaded.checkpoint;
     ModelInfo {
         name: loaded.name.clone(),

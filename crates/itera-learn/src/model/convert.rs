@@ -7,7 +7,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use itera_core::{
-    checkpoint::{Checkpoint, Tensor as StoredTensor},
+    checkpoint::{Checkpoint, Precision, Tensor as StoredTensor},
+    quant,
     tokenizer::Tokenizer,
 };
 use thiserror::Error;
@@ -48,6 +49,20 @@ impl LanguageModel {
                 .map(|(name, (shape, v))| (name, StoredTensor::f32(shape, v)))
                 .collect(),
         }
+    }
+
+    /// The same model with its matrices rounded to a precision of integers, as
+    /// [`quant::round_matrices`] does.
+    ///
+    /// # Panics
+    /// If the precision is not one of integers.
+    #[must_use]
+    pub fn rounded(&self, precision: Precision) -> Self {
+        let parameters = self.parameters().into_iter();
+        let mut values = parameters.map(|(name, (_, v))| (name, v)).collect();
+        quant::round_matrices(&self.config, &mut values, precision)
+            .expect("the precision is one of integers");
+        self.clone().with_parameters(values)
     }
 
     /// Shape and values of every parameter by name.

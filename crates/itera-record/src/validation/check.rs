@@ -48,6 +48,9 @@ impl ValidationRow {
             let in_range = (1..=shard.count).contains(&shard.index);
             check::ensure(in_range, "shard", shard, "I/N with I from 1 to N")?;
         }
+        if let Some(divergence) = &self.divergence {
+            divergence.validate()?;
+        }
         self.validate_counts()?;
         self.validate_documents()?;
         self.validate_metrics()

@@ -1,8 +1,11 @@
 //! The record of `itera-validate`: how well models predict texts.
 
 mod check;
+mod divergence;
 
 use std::fmt;
+
+pub use self::divergence::{Divergence, StateError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +70,13 @@ pub struct ValidationRow {
     pub precision: String,
     /// Implementation of the forward pass: `native` or `burn`.
     pub engine: String,
+    /// Instruction set of the native engine; null for another engine, and in files written before
+    /// there was a choice.
+    #[serde(default)]
+    pub kernel: Option<String>,
+    /// How far the predictions are from those of a reference; null if not asked for.
+    #[serde(default)]
+    pub divergence: Option<Divergence>,
     /// How the row was scored; the same as the record's.
     pub protocol: ScoringProtocol,
     /// Wall time of scoring; after a merge, the sum over the shards.

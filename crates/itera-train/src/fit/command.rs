@@ -48,6 +48,9 @@ impl FitOptions {
         add("clip", &optimizer.clip_norm);
         add("balance", &router.balance);
         add("z-loss", &router.z);
+        if let Some(precision) = train.quantize {
+            add("quantize", &precision);
+        }
         add("steps", &schedule.steps);
         add("evaluate-every", &evaluate_every);
         if let Some(documents) = self.evaluate_documents {

@@ -26,15 +26,15 @@ pub(crate) fn bits_per_byte(
     let nats: Option<Vec<f64>> = documents
         .par_iter()
         .map_init(
-            || model.new_state(),
-            |state, document| {
+            || (model.new_state(), model.new_workspace()),
+            |(state, work), document| {
                 if stop.load(Ordering::Relaxed) {
                     return None;
                 }
                 state.reset();
                 Some(
                     model
-                        .score(state, end_of_text, &document.tokens)
+                        .score(state, work, end_of_text, &document.tokens)
                         .iter()
                         .sum(),
                 )

@@ -9,7 +9,7 @@ use itera_learn::{Backend, Decay, OptimizerConfig, RouterLoss, Schedule, trainer
 
 use super::{paths::Paths, size::model_config};
 use crate::{
-    args::{DecayArg, DenseArg, FitArgs},
+    args::{DecayArg, DenseArg, FitArgs, QuantizeArg},
     tokenizer::TokenizerSource,
 };
 
@@ -181,6 +181,7 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
             balance: args.balance,
             z: args.z_loss,
         },
+        quantize: args.quantize.map(QuantizeArg::precision),
     })
 }
 

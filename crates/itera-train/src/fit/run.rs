@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use itera_cli::print;
-use itera_core::model::Model;
+use itera_core::{model::Model, quant};
 use itera_learn::trainer::{StepReport, Trainer};
 use serde_json::Value;
 
@@ -152,12 +152,14 @@ impl<'a> Run<'a> {
         self.evaluate_every > 0 && !self.data.valid.is_empty()
     }
 
-    /// Bits per byte of the native model, which is the one that will be used; none if stopped.
+    /// Bits per byte of the native model, which is the one that will be used, at the precision that
+    /// is trained for; none if stopped.
     fn evaluate(&self, documents: &[Document]) -> anyhow::Result<Option<f64>> {
-        let checkpoint = self
-            .trainer
-            .model()
-            .to_checkpoint(&self.data.tokenizer, Value::Null);
+        let trained = self.trainer.model();
+        let mut checkpoint = trained.to_checkpoint(&self.data.tokenizer, Value::Null);
+        if let Some(precision) = self.settings.train.quantize {
+            checkpoint = quant::quantize(&checkpoint, &quant::Options::data_free(precision))?.0;
+        }
         let model = Model::from_checkpoint(&checkpoint)
             .context("the trained weights cannot be used; train with a lower `--learning-rate`")?;
         let end_of_text = self.data.tokenizer.end_of_text();

@@ -19,6 +19,27 @@ fn fetched(folder: &str) -> bool {
 }
 
 #[test]
+fn what_would_be_ignored_or_scored_twice() {
+    let test = CliTest::new();
+    snapshot!(test, "--checkpoint small --dataset stories.txt --split valid", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: stories.txt has no splits, so it has no valid; leave out `--split`
+    ");
+    snapshot!(test, "--checkpoint small --checkpoint small --dataset stories.txt", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: the checkpoint small is given twice; give each once
+    ");
+}
+
+#[test]
 fn numbers_out_of_range() {
     let test = CliTest::new();
     snapshot!(test, "--checkpoint small --dataset stories.txt --window 0", @r"

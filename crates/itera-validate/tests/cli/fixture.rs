@@ -94,6 +94,11 @@ impl CliTest {
         settings.add_filter(r"\d\.\d{3}e", "#.###e");
         settings.add_filter(r"\d\.\d{4}\b", "#.####");
         settings.add_filter(r"\d\.\d{5}\b", "#.#####");
+        settings.add_filter(r", (avx512|avx2|neon|scalar)\)", ", [KERNEL])");
+        settings.add_filter(
+            r"kernels of this processor are [^;]*;",
+            "kernels of this processor are [KERNELS];",
+        );
         settings.add_filter(r"scored in [^\n]*", "scored in [TIME]");
         settings.add_filter(r"looked for [^;]*;", "looked for [PLACES];");
         settings.add_filter(r"models that exist: [^;]*;", "models that exist: [MODELS];");

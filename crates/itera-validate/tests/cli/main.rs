@@ -2,7 +2,9 @@
 //! models and small texts.
 
 mod bad_input;
+mod bench;
 mod fixture;
+mod precision;
 mod real_data;
 mod results;
 mod scoring;

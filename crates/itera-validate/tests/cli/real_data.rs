@@ -20,13 +20,18 @@ fn data(file: &str) -> Option<PathBuf> {
 
 /// The first row of a run with `--json`.
 fn row(data: &PathBuf, arguments: &str) -> Value {
+    rows(data, arguments).swap_remove(0)
+}
+
+/// The rows of a run with `--json`.
+fn rows(data: &PathBuf, arguments: &str) -> Vec<Value> {
     let test = CliTest::new();
     let mut command = test.command(&format!("{arguments} --json"));
     let run = command.env("ITERA_DATA_DIR", data).output().unwrap();
     let stderr = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{stderr}");
     let record: Value = serde_json::from_slice(&run.stdout).unwrap();
-    record["rows"][0].clone()
+    record["rows"].as_array().unwrap().clone()
 }
 
 #[test]
@@ -43,6 +48,47 @@ fn wikitext2_has_the_words_of_the_literature() {
         row["dataset_verdict"],
         "official WikiText-2 v1 test split, by its digest"
     );
+}
+
+/// What the shipped files of 8 and 4 bits may lose, and that they are used at all.
+#[test]
+fn quantised_companions_keep_the_quality() {
+    for (model, file, text) in [
+        (
+            "micro-tinystories",
+            "tinystories/valid.txt",
+            "tinystories --limit-documents 150",
+        ),
+        (
+            "micro-wikitext2",
+            "wikitext-2/test.txt",
+            "wikitext2 --limit-documents 6",
+        ),
+    ] {
+        let Some(data) = data(file) else { continue };
+        let rows = rows(
+            &data,
+            &format!("--checkpoint {model} --dataset {text} --precision all"),
+        );
+        let bits: Vec<f64> = rows
+            .iter()
+            .map(|row| row["bits_per_byte"].as_f64().unwrap())
+            .collect();
+        let [plain, int8, int4] = bits[..] else {
+            panic!("three precisions, not {}", bits.len());
+        };
+        assert!(int8 < plain * 1.002, "{model}: int8 {int8}, fp32 {plain}");
+        assert!(int4 < plain * 1.02, "{model}: int4 {int4}, fp32 {plain}");
+        let digests: std::collections::BTreeSet<&str> = rows
+            .iter()
+            .map(|row| row["model"]["file_sha256"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            digests.len(),
+            3,
+            "{model}: each precision has a file of its own"
+        );
+    }
 }
 
 #[cfg(feature = "burn")]
@@ -83,12 +129,13 @@ fn the_carried_state_pays_at_every_position() {
         .filter(|tokens| tokens.len() >= BUCKET * BUCKETS)
         .take(8)
     {
-        let mut state = model.new_state();
+        let (mut state, mut work) = (model.new_state(), model.new_workspace());
         let mut context = end_of_text;
         for (bucket, tokens) in tokens.chunks_exact(BUCKET).take(BUCKETS).enumerate() {
             let sum = |scores: Vec<f64>| scores.iter().sum::<f64>();
-            carried[bucket] += sum(model.score(&mut state, context, tokens));
-            fresh[bucket] += sum(model.score(&mut model.new_state(), end_of_text, tokens));
+            carried[bucket] += sum(model.score(&mut state, &mut work, context, tokens));
+            fresh[bucket] +=
+                sum(model.score(&mut model.new_state(), &mut work, end_of_text, tokens));
             context = tokens[BUCKET - 1];
         }
     }

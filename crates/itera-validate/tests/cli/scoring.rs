@@ -32,14 +32,14 @@ fn a_table_is_the_result() {
     success: true
     exit_code: 0
     ----- stdout -----
-    model  dataset      split  bits/byte  95 % interval     byte ppl  word ppl  uniform  unigram  zstd -19  verdict
-    small  stories.txt  all       #.####  [#.####, #.####]  52#.####  #.###e11   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+    model  dataset      split  precision  bits/byte  95 % interval     byte ppl  word ppl  uniform  unigram  zstd -19  verdict
+    small  stories.txt  all    fp32          #.####  [#.####, #.####]  52#.####  #.###e11   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
 
     protocol document
     stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
-    scoring small on stories.txt: 5 documents, 257 tokens
+    scoring small (fp32, [KERNEL]) on stories.txt: 5 documents, 257 tokens
     scored in [TIME]
     warning: small on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     ");
@@ -105,10 +105,11 @@ fn likelihoods_are_those_of_the_model_token_by_token() {
     let model = Model::from_checkpoint(&checkpoint).unwrap();
     let stories = STORIES.split("\n<|endoftext|>\n").map(str::trim_end);
     for (story, &found) in stories.zip(&record.rows[0].per_document.document_nll_nats) {
-        let (mut state, mut previous) = (model.new_state(), checkpoint.tokenizer.end_of_text());
+        let (mut state, mut work) = (model.new_state(), model.new_workspace());
+        let mut previous = checkpoint.tokenizer.end_of_text();
         let mut expected = 0.0;
         for token in checkpoint.tokenizer.encode(story.as_bytes()).unwrap() {
-            expected -= log_softmax_at(model.step(previous, &mut state), token as usize);
+            expected -= log_softmax_at(model.step(previous, &mut state, &mut work), token as usize);
             previous = token;
         }
         assert!(
@@ -220,14 +221,14 @@ fn characters_outside_the_vocabulary_are_said_aloud() {
     success: true
     exit_code: 0
     ----- stdout -----
-    model    dataset      split  bits/byte  95 % interval     byte ppl  word ppl  uniform  unigram  zstd -19  verdict
-    letters  stories.txt  all       #.####  [#.####, #.####]   7#.####   #.###e8   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS; INCOMPLETE: 2 characters unknown
+    model    dataset      split  precision  bits/byte  95 % interval     byte ppl  word ppl  uniform  unigram  zstd -19  verdict
+    letters  stories.txt  all    fp32          #.####  [#.####, #.####]   7#.####   #.###e8   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS; INCOMPLETE: 2 characters unknown
 
     protocol document
     stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
-    scoring letters on stories.txt: 5 documents, 255 tokens
+    scoring letters (fp32, [KERNEL]) on stories.txt: 5 documents, 255 tokens
     scored in [TIME]
     warning: letters on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     warning: letters on stories.txt all: 2 of 255 characters are outside the model's vocabulary; the score holds that an unknown character stood there, not which one, so it is lower than a complete one and compares with no other
@@ -259,14 +260,14 @@ fn a_model_worse_than_uniform_is_called_that() {
     success: true
     exit_code: 0
     ----- stdout -----
-    model  dataset      split  bits/byte  95 % interval  byte ppl   word ppl  uniform  unigram  zstd -19  verdict
-    loud   stories.txt  all      9#.####  n/a            #.###e27  #.###e118   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+    model  dataset      split  precision  bits/byte  95 % interval  byte ppl   word ppl  uniform  unigram  zstd -19  verdict
+    loud   stories.txt  all    fp32         9#.####  n/a            #.###e27  #.###e118   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
 
     protocol document, limit-documents 1
     stories.txt all: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
-    scoring loud on stories.txt: 1 documents, 52 tokens
+    scoring loud (fp32, [KERNEL]) on stories.txt: 1 documents, 52 tokens
     scored in [TIME]
     warning: loud on stories.txt all is worse than a uniform guess: 9#.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     ");

@@ -1,0 +1,77 @@
+//! The comparison of a run with a baseline.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::PowerMode;
+
+/// What the gate was asked and what it found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GateResult {
+    /// SHA-256 of the baseline's file, 64 lower-case hexadecimal digits.
+    pub baseline_sha256: String,
+    /// When the baseline was measured.
+    pub baseline_created_at: String,
+    /// How much slower or hungrier a row may be, in percent.
+    pub max_regression_percent: f64,
+    /// Chance of one false alarm in the whole table, if samples were independent.
+    pub alpha: f64,
+    /// One for each metric of each row.
+    pub comparisons: Vec<GateComparison>,
+    /// Whether there is no regression.
+    pub passed: bool,
+}
+
+/// One metric of one row, in the baseline and now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GateComparison {
+    /// Name of the model.
+    pub model: String,
+    /// Precision of its weights.
+    pub precision: String,
+    /// Reading or writing; null for a metric that does not depend on it.
+    pub mode: Option<PowerMode>,
+    /// The metric. Latency and energy are multiples of the calibration workload's.
+    pub metric: String,
+    /// Its value in the baseline; null if it was not measured there.
+    pub old: Option<f64>,
+    /// Its value now; null if it was not measured.
+    pub new: Option<f64>,
+    /// `100 * (new / old - 1)`.
+    pub change_percent: Option<f64>,
+    /// Chance of such a difference beyond what is permitted, if there is none (Mann-Whitney,
+    /// one-sided); null for a metric without noise.
+    pub p_value: Option<f64>,
+    /// What follows.
+    pub verdict: GateVerdict,
+}
+
+/// What the gate says about a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateVerdict {
+    /// Within what is permitted.
+    Ok,
+    /// Better, and no chance.
+    Improved,
+    /// Worse by more than is permitted, and no chance.
+    Regression,
+    /// The baseline has no such row or metric.
+    NotInBaseline,
+    /// This run has no such row or metric.
+    NotMeasured,
+}
+
+impl fmt::Display for GateVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Improved => "improved",
+            Self::Regression => "REGRESSION",
+            Self::NotInBaseline => "not in the baseline",
+            Self::NotMeasured => "not measured in this run",
+        })
+    }
+}

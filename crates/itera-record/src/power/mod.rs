@@ -1,0 +1,174 @@
+//! The record of `itera-power`: time, memory and energy per token, with their uncertainty.
+//!
+//! Every energy says by which method it was found; what could not be found is null with a reason,
+//! and never 0.
+
+mod check;
+mod energy;
+mod gate;
+mod summary;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Envelope, ModelInfo};
+
+pub use energy::{
+    CounterStatus, DominatingTerm, EnergyFigure, Interval, PowerPlatform, SpeedBasis, UNAVAILABLE,
+};
+pub use gate::{GateComparison, GateResult, GateVerdict};
+pub use summary::Summary;
+
+/// Rows of (model, precision, mode) measured one after the other on one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PowerRecord {
+    /// Schema, time, tool and host; `model` if all rows are about one.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// How every row was measured.
+    pub protocol: PowerProtocol,
+    /// The platforms that energy is estimated for.
+    pub platforms: Vec<PowerPlatform>,
+    /// The energy counters that were looked for on this machine, believed or not.
+    pub counters: Vec<CounterStatus>,
+    /// How busy the machine was before the measurement, while this program slept: CPU time of all
+    /// processes over cores and wall time, 0 to 1; null if it cannot be found out.
+    pub idle_busy_share: Option<f64>,
+    /// One row for each model file, precision and mode.
+    pub rows: Vec<PowerRow>,
+    /// The comparison with a baseline; null without one.
+    pub gate: Option<GateResult>,
+    /// What qualifies the figures, in words.
+    pub notes: Vec<String>,
+}
+
+/// What must be equal for two records to compare, and the effort spent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PowerProtocol {
+    /// Tokens of a pass: of one prompt read (prefill), or of one text written (decode).
+    pub seq_len_tokens: u64,
+    /// Passes that run side by side, one thread each.
+    pub threads: u64,
+    /// Where the tokens come from.
+    pub tokens: String,
+    /// The calibration workload, timed between the samples.
+    pub calibration: String,
+    /// Samples of each row.
+    pub samples: u64,
+    /// Time that the samples of a row were planned to take together, in seconds.
+    pub min_seconds: f64,
+    /// Logical cores, by which utilisation divides.
+    pub cores: u64,
+    /// Grams of CO2 equivalent for a kilowatt-hour.
+    pub carbon_intensity_g_per_kwh: f64,
+}
+
+/// Reading or writing.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerMode {
+    /// A prompt is read, a chunk at a time.
+    Prefill,
+    /// A text is written, a token at a time.
+    Decode,
+}
+
+impl PowerMode {
+    /// `prefill` or `decode`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+/// One model at one precision in one mode. All summaries follow from `samples`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PowerRow {
+    /// The model that was run.
+    pub model: ModelInfo,
+    /// Reading or writing.
+    pub mode: PowerMode,
+    /// Arithmetic kernel that the model ran on, for example `avx2`.
+    pub kernel: String,
+    /// Passes of each thread in a sample.
+    pub passes_per_sample: u64,
+    /// `passes_per_sample * threads * seq_len_tokens`.
+    pub tokens_per_sample: u64,
+    /// Multiplications with an addition that one token needs.
+    pub multiply_adds_per_token: u64,
+    /// Bits per byte of this model at this precision, from a result of `itera-validate`; null if none
+    /// was given.
+    pub bits_per_byte: Option<f64>,
+    /// Wall time of a pass, in seconds.
+    pub latency_seconds: Summary,
+    /// Tokens of all threads in a second of wall time.
+    pub tokens_per_s: Summary,
+    /// CPU time of this process for a pass of one thread, in seconds.
+    pub cpu_seconds: Summary,
+    /// CPU time of this process over wall time and cores, 0 to 1.
+    pub utilisation: Summary,
+    /// Resident memory of the process after each sample, in bytes; null if the system does not tell.
+    pub resident_bytes: Option<Summary>,
+    /// Resident memory after the last sample less that before the model was loaded, in bytes.
+    pub resident_change_bytes: Option<i64>,
+    /// Highest resident memory while the row was measured, in bytes; of the process so far where the
+    /// system cannot restart the count.
+    pub peak_resident_bytes: Option<u64>,
+    /// Wall time of a pass of the calibration workload, in seconds.
+    pub calibration_seconds: Summary,
+    /// Energy by every counter and for every platform.
+    pub energy: Vec<EnergyFigure>,
+    /// The raw values.
+    pub samples: PowerSamples,
+}
+
+/// The raw values of a row, one for each sample in each list.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PowerSamples {
+    /// Wall time of the whole sample.
+    pub wall_seconds: Vec<f64>,
+    /// CPU time of this process in the same window.
+    pub cpu_seconds: Vec<f64>,
+    /// Wall time of a pass of the calibration workload, mean of those before and after the sample.
+    pub calibration_seconds: Vec<f64>,
+    /// CPU time of a pass of the calibration workload, likewise.
+    pub calibration_cpu_seconds: Vec<f64>,
+    /// Resident memory after the sample; empty if the system does not tell.
+    pub resident_bytes: Vec<u64>,
+    /// Energy of the same windows by each counter that is believed.
+    pub counters: Vec<CounterSamples>,
+}
+
+/// What one counter has counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CounterSamples {
+    /// The counter, for example `rapl:package-0`.
+    pub source: String,
+    /// Energy of the whole sample.
+    pub joules: Vec<f64>,
+    /// Energy of a pass of the calibration workload, mean of those before and after the sample.
+    pub calibration_joules: Vec<f64>,
+}
+
+impl PowerRow {
+    /// What tells the rows of a record apart: name, precision, mode.
+    pub fn key(&self) -> (&str, &str, PowerMode) {
+        (&self.model.name, &self.model.precision, self.mode)
+    }
+}
+
+impl PowerSamples {
+    /// CPU time over wall time and cores of each sample; at most 1, since clocks of different kinds
+    /// may differ by a tick.
+    pub fn utilisations(&self, cores: u64) -> Vec<f64> {
+        let pairs = self.cpu_seconds.iter();
+        pairs
+            .zip(&self.wall_seconds)
+            .map(|(cpu, wall)| (cpu / wall / cores as f64).min(1.0))
+            .collect()
+    }
+}

@@ -1,0 +1,125 @@
+//! What quantisation costs in bits per byte, each document scored from a fresh state.
+
+use std::{collections::BTreeMap, f64::consts::LN_2};
+
+use anyhow::{Context as _, ensure};
+use itera_cli::Progress;
+use itera_core::{
+    checkpoint::{Checkpoint, Precision},
+    io::LoadedCheckpoint,
+    model::Model,
+    tokenizer::Tokenizer,
+};
+use itera_record::QuantizationCost;
+use rayon::prelude::*;
+
+use crate::texts::Texts;
+
+/// The cost of the whole, and of each tensor of integers alone.
+pub(super) struct Cost {
+    pub(super) whole: QuantizationCost,
+    /// Bits per byte that a tensor adds if it alone is quantised.
+    pub(super) alone: BTreeMap<String, f64>,
+}
+
+/// Scores the first documents to evaluate on, up to `limit` tokens but one document at least. The
+/// whole is compared with `of`; a tensor alone takes the place of that of `source`, whose weights
+/// were rounded.
+pub(super) fn measure(
+    texts: &Texts,
+    [of, source]: [&LoadedCheckpoint; 2],
+    quantised: &Checkpoint,
+    limit: usize,
+) -> anyhow::Result<Cost> {
+    let text = Text::read(texts, &source.checkpoint.tokenizer, limit)?;
+    let names: Vec<&String> = quantised
+        .tensors
+        .iter()
+        .filter(|(_, tensor)| matches!(tensor.precision(), Precision::Int8 | Precision::Int4))
+        .map(|(name, _)| name)
+        .collect();
+    let progress = Progress::new(names.len() as u64 + 2, "models");
+    let score = |checkpoint: &Checkpoint| {
+        let bits = text.bits_per_byte(checkpoint);
+        progress.advance(1);
+        bits
+    };
+    let before = score(&of.checkpoint)?;
+    let plain = if of.file_sha256 == source.file_sha256 {
+        before
+    } else {
+        score(&source.checkpoint)?
+    };
+    let after = score(quantised)?;
+    let mut alone = BTreeMap::new();
+    for name in names {
+        let mut one = source.checkpoint.clone();
+        one.tensors
+            .insert(name.clone(), quantised.tensors[name].clone());
+        alone.insert(name.clone(), score(&one)? - plain);
+    }
+    let valid = texts.sources().into_iter().next_back();
+    Ok(Cost {
+        whole: QuantizationCost {
+            text: texts.valid_label(),
+            sha256: valid.context("a text has a source")?.sha256,
+            documents: text.documents.len() as u64,
+            bytes: text.bytes as u64,
+            bits_per_byte_before: before,
+            bits_per_byte_after: after,
+        },
+        alone,
+    })
+}
+
+/// Tokenised documents.
+struct Text {
+    documents: Vec<Vec<u32>>,
+    bytes: usize,
+    end_of_text: u32,
+}
+
+impl Text {
+    fn read(texts: &Texts, tokenizer: &Tokenizer, limit: usize) -> anyhow::Result<Self> {
+        let mut text = Self {
+            documents: Vec::new(),
+            bytes: 0,
+            end_of_text: tokenizer.end_of_text(),
+        };
+        let mut tokens = 0;
+        for document in texts.valid_documents() {
+            if tokens >= limit && !text.documents.is_empty() {
+                break;
+            }
+            let encoded = tokenizer.encode(document);
+            let encoded =
+                encoded.with_context(|| format!("cannot tokenise {}", texts.valid_label()))?;
+            tokens += encoded.len();
+            text.bytes += document.len();
+            text.documents.push(encoded);
+        }
+        ensure!(
+            tokens > 0,
+            "{} has no text to validate on; give another `--dataset`, or leave out `--validate`",
+            texts.name()
+        );
+        Ok(text)
+    }
+
+    /// With the native engine, as in use: integer products read inputs of 8 bits.
+    fn bits_per_byte(&self, checkpoint: &Checkpoint) -> anyhow::Result<f64> {
+        let model = Model::from_checkpoint(checkpoint)?;
+        let memory = || (model.new_state(), model.new_workspace());
+        let documents = self.documents.par_iter().with_max_len(1);
+        let nats: Vec<f64> = documents
+            .map_init(memory, |(state, work), tokens| {
+                state.reset();
+                model
+                    .score(state, work, self.end_of_text, tokens)
+                    .iter()
+                    .sum()
+            })
+            .collect();
+        Ok(nats.iter().sum::<f64>() / LN_2 / self.bytes as f64)
+    }
+}

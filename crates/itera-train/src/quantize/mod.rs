@@ -1,0 +1,175 @@
+//! The subcommand `quantize`: a checkpoint of floats becomes one of integers.
+//!
+//! | file | what |
+//! |---|---|
+//! | `calibration` | the text that the rounding is calibrated with |
+//! | `cost` | bits per byte before and after, for the whole model and for each tensor alone |
+//! | `output` | the table and the record |
+
+mod calibration;
+mod cost;
+mod output;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use itera_cli::{ExitStatus, note, print};
+use itera_core::{
+    checkpoint::{Checkpoint, Precision},
+    io::{LoadedCheckpoint, check_writable, companion_path, load_checkpoint, write_atomic},
+    quant::{self, Method, Options, Provenance, TensorReport},
+};
+use itera_record::Record as _;
+
+use self::{calibration::Calibration, cost::Cost};
+use crate::args::QuantizeArgs;
+
+/// A checkpoint, what it became, and what is known about that.
+struct Quantised {
+    /// What is rounded.
+    source: LoadedCheckpoint,
+    /// What the result stands for: `source`, or what that was trained on from.
+    of: LoadedCheckpoint,
+    method: Method,
+    calibration: Option<Calibration>,
+    checkpoint: Checkpoint,
+    bytes: Vec<u8>,
+    tensors: Vec<TensorReport>,
+    cost: Option<Cost>,
+    path: PathBuf,
+}
+
+/// Quantises, writes the file and the record, prints the table.
+pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitStatus> {
+    ensure!(
+        args.precision != Precision::Fp32,
+        "`--precision` is fp32, which is no quantisation; give int8 or int4"
+    );
+    let source = load_checkpoint(&args.checkpoint)?;
+    let found = source.checkpoint.precision();
+    ensure!(
+        found == Precision::Fp32,
+        "the checkpoint `{}` is {found} already; give the fp32 checkpoint that it was made from",
+        source.name
+    );
+    let of = match &args.of {
+        Some(name) => stands_for(name, &source)?,
+        None => source.clone(),
+    };
+    let path = output_path(args, &of)?;
+    check_writable(&path)?;
+    if let Some(report) = &args.report {
+        check_writable(report)?;
+    }
+    let quantised = quantise(args, source, of, path)?;
+    write_atomic(&quantised.path, &quantised.bytes)?;
+    if let Some(report) = &args.report {
+        let json = output::record(&quantised)
+            .to_json()
+            .context("cannot write the record")?;
+        write_atomic(report, json.as_bytes())?;
+    }
+    print(output::table(&quantised))?;
+    note(format_args!("written to {}", quantised.path.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// The checkpoint that the result will stand for; it must be of the kind of `source`.
+fn stands_for(name: &str, source: &LoadedCheckpoint) -> anyhow::Result<LoadedCheckpoint> {
+    let of = load_checkpoint(name)?;
+    let (a, b) = (&of.checkpoint, &source.checkpoint);
+    ensure!(
+        a.precision() == Precision::Fp32
+            && a.config == b.config
+            && a.tokenizer.to_json() == b.tokenizer.to_json(),
+        "`{}` was not trained on from `{}`: precision, sizes or tokenizer differ; give the fp32 \
+         checkpoint that `fit --init` named",
+        source.name,
+        of.name
+    );
+    Ok(of)
+}
+
+/// The file to write: beside the source unless told otherwise.
+fn output_path(args: &QuantizeArgs, source: &LoadedCheckpoint) -> anyhow::Result<PathBuf> {
+    let own = source.path.as_deref();
+    let beside = || own.map(|path| companion_path(path, args.precision));
+    let path = args.output.clone().or_else(beside).with_context(|| {
+        format!(
+            "the checkpoint `{}` is no file; give `--output FILE.safetensors`",
+            source.name
+        )
+    })?;
+    let same = |own: &Path| own == path || own.canonicalize().ok() == path.canonicalize().ok();
+    ensure!(
+        !own.is_some_and(|own| path.exists() && same(own)),
+        "`--output` is the checkpoint itself; give another file, since that one is needed to \
+         quantise again"
+    );
+    Ok(path)
+}
+
+fn quantise(
+    args: &QuantizeArgs,
+    source: LoadedCheckpoint,
+    of: LoadedCheckpoint,
+    path: PathBuf,
+) -> anyhow::Result<Quantised> {
+    let needs_text = args.method != Method::Nearest && args.calibration_tokens > 0;
+    ensure!(
+        needs_text || args.method != Method::Gptq,
+        "`--method gptq` needs calibration text; give `--calibration-tokens` of at least 1, or \
+         `--method search`"
+    );
+    let texts = if needs_text || args.validate {
+        Some(calibration::texts(args.dataset.as_ref(), &source)?)
+    } else {
+        None
+    };
+    let calibration = match &texts {
+        Some(texts) if needs_text => {
+            Some(Calibration::read(texts, &source, args.calibration_tokens)?)
+        }
+        _ => None,
+    };
+    if let Some(calibration) = &calibration {
+        note(format_args!("calibrated with {calibration}"));
+    }
+    let options = Options {
+        precision: args.precision,
+        method: args.method,
+        calibration: calibration
+            .as_ref()
+            .map(|calibration| &calibration.documents[..]),
+        overrides: args.tensor.iter().cloned().collect(),
+    };
+    let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, &options)
+        .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
+    let provenance = Provenance {
+        source_sha256: of.file_sha256.clone(),
+        tuned_sha256: args.of.is_some().then(|| source.file_sha256.clone()),
+        method: args.method,
+        calibration: calibration.as_ref().map(Calibration::provenance),
+    };
+    checkpoint.training = provenance.with_training(&source.checkpoint.training);
+    let cost = match &texts {
+        Some(texts) if args.validate => Some(cost::measure(
+            texts,
+            [&of, &source],
+            &checkpoint,
+            args.validate_tokens,
+        )?),
+        _ => None,
+    };
+    Ok(Quantised {
+        bytes: checkpoint.to_bytes()?,
+        source,
+        of,
+        method: args.method,
+        calibration,
+        checkpoint,
+        tensors,
+        cost,
+        path,
+    })
+}

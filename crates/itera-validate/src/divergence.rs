@@ -1,0 +1,199 @@
+//! How far the predictions of a model are from those of a reference, token by token.
+
+use itera_core::{
+    checkpoint::Precision,
+    model::{Model, Sequence, State, Workspace},
+};
+use itera_record::{Divergence, StateError};
+use rayon::prelude::*;
+
+use crate::selection::Document;
+
+/// Tokens whose logits are kept at a time.
+const SEGMENT: usize = 64;
+
+/// Steps after which the carried state is compared.
+const STATE_STEPS: [usize; 3] = [64, 1024, 16_384];
+
+/// One token's prediction against the reference's.
+#[derive(Clone, Copy)]
+struct Difference {
+    kl_nats: f64,
+    same_top: bool,
+}
+
+/// Compares `model` with `reference` over all tokens of the documents, each from a fresh state.
+/// Both must have one vocabulary.
+pub(crate) fn measure(
+    model: &Model,
+    reference: &Model,
+    end_of_text: u32,
+    documents: &[Document],
+) -> Divergence {
+    let compare = |document: &Document| {
+        let mut pair = Pair::new(model, reference);
+        pair.read(end_of_text, &document.tokens)
+    };
+    let differences: Vec<Difference> = documents.par_iter().flat_map_iter(compare).collect();
+    let tokens = differences.len();
+    let mut kl_nats: Vec<f64> = differences
+        .iter()
+        .map(|difference| difference.kl_nats)
+        .collect();
+    // Summed in the order of the text, so that threads make no difference.
+    let mean_kl_nats = kl_nats.iter().sum::<f64>() / tokens as f64;
+    kl_nats.sort_by(f64::total_cmp);
+    let agreeing = differences
+        .iter()
+        .filter(|difference| difference.same_top)
+        .count();
+    Divergence {
+        reference: Precision::Fp32.to_string(),
+        tokens: tokens as u64,
+        mean_kl_nats,
+        p99_kl_nats: quantile(&kl_nats, 0.99),
+        p999_kl_nats: quantile(&kl_nats, 0.999),
+        top1_agreement: agreeing as f64 / tokens as f64,
+        state_errors: state_errors(model, reference, end_of_text, documents),
+    }
+}
+
+/// Two models that read the same tokens.
+struct Pair<'m> {
+    models: [&'m Model; 2], // the model, the reference
+    states: [State; 2],
+    work: [Workspace; 2],
+    expected: Vec<f32>, // logits of the reference, [tokens of a segment, vocab_size]
+}
+
+impl<'m> Pair<'m> {
+    fn new(model: &'m Model, reference: &'m Model) -> Self {
+        let models = [model, reference];
+        Self {
+            models,
+            states: models.map(Model::new_state),
+            work: models.map(Model::new_workspace),
+            expected: Vec::new(),
+        }
+    }
+
+    /// The difference at each of `tokens`, after `context` and what was read before.
+    fn read(&mut self, context: u32, tokens: &[u32]) -> Vec<Difference> {
+        let mut differences = Vec::with_capacity(tokens.len());
+        let mut previous = context;
+        for segment in tokens.chunks(SEGMENT) {
+            self.segment(previous, segment, &mut differences);
+            previous = segment[segment.len() - 1];
+        }
+        differences
+    }
+
+    fn segment(&mut self, context: u32, tokens: &[u32], differences: &mut Vec<Difference>) {
+        let Self {
+            models: [model, reference],
+            states: [state, reference_state],
+            work: [work, reference_work],
+            expected,
+        } = self;
+        expected.clear();
+        let sequences = &mut [Sequence::predicting(tokens, context, reference_state)];
+        reference.predict_batch(sequences, reference_work, |_, _, logits| {
+            expected.extend_from_slice(logits);
+        });
+        let mut rows = expected.chunks_exact(reference.config().vocab_size);
+        let sequences = &mut [Sequence::predicting(tokens, context, state)];
+        model.predict_batch(sequences, work, |_, _, logits| {
+            let expected = rows.next().unwrap_or_default();
+            differences.push(Difference::between(expected, logits));
+        });
+    }
+}
+
+impl Difference {
+    /// `KL(p || q) = sum_i p_i (ln p_i - ln q_i)`, `p` of the reference.
+    fn between(reference: &[f32], logits: &[f32]) -> Self {
+        let log_sums = [reference, logits].map(log_sum_exp);
+        let terms = reference.iter().zip(logits).map(|(p, q)| {
+            let log_p = f64::from(*p) - log_sums[0];
+            log_p.exp() * (log_p - (f64::from(*q) - log_sums[1]))
+        });
+        Self {
+            // Not below 0 but for rounding.
+            kl_nats: terms.sum::<f64>().max(0.0),
+            same_top: top(reference) == top(logits),
+        }
+    }
+}
+
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|x| f64::from(x - largest).exp()).sum();
+    f64::from(largest) + sum.ln()
+}
+
+fn top(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]).then(b.cmp(a)))
+}
+
+/// The value that a share of the sorted values stays below or at.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied().unwrap_or(0.0)
+}
+
+/// Errors of the carried state when the documents are read as one stream; as many as the text has
+/// steps for.
+fn state_errors(
+    model: &Model,
+    reference: &Model,
+    end_of_text: u32,
+    documents: &[Document],
+) -> Vec<StateError> {
+    let document = |document: &Document| [&[end_of_text], document.tokens.as_slice()].concat();
+    let longest = STATE_STEPS[STATE_STEPS.len() - 1];
+    let stream: Vec<u32> = documents.iter().flat_map(document).take(longest).collect();
+    let mut pair = Pair::new(model, reference);
+    let (mut read, mut errors) = (0, Vec::new());
+    for steps in STATE_STEPS
+        .into_iter()
+        .filter(|steps| *steps <= stream.len())
+    {
+        for i in 0..2 {
+            pair.models[i].prefill(&stream[read..steps], &mut pair.states[i], &mut pair.work[i]);
+        }
+        read = steps;
+        let [state, expected] = &pair.states;
+        let square = |x: f32| f64::from(x) * f64::from(x);
+        let values = state.values().zip(expected.values());
+        let difference: f64 = values.map(|(a, b)| square(a - b)).sum();
+        let length: f64 = expected.values().map(square).sum();
+        errors.push(StateError {
+            steps: steps as u64,
+            relative_error: (difference / length.max(f64::MIN_POSITIVE)).sqrt(),
+        });
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kl_is_that_of_two_coins() {
+        let logits = |p: f32| [p.ln(), (1.0 - p).ln()];
+        let difference = Difference::between(&logits(0.75), &logits(0.5));
+        let expected = 0.75 * (0.75_f64 / 0.5).ln() + 0.25 * (0.25_f64 / 0.5).ln();
+        assert!((difference.kl_nats - expected).abs() < 1e-7);
+        assert!(Difference::between(&logits(0.3), &logits(0.3)).kl_nats < 1e-12);
+        assert!(!Difference::between(&logits(0.3), &logits(0.6)).same_top);
+    }
+
+    #[test]
+    fn quantiles_are_values_that_occur() {
+        let sorted: Vec<f64> = (1..=1000).map(f64::from).collect();
+        assert!((quantile(&sorted, 0.99) - 990.0).abs() < 1e-9);
+        assert!((quantile(&sorted, 0.999) - 999.0).abs() < 1e-9);
+        assert!((quantile(&[5.0], 0.99) - 5.0).abs() < 1e-9);
+    }
+}
