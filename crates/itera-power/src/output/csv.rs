@@ -1,0 +1,103 @@
+//! All samples as CSV: one line for each, with the energy of each by every method.
+
+use anyhow::Context as _;
+use itera_record::{PowerRecord, PowerRow};
+
+use crate::tdp::{LoadModel, energy_per_token};
+
+/// The samples of all rows.
+pub(crate) fn samples(record: &PowerRecord) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(header(record))?;
+    for row in &record.rows {
+        for i in 0..row.samples.wall_seconds.len() {
+            writer.write_record(line(record, row, i))?;
+        }
+    }
+    writer
+        .into_inner()
+        .context("cannot write the samples as CSV")
+}
+
+/// Counters that some row has, in the order of the record.
+fn counters(record: &PowerRecord) -> impl Iterator<Item = &str> {
+    let sources = record
+        .counters
+        .iter()
+        .map(|counter| counter.source.as_str());
+    sources.filter(|source| {
+        record
+            .rows
+            .iter()
+            .any(|row| row.samples.counters.iter().any(|c| c.source == *source))
+    })
+}
+
+fn header(record: &PowerRecord) -> Vec<String> {
+    let mut names: Vec<String> = [
+        "model",
+        "file_sha256",
+        "precision",
+        "mode",
+        "kernel",
+        "sample",
+        "tokens",
+        "wall_s",
+        "cpu_s",
+        "latency_s",
+        "tokens_per_s",
+        "utilisation",
+        "calibration_s",
+        "calibration_cpu_s",
+        "resident_bytes",
+        "model_bytes",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.extend(counters(record).map(|source| format!("joules_per_token measured({source})")));
+    let platforms = record.platforms.iter();
+    names.extend(platforms.map(|p| format!("joules_per_token estimated(tdp:{})", p.name)));
+    names
+}
+
+fn line(record: &PowerRecord, row: &PowerRow, i: usize) -> Vec<String> {
+    let samples = &row.samples;
+    let (wall, tokens) = (samples.wall_seconds[i], row.tokens_per_sample as f64);
+    let utilisation = samples.utilisations(record.protocol.cores)[i];
+    let mut cells = vec![
+        row.model.name.clone(),
+        row.model.file_sha256.clone(),
+        row.model.precision.clone(),
+        row.mode.name().to_owned(),
+        row.kernel.clone(),
+        i.to_string(),
+        row.tokens_per_sample.to_string(),
+        wall.to_string(),
+        samples.cpu_seconds[i].to_string(),
+        (wall / row.passes_per_sample as f64).to_string(),
+        (tokens / wall).to_string(),
+        utilisation.to_string(),
+        samples.calibration_seconds[i].to_string(),
+        samples.calibration_cpu_seconds[i].to_string(),
+        samples
+            .resident_bytes
+            .get(i)
+            .map_or(String::new(), u64::to_string),
+        row.model.bytes.to_string(),
+    ];
+    cells.extend(counters(record).map(|source| {
+        let series = samples
+            .counters
+            .iter()
+            .find(|series| series.source == source);
+        series.map_or(String::new(), |series| {
+            (series.joules[i] / tokens).to_string()
+        })
+    }));
+    cells.extend(record.platforms.iter().map(|platform| {
+        let power = LoadModel::Linear.power_watts(platform, utilisation);
+        let seconds = wall / platform.relative_speed.unwrap_or(1.0);
+        energy_per_token(power, seconds, tokens).to_string()
+    }));
+    cells
+}

@@ -1,0 +1,145 @@
+//! What a run prints and writes.
+
+use std::fs;
+
+use itera_record::{PowerMode, SpeedBasis, UNAVAILABLE};
+
+use crate::fixture::{CliTest, TINY};
+
+#[test]
+fn a_run_writes_the_record_and_all_samples() {
+    let test = CliTest::new();
+    let record = test.record(&format!("{TINY} --csv samples.csv"), "power.json");
+    let modes: Vec<_> = record.rows.iter().map(|row| row.mode).collect();
+    assert_eq!(modes, [PowerMode::Prefill, PowerMode::Decode]);
+    assert_eq!(record.envelope.model.as_ref().unwrap().name, "small");
+    let row = &record.rows[0];
+    assert_eq!((row.passes_per_sample, row.tokens_per_sample), (1, 4));
+    assert_eq!(row.samples.wall_seconds.len(), 10);
+    for name in ["desktop", "laptop", "embedded"] {
+        let method = format!("estimated(tdp:{name})");
+        let figure = row
+            .energy
+            .iter()
+            .find(|figure| figure.method == method)
+            .unwrap();
+        assert_eq!(figure.speed, SpeedBasis::ThisMachine);
+        assert!(figure.gross_joules_per_token.unwrap().low > 0.0);
+        assert!(figure.dominating_term.is_some());
+    }
+    for counter in &record.counters {
+        assert_eq!(
+            counter.reason.is_some(),
+            counter.method == UNAVAILABLE,
+            "{counter:?}"
+        );
+    }
+    let samples = fs::read_to_string(test.path("samples.csv")).unwrap();
+    assert_eq!(samples.lines().count(), 1 + 2 * 10);
+    let header = samples.lines().next().unwrap();
+    assert!(
+        header.starts_with("model,file_sha256,precision,mode,kernel,sample,tokens,wall_s,cpu_s")
+    );
+    assert!(
+        header.ends_with("joules_per_token estimated(tdp:embedded)"),
+        "{header}"
+    );
+}
+
+#[test]
+fn the_tables_name_the_method_of_every_energy() {
+    let test = CliTest::new();
+    let run = test.run(&format!("{TINY} --mode decode --platform laptop"));
+    assert!(run.status.success());
+    let mut settings = test.settings();
+    // Numbers, widths and what depends on the machine's counters.
+    settings.add_filter(r"[-+]?\d+(\.\d+)?(e-?\d+)?", "#");
+    settings.add_filter(r" {2,}", "  ");
+    settings.add_filter(r"\n(rapl|perf):[^\n]*", "\n[COUNTER]");
+    settings.add_filter(r"(\n\[COUNTER\])+", "\n[COUNTERS]");
+    settings.add_filter(r"\nsmall [^\n]*measured\([^\n]*", "");
+    settings.add_filter(r"n/a", "#");
+    settings.add_filter(r"(avx#(vnni)?|scalar|neon|generic)[a-z#-]*", "[KERNEL]");
+    settings.add_filter(r"note: [^\n]*\n", "");
+    settings.add_filter(r"(cubic load model|full TDP|spread over repeats)", "[TERM]");
+    settings.bind(|| insta::assert_snapshot!(String::from_utf8(run.stdout).unwrap(), @r"
+    model  precision  mode  tokens/s  ms a pass: median  mean  sd  min  p#  max  CPU ms  util %  model kB  peak MB  change MB  kernel
+    small  fp#  decode  #  #  #  #  #  #  #  #  #  #  #  #  [KERNEL]
+
+    model  precision  mode  method  uJ/token  low .. high  net  tokens/J  W  g CO#e/#M tokens  widest term
+    small  fp#  decode  estimated(tdp:laptop)  #  # .. #  #  #  #  #  [TERM]
+
+    [COUNTERS]
+    tdp:laptop: # W, # W at rest, a projection at this machine's speed; assumption of this project: a common TDP class, at rest a fifth of it (###)
+    protocol: # samples of # tokens a pass, # thread(s) of # core(s), # s a row, # g CO#e/kWh
+    "));
+}
+
+#[test]
+fn every_precision_is_measured_and_smaller_than_the_last() {
+    let test = CliTest::new();
+    let arguments =
+        "--checkpoint small --samples 2 --seq-len 2 --min-seconds 0 --mode prefill --threads 2";
+    let record = test.record(arguments, "power.json");
+    let precisions: Vec<_> = record
+        .rows
+        .iter()
+        .map(|row| row.model.precision.as_str())
+        .collect();
+    assert_eq!(precisions, ["fp32", "int8", "int4"]);
+    assert!(
+        record
+            .rows
+            .is_sorted_by(|a, b| a.model.bytes > b.model.bytes)
+    );
+    assert_eq!(record.rows[0].tokens_per_sample, 4);
+}
+
+#[test]
+fn platforms_of_ones_own_and_their_speed_are_used() {
+    let test = CliTest::new();
+    let table = "name,kind,tdp_watts,idle_share,idle_watts,relative_speed,source,date\n\
+                 board,a board,5,,1,0.5,a meter,2026-01-31\n";
+    test.write("my.csv", table);
+    let record = test.record(&format!("{TINY} --platforms my.csv"), "power.json");
+    assert_eq!(record.platforms.len(), 1);
+    let figure = record.rows[0]
+        .energy
+        .iter()
+        .find(|figure| figure.source == "tdp:board")
+        .unwrap();
+    assert_eq!(figure.speed, SpeedBasis::RelativeSpeed);
+    let (here, there) = (
+        record.rows[0].tokens_per_s.median,
+        figure.tokens_per_s.unwrap(),
+    );
+    assert!((there / here - 0.5).abs() < 1e-2, "{here} {there}");
+}
+
+#[test]
+fn emissions_are_appended_in_the_columns_of_the_file() {
+    let test = CliTest::new();
+    let append = |file: &str| {
+        let run = test.run(&format!("{TINY} --mode decode --emissions-csv {file}"));
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        fs::read_to_string(test.path(file)).unwrap()
+    };
+    append("emissions.csv");
+    let text = append("emissions.csv");
+    assert_eq!(text.lines().count(), 3);
+    assert!(text.starts_with("timestamp,project_name,run_id,experiment_id,duration,emissions,"));
+    test.write(
+        "old.csv",
+        "timestamp,duration,emissions,energy_consumed,mine\n2026,1,2,3,4",
+    );
+    let text = append("old.csv");
+    let row: Vec<&str> = text.lines().last().unwrap().split(',').collect();
+    assert_eq!((text.lines().count(), row.len(), row[4]), (3, 5, ""));
+    let number = |cell: &str| cell.parse::<f64>().unwrap();
+    // Kilograms are kilowatt-hours times 475 g.
+    assert!((number(row[2]) / number(row[3]) - 0.475).abs() < 1e-9);
+}

@@ -1,0 +1,273 @@
+//! Two sets of results beside one another: old, new, change and verdict for every metric.
+
+mod metrics;
+mod power;
+mod table;
+
+use std::fmt;
+
+use itera_record::GateVerdict;
+
+pub(crate) use metrics::{Direction, Metric, metrics};
+pub(crate) use table::text;
+
+use crate::input::Inputs;
+
+/// Deterministic figures that differ by less than this share are the same: the last digits of a sum
+/// of floats may depend on the kernel.
+const EPSILON: f64 = 1e-6;
+
+/// One metric in both sets.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    pub(crate) old: Option<Metric>,
+    pub(crate) new: Option<Metric>,
+    pub(crate) verdict: Verdict,
+    /// Worse by more than is let pass.
+    pub(crate) is_regression: bool,
+}
+
+/// What can be said about a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Same,
+    Better,
+    Worse,
+    /// A measurement whose intervals overlap.
+    WithinNoise,
+    /// What differs in the way they were measured.
+    NotComparable(String),
+    NotMeasuredBefore,
+    NotMeasuredNow,
+}
+
+impl Verdict {
+    /// How far down the table it stands.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Worse => 0,
+            Self::Better => 1,
+            Self::NotComparable(_) => 2,
+            Self::NotMeasuredNow => 3,
+            Self::WithinNoise => 4,
+            Self::Same => 5,
+            Self::NotMeasuredBefore => 6,
+        }
+    }
+
+    /// Whether there was something to compare.
+    pub(crate) const fn is_comparison(&self) -> bool {
+        matches!(
+            self,
+            Self::Same | Self::Better | Self::Worse | Self::WithinNoise
+        )
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str("same"),
+            Self::Better => f.write_str("better"),
+            Self::Worse => f.write_str("worse"),
+            Self::WithinNoise => f.write_str("within noise"),
+            Self::NotComparable(why) => write!(f, "not comparable: {why}"),
+            Self::NotMeasuredBefore => f.write_str("not measured in the old results"),
+            Self::NotMeasuredNow => f.write_str("not measured in the new results"),
+        }
+    }
+}
+
+/// Compares all metrics: regressions first, then by verdict, then in the order of the results.
+pub(crate) fn compare(
+    old: &Inputs,
+    new: &Inputs,
+    max_regression_percent: Option<f64>,
+) -> Vec<Comparison> {
+    let mut before = metrics(old);
+    let mut all = Vec::new();
+    for new in metrics(new) {
+        // One model may be scored on one text in several ways.
+        let alike = |old: &Metric| old.key() == new.key() && old.difference(&new).is_none();
+        let position = before.iter().position(alike);
+        let position = position.or_else(|| before.iter().position(|old| old.key() == new.key()));
+        let old = position.map(|position| before.remove(position));
+        all.push(Comparison::new(old, Some(new), max_regression_percent));
+    }
+    let gone = before.into_iter();
+    all.extend(gone.map(|old| Comparison::new(Some(old), None, max_regression_percent)));
+    // What somebody has to act on comes first.
+    all.sort_by_key(|comparison| (!comparison.is_regression, comparison.verdict.rank()));
+    all
+}
+
+impl Comparison {
+    fn new(old: Option<Metric>, new: Option<Metric>, max_percent: Option<f64>) -> Self {
+        let verdict = verdict(old.as_ref(), new.as_ref());
+        let change = old.as_ref().zip(new.as_ref()).map_or(0.0, |(old, new)| {
+            100.0 * (new.value - old.value).abs() / old.value.abs().max(f64::MIN_POSITIVE)
+        });
+        let is_judged = old.as_ref().zip(new.as_ref()).and_then(judged).is_some();
+        let is_regression = verdict == Verdict::Worse
+            && max_percent.is_some_and(|percent| is_judged || change > percent);
+        Self {
+            old,
+            new,
+            verdict,
+            is_regression,
+        }
+    }
+}
+
+/// What itera-power found, if it compared these very results: it times a calibration workload between
+/// samples and measures again where it doubts, so it can tell a slow build from a slow quarter of an
+/// hour. Two records alone cannot.
+fn judged((old, new): (&Metric, &Metric)) -> Option<Verdict> {
+    let (baseline, verdict) = new.judged.as_ref()?;
+    if *baseline != old.source_sha256 {
+        return None;
+    }
+    Some(match verdict {
+        GateVerdict::Ok => Verdict::WithinNoise,
+        GateVerdict::Improved => Verdict::Better,
+        GateVerdict::Regression => Verdict::Worse,
+        GateVerdict::NotInBaseline => Verdict::NotMeasuredBefore,
+        GateVerdict::NotMeasured => Verdict::NotMeasuredNow,
+    })
+}
+
+fn verdict(old: Option<&Metric>, new: Option<&Metric>) -> Verdict {
+    let (Some(old), Some(new)) = (old, new) else {
+        return if old.is_none() {
+            Verdict::NotMeasuredBefore
+        } else {
+            Verdict::NotMeasuredNow
+        };
+    };
+    if let Some(difference) = old.difference(new) {
+        return Verdict::NotComparable(difference);
+    }
+    if let Some(verdict) = judged((old, new)) {
+        return verdict;
+    }
+    let is_noisy = old.interval.zip(new.interval);
+    if let Some(([old_low, old_high], [new_low, new_high])) = is_noisy
+        && old_low <= new_high
+        && new_low <= old_high
+    {
+        return Verdict::WithinNoise;
+    }
+    let scale = old.value.abs().max(new.value.abs());
+    let is_same = (new.value - old.value).abs() <= EPSILON * scale;
+    let is_lower = new.value < old.value;
+    match (is_same, is_lower == (new.direction == Direction::Lower)) {
+        (true, _) => Verdict::Same,
+        (false, true) => Verdict::Better,
+        (false, false) => Verdict::Worse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metric(value: f64, interval: Option<[f64; 2]>, direction: Direction) -> Metric {
+        Metric {
+            subject: "model".to_owned(),
+            name: "metric".to_owned(),
+            unit: "unit",
+            direction,
+            value,
+            interval,
+            protocol: vec![("text", "a".to_owned())],
+            source: "file".to_owned(),
+            source_sha256: "new".to_owned(),
+            judged: None,
+        }
+    }
+
+    fn judge(old: &Metric, new: &Metric, percent: f64) -> (Verdict, bool) {
+        let comparison = Comparison::new(Some(old.clone()), Some(new.clone()), Some(percent));
+        (comparison.verdict, comparison.is_regression)
+    }
+
+    #[test]
+    fn deterministic_metrics_are_judged_by_their_digits() {
+        let exact = |value| metric(value, None, Direction::Lower);
+        assert_eq!(
+            judge(&exact(1.0), &exact(1.0 + 1e-9), 0.0),
+            (Verdict::Same, false)
+        );
+        assert_eq!(
+            judge(&exact(1.0), &exact(0.99), 0.0),
+            (Verdict::Better, false)
+        );
+        assert_eq!(
+            judge(&exact(1.0), &exact(1.02), 1.0),
+            (Verdict::Worse, true)
+        );
+        assert_eq!(
+            judge(&exact(1.0), &exact(1.02), 3.0),
+            (Verdict::Worse, false)
+        );
+        assert_eq!(judge(&exact(0.0), &exact(0.0), 0.0), (Verdict::Same, false));
+    }
+
+    #[test]
+    fn noisy_metrics_are_judged_by_their_intervals() {
+        let noisy = |value: f64| {
+            let interval = Some([value * 0.95, value * 1.05]);
+            metric(value, interval, Direction::Higher)
+        };
+        assert_eq!(
+            judge(&noisy(100.0), &noisy(93.0), 1.0),
+            (Verdict::WithinNoise, false)
+        );
+        assert_eq!(
+            judge(&noisy(100.0), &noisy(80.0), 1.0),
+            (Verdict::Worse, true)
+        );
+        assert_eq!(
+            judge(&noisy(100.0), &noisy(80.0), 25.0),
+            (Verdict::Worse, false)
+        );
+        assert_eq!(
+            judge(&noisy(100.0), &noisy(120.0), 1.0),
+            (Verdict::Better, false)
+        );
+    }
+
+    #[test]
+    fn the_gate_of_itera_power_has_the_last_word_on_the_very_baseline() {
+        let noisy = |value: f64| {
+            let interval = Some([value * 0.95, value * 1.05]);
+            metric(value, interval, Direction::Lower)
+        };
+        let mut old = noisy(100.0);
+        old.source_sha256 = "old".to_owned();
+        let mut new = noisy(180.0);
+        assert_eq!(judge(&old, &new, 2.0), (Verdict::Worse, true));
+        new.judged = Some(("old".to_owned(), GateVerdict::Ok));
+        assert_eq!(judge(&old, &new, 2.0), (Verdict::WithinNoise, false));
+        new.judged = Some(("another".to_owned(), GateVerdict::Ok));
+        assert_eq!(judge(&old, &new, 2.0), (Verdict::Worse, true));
+        let mut slower = noisy(101.0);
+        slower.judged = Some(("old".to_owned(), GateVerdict::Regression));
+        assert_eq!(judge(&old, &slower, 2.0), (Verdict::Worse, true));
+    }
+
+    #[test]
+    fn what_was_measured_otherwise_is_not_compared() {
+        let old = metric(1.0, None, Direction::Lower);
+        let mut new = metric(9.0, None, Direction::Lower);
+        new.protocol = vec![("text", "b".to_owned())];
+        let (verdict, is_regression) = judge(&old, &new, 0.0);
+        assert_eq!(
+            verdict.to_string(),
+            "not comparable: text is a there and b here"
+        );
+        assert!(!is_regression && !verdict.is_comparison());
+        let gone = Comparison::new(Some(old), None, Some(0.0));
+        assert_eq!(gone.verdict, Verdict::NotMeasuredNow);
+    }
+}

@@ -1,0 +1,132 @@
+//! Results that contradict one another: two models under one name, two scores of one thing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use itera_record::ModelInfo;
+
+use super::{Inputs, Of, Problem};
+
+/// Takes out every result about a name that stands for two files, since nobody can say which of
+/// them a figure is about; and the second of two scores of the same thing.
+pub(super) fn resolve(inputs: &mut Inputs) {
+    let ambiguous = ambiguous_names(inputs);
+    inputs
+        .validation
+        .retain(|row| !ambiguous.contains(&row.item.model.name));
+    inputs
+        .training
+        .retain(|run| !ambiguous.contains(&run.item.name));
+    for record in &mut inputs.power {
+        record
+            .item
+            .rows
+            .retain(|row| !ambiguous.contains(&row.model.name));
+    }
+    inputs.power.retain(|record| !record.item.rows.is_empty());
+    inputs.engine.retain(|record| {
+        let model = record.item.envelope.model.as_ref();
+        model.is_none_or(|model| !ambiguous.contains(&model.name))
+    });
+    repeated_scores(inputs);
+}
+
+/// By digest, the files that name it.
+type ByDigest = BTreeMap<String, BTreeSet<usize>>;
+
+/// Names of models that files give different digests; each such file becomes a problem.
+fn ambiguous_names(inputs: &mut Inputs) -> BTreeSet<String> {
+    let mut models = models(inputs);
+    models.retain(|_, by_digest| by_digest.len() > 1);
+    for ((name, precision), by_digest) in &models {
+        let labels = |sources: &BTreeSet<usize>| {
+            let labels = sources.iter().map(|&i| inputs.sources[i].label.as_str());
+            labels.collect::<Vec<_>>().join(", ")
+        };
+        let all: Vec<String> = by_digest
+            .iter()
+            .map(|(digest, sources)| format!("{} in {}", &digest[..12], labels(sources)))
+            .collect();
+        let reason = format!(
+            "two models are called `{name}` at {precision} (sha256 {}), so what is said about it is left out; \
+             measure again with one file, or give the other a name of its own",
+            all.join("; ")
+        );
+        let involved: BTreeSet<usize> = by_digest.values().flatten().copied().collect();
+        let problems = involved.into_iter().map(|source| Problem {
+            label: inputs.sources[source].label.clone(),
+            reason: reason.clone(),
+        });
+        inputs.problems.extend(problems.collect::<Vec<_>>());
+    }
+    models.into_keys().map(|(name, _)| name).collect()
+}
+
+/// Name and precision of a model.
+type Key = (String, String);
+
+/// Every model by its name and precision, with the digests that files give it.
+fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
+    let mut models: BTreeMap<Key, ByDigest> = BTreeMap::new();
+    let mut note = |name: &str, model: &ModelInfo, source: usize| {
+        let key = (name.to_owned(), model.precision.clone());
+        let by_digest = models.entry(key).or_default();
+        let sources = by_digest.entry(model.file_sha256.clone()).or_default();
+        sources.insert(source);
+    };
+    for Of { source, item } in &inputs.validation {
+        note(&item.model.name, &item.model, *source);
+    }
+    for Of { source, item } in &inputs.training {
+        if let Some(model) = &item.record.envelope.model {
+            note(&item.name, model, *source);
+        }
+    }
+    for Of { source, item } in &inputs.power {
+        for row in &item.rows {
+            note(&row.model.name, &row.model, *source);
+        }
+    }
+    for Of { source, item } in &inputs.engine {
+        if let Some(model) = &item.envelope.model {
+            note(&model.name, model, *source);
+        }
+    }
+    models
+}
+
+/// Keeps the first of several scores of one model on one text in one way. They must be equal.
+fn repeated_scores(inputs: &mut Inputs) {
+    let mut kept: Vec<Of<itera_record::ValidationRow>> = Vec::new();
+    for row in std::mem::take(&mut inputs.validation) {
+        let same = kept.iter().find(|other| {
+            let (a, b) = (&row.item, &other.item);
+            a.model.file_sha256 == b.model.file_sha256
+                && a.dataset_sha256 == b.dataset_sha256
+                && a.split == b.split
+                && a.protocol == b.protocol
+                && a.precision == b.precision
+                && a.engine == b.engine
+                && a.kernel == b.kernel
+                && a.shard == b.shard
+        });
+        match same {
+            None => kept.push(row),
+            Some(other) if other.item.nll_nats.to_bits() == row.item.nll_nats.to_bits() => {}
+            Some(other) => inputs.problems.push(Problem {
+                label: inputs.sources[row.source].label.clone(),
+                reason: format!(
+                    "{} at {} on {} {} scores {} nats, but {} in {}, which is shown; delete the \
+                     wrong one",
+                    row.item.model.name,
+                    row.item.precision,
+                    row.item.dataset,
+                    row.item.split,
+                    row.item.nll_nats,
+                    other.item.nll_nats,
+                    inputs.sources[other.source].label
+                ),
+            }),
+        }
+    }
+    inputs.validation = kept;
+}

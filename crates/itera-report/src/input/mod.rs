@@ -1,0 +1,103 @@
+//! What there is to report: every result file, read and checked, and what was wrong with others.
+//!
+//! A bad file never stops the rest. It becomes a [`Problem`] with its reason, which every report
+//! lists.
+
+mod clash;
+mod code;
+mod curve;
+mod feedback;
+mod files;
+mod gate_check;
+mod load;
+mod prototype;
+mod source;
+mod training_bench;
+
+use itera_record::{
+    EngineBenchRecord, HostInfo, PowerRecord, QuantizationRecord, TrainingRecord, ValidationRow,
+};
+
+pub(crate) use self::{
+    code::{CodeGroup, CodeRecord},
+    curve::CurvePoint,
+    feedback::FeedbackLog,
+    gate_check::GateCheck,
+    load::load,
+    prototype::{Prototype, PrototypePower, PrototypeScore},
+    source::{Place, Problem, Source},
+    training_bench::{TrainingBench, TrainingBenchRow},
+};
+
+/// Everything that was read, in the order of the file names.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    /// The files that were read and understood.
+    pub(crate) sources: Vec<Source>,
+    /// Files that were not used, or not in full.
+    pub(crate) problems: Vec<Problem>,
+    /// Files of this project that this program does not render.
+    pub(crate) unknown: Vec<Problem>,
+    /// Rows of all validation records, none twice.
+    pub(crate) validation: Vec<Of<ValidationRow>>,
+    pub(crate) training: Vec<Of<Training>>,
+    pub(crate) training_bench: Vec<Of<TrainingBench>>,
+    pub(crate) engine: Vec<Of<EngineBenchRecord>>,
+    pub(crate) power: Vec<Of<PowerRecord>>,
+    pub(crate) quantization: Vec<Of<QuantizationRecord>>,
+    pub(crate) gate_check: Vec<Of<GateCheck>>,
+    pub(crate) code: Vec<Of<CodeRecord>>,
+    pub(crate) feedback: Vec<Of<FeedbackLog>>,
+}
+
+/// Something and the file that it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Of<T> {
+    /// Position in [`Inputs::sources`].
+    pub(crate) source: usize,
+    pub(crate) item: T,
+}
+
+/// A training run and its curve.
+#[derive(Clone, Debug)]
+pub(crate) struct Training {
+    /// Name of the record's file, which is that of the checkpoint beside it. A first run of two has
+    /// a file of its own, while its record may name the model that both were for.
+    pub(crate) name: String,
+    pub(crate) record: TrainingRecord,
+    /// Empty if there is no curve.
+    pub(crate) curve: Vec<CurvePoint>,
+}
+
+impl Inputs {
+    /// The file that something comes from.
+    pub(crate) fn source<T>(&self, of: &Of<T>) -> &Source {
+        &self.sources[of.source]
+    }
+
+    /// A link to the file that something comes from.
+    pub(crate) fn cite<T>(&self, of: &Of<T>) -> String {
+        self.source(of).cite()
+    }
+
+    /// Links to the files of some things, each once.
+    pub(crate) fn cite_all<'a, T: 'a>(&self, all: impl IntoIterator<Item = &'a Of<T>>) -> String {
+        let mut sources: Vec<usize> = all.into_iter().map(|of| of.source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let links: Vec<String> = sources.iter().map(|&i| self.sources[i].cite()).collect();
+        links.join(", ")
+    }
+}
+
+/// A machine in words.
+pub(crate) fn machine(host: &HostInfo) -> String {
+    let widest = host
+        .simd
+        .last()
+        .map_or("no vector extension", String::as_str);
+    format!(
+        "{}, {} cores, {}, up to {widest}",
+        host.cpu, host.cores, host.os
+    )
+}

@@ -1,0 +1,83 @@
+//! The command line, checked.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+
+use crate::args::{Format, RenderArgs};
+
+/// What to render, where to, and what to compare it with.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) results: PathBuf,
+    pub(crate) models: PathBuf,
+    pub(crate) out: PathBuf,
+    pub(crate) check: bool,
+    pub(crate) compare: Option<Old>,
+    pub(crate) summary: Option<PathBuf>,
+    pub(crate) format: Format,
+}
+
+/// The older results.
+#[derive(Debug)]
+pub(crate) struct Old {
+    pub(crate) results: PathBuf,
+    pub(crate) models: PathBuf,
+    /// The regression that is let pass, in percent; none if all are.
+    pub(crate) max_regression_percent: Option<f64>,
+}
+
+impl Options {
+    /// Checks the numbers and that there is a folder of results. Other files are checked where they
+    /// are read or written.
+    pub(crate) fn new(args: RenderArgs) -> anyhow::Result<Self> {
+        if let Some(percent) = args.fail_on_regression {
+            ensure!(
+                percent.is_finite() && percent >= 0.0,
+                "`--fail-on-regression` is {percent}, expected a number of percent from 0 up"
+            );
+        }
+        let root = workspace()?;
+        let results = args.results.unwrap_or_else(|| root.join("results"));
+        let compare = args.compare.map(|old| Old {
+            models: models_beside(&old),
+            results: old,
+            max_regression_percent: args.fail_on_regression,
+        });
+        Ok(Self {
+            models: args.models.unwrap_or_else(|| models_beside(&results)),
+            out: args.out.unwrap_or_else(|| root.join("reports")),
+            check: args.check,
+            compare,
+            summary: args.summary,
+            format: args.format,
+            results,
+        })
+    }
+}
+
+impl Options {
+    /// The regression that is let pass, in percent; none if all are.
+    pub(crate) fn max_regression_percent(&self) -> Option<f64> {
+        self.compare.as_ref()?.max_regression_percent
+    }
+}
+
+/// `data/models` in the folder that holds the folder of results.
+fn models_beside(results: &Path) -> PathBuf {
+    results.join("..").join("data").join("models")
+}
+
+/// The workspace around the current directory, or the current directory itself.
+pub(crate) fn workspace() -> anyhow::Result<PathBuf> {
+    let here = env::current_dir().context("cannot find the current directory")?;
+    let is_workspace = |folder: &&Path| {
+        fs::read_to_string(folder.join("Cargo.toml"))
+            .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
+    };
+    let root = here.ancestors().find(is_workspace).unwrap_or(&here);
+    Ok(root.to_owned())
+}

@@ -1,0 +1,8 @@
+//! The whole program: exit status, standard output, standard error and files, on small fixed
+//! results.
+
+mod bad_input;
+mod compare;
+mod fixture;
+mod golden;
+mod records;
