@@ -19,6 +19,7 @@ pub mod config;
 pub mod io;
 pub mod kernels;
 pub mod model;
+pub mod prune;
 pub mod quant;
 pub mod sampling;
 pub mod tokenizer;

@@ -248,8 +248,8 @@ pub enum CheckpointError {
         /// The value.
         found: f32,
     },
-    /// A quantised value lies outside the symmetric range.
-    #[error("value {index} of tensor `{tensor}` is {found}, expected -{limit} to {limit}")]
+    /// A quantised value lies outside the range of its precision.
+    #[error("value {index} of tensor `{tensor}` is {found}, expected {low} to {high}")]
     Range {
         /// Its name.
         tensor: String,
@@ -257,11 +257,13 @@ pub enum CheckpointError {
         index: usize,
         /// The value.
         found: i8,
-        /// Largest magnitude.
-        limit: i8,
+        /// The lowest that may be.
+        low: i8,
+        /// The highest that may be.
+        high: i8,
     },
-    /// A scale is infinite, not a number, or negative.
-    #[error("scale {index} of tensor `{tensor}` is {found}, expected a finite number, 0 or more")]
+    /// A scale is infinite or not a number.
+    #[error("scale {index} of tensor `{tensor}` is {found}, expected a finite number")]
     Scale {
         /// Its name.
         tensor: String,

@@ -58,12 +58,22 @@ impl Precision {
         }
     }
 
-    /// The largest magnitude that an integer of this precision takes; `None` for floats.
+    /// The largest integer of this precision; `None` for floats.
     pub const fn max_integer(self) -> Option<i8> {
         match self {
             Self::Fp32 | Self::Fp16 => None,
             Self::Int8 => Some(127),
             Self::Int4 => Some(7),
+        }
+    }
+
+    /// The lowest integer of this precision, `None` for floats: 4 bits have one more below zero than
+    /// above, and a scale may be negative to use it for either sign.
+    pub const fn min_integer(self) -> Option<i8> {
+        match self {
+            Self::Fp32 | Self::Fp16 => None,
+            Self::Int8 => Some(-127),
+            Self::Int4 => Some(-8),
         }
     }
 

@@ -9,10 +9,10 @@
 //! y_t = C_t^T h_t + D x_t
 //! ```
 //!
-//! It has two forms that compute the same function: [`Model::step`] follows the recurrence token
-//! by token, [`Model::prefill`] and [`Model::score`] take `chunk` tokens at a time as matrix
-//! products (section 6 of the paper). Both carry the same [`State`]. Here is the order of
-//! computation; the loops themselves are in [`kernels`](crate::kernels).
+//! Tokens are read one by one ([`Model::step`]) or many at a time ([`Model::prefill`],
+//! [`Model::forward_batch`], [`Model::score`]); the projections of many tokens are then matrix
+//! products, and the recurrence follows them token by token, so that both ways give the same bits.
+//! Here is the order of computation; the loops themselves are in [`kernels`](crate::kernels).
 
 mod experts;
 mod forward;

@@ -3,16 +3,16 @@
 
 /// A square matrix, row-major.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Square {
+pub(crate) struct Square {
     /// Rows, and columns.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// `[size, size]`
-    pub(super) values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Square {
     /// All zeros.
-    pub(super) fn zeros(size: usize) -> Self {
+    pub(crate) fn zeros(size: usize) -> Self {
         Self {
             size,
             values: vec![0.0; size * size],
@@ -20,24 +20,24 @@ impl Square {
     }
 
     /// The identity: a plain squared error.
-    pub(super) fn identity(size: usize) -> Self {
+    pub(crate) fn identity(size: usize) -> Self {
         let mut identity = Self::zeros(size);
         identity.add_to_diagonal(1.0);
         identity
     }
 
     /// One row, `[size]`.
-    pub(super) fn row(&self, index: usize) -> &[f64] {
+    pub(crate) fn row(&self, index: usize) -> &[f64] {
         &self.values[index * self.size..][..self.size]
     }
 
     /// Entry of a row and a column.
-    pub(super) fn at(&self, row: usize, column: usize) -> f64 {
+    pub(crate) fn at(&self, row: usize, column: usize) -> f64 {
         self.values[row * self.size + column]
     }
 
     /// Adds `value` to each entry of the diagonal.
-    pub(super) fn add_to_diagonal(&mut self, value: f64) {
+    pub(crate) fn add_to_diagonal(&mut self, value: f64) {
         let step = self.size + 1;
         self.values
             .iter_mut()
@@ -46,13 +46,13 @@ impl Square {
     }
 
     /// Mean of the diagonal; 0 without rows.
-    pub(super) fn mean_of_diagonal(&self) -> f64 {
+    pub(crate) fn mean_of_diagonal(&self) -> f64 {
         let sum: f64 = self.values.iter().step_by(self.size + 1).sum();
         sum / self.size.max(1) as f64
     }
 
     /// `x^T A x` for `x [size]`.
-    pub(super) fn quadratic(&self, x: &[f64]) -> f64 {
+    pub(crate) fn quadratic(&self, x: &[f64]) -> f64 {
         x.iter()
             .enumerate()
             .map(|(row, x_row)| x_row * dot(self.row(row), x))
@@ -60,7 +60,7 @@ impl Square {
     }
 
     /// The lower factor `L` of `A = L L^T` (Cholesky); `None` if `A` is not positive definite.
-    pub(super) fn cholesky(&self) -> Option<Self> {
+    pub(crate) fn cholesky(&self) -> Option<Self> {
         let mut lower = Self::zeros(self.size);
         for i in 0..self.size {
             for j in 0..=i {
@@ -79,7 +79,7 @@ impl Square {
     }
 
     /// The inverse, by the Cholesky factor; `None` if the matrix is not positive definite.
-    pub(super) fn inverse(&self) -> Option<Self> {
+    pub(crate) fn inverse(&self) -> Option<Self> {
         let lower = self.cholesky()?;
         let size = self.size;
         let mut inverse = Self::zeros(size);
@@ -102,7 +102,7 @@ impl Square {
     }
 
     /// The same matrix with rows and columns in another order.
-    pub(super) fn permuted(&self, order: &[usize]) -> Self {
+    pub(crate) fn permuted(&self, order: &[usize]) -> Self {
         let entries = order
             .iter()
             .flat_map(|&row| order.iter().map(move |&col| (row, col)));
@@ -114,7 +114,7 @@ impl Square {
 }
 
 /// `sum_i a[i] b[i]`, in order.
-pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 

@@ -20,9 +20,9 @@
 //! curvature of the loss itself.
 
 mod calibration;
-mod linalg;
+pub(crate) mod linalg;
 mod matrix;
-mod moments;
+pub(crate) mod moments;
 mod plan;
 mod provenance;
 mod report;

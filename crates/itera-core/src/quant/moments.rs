@@ -11,13 +11,13 @@ const LEAST_PROBABILITY: f32 = 1e-3;
 
 /// Sums `x x^T` over the inputs `x` of chosen sites.
 #[derive(Debug)]
-pub(super) struct Moments {
+pub(crate) struct Moments {
     sums: BTreeMap<Site, Square>,
 }
 
 impl Moments {
     /// For sites with inputs of these sizes.
-    pub(super) fn of(sites: impl IntoIterator<Item = (Site, usize)>) -> Self {
+    pub(crate) fn of(sites: impl IntoIterator<Item = (Site, usize)>) -> Self {
         let sums = sites
             .into_iter()
             .map(|(site, size)| (site, Square::zeros(size)));
@@ -27,7 +27,7 @@ impl Moments {
     }
 
     /// The sums, both triangles filled.
-    pub(super) fn into_sums(self) -> BTreeMap<Site, Square> {
+    pub(crate) fn into_sums(self) -> BTreeMap<Site, Square> {
         let filled = self
             .sums
             .into_iter()
@@ -57,20 +57,20 @@ impl Observer for Moments {
 /// of the cross-entropy by that row is `sum_u p (1 - p) u u^T`, with `u` the inputs of the head and
 /// `p` the probability that it gives to the entry (the Gauss-Newton matrix of softmax).
 #[derive(Debug)]
-pub(super) struct HeadMoments {
+pub(crate) struct HeadMoments {
     /// `[vocab_size]` of `[d_model, d_model]`.
     rows: Vec<Square>,
 }
 
 impl HeadMoments {
-    pub(super) fn new(vocab_size: usize, d_model: usize) -> Self {
+    pub(crate) fn new(vocab_size: usize, d_model: usize) -> Self {
         Self {
             rows: vec![Square::zeros(d_model); vocab_size],
         }
     }
 
     /// The sums, both triangles filled.
-    pub(super) fn into_rows(self) -> Vec<Square> {
+    pub(crate) fn into_rows(self) -> Vec<Square> {
         self.rows.into_iter().map(mirrored).collect()
     }
 }

@@ -39,8 +39,10 @@ pub(super) struct Rounded {
 pub(super) struct Form {
     /// Values that share a scale.
     pub(super) group: usize,
+    /// The lowest integer.
+    pub(super) low: i8,
     /// The largest integer.
-    pub(super) limit: i8,
+    pub(super) high: i8,
 }
 
 /// What the error of a row is measured by, prepared once for all rows of a matrix.
@@ -115,12 +117,10 @@ pub(super) fn nearest(weights: &[f64], form: Form) -> Rounded {
         scales: Vec::new(),
     };
     for group in weights.chunks(form.group) {
-        let scale = stored(largest(group) / f64::from(form.limit));
-        rounded.integers.extend(
-            group
-                .iter()
-                .map(|weight| integer(*weight, scale, form.limit)),
-        );
+        let scale = stored(largest(group) / f64::from(form.high));
+        rounded
+            .integers
+            .extend(group.iter().map(|weight| integer(*weight, scale, form)));
         rounded.scales.push(scale);
     }
     rounded
@@ -137,19 +137,19 @@ pub(super) fn search(weights: &[f64], moments: &[f64], form: Form) -> Rounded {
         .zip(&mut rounded.scales);
     for ((weights, moments), (integers, best)) in groups.zip(slots) {
         let error = |scale: f16| -> f64 {
-            let value = |weight: f64| f64::from(integer(weight, scale, form.limit)) * wide(scale);
+            let value = |weight: f64| f64::from(integer(weight, scale, form)) * wide(scale);
             let errors = weights.iter().zip(moments);
             errors
                 .map(|(w, moment)| moment * (value(*w) - w).powi(2))
                 .sum()
         };
-        for scale in candidates(weights, form.limit) {
+        for scale in candidates(weights, form) {
             if error(scale) < error(*best) {
                 *best = scale;
             }
         }
         for (q, weight) in integers.iter_mut().zip(weights) {
-            *q = integer(*weight, *best, form.limit);
+            *q = integer(*weight, *best, form);
         }
     }
     rounded
@@ -189,22 +189,15 @@ fn with_feedback(weights: &[f64], metric: &Metric, form: Form) -> Rounded {
     for begin in (0..weights.len()).step_by(form.group) {
         let end = begin + form.group;
         let mut best = (f64::INFINITY, f16::ZERO);
-        for scale in candidates(&rest[begin..end], form.limit) {
+        for scale in candidates(&rest[begin..end], form) {
             trial.copy_from_slice(&rest[begin..end]);
-            let error = round_group(&mut trial, &mut chosen, upper, begin, scale, form.limit);
+            let error = round_group(&mut trial, &mut chosen, upper, begin, scale, form);
             if error < best.0 {
                 best = (error, scale);
             }
         }
         // The same once more with the best scale, now with what it means for all later columns.
-        round_group(
-            &mut rest[begin..],
-            &mut chosen,
-            upper,
-            begin,
-            best.1,
-            form.limit,
-        );
+        round_group(&mut rest[begin..], &mut chosen, upper, begin, best.1, form);
         for (column, q) in order[begin..end].iter().zip(&chosen) {
             integers[*column] = *q;
         }
@@ -222,11 +215,11 @@ fn round_group(
     upper: &Square,
     begin: usize,
     scale: f16,
-    limit: i8,
+    form: Form,
 ) -> f64 {
     let mut error = 0.0;
     for (at, q) in integers.iter_mut().enumerate() {
-        *q = integer(rest[at], scale, limit);
+        *q = integer(rest[at], scale, form);
         let row = &upper.row(begin + at)[begin + at..];
         let wrong = (rest[at] - f64::from(*q) * wide(scale)) / row[0];
         error += wrong * wrong;
@@ -294,7 +287,14 @@ impl<'a> Descent<'a> {
     fn step(&self, at: usize, by: i8) -> Option<f64> {
         let scale = wide(self.rounded.scales[at / self.form.group]);
         let moved = i16::from(self.rounded.integers[at]) + i16::from(by);
-        (moved.abs() <= i16::from(self.form.limit) && scale > 0.0).then(|| f64::from(by) * scale)
+        let range = i16::from(self.form.low)..=i16::from(self.form.high);
+        (range.contains(&moved) && scale != 0.0).then(|| f64::from(by) * scale)
+    }
+
+    /// The move of an integer that lowers its value if `slope` is positive, and raises it if not.
+    fn against(&self, at: usize, slope: f64) -> i8 {
+        let falls = self.rounded.scales[at / self.form.group] < f16::ZERO;
+        if (slope > 0.0) == falls { 1 } else { -1 }
     }
 
     /// What moving one value by `step` adds to the error.
@@ -313,7 +313,7 @@ impl<'a> Descent<'a> {
     fn singles(&mut self) -> f64 {
         let mut gained = 0.0;
         for at in 0..self.weights.len() {
-            let by = if self.gradient[at] > 0.0 { -1 } else { 1 };
+            let by = self.against(at, self.gradient[at]);
             while let Some(step) = self.step(at, by) {
                 let cost = self.cost(at, step);
                 if cost >= 0.0 {
@@ -339,11 +339,7 @@ impl<'a> Descent<'a> {
                 for j in i + 1..self.weights.len() {
                     let together = 2.0 * step_i * self.hessian.at(i, j);
                     // The better direction is against the slope that the first move leaves.
-                    let by_j = if 2.0 * self.gradient[j] + together > 0.0 {
-                        -1
-                    } else {
-                        1
-                    };
+                    let by_j = self.against(j, 2.0 * self.gradient[j] + together);
                     let Some(step_j) = self.step(j, by_j) else {
                         continue;
                     };
@@ -384,7 +380,7 @@ impl<'a> Descent<'a> {
             let old = self.rounded.scales[index];
             let new = stored(wide(old) - slope / curvature);
             let step = wide(new) - wide(old);
-            if new > f16::ZERO && step * (2.0 * slope + step * curvature) < 0.0 {
+            if is_alike(new, old) && step * (2.0 * slope + step * curvature) < 0.0 {
                 self.rounded.scales[index] = new;
                 for (row, gradient) in self.gradient.iter_mut().enumerate() {
                     *gradient += step * dot(&self.hessian.row(row)[columns.clone()], &q);
@@ -394,15 +390,31 @@ impl<'a> Descent<'a> {
     }
 }
 
-/// Scales worth trying for a group, as stored, each once. Zero for a group of zeros.
-fn candidates(weights: &[f64], limit: i8) -> Vec<f16> {
-    let whole = largest(weights) / f64::from(limit);
+/// Scales worth trying for a group, as stored, each once: positive ones, and where there is a lower
+/// integer than `-high`, negative ones, for which it stands at the other end. Zero for a group of
+/// zeros.
+fn candidates(weights: &[f64], form: Form) -> Vec<f16> {
     let share = |index: usize| LEAST_SHARE + SHARE_STEP * index as f64;
-    let mut scales: Vec<f16> = (0..SHARES)
-        .map(|index| stored(whole * share(index)))
+    let both = [1.0, -1.0];
+    let signs = if form.low < -form.high {
+        &both[..]
+    } else {
+        &both[..1]
+    };
+    let mut scales: Vec<f16> = signs
+        .iter()
+        .flat_map(|sign| {
+            let whole = sign * largest(weights) / f64::from(form.high);
+            (0..SHARES).map(move |index| stored(whole * share(index)))
+        })
         .collect();
     scales.dedup();
     scales
+}
+
+/// Whether two scales have the same sign, and neither is zero.
+fn is_alike(a: f16, b: f16) -> bool {
+    wide(a) * wide(b) > 0.0
 }
 
 /// The largest magnitude.
@@ -414,7 +426,7 @@ fn largest(weights: &[f64]) -> f64 {
 
 /// The scale as the file holds it.
 fn stored(scale: f64) -> f16 {
-    f16::from_f64(scale.clamp(0.0, f16::MAX.to_f64()))
+    f16::from_f64(scale.clamp(f16::MIN.to_f64(), f16::MAX.to_f64()))
 }
 
 fn wide(scale: f16) -> f64 {
@@ -422,12 +434,12 @@ fn wide(scale: f16) -> f64 {
 }
 
 /// The nearest integer; 0 where the scale is 0.
-fn integer(weight: f64, scale: f16, limit: i8) -> i8 {
+fn integer(weight: f64, scale: f16, form: Form) -> i8 {
     if scale == f16::ZERO {
         return 0;
     }
-    let limit = f64::from(limit);
-    (weight / wide(scale)).round().clamp(-limit, limit) as i8
+    let (low, high) = (f64::from(form.low), f64::from(form.high));
+    (weight / wide(scale)).round().clamp(low, high) as i8
 }
 
 #[cfg(test)]

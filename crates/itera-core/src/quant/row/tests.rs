@@ -7,15 +7,18 @@ use super::*;
 const FORMS: [Form; 3] = [
     Form {
         group: 16,
-        limit: 7,
+        low: -8,
+        high: 7,
     },
     Form {
         group: 32,
-        limit: 7,
+        low: -8,
+        high: 7,
     },
     Form {
         group: 32,
-        limit: 127,
+        low: -127,
+        high: 127,
     },
 ];
 
@@ -48,14 +51,11 @@ fn hessian(size: usize, seed: u64) -> Square {
 fn check_range(rounded: &Rounded, form: Form, cols: usize) {
     assert_eq!(rounded.integers.len(), cols);
     assert_eq!(rounded.scales.len(), cols / form.group);
-    let range = -form.limit..=form.limit;
+    let range = form.low..=form.high;
     assert!(rounded.integers.iter().all(|q| range.contains(q)));
-    assert!(
-        rounded
-            .scales
-            .iter()
-            .all(|s| s.is_finite() && *s >= f16::ZERO)
-    );
+    let may_be_negative = form.low < -form.high;
+    let sound = |s: &f16| s.is_finite() && (may_be_negative || *s >= f16::ZERO);
+    assert!(rounded.scales.iter().all(sound));
 }
 
 #[test]
@@ -108,6 +108,21 @@ fn weights_on_the_grid_are_kept() {
         let metric = Metric::new(hessian(64, 3), form.group).unwrap();
         let rounded = feedback(&weights, &metric, *form);
         assert_eq!(rounded.values(form.group).collect::<Vec<f64>>(), weights);
+    }
+}
+
+#[test]
+fn the_lowest_integer_serves_either_sign() {
+    let form = FORMS[1];
+    for sign in [1.0, -1.0] {
+        // On the grid of eighths only with the eight at one end.
+        let weights: Vec<f64> = (0..32)
+            .map(|i| sign * f64::from(i * 5 % 16 - 7) / 8.0)
+            .collect();
+        let rounded = search(&weights, &[1.0; 32], form);
+        assert_eq!(rounded.values(form.group).collect::<Vec<f64>>(), weights);
+        assert!(rounded.integers.contains(&-8));
+        assert_eq!(wide(rounded.scales[0]), -sign / 8.0);
     }
 }
 
