@@ -5,15 +5,23 @@
 # Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR): each model is calibrated with the
 # beginning of the text that it was trained on, and measured on the validation split of that.
 # Models may be named; without arguments all of them are made. On two cores this takes some minutes.
+# `TRAIN=/path/to/itera-train` uses a program that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# `TRAIN=/path/to/itera-train` uses a program that is built already.
-train() {
+# Models whose INT4 file comes from a run that trained for integers, runs/NAME-int4.safetensors.
+readonly TUNED=" micro-tinystories "
+
+# quantize MODEL PRECISION OPTION...
+quantize() {
+    local model=$1 precision=$2
+    shift 2
+    local command=(quantize --precision "$precision" --validate
+        --report "results/quantization-$model-$precision.json" "$@")
     if [[ -n ${TRAIN:-} ]]; then
-        "$TRAIN" "$@"
+        "$TRAIN" "${command[@]}"
     else
-        cargo run --locked --release -p itera-train -- "$@"
+        cargo run --locked --release -p itera-train -- "${command[@]}"
     fi
 }
 
@@ -23,8 +31,17 @@ if [[ ${#models[@]} -eq 0 ]]; then
 fi
 
 for model in "${models[@]}"; do
-    for precision in int8 int4; do
-        train quantize --checkpoint "data/models/$model.safetensors" --precision "$precision" \
-            --validate --report "results/quantization-$model-$precision.json"
-    done
+    source=data/models/$model.safetensors
+    tuned=runs/$model-int4.safetensors
+    quantize "$model" int8 --checkpoint "$source"
+    if [[ $TUNED != *" $model "* ]]; then
+        quantize "$model" int4 --checkpoint "$source"
+    elif [[ -f $tuned ]]; then
+        # Rounded as every step of that run has rounded it.
+        quantize "$model" int4 --checkpoint "$tuned" --of "$source" \
+            --method search --calibration-tokens 0 --output "data/models/$model.int4.safetensors"
+    else
+        echo "data/models/$model.int4.safetensors stays as it is: $tuned is missing, which" \
+            "\`scripts/train-all.sh $model\` makes" >&2
+    fi
 done

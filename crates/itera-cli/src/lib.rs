@@ -5,13 +5,15 @@
 //! result and standard error the talk; no other crate writes to standard error.
 
 mod exit;
+mod files;
 mod output;
 mod progress;
 mod provenance;
 mod table;
 
 pub use exit::{ExitStatus, main_with, report};
+pub use files::{check_output, results_folder};
 pub use output::{note, print, warn};
 pub use progress::Progress;
-pub use provenance::{created_at, envelope, host, tool};
+pub use provenance::{created_at, envelope, host, model_info, tool};
 pub use table::{Align, Table};

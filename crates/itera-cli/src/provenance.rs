@@ -2,6 +2,7 @@
 
 use std::{env::consts, fs, process::Command, thread};
 
+use itera_core::checkpoint::Checkpoint;
 use itera_record::{Envelope, HostInfo, ModelInfo, Record, ToolInfo};
 use jiff::Timestamp;
 
@@ -26,6 +27,19 @@ pub fn tool(name: &str) -> ToolInfo {
         name: name.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: env!("ITERA_BUILD_COMMIT").to_owned(),
+    }
+}
+
+/// What records say about a model: its name, the digest of its file, its sizes.
+pub fn model_info(name: &str, file_sha256: &str, checkpoint: &Checkpoint) -> ModelInfo {
+    ModelInfo {
+        name: name.to_owned(),
+        file_sha256: file_sha256.to_owned(),
+        params: checkpoint.config.parameters() as u64,
+        active_params: checkpoint.config.active_parameters() as u64,
+        precision: checkpoint.precision().to_string(),
+        bytes: checkpoint.weight_bytes() as u64,
+        bits_per_weight: checkpoint.bits_per_weight(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, env, process::Command};
 use serde_json::Value;
 
 /// The layer of every crate. A new crate needs a line here and one in ARCHITECTURE.md.
-const LAYERS: [(&str, u8); 9] = [
+const LAYERS: &[(&str, u8)] = &[
     ("itera-core", 0),
     ("itera-data", 0),
     ("itera-record", 0),
@@ -18,6 +18,8 @@ const LAYERS: [(&str, u8); 9] = [
     ("itera-validate", 2),
     ("itera-power", 2),
     ("itera-report", 2),
+    ("itera-export", 2),
+    ("itera-serve", 2),
 ];
 
 /// The crate that names Burn.
@@ -27,7 +29,10 @@ const LEARN: &str = "itera-learn";
 const ALWAYS_LEARN: [&str; 1] = ["itera-train"];
 
 /// Crates that build it only with their feature `burn`.
-const MAY_LEARN: [&str; 1] = ["itera-validate"];
+const MAY_LEARN: [&str; 2] = ["itera-validate", "itera-export"];
+
+/// Crates that build it with a feature of their own that is on by default, and can do without.
+const LEARN_BY_DEFAULT: [(&str, &str); 1] = [("itera-serve", "adapt")];
 
 #[test]
 fn every_crate_has_a_layer() {
@@ -72,7 +77,13 @@ fn burn_is_built_only_where_it_is_asked_for() {
             .filter(|dependency| name(dependency) == LEARN)
             .collect();
         let optional = links.iter().all(|link| link["optional"] == true);
-        if MAY_LEARN.contains(&importer.as_str()) {
+        let by_default = LEARN_BY_DEFAULT.iter().find(|(name, _)| *name == importer);
+        if let Some((_, feature)) = by_default {
+            assert!(optional, "{importer} can do without {LEARN}");
+            let features = &package["features"];
+            assert_eq!(enabling(features, &format!("dep:{LEARN}")), [*feature]);
+            assert_eq!(enabling(features, feature), ["default"]);
+        } else if MAY_LEARN.contains(&importer.as_str()) {
             assert!(optional, "{importer} must not always build {LEARN}");
             check_feature_burn(&importer, &package["features"]);
         } else if !ALWAYS_LEARN.contains(&importer.as_str()) {
@@ -83,15 +94,18 @@ fn burn_is_built_only_where_it_is_asked_for() {
 
 /// The feature `burn`, and no other, turns `itera-learn` on; nobody turns `burn` on by default.
 fn check_feature_burn(importer: &str, features: &Value) {
-    let features = features.as_object().unwrap();
-    let enabling = |wanted: &str| -> Vec<_> {
-        let enables = |list: &Value| list.as_array().unwrap().iter().any(|item| item == wanted);
-        let enabling = features.iter().filter(|(_, list)| enables(list));
-        enabling.map(|(feature, _)| feature.as_str()).collect()
-    };
-    assert_eq!(enabling(&format!("dep:{LEARN}")), ["burn"], "{importer}");
-    let by_others = enabling("burn");
+    let by_burn = enabling(features, &format!("dep:{LEARN}"));
+    assert_eq!(by_burn, ["burn"], "{importer}");
+    let by_others = enabling(features, "burn");
     assert!(by_others.is_empty(), "{importer}: {by_others:?} turn it on");
+}
+
+/// The features that turn something on.
+fn enabling<'a>(features: &'a Value, wanted: &str) -> Vec<&'a str> {
+    let enables = |list: &Value| list.as_array().unwrap().iter().any(|item| item == wanted);
+    let features = features.as_object().unwrap().iter();
+    let enabling = features.filter(|(_, list)| enables(list));
+    enabling.map(|(feature, _)| feature.as_str()).collect()
 }
 
 /// The crates of the workspace, as cargo describes them.

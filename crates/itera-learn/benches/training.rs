@@ -75,6 +75,7 @@ fn speeds(batch: usize, replicas: usize) -> Vec<f64> {
             z: 1e-3,
         },
         quantize: None,
+        distill: None,
     };
     // Token statistics do not matter for speed, and the lengths of documents hardly do.
     let token = |d: usize, i: usize| ((i * 7 + d * 13) % (VOCABULARY - 1)) as u32;

@@ -4,15 +4,19 @@
 //! are Burn's, everything between them runs in fused operators with hand-written backward passes
 //! that are plugged into Burn's autodiff. [`trainer`] is the training loop.
 
+pub mod adapt;
 mod backend;
+pub mod dynamic;
 mod fused;
 mod host;
+mod learner;
 mod loss;
 pub mod model;
 mod optimizer;
 pub mod resume;
 mod schedule;
 pub mod scoring;
+mod teacher;
 pub mod trainer;
 
 pub use backend::{Backend, UnknownBackend};

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData, activation};
 
-use crate::{fused::CrossEntropy, host, model::Output};
+use crate::{
+    fused::{CrossEntropy, Objective, Term},
+    host,
+    model::Output,
+};
 
 /// Weights of the router's terms, each averaged over the layers.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -26,15 +30,38 @@ pub(crate) struct Loss {
     pub balance: f32,
 }
 
-/// Loss of `output` against `targets [rows]`.
-pub(crate) fn loss(output: Output, targets: Arc<[u32]>, weights: RouterLoss) -> Loss {
+/// What a teacher says of the rows of a segment.
+pub(crate) struct Lesson {
+    /// Its weight against that of the targets, above 0 and at most 1.
+    pub weight: f32,
+    /// Its logits, `[rows, vocab_size]`.
+    pub logits: Arc<[f32]>,
+}
+
+/// Loss of `output` against `targets [rows]`: their cross-entropy, or with a lesson
+/// `(1 - w) cross-entropy + w KL(teacher || model)`.
+pub(crate) fn loss(
+    output: Output,
+    targets: Arc<[u32]>,
+    weights: RouterLoss,
+    lesson: Option<Lesson>,
+) -> Loss {
     let Output {
         logits,
         router,
         visits,
     } = output;
-    let mut total = cross_entropy(logits, targets);
-    let cross_entropy = scalar(&total);
+    let (mut total, cross_entropy) = match lesson {
+        None => {
+            let total = cross_entropy(logits, targets);
+            let value = scalar(&total);
+            (total, value)
+        }
+        Some(lesson) => {
+            let plain = cross_entropy(logits.clone().detach(), Arc::clone(&targets));
+            (distilled(logits, &targets, lesson), scalar(&plain))
+        }
+    };
     let layers = router.len().max(1) as f32;
     let mut balance = 0.0;
     for (logits, visits) in router.into_iter().zip(&visits) {
@@ -56,6 +83,23 @@ pub(crate) fn loss(output: Output, targets: Arc<[u32]>, weights: RouterLoss) -> 
 pub fn cross_entropy(logits: Tensor<2>, targets: Arc<[u32]>) -> Tensor<1> {
     let (mean, _) = host::apply(CrossEntropy { targets }, [logits.into_dispatch()]);
     Tensor::from_dispatch(mean)
+}
+
+/// `mean_i((1 - w) cross-entropy_i + w KL(teacher_i || model_i))` in nats, `[1]`.
+fn distilled(logits: Tensor<2>, targets: &[u32], lesson: Lesson) -> Tensor<1> {
+    let share = 1.0 / targets.len() as f32;
+    let term = |target: &u32| Term {
+        target: *target,
+        likelihood: (1.0 - lesson.weight) * share,
+        unlikelihood: 0.0,
+        divergence: lesson.weight * share,
+    };
+    let objective = Objective {
+        terms: targets.iter().map(term).collect(),
+        reference: lesson.logits,
+    };
+    let (sum, _) = host::apply(objective, [logits.into_dispatch()]);
+    Tensor::from_dispatch(sum)
 }
 
 /// `E sum_e f_e P_e`; the gradient flows through `P` alone.

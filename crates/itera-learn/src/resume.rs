@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use burn::tensor::Bytes;
-use itera_core::config::ModelConfig;
+use itera_core::{checkpoint::Checkpoint, config::ModelConfig};
 use itera_data::{LanesError, LanesPosition};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ impl Trainer {
     pub fn save_resume(&self) -> Result<Vec<u8>, ResumeError> {
         let header = Header {
             format: FORMAT,
-            model: self.model.config().clone(),
+            model: self.model().config().clone(),
             config: self.config.clone(),
             step: self.step,
             position: self.lanes.position(),
@@ -68,7 +68,7 @@ impl Trainer {
         let mut put = |name: String, values: &[f32]| {
             tensors.insert(name, (Dtype::F32, values.len(), le_bytes(values)));
         };
-        for (name, (_, values)) in self.model.parameters() {
+        for (name, (_, values)) in self.model().parameters() {
             put(format!("parameter.{name}"), &values);
         }
         for (replica, carry) in self.carries.iter().enumerate() {
@@ -76,7 +76,13 @@ impl Trainer {
                 put(format!("carry.{replica}.{name}"), &values);
             }
         }
-        let optimizer = self.optimizer.into_bytes().map_err(damaged)?;
+        let teacher = self.teacher.iter().flat_map(|teacher| &teacher.carries);
+        for (replica, carry) in teacher.enumerate() {
+            for (name, values) in carry.values() {
+                put(format!("teacher.{replica}.{name}"), &values);
+            }
+        }
+        let optimizer = self.learner.optimizer.into_bytes().map_err(damaged)?;
         tensors.insert(
             OPTIMIZER.to_owned(),
             (Dtype::U8, optimizer.len(), optimizer.to_vec()),
@@ -91,15 +97,16 @@ impl Trainer {
         safetensors::serialize(views, Some(metadata)).map_err(damaged)
     }
 
-    /// The run that [`Trainer::save_resume`] saved, over the same documents.
+    /// The run that [`Trainer::save_resume`] saved, over the same documents and with the same teacher.
     ///
     /// # Errors
-    /// When the bytes are damaged, of another version, or do not fit the documents.
+    /// When the bytes are damaged, of another version, or do not fit the documents or the teacher.
     pub fn load_resume(
         bytes: &[u8],
         documents: Vec<Vec<u32>>,
         end_of_text: u32,
         backend: Backend,
+        teacher: Option<&Checkpoint>,
     ) -> Result<Self, ResumeError> {
         let header = read_header(bytes)?;
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
@@ -116,19 +123,34 @@ impl Trainer {
         run.step = header.step;
         run.lanes.seek(header.position)?;
         let mut parameters = BTreeMap::new();
-        for (name, (_, current)) in run.model.parameters() {
+        for (name, (_, current)) in run.learner.model.parameters() {
             let values = floats(&format!("parameter.{name}"))?;
             same_len(&name, current.len(), values.len())?;
             parameters.insert(name, values);
         }
-        run.model = run.model.with_parameters(parameters);
+        run.learner.model = run.learner.model.with_parameters(parameters);
         for (replica, carry) in run.carries.iter_mut().enumerate() {
             let values = |name: &str| floats(&format!("carry.{replica}.{name}"));
             *carry = restore(carry, values)?;
         }
+        if let Some(checkpoint) = teacher {
+            run.teach(checkpoint).map_err(damaged)?;
+        }
+        let teacher = run
+            .teacher
+            .iter_mut()
+            .flat_map(|teacher| &mut teacher.carries);
+        for (replica, carry) in teacher.enumerate() {
+            let values = |name: &str| floats(&format!("teacher.{replica}.{name}"));
+            *carry = restore(carry, values)?;
+        }
         let optimizer = file.tensor(OPTIMIZER).map_err(damaged)?.data().to_vec();
         let optimizer = Bytes::from_bytes_vec(optimizer);
-        run.optimizer = run.optimizer.from_bytes(optimizer).map_err(damaged)?;
+        run.learner.optimizer = run
+            .learner
+            .optimizer
+            .from_bytes(optimizer)
+            .map_err(damaged)?;
         Ok(run)
     }
 }

@@ -1,15 +1,11 @@
 //! The training loop: segments in, parameters out.
 //!
-//! The batch is split over `replicas`; each runs forward and backward on its own thread with its
-//! own autodiff graph, and their gradients are added in a fixed order. The number of replicas is
-//! therefore part of a run's identity, the number of cores is not.
+//! The batch is split over `replicas`, whose gradients are added in a fixed order. The number of
+//! replicas is therefore part of a run's identity, the number of cores is not.
 
 use std::sync::Arc;
 
-use burn::{
-    module::Module,
-    optim::{GradientsParams, ModuleOptimizer},
-};
+use burn::tensor::Tensor;
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     config::ModelConfig,
@@ -19,10 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend,
-    loss::{self, RouterLoss},
+    learner::{self, Learner},
+    loss::{self, Lesson, RouterLoss},
     model::{Carry, ConvertError, LanguageModel, Tokens},
-    optimizer::{self, Gradient, OptimizerConfig},
+    optimizer::OptimizerConfig,
     schedule::Schedule,
+    teacher::Teacher,
 };
 
 /// Everything that defines a run, beside the data.
@@ -47,6 +45,10 @@ pub struct TrainConfig {
     /// 2013).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Precision>,
+    /// Weight of what the teacher predicts against what the text says, above 0 and at most 1; `None`
+    /// without a teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<f32>,
 }
 
 /// What one step did.
@@ -72,21 +74,30 @@ pub struct StepReport {
 
 /// A run in progress.
 pub struct Trainer {
-    pub(crate) model: LanguageModel,
-    pub(crate) optimizer: ModuleOptimizer,
+    pub(crate) learner: Learner,
     pub(crate) lanes: Lanes,
     pub(crate) carries: Vec<Carry>,
+    pub(crate) teacher: Option<Teacher>,
     pub(crate) step: u64,
     pub(crate) config: TrainConfig,
 }
 
+/// What a replica reads in a step.
+struct Part {
+    tokens: Tokens,
+    targets: Arc<[u32]>,
+    carry: Carry,
+    /// That of the teacher.
+    teacher: Option<Carry>,
+}
+
 /// What a replica brings back from a step.
 struct Share {
-    gradient: Gradient,
     cross_entropy: f32,
     balance: f32,
     visits: Vec<Vec<usize>>,
     carry: Carry,
+    teacher: Option<Carry>,
 }
 
 impl Trainer {
@@ -108,15 +119,15 @@ impl Trainer {
             seed: config.seed,
         };
         let lanes = Lanes::new(documents, options)?;
-        let optimizer = optimizer::new(&config.optimizer, model);
-        let model = LanguageModel::new(model, config.seed, &backend.device().autodiff());
-        let carry = model.new_carry(config.batch / config.replicas);
+        let device = backend.device().autodiff();
+        let learner = Learner::random(model, config.seed, &config.optimizer, &device);
+        let carry = learner.model.new_carry(config.batch / config.replicas);
         let carries = vec![carry; config.replicas];
         Ok(Self {
-            model,
-            optimizer,
+            learner,
             lanes,
             carries,
+            teacher: None,
             step: 0,
             config,
         })
@@ -130,14 +141,32 @@ impl Trainer {
     /// # Panics
     /// If the checkpoint has other sizes than the run.
     pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), ConvertError> {
-        assert_eq!(&checkpoint.config, self.model.config(), "sizes differ");
-        self.model = LanguageModel::from_checkpoint(checkpoint, &self.model.device())?;
+        assert_eq!(&checkpoint.config, self.model().config(), "sizes differ");
+        self.learner.model = LanguageModel::from_checkpoint(checkpoint, &self.model().device())?;
+        Ok(())
+    }
+
+    /// Sets the teacher of a run with [`TrainConfig::distill`].
+    ///
+    /// # Errors
+    /// When the checkpoint breaks its own format.
+    ///
+    /// # Panics
+    /// If the teacher has another number of tokens than the model.
+    pub fn teach(&mut self, teacher: &Checkpoint) -> Result<(), ConvertError> {
+        let (theirs, own) = (&teacher.config, self.model().config());
+        assert_eq!(theirs.vocab_size, own.vocab_size, "vocabularies differ");
+        let TrainConfig {
+            batch, replicas, ..
+        } = self.config;
+        let device = self.model().device().inner();
+        self.teacher = Some(Teacher::new(teacher, &device, replicas, batch / replicas)?);
         Ok(())
     }
 
     /// The model as trained so far.
     pub const fn model(&self) -> &LanguageModel {
-        &self.model
+        &self.learner.model
     }
 
     /// Steps done.
@@ -156,92 +185,96 @@ impl Trainer {
     }
 
     /// One step: read a segment, update the parameters.
+    ///
+    /// # Panics
+    /// If the run is to have a teacher and [`Self::teach`] was not called.
     pub fn step(&mut self) -> StepReport {
         let segment = self.lanes.next_segment();
         let learning_rate = self.config.schedule.rate(self.step);
-        let rounded = self.config.quantize.map(|to| self.model.rounded(to));
-        let shares = self.shares(rounded.as_ref().unwrap_or(&self.model), &segment);
+        let rounded = self.config.quantize.map(|to| self.model().rounded(to));
+        let model = rounded.as_ref().unwrap_or_else(|| self.model());
+        let router = self.config.router;
+        let teacher = self.config.distill.map(|weight| {
+            let teacher = self.teacher.as_ref();
+            (weight, teacher.expect("a run with `distill` has a teacher"))
+        });
+        let (gradient, shares) = learner::gradients(model, self.parts(&segment), |model, part| {
+            objective(model, part, router, teacher)
+        });
         let count = shares.len() as f32;
-
-        let mut report = StepReport {
-            step: self.step + 1,
+        let clip_norm = self.config.optimizer.clip_norm;
+        let gradient_norm = self
+            .learner
+            .update(gradient, 1.0 / count, clip_norm, learning_rate);
+        self.step += 1;
+        let report = StepReport {
+            step: self.step,
             epoch: segment.epoch,
             cross_entropy: shares.iter().map(|share| share.cross_entropy).sum::<f32>() / count,
             balance: shares.iter().map(|share| share.balance).sum::<f32>() / count,
-            gradient_norm: 0.0,
+            gradient_norm,
             learning_rate,
             tokens: segment.inputs.len(),
             expert_load: expert_load(&shares),
         };
-        let mut shares = shares.into_iter();
-        let first = shares.next().expect("there is at least one replica");
-        let (mut gradient, mut carries) = (first.gradient, vec![first.carry]);
-        for share in shares {
-            gradient.add(&share.gradient);
-            carries.push(share.carry);
+        for (replica, share) in shares.into_iter().enumerate() {
+            self.carries[replica] = share.carry;
+            if let (Some(teacher), Some(carry)) = (&mut self.teacher, share.teacher) {
+                teacher.carries[replica] = carry;
+            }
         }
-        let clip_norm = self.config.optimizer.clip_norm;
-        report.gradient_norm = gradient.scale_and_clip(1.0 / count, clip_norm);
-        let grads = gradient.into_params(&self.model);
-        self.model = self
-            .optimizer
-            .step(learning_rate, self.model.clone(), grads);
-        self.carries = carries;
-        self.step += 1;
         report
     }
 
-    /// Forward and backward of every replica, each on its own thread.
-    fn shares(&self, model: &LanguageModel, segment: &Segment) -> Vec<Share> {
+    /// The part of the segment that each replica reads.
+    fn parts(&self, segment: &Segment) -> Vec<Part> {
         let batch = self.config.batch / self.config.replicas;
         let rows = batch * self.config.length;
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .carries
-                .iter()
-                .enumerate()
-                .map(|(replica, carry)| {
-                    let range = replica * rows..(replica + 1) * rows;
-                    let tokens = Tokens {
-                        batch,
-                        length: self.config.length,
-                        inputs: segment.inputs[range.clone()].to_vec(),
-                        resets: segment.resets[range.clone()].into(),
-                    };
-                    let targets: Arc<[u32]> = segment.targets[range].into();
-                    scope.spawn(move || self.share(model, &tokens, targets, carry.clone()))
-                })
-                .collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, Share>| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let part = |(replica, carry): (usize, &Carry)| {
+            let range = replica * rows..(replica + 1) * rows;
+            let tokens = Tokens {
+                batch,
+                length: self.config.length,
+                inputs: segment.inputs[range.clone()].to_vec(),
+                resets: segment.resets[range.clone()].into(),
             };
-            threads.into_iter().map(join).collect()
-        })
+            Part {
+                tokens,
+                targets: segment.targets[range].into(),
+                carry: carry.clone(),
+                teacher: self.teacher.as_ref().map(|t| t.carries[replica].clone()),
+            }
+        };
+        self.carries.iter().enumerate().map(part).collect()
     }
+}
 
-    fn share(
-        &self,
-        model: &LanguageModel,
-        tokens: &Tokens,
-        targets: Arc<[u32]>,
-        mut carry: Carry,
-    ) -> Share {
-        // A fork has leaves of its own, so that the replicas' graphs stay apart.
-        let model = model.clone().fork(&model.device());
-        let output = model.forward(tokens, &mut carry);
-        let visits = output.visits.clone();
-        let loss = loss::loss(output, targets, self.config.router);
-        let grads = GradientsParams::from_grads(loss.total.backward(), &model);
-        Share {
-            gradient: Gradient::collect(&model, grads),
-            cross_entropy: loss.cross_entropy,
-            balance: loss.balance,
-            visits,
-            carry,
-        }
-    }
+/// Loss of one replica's part, and what the report wants of it.
+fn objective(
+    model: &LanguageModel,
+    part: Part,
+    router: RouterLoss,
+    teacher: Option<(f32, &Teacher)>,
+) -> (Tensor<1>, Share) {
+    let (mut carry, mut teacher_carry) = (part.carry, part.teacher);
+    let output = model.forward(&part.tokens, &mut carry);
+    let visits = output.visits.clone();
+    let lesson = match (teacher, &mut teacher_carry) {
+        (Some((weight, teacher)), Some(carry)) => Some(Lesson {
+            weight,
+            logits: teacher.logits(&part.tokens, carry),
+        }),
+        _ => None,
+    };
+    let loss = loss::loss(output, part.targets, router, lesson);
+    let share = Share {
+        cross_entropy: loss.cross_entropy,
+        balance: loss.balance,
+        visits,
+        carry,
+        teacher: teacher_carry,
+    };
+    (loss.total, share)
 }
 
 /// Share of the visits of each expert, per layer, over all replicas.

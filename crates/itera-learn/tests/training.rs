@@ -1,7 +1,7 @@
 //! Training learns, resumes exactly, and does not depend on the number of cores.
 
 use itera_core::{
-    checkpoint::Precision,
+    checkpoint::{Checkpoint, Precision},
     config::Preset,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
@@ -39,6 +39,7 @@ fn config(replicas: usize) -> TrainConfig {
             z: 1e-3,
         },
         quantize: None,
+        distill: None,
     }
 }
 
@@ -82,12 +83,75 @@ fn a_resumed_run_is_the_same_run() {
         (0..7).for_each(|_| drop(first.step()));
         let saved = first.save_resume().expect("a run can be saved");
         drop(first);
-        let mut second = Trainer::load_resume(&saved, documents(), END_OF_TEXT, backend)
+        let mut second = Trainer::load_resume(&saved, documents(), END_OF_TEXT, backend, None)
             .expect("a saved run can go on");
         assert_eq!(second.step_count(), 7);
         (0..7).for_each(|_| drop(second.step()));
         assert_eq!(bits(&second), bits(&whole), "on {backend}");
     }
+}
+
+/// A run whose only teacher is a run that has learnt for a while, and that teacher.
+fn taught(weight: f32) -> (Trainer, Checkpoint) {
+    let mut teacher = trainer(2, Backend::Flex);
+    while !teacher.is_done() {
+        teacher.step();
+    }
+    let tokenizer = Tokenizer::Bytes(BytesTokenizer::new());
+    let teacher = teacher.model().to_checkpoint(&tokenizer, Value::Null);
+    let config = TrainConfig {
+        distill: Some(weight),
+        seed: 8,
+        ..config(2)
+    };
+    let model = Preset::Test.config(257);
+    let mut student =
+        Trainer::new(&model, config, documents(), END_OF_TEXT, Backend::Flex).unwrap();
+    student.teach(&teacher).unwrap();
+    (student, teacher)
+}
+
+#[test]
+fn a_student_learns_from_its_teacher_alone() {
+    let (mut student, _) = taught(1.0);
+    let first = student.step().cross_entropy;
+    let mut last = first;
+    while !student.is_done() {
+        last = student.step().cross_entropy;
+    }
+    // The text was no part of the loss.
+    assert!(last < 0.8 * first, "from {first} to {last}");
+}
+
+#[test]
+fn a_model_that_is_its_teacher_has_nothing_to_learn() {
+    let (mut student, teacher) = taught(1.0);
+    student.start_from(&teacher).unwrap();
+    let norm = student.step().gradient_norm;
+    let (mut plain, _) = taught(1e-6);
+    plain.start_from(&teacher).unwrap();
+    let from_text = plain.step().gradient_norm;
+    // What is left are the router's terms.
+    assert!(norm < 0.2 * from_text, "{norm} and {from_text}");
+}
+
+#[test]
+fn a_resumed_run_has_its_teacher_where_it_was() {
+    let (mut whole, _) = taught(0.5);
+    (0..8).for_each(|_| drop(whole.step()));
+    let (mut first, teacher) = taught(0.5);
+    (0..4).for_each(|_| drop(first.step()));
+    let saved = first.save_resume().unwrap();
+    let mut second = Trainer::load_resume(
+        &saved,
+        documents(),
+        END_OF_TEXT,
+        Backend::Flex,
+        Some(&teacher),
+    )
+    .unwrap();
+    (0..4).for_each(|_| drop(second.step()));
+    assert_eq!(bits(&second), bits(&whole));
 }
 
 #[test]
@@ -96,7 +160,8 @@ fn a_damaged_resume_file_is_refused() {
     run.step();
     let saved = run.save_resume().expect("a run can be saved");
     for len in [0, 7, 100, saved.len() / 2, saved.len() - 1] {
-        let result = Trainer::load_resume(&saved[..len], documents(), END_OF_TEXT, Backend::Flex);
+        let result =
+            Trainer::load_resume(&saved[..len], documents(), END_OF_TEXT, Backend::Flex, None);
         assert!(
             matches!(result, Err(ResumeError::Damaged(_))),
             "cut to {len} bytes"

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
+use itera_cli::model_info;
 use itera_core::{
     checkpoint::Precision,
     io::{self, LoadedCheckpoint},
@@ -26,16 +27,8 @@ pub(crate) struct Job {
 impl Job {
     /// What records say about the model.
     pub(crate) fn model_info(&self) -> ModelInfo {
-        let checkpoint = &self.loaded.checkpoint;
-        ModelInfo {
-            name: self.loaded.name.clone(),
-            file_sha256: self.loaded.file_sha256.clone(),
-            params: checkpoint.config.parameters() as u64,
-            active_params: checkpoint.config.active_parameters() as u64,
-            precision: checkpoint.precision().to_string(),
-            bytes: checkpoint.weight_bytes() as u64,
-            bits_per_weight: checkpoint.bits_per_weight(),
-        }
+        let loaded = &self.loaded;
+        model_info(&loaded.name, &loaded.file_sha256, &loaded.checkpoint)
     }
 }
 

@@ -7,8 +7,9 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Error, anyhow, ensure};
-use itera_core::{checkpoint::Precision, io};
+use anyhow::{Context as _, ensure};
+use itera_cli::{check_output, results_folder};
+use itera_core::checkpoint::Precision;
 use itera_record::{PowerMode, PowerPlatform, PowerProtocol, Record, ValidationRecord};
 
 use crate::{
@@ -120,10 +121,7 @@ impl Options {
                 "two of `--output`, `--csv` and `--emissions-csv` name `{}`; give each a file of its own",
                 path.display()
             );
-            io::check_writable(path).map_err(|error| {
-                let error = Error::new(error);
-                anyhow!("{error:#}; give another output file, or make its folder writable")
-            })?;
+            check_output(path)?;
         }
         self.emissions_csv
             .as_deref()
@@ -216,17 +214,6 @@ fn is_main_job(args: &Args) -> bool {
         && args.threads.is_none()
         && args.min_seconds.is_none()
         && args.baseline.is_none()
-}
-
-/// `results` of the workspace around the current directory, or of the current directory itself.
-fn results_folder() -> anyhow::Result<PathBuf> {
-    let here = std::env::current_dir().context("cannot find the current directory")?;
-    let is_workspace = |folder: &&Path| {
-        fs::read_to_string(folder.join("Cargo.toml"))
-            .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
-    };
-    let root = here.ancestors().find(is_workspace).unwrap_or(&here);
-    Ok(root.join("results"))
 }
 
 fn read_validation(path: &Path) -> anyhow::Result<ValidationRecord> {

@@ -8,31 +8,44 @@
 //!
 //! This crate opens no file and reads no clock.
 
+mod adaptation;
 mod check;
 mod engine_bench;
 mod envelope;
+mod export;
 mod format;
 mod power;
 mod quantization;
+mod serve_bench;
 mod training;
 mod validation;
 
+pub use adaptation::{
+    SimulationAdaptation, SimulationProtocol, SimulationRecord, SimulationRun, SimulationWindow,
+};
 pub use check::RecordError;
 pub use engine_bench::{
     ContextCost, EngineBenchProtocol, EngineBenchRecord, EngineBenchRow, MachineLimits, MemoryCost,
     median,
 };
 pub use envelope::{Envelope, HostInfo, ModelInfo, ToolInfo};
+pub use export::{
+    ExportBench, ExportBenchGap, ExportBenchProtocol, ExportBenchRow, ExportCheck, ExportFigures,
+    ExportFile, ExportRecord, ExportRoundTrip, ExportVerdict, p95,
+};
 pub use power::{
     CounterSamples, CounterStatus, DominatingTerm, EnergyFigure, GateComparison, GateResult,
     GateVerdict, Interval, PowerMode, PowerPlatform, PowerProtocol, PowerRecord, PowerRow,
     PowerSamples, SpeedBasis, Summary, UNAVAILABLE,
 };
 pub use quantization::{CalibrationText, QuantizationCost, QuantizationRecord, QuantizedTensor};
+pub use serve_bench::{
+    ServeAdaptation, ServeBar, ServeBenchRecord, ServeLoad, ServeMeasurement, ServeProtocol,
+};
 pub use training::{DataSource, TrainingRecord};
 pub use validation::{
-    Baselines, Bootstrap, Divergence, Documents, ProtocolKind, ScoringProtocol, ShardInfo,
-    StateError, ValidationRecord, ValidationRow,
+    AdaptationProtocol, Baselines, Bootstrap, Divergence, Documents, ProtocolKind, ScoringProtocol,
+    ShardInfo, StateError, StaticScore, ValidationRecord, ValidationRow,
 };
 
 use schemars::JsonSchema;

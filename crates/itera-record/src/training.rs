@@ -18,7 +18,8 @@ pub struct TrainingRecord {
     pub command: Vec<String>,
     /// Seed of every random choice of the run.
     pub seed: u64,
-    /// Name of the preset, for example `micro`.
+    /// Name of the preset, for example `micro`; `custom` for the sizes of the checkpoint that the run
+    /// started from.
     pub preset: String,
     /// Sizes of the model: the checkpoint's `itera.config`.
     pub config: serde_json::Value,

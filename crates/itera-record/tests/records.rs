@@ -1,9 +1,9 @@
 //! Records survive JSON to the last bit, and broken ones are refused in both directions.
 
 use itera_record::{
-    Baselines, Bootstrap, DataSource, Documents, Envelope, HostInfo, ModelInfo, ProtocolKind,
-    Record, RecordError, ScoringProtocol, ToolInfo, TrainingRecord, ValidationRecord,
-    ValidationRow,
+    AdaptationProtocol, Baselines, Bootstrap, DataSource, Documents, Envelope, HostInfo, ModelInfo,
+    ProtocolKind, Record, RecordError, ScoringProtocol, StaticScore, ToolInfo, TrainingRecord,
+    ValidationRecord, ValidationRow,
 };
 
 const DIGEST: &str = "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0";
@@ -52,6 +52,7 @@ fn protocol() -> ScoringProtocol {
             draws: 1000,
             seed: 0,
         },
+        adaptation: None,
     }
 }
 
@@ -89,6 +90,7 @@ fn row() -> ValidationRow {
         engine: "native".into(),
         kernel: None,
         divergence: None,
+        static_score: None,
         protocol: protocol(),
         seconds: 0.25,
         tokens_per_s: 80.0,
@@ -162,6 +164,41 @@ fn contradictions_are_refused_with_the_field() {
     assert!(refusal(|row| row.dataset_sha256 = "abc".into()).contains("64 lower-case"));
     assert!(refusal(|row| row.baselines.worse_than_uniform = true).contains("worse_than_uniform"));
     assert!(refusal(|row| row.protocol.max_tokens = Some(1)).contains("the record's protocol"));
+}
+
+#[test]
+fn scores_of_moving_weights_say_so_and_how_the_others_did() {
+    let mut record = record();
+    record.protocol.adaptation = Some(AdaptationProtocol {
+        method: "dynamic_evaluation".into(),
+        segment_tokens: 64,
+        learning_rate: 1e-4,
+        pull: 0.0,
+    });
+    record.rows[0].protocol = record.protocol.clone();
+    let absent = record.to_json().unwrap_err().to_string();
+    assert!(absent.contains("`static_score` is absent"), "{absent}");
+    let row = &record.rows[0];
+    let nats: Vec<f64> = row
+        .per_document
+        .document_nll_nats
+        .iter()
+        .map(|n| 2.0 * n)
+        .collect();
+    let score = StaticScore {
+        updates: 3,
+        static_bits_per_byte: 2.0 * row.bits_per_byte,
+        gain: 0.5,
+        static_document_nll_nats: nats,
+    };
+    record.rows[0].static_score = Some(score.clone());
+    let again = ValidationRecord::from_json(record.to_json().unwrap().as_bytes()).unwrap();
+    assert_eq!(again, record);
+    assert!(record.protocol.to_string().contains("WEIGHTS MOVE"));
+    record.rows[0].static_score = Some(StaticScore { gain: 0.4, ..score });
+    assert!(record.to_json().unwrap_err().to_string().contains("`gain`"));
+    // Files of weights that stay are as they were.
+    assert!(!self::record().to_json().unwrap().contains("static_score"));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::{fs, path::Path};
 
 use itera_record::{
-    EngineBenchRecord, PowerRecord, QuantizationRecord, Record, TrainingRecord, ValidationRecord,
+    EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord, Record, ServeBenchRecord,
+    SimulationRecord, TrainingRecord, ValidationRecord,
 };
 
 /// Compares the schema of `R` with its file, or writes the file.
@@ -45,4 +46,19 @@ fn engine_bench_schema_is_checked_in() {
 #[test]
 fn quantization_schema_is_checked_in() {
     check::<QuantizationRecord>();
+}
+
+#[test]
+fn export_schema_is_checked_in() {
+    check::<ExportRecord>();
+}
+
+#[test]
+fn simulation_schema_is_checked_in() {
+    check::<SimulationRecord>();
+}
+
+#[test]
+fn serve_bench_schema_is_checked_in() {
+    check::<ServeBenchRecord>();
 }

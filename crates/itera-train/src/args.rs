@@ -35,6 +35,11 @@ pub(crate) enum Command {
     /// Prints what each tensor has lost. The file is found by the other programs when they are
     /// asked for this precision of the checkpoint, until the checkpoint changes.
     Quantize(QuantizeArgs),
+    /// Make a model smaller: heads, state columns, experts and expert channels go for good.
+    ///
+    /// What does least on training text goes first. The matrices of the result are smaller, nothing is
+    /// masked. It has to be trained on afterwards: `fit --init PRUNED`, without --preset.
+    Prune(PruneArgs),
 }
 
 /// Arguments of `fit`.
@@ -47,11 +52,11 @@ pub(crate) struct FitArgs {
     /// its documents].
     #[arg(long, value_name = "PATH")]
     pub(crate) valid: Option<PathBuf>,
-    /// Size of the model: micro, nano, tiny or test.
-    #[arg(long)]
-    pub(crate) preset: Preset,
+    /// Size of the model: micro, nano, tiny or test [default: the sizes of --init].
+    #[arg(long, required_unless_present = "init")]
+    pub(crate) preset: Option<Preset>,
     /// Train the model without routing that has as many parameters in all, or per token.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", requires = "preset")]
     pub(crate) dense: Option<DenseArg>,
     /// bpe, char, bytes, or a file written by the subcommand `tokenizer`.
     #[arg(long, default_value = "bpe", value_name = "KIND|FILE.json")]
@@ -62,8 +67,8 @@ pub(crate) struct FitArgs {
     /// Seed of the initial parameters and of the order of the documents.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Checkpoint to start from, by name or path, in place of random weights; of the same preset
-    /// and tokenizer.
+    /// Checkpoint to start from, by name or path, in place of random weights; of the same tokenizer
+    /// and, where --preset is given, of its sizes.
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) init: Option<String>,
     /// Burn backend: flex or ndarray.
@@ -106,6 +111,13 @@ pub(crate) struct FitArgs {
     /// Weight of the loss that keeps the router's logits small.
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     pub(crate) z_loss: f32,
+    /// Checkpoint to learn from beside the text, by name or path; of the same tokenizer. It may be
+    /// larger, or with --quantize the very model that is trained on.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) teacher: Option<String>,
+    /// Weight of what the teacher predicts against what the text says, above 0 and at most 1.
+    #[arg(long, value_name = "X", default_value_t = 0.9, requires = "teacher")]
+    pub(crate) distill: f32,
     /// Train for integer weights: every step sees the weights rounded, and evaluations do. The
     /// checkpoint holds those that were rounded; `quantize --method search --calibration-tokens 0`
     /// makes the file of integers.
@@ -209,10 +221,17 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) of: Option<String>,
     /// int8 or int4.
-    #[arg(long)]
-    pub(crate) precision: Precision,
-    /// File to write [default: NAME.int8.safetensors or NAME.int4.safetensors beside the
-    /// checkpoint].
+    #[arg(long, required_unless_present = "mixed")]
+    pub(crate) precision: Option<Precision>,
+    /// int4 or int8 for each tensor, by what each costs in bits per byte on training text that is
+    /// not calibrated with.
+    #[arg(long, conflicts_with_all = ["precision", "tensor"], requires = "target_bits")]
+    pub(crate) mixed: bool,
+    /// Bits per weight of the mixed model at most, scales and what stays float included.
+    #[arg(long, value_name = "B", requires = "mixed")]
+    pub(crate) target_bits: Option<f64>,
+    /// File to write [default: NAME.int8.safetensors, NAME.int4.safetensors or
+    /// NAME.mixed.safetensors beside the checkpoint].
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) output: Option<PathBuf>,
     /// How weights are rounded: nearest; search, with the scales of least error; gptq, with error
@@ -233,17 +252,45 @@ pub(crate) struct QuantizeArgs {
     /// quantised alone.
     #[arg(long)]
     pub(crate) validate: bool,
-    /// Tokens of the validation text to measure on, whole documents.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 100_000,
-        requires = "validate"
-    )]
+    /// Tokens of text to measure on with --validate and --mixed, whole documents.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub(crate) validate_tokens: usize,
     /// File for the table as JSON.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
+}
+
+/// Arguments of `prune`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PruneArgs {
+    /// fp32 checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: String,
+    /// Heads that are left in each mixer.
+    #[arg(long, value_name = "N")]
+    pub(crate) heads: Option<usize>,
+    /// State columns that are left in each mixer.
+    #[arg(long, value_name = "N")]
+    pub(crate) d_state: Option<usize>,
+    /// Experts that are left in each block.
+    #[arg(long, value_name = "N")]
+    pub(crate) experts: Option<usize>,
+    /// Hidden channels that are left in each expert.
+    #[arg(long, value_name = "N")]
+    pub(crate) d_expert: Option<usize>,
+    /// Text to calibrate and measure with: wikitext2, tinystories, sample, or a text file
+    /// [default: the text that the checkpoint was trained on; sample if that is not there].
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) dataset: Option<Dataset>,
+    /// Tokens of the training text to calibrate with.
+    #[arg(long, value_name = "N", default_value_t = 65_536)]
+    pub(crate) calibration_tokens: usize,
+    /// Tokens of the validation text to measure on, whole documents.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) validate_tokens: usize,
+    /// File to write.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) output: PathBuf,
 }
 
 /// `layers.0.mixer.in_proj.weight=int8`.

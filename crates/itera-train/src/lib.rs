@@ -7,10 +7,12 @@
 //! | `tokenizer` | the subcommand `tokenizer`, and the tokenizer of a run |
 //! | `fit` | the subcommand `fit`: one file per step, see there |
 //! | `sample` | the subcommand `sample` |
+//! | `prune` | the subcommand `prune` |
 //! | `quantize` | the subcommand `quantize`: one file per step, see there |
 
 mod args;
 mod fit;
+mod prune;
 mod quantize;
 mod sample;
 mod texts;
@@ -34,5 +36,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Prune(args) => prune::run(&args),
     }
 }

@@ -122,6 +122,21 @@ pub(crate) struct ScoreArgs {
     /// Implementation of the forward pass.
     #[arg(long, default_value = "native")]
     pub(crate) engine: EngineArg,
+    /// Dynamic evaluation: score each segment of the text, then learn from it, so that the weights
+    /// move along; prints the score of weights that stay beside it. Needs a build with
+    /// --features burn.
+    #[arg(long)]
+    pub(crate) adapt: bool,
+    /// Learning rate of --adapt [default: 0.001].
+    #[arg(long, value_name = "RATE")]
+    pub(crate) adapt_learning_rate: Option<f64>,
+    /// Tokens that --adapt scores, then learns from [default: 64].
+    #[arg(long, value_name = "N")]
+    pub(crate) adapt_segment: Option<u64>,
+    /// Share of the way back to the weights of the checkpoint that each update of --adapt goes
+    /// [default: 0.003].
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) adapt_pull: Option<f64>,
     /// Score at most this many tokens, from the first document on.
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u64>,

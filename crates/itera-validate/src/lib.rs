@@ -8,12 +8,14 @@
 //! | `jobs` | which checkpoint is scored on which text |
 //! | `selection` | the tokens of the documents that the options select |
 //! | `engine`, `protocol` | likelihood of every document; where the state starts afresh |
+//! | `adapt` | likelihood by weights that learn from what they have read |
 //! | `divergence` | how far the predictions are from those of a reference |
 //! | `metrics`, `bootstrap`, `baselines`, `row` | the figures that follow from it |
 //! | `output` | table, JSON, CSV |
 //! | `merge`, `compare` | what can be done with results |
 //! | `bench` | how fast the engine runs |
 
+mod adapt;
 mod args;
 mod baselines;
 mod bench;
@@ -116,13 +118,21 @@ fn score_variant(
     progress.set_message(name);
     let end_of_text = checkpoint.tokenizer.end_of_text();
     let started = Instant::now();
-    let nll_nats = protocol::score(
-        engine,
-        &options.protocol,
-        end_of_text,
-        documents,
-        &|tokens| progress.advance(tokens as u64),
-    )?;
+    let on_tokens = |tokens| progress.advance(tokens as u64);
+    let (nll_nats, static_score) = match &options.protocol.adaptation {
+        None => {
+            let protocol = &options.protocol;
+            let nats = protocol::score(engine, protocol, end_of_text, documents, &on_tokens)?;
+            (nats, None)
+        }
+        Some(adaptation) => {
+            let how = (options.protocol.name, adaptation);
+            let adapted = adapt::score(checkpoint, how, documents, &on_tokens)
+                .with_context(|| format!("cannot adapt {name} to {text}"))?;
+            let static_score = adapted.static_score();
+            (adapted.nll_nats, Some(static_score))
+        }
+    };
     let seconds = started.elapsed().as_secs_f64();
     drop(progress);
     note(format!(
@@ -141,6 +151,7 @@ fn score_variant(
     let scores = Scores {
         nll_nats,
         divergence: divergence.transpose()?,
+        static_score,
         seconds,
     };
     row::of_job(job, variant, options, baselines.clone(), scores)

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use itera_cli::{ExitStatus, print};
+use itera_cli::{ExitStatus, check_output, print};
 use itera_record::{Documents, Record as _, ScoringProtocol, ValidationRow};
 
-use crate::{options, output, read_record, row};
+use crate::{output, read_record, row};
 
 /// A row and the file it comes from.
 type Part<'a> = (&'a Path, ValidationRow);
 
 /// Joins `parts` and writes the result to `output`.
 pub(crate) fn run(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus> {
-    options::writable(output)?;
+    check_output(output)?;
     let mut protocol: Option<ScoringProtocol> = None;
     let mut groups: Vec<Vec<Part>> = Vec::new();
     for path in parts {

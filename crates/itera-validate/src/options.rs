@@ -1,22 +1,20 @@
 //! The command line, checked: nothing below meets a contradictory value.
 
-use std::{
-    num::NonZero,
-    path::{Path, PathBuf},
-    str::FromStr,
-    thread,
-};
+use std::{num::NonZero, path::PathBuf, str::FromStr, thread};
 
 use anyhow::{Context as _, Error, anyhow, bail, ensure};
+use itera_cli::{check_output, results_folder};
 use itera_core::{
     checkpoint::Precision,
-    io::check_writable,
     kernels::{Kernel, KernelError},
 };
 use itera_data::{Dataset, Split};
 use itera_record::{Bootstrap, ProtocolKind, ScoringProtocol, ShardInfo};
 
-use crate::args::{EngineArg, PrecisionArg, ProtocolArg, ScoreArgs};
+use crate::{
+    adapt,
+    args::{EngineArg, PrecisionArg, ProtocolArg, ScoreArgs},
+};
 
 /// Tokens in a window unless told otherwise: what most transformer tools use.
 const DEFAULT_WINDOW: u64 = 512;
@@ -86,8 +84,9 @@ impl Options {
         let protocol = protocol(&args)?;
         let main_job = is_main_job(&args);
         let default_output = main_job
-            .then(|| default_output("validation.json"))
-            .transpose()?;
+            .then(results_folder)
+            .transpose()?
+            .map(|results| results.join("validation.json"));
         let precisions = args.precision.or(main_job.then_some(PrecisionArg::All));
         let stream = protocol.name == ProtocolKind::Stream;
         ensure!(
@@ -105,6 +104,11 @@ impl Options {
             args.reference.is_none() || protocol.name == ProtocolKind::Document,
             "`--reference` compares documents from a fresh state; use `--protocol document`"
         );
+        // Weights move in the engine that trains.
+        let engine = match protocol.adaptation {
+            Some(_) => EngineArg::Burn,
+            None => args.engine,
+        };
         let available = || thread::available_parallelism().map_or(1, NonZero::get);
         let threads = args.threads.unwrap_or_else(available);
         ensure!(
@@ -117,7 +121,7 @@ impl Options {
             split: args.split,
             protocol,
             precisions: precisions.map(PrecisionArg::list),
-            engine: args.engine,
+            engine,
             kernel: kernel(&args.kernel)?,
             reference: args.reference.is_some(),
             threads,
@@ -131,7 +135,7 @@ impl Options {
             "`--output` and `--csv` name the same file; give two"
         );
         for path in options.output.iter().chain(&options.csv) {
-            writable(path)?;
+            check_output(path)?;
         }
         Ok(options)
     }
@@ -145,16 +149,6 @@ pub(crate) fn kernel(name: &str) -> anyhow::Result<Kernel> {
             .parse()
             .map_err(|error: KernelError| anyhow!("{error}; give one of these with `--kernel`")),
     }
-}
-
-/// Finds out before the work whether a file can be written.
-pub(crate) fn writable(path: &Path) -> anyhow::Result<()> {
-    check_writable(path).map_err(|error| {
-        anyhow!(
-            "{:#}; give another output file, or make its folder writable",
-            Error::new(error)
-        )
-    })
 }
 
 /// The protocol that the arguments describe. `--window` and `--stride` imply windows.
@@ -196,6 +190,7 @@ fn protocol(args: &ScoreArgs) -> anyhow::Result<ScoringProtocol> {
         max_tokens: args.max_tokens,
         limit_documents: args.limit_documents,
         bootstrap: BOOTSTRAP,
+        adaptation: adapt::protocol(args)?,
     })
 }
 
@@ -215,18 +210,7 @@ fn is_main_job(args: &ScoreArgs) -> bool {
         && args.max_tokens.is_none()
         && args.limit_documents.is_none()
         && args.shard.is_none()
-}
-
-/// A file in `results/` of the workspace around the current directory, or of the current
-/// directory itself.
-pub(crate) fn default_output(name: &str) -> anyhow::Result<PathBuf> {
-    let here = std::env::current_dir().context("cannot find the current directory")?;
-    let is_workspace = |folder: &&Path| {
-        std::fs::read_to_string(folder.join("Cargo.toml"))
-            .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
-    };
-    let root = here.ancestors().find(is_workspace).unwrap_or(&here);
-    Ok(root.join("results").join(name))
+        && !args.adapt
 }
 
 #[cfg(test)]

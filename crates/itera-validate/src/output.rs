@@ -76,9 +76,9 @@ pub(crate) fn table(rows: &[ValidationRow]) -> String {
     let protocol = rows
         .first()
         .map(|row| format!("protocol {}\n", row.protocol));
-    let divergences = divergences(rows);
+    let (divergences, gains) = (divergences(rows), gains(rows));
     format!(
-        "{scores}\n{divergences}{}{}",
+        "{scores}\n{divergences}{gains}{}{}",
         protocol.unwrap_or_default(),
         texts(rows)
     )
@@ -113,6 +113,38 @@ fn divergences(rows: &[ValidationRow]) -> String {
             format!("{:.5}", divergence.p999_kl_nats),
             format!("{:.2} %", divergence.top1_agreement * 100.0),
             errors.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    if any {
+        format!("{table}\n")
+    } else {
+        String::new()
+    }
+}
+
+/// A table of what moving weights have gained over weights that stay, where they moved.
+fn gains(rows: &[ValidationRow]) -> String {
+    let mut table = Table::new(&[
+        ("model", Align::Left),
+        ("dataset", Align::Left),
+        ("static bits/byte", Align::Right),
+        ("adapted bits/byte", Align::Right),
+        ("gain", Align::Right),
+        ("updates", Align::Right),
+    ]);
+    let scores = rows
+        .iter()
+        .filter_map(|row| Some((row, row.static_score.as_ref()?)));
+    let mut any = false;
+    for (row, score) in scores {
+        any = true;
+        table.row([
+            row.model.name.clone(),
+            row.dataset.clone(),
+            format!("{:.4}", score.static_bits_per_byte),
+            format!("{:.4}", row.bits_per_byte),
+            format!("{:.2} %", 100.0 * score.gain),
+            score.updates.to_string(),
         ]);
     }
     if any {

@@ -233,6 +233,7 @@ mod tests {
             max_tokens: None,
             limit_documents: None,
             bootstrap: Bootstrap { draws: 1, seed: 0 },
+            adaptation: None,
         }
     }
 

@@ -1,9 +1,11 @@
 //! From likelihoods to a row of the result.
 
+use std::f64::consts::LN_2;
+
 use anyhow::Context as _;
-use itera_core::io::LoadedCheckpoint;
+use itera_cli::model_info;
 use itera_record::{
-    Baselines, Divergence, Documents, ModelInfo, ScoringProtocol, ValidationRecord, ValidationRow,
+    Baselines, Divergence, Documents, ScoringProtocol, StaticScore, ValidationRecord, ValidationRow,
 };
 
 use crate::{
@@ -33,6 +35,7 @@ pub(crate) struct Scores {
     /// Negative log-likelihood of each document in nats.
     pub(crate) nll_nats: Vec<f64>,
     pub(crate) divergence: Option<Divergence>,
+    pub(crate) static_score: Option<StaticScore>,
     pub(crate) seconds: f64,
 }
 
@@ -59,7 +62,7 @@ pub(crate) fn of_job(
         .iter()
         .map(|document| unknown_tokens(tokenizer, &document.tokens));
     let row = ValidationRow {
-        model: model_info(loaded),
+        model: model_info(&loaded.name, &loaded.file_sha256, &loaded.checkpoint),
         dataset: corpus.name.clone(),
         split: job.text.split().to_owned(),
         dataset_sha256: corpus.sha256.clone(),
@@ -75,6 +78,7 @@ pub(crate) fn of_job(
         engine: variant.engine.name().to_owned(),
         kernel: variant.engine.kernel().map(|kernel| kernel.to_string()),
         divergence: scores.divergence,
+        static_score: scores.static_score,
         protocol: options.protocol.clone(),
         seconds: scores.seconds,
         dataset_bytes: job.selection.dataset_bytes,
@@ -129,23 +133,14 @@ pub(crate) fn derive(mut row: ValidationRow) -> anyhow::Result<ValidationRow> {
     row.char_perplexity = metrics.char_perplexity;
     row.word_perplexity = metrics.word_perplexity;
     row.token_perplexity = metrics.token_perplexity;
+    if let Some(score) = &mut row.static_score {
+        let nats = score.static_document_nll_nats.iter().sum::<f64>();
+        score.static_bits_per_byte = nats / LN_2 / bytes as f64;
+        score.gain = 1.0 - row.bits_per_byte / score.static_bits_per_byte;
+    }
     row.baselines.worse_than_uniform = row.bits_per_byte > row.baselines.uniform_bits_per_byte;
     // A clock too coarse for a tiny text must not make the speed infinite.
     row.tokens_per_s = tokens as f64 / row.seconds.max(1e-9);
     row.bytes_scored_fraction = bytes as f64 / row.dataset_bytes as f64;
     Ok(row)
-}
-
-/// What a record says about a checkpoint.
-pub(crate) fn model_info(loaded: &LoadedCheckpoint) -> ModelInfo {
-    let checkpoint = &loaded.checkpoint;
-    ModelInfo {
-        name: loaded.name.clone(),
-        file_sha256: loaded.file_sha256.clone(),
-        params: checkpoint.config.parameters() as u64,
-        active_params: checkpoint.config.active_parameters() as u64,
-        precision: checkpoint.precision().to_string(),
-        bytes: checkpoint.weight_bytes() as u64,
-        bits_per_weight: checkpoint.bits_per_weight(),
-    }
 }

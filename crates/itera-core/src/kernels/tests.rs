@@ -126,6 +126,37 @@ fn integer_definition(tensor: &Tensor, x: &[f32]) -> Vec<f32> {
 }
 
 #[test]
+fn the_extreme_integers_and_scales_of_either_sign_agree_with_their_definition() {
+    let (rows, cols) = (33, 64);
+    // -8 and 7 next to the largest inputs: the greatest sums that there are.
+    let weights = (0..rows * cols).map(|i: usize| if i.is_multiple_of(3) { 7 } else { -8 });
+    let sign = |i: usize| if i.is_multiple_of(2) { 0.25 } else { -0.125 };
+    let scales = (0..rows * cols / 32).map(|i| half::f16::from_f32(sign(i)));
+    let tensor = Tensor::of_integers(
+        [rows, cols].into(),
+        Precision::Int4,
+        32,
+        weights.collect(),
+        scales.collect(),
+    );
+    for x in [
+        vec![1.0; 2 * cols],
+        vec![-1.0; 2 * cols],
+        values(5, 2 * cols),
+    ] {
+        let expected = integer_definition(&tensor, &x);
+        for kernel in Kernel::available() {
+            for (a, b) in product(kernel, &tensor, &x, None).iter().zip(&expected) {
+                assert!(
+                    (a - b).abs() <= 1e-5 * b.abs().max(1.0),
+                    "{kernel}: {a}, expected {b}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn products_of_every_size_agree_with_their_definition() {
     for (seed, &rows) in LENS.iter().enumerate() {
         for cols in [1, 5, 16, 20, 32, 48, 64, 112] {

@@ -59,7 +59,7 @@ fn nll((logits, targets, grad): NllArgs<'_>) -> f64 {
         .zip(grad.chunks_exact_mut(vocab_size));
     let mut total = 0.0_f64;
     for ((logits, grad), target) in pairs.zip(targets) {
-        let sum = exponentials(logits, grad);
+        let (_, sum) = exponentials(logits, grad);
         total -= f64::from((grad[*target as usize] / sum).max(f32::MIN_POSITIVE)).ln();
         let scale = 1.0 / (sum * rows as f32);
         for value in grad.iter_mut() {
@@ -70,9 +70,9 @@ fn nll((logits, targets, grad): NllArgs<'_>) -> f64 {
     total
 }
 
-/// `out = exp(logits - max)`; returns the sum.
+/// `out = exp(logits - max)`; returns the maximum and the sum.
 #[inline(always)]
-fn exponentials(logits: &[f32], out: &mut [f32]) -> f32 {
+pub(super) fn exponentials(logits: &[f32], out: &mut [f32]) -> (f32, f32) {
     let mut max = [f32::NEG_INFINITY; lanes::WIDTH];
     let (blocks, tail) = logits.as_chunks::<{ lanes::WIDTH }>();
     for block in blocks {
@@ -88,5 +88,5 @@ fn exponentials(logits: &[f32], out: &mut [f32]) -> f32 {
     for (out, logit) in out.iter_mut().zip(logits) {
         *out = lanes::exp(logit - max);
     }
-    lanes::total(out)
+    (max, lanes::total(out))
 }

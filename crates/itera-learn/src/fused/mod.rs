@@ -9,10 +9,12 @@ mod conv;
 mod cross_entropy;
 mod experts;
 mod lanes;
+mod objective;
 mod rms_norm;
 mod ssm;
 
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use experts::Experts;
+pub(crate) use objective::{Objective, Term};
 pub(crate) use rms_norm::RmsNorm;
 pub(crate) use ssm::{Ssm, SsmDims, SsmMemory};

@@ -51,9 +51,24 @@ impl ValidationRow {
         if let Some(divergence) = &self.divergence {
             divergence.validate()?;
         }
+        self.validate_adaptation()?;
         self.validate_counts()?;
         self.validate_documents()?;
         self.validate_metrics()
+    }
+
+    fn validate_adaptation(&self) -> Result<(), RecordError> {
+        let (protocol, score) = (&self.protocol.adaptation, &self.static_score);
+        check::ensure(
+            protocol.is_some() == score.is_some(),
+            "static_score",
+            if score.is_some() { "there" } else { "absent" },
+            "there if and only if the protocol has `adaptation`",
+        )?;
+        if let Some(protocol) = protocol {
+            protocol.validate()?;
+        }
+        score.iter().try_for_each(|score| score.validate(self))
     }
 
     fn validate_counts(&self) -> Result<(), RecordError> {

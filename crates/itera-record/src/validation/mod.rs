@@ -1,11 +1,15 @@
 //! The record of `itera-validate`: how well models predict texts.
 
+mod adaptation;
 mod check;
 mod divergence;
 
 use std::fmt;
 
-pub use self::divergence::{Divergence, StateError};
+pub use self::{
+    adaptation::{AdaptationProtocol, StaticScore},
+    divergence::{Divergence, StateError},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,6 +81,9 @@ pub struct ValidationRow {
     /// How far the predictions are from those of a reference; null if not asked for.
     #[serde(default)]
     pub divergence: Option<Divergence>,
+    /// The score of weights that stay, beside that of weights that move; absent if they all stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_score: Option<StaticScore>,
     /// How the row was scored; the same as the record's.
     pub protocol: ScoringProtocol,
     /// Wall time of scoring; after a merge, the sum over the shards.
@@ -119,7 +126,7 @@ pub struct Baselines {
 }
 
 /// Everything needed to repeat a score or to refuse to compare it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScoringProtocol {
     /// Where the state starts afresh.
     pub name: ProtocolKind,
@@ -137,6 +144,9 @@ pub struct ScoringProtocol {
     pub limit_documents: Option<u64>,
     /// How `bits_per_byte_ci95` is found.
     pub bootstrap: Bootstrap,
+    /// How the weights move while they read; absent if they stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptation: Option<AdaptationProtocol>,
 }
 
 /// Where the state starts afresh.
@@ -185,6 +195,13 @@ impl fmt::Display for ScoringProtocol {
             if let Some(value) = value {
                 write!(f, ", {name} {value}")?;
             }
+        }
+        if let Some(adaptation) = &self.adaptation {
+            write!(
+                f,
+                ", WEIGHTS MOVE (dynamic evaluation, segment {}, learning-rate {}, pull {})",
+                adaptation.segment_tokens, adaptation.learning_rate, adaptation.pull
+            )?;
         }
         Ok(())
     }

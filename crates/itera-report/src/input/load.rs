@@ -4,8 +4,8 @@ use std::{fmt::Write as _, path::Path};
 
 use anyhow::Context as _;
 use itera_record::{
-    EngineBenchRecord, Envelope, PowerRecord, QuantizationRecord, Record, TrainingRecord,
-    ValidationRecord,
+    EngineBenchRecord, Envelope, ExportRecord, PowerRecord, QuantizationRecord, Record,
+    TrainingRecord, ValidationRecord,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -105,6 +105,10 @@ impl Loader {
                 let record = self.record(file, |record: &EngineBenchRecord| &record.envelope)?;
                 self.inputs.engine.push(record);
             }
+            ExportRecord::SCHEMA => {
+                let record = self.record(file, |record: &ExportRecord| &record.envelope)?;
+                self.inputs.export.push(record);
+            }
             QuantizationRecord::SCHEMA => {
                 let record = self.record(file, |record: &QuantizationRecord| &record.envelope)?;
                 self.inputs.quantization.push(record);
@@ -186,6 +190,7 @@ impl Loader {
             ValidationRecord::SCHEMA,
             TrainingRecord::SCHEMA,
             EngineBenchRecord::SCHEMA,
+            ExportRecord::SCHEMA,
             PowerRecord::SCHEMA,
             QuantizationRecord::SCHEMA,
             TrainingBench::SCHEMA,

@@ -15,7 +15,8 @@ mod source;
 mod training_bench;
 
 use itera_record::{
-    EngineBenchRecord, HostInfo, PowerRecord, QuantizationRecord, TrainingRecord, ValidationRow,
+    EngineBenchRecord, ExportRecord, HostInfo, PowerRecord, QuantizationRecord, TrainingRecord,
+    ValidationRow,
 };
 
 pub(crate) use self::{
@@ -43,6 +44,7 @@ pub(crate) struct Inputs {
     pub(crate) training: Vec<Of<Training>>,
     pub(crate) training_bench: Vec<Of<TrainingBench>>,
     pub(crate) engine: Vec<Of<EngineBenchRecord>>,
+    pub(crate) export: Vec<Of<ExportRecord>>,
     pub(crate) power: Vec<Of<PowerRecord>>,
     pub(crate) quantization: Vec<Of<QuantizationRecord>>,
     pub(crate) gate_check: Vec<Of<GateCheck>>,

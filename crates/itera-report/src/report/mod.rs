@@ -39,6 +39,8 @@ struct Context<'i> {
     quality: Vec<Figure>,
     /// Speeds of the engine.
     runtime: Vec<Figure>,
+    /// Speeds of other runtimes.
+    export: Option<Figure>,
     /// Energy, one for each platform and counter.
     power: Vec<Figure>,
 }
@@ -73,18 +75,21 @@ fn context(inputs: &Inputs) -> anyhow::Result<Context<'_>> {
         engine_figure::runtime_figure(inputs),
         engine_figure::kernel_figure(inputs),
     ];
+    let export = crate::view::export::figure(inputs);
     Ok(Context {
         inputs,
         prototype: Prototype::read()?,
         quality: quality.into_iter().flatten().collect(),
         runtime: runtime.into_iter().flatten().collect(),
+        export,
         power: power_figure::figures(inputs),
     })
 }
 
 impl Context<'_> {
     fn figures(&self) -> impl Iterator<Item = &Figure> {
-        self.quality.iter().chain(&self.runtime).chain(&self.power)
+        let speeds = self.runtime.iter().chain(&self.export);
+        self.quality.iter().chain(speeds).chain(&self.power)
     }
 }
 

@@ -63,8 +63,8 @@ const KINDS: [Kind; 8] = [
     Kind {
         what: "exported models",
         form: "itera.export/1",
-        command: "itera-export table",
-        is_there: |_| false,
+        command: "cargo run --release -p itera-export -- verify",
+        is_there: |inputs| !inputs.export.is_empty(),
     },
 ];
 

@@ -3,6 +3,7 @@
 pub(crate) mod code;
 pub(crate) mod engine;
 pub(crate) mod engine_figure;
+pub(crate) mod export;
 pub(crate) mod power;
 pub(crate) mod power_figure;
 pub(crate) mod quality;

@@ -146,8 +146,7 @@ fn equal_results_have_no_regression() {
     ----- stderr -----
     not measured: speed of training, no file of the form itera.training-bench/1
     not measured: speed of the native engine, no file of the form itera.engine-bench/1
-    not measured: exported models, no file of the form itera.export/1
-    [DIR]/reports: 10 files, 10 of them new or changed
+    [DIR]/reports: 11 files, 11 of them new or changed
     ");
 }
 
@@ -193,8 +192,7 @@ fn a_worse_score_is_a_regression_and_another_text_is_not_comparable() {
     not measured: speed of training, no file of the form itera.training-bench/1
     not measured: speed of the native engine, no file of the form itera.engine-bench/1
     not measured: energy, no file of the form itera.power/1
-    not measured: exported models, no file of the form itera.export/1
-    [DIR]/reports: 8 files, 8 of them new or changed
+    [DIR]/reports: 9 files, 9 of them new or changed
     ");
 }
 
@@ -220,8 +218,7 @@ fn stale_reports_are_named() {
     ----- stdout -----
 
     ----- stderr -----
-    not measured: exported models, no file of the form itera.export/1
-    [DIR]/reports: all 12 files are those of the results
+    [DIR]/reports: all 13 files are those of the results
     ");
     test.write("reports/final_validation.md", "by hand");
     std::fs::remove_file(test.path("reports/bits_per_byte.png")).unwrap();
@@ -235,7 +232,6 @@ fn stale_reports_are_named() {
     power_old.png: no result gives it any more; delete it
 
     ----- stderr -----
-    not measured: exported models, no file of the form itera.export/1
     [DIR]/reports: 3 files are stale; run `itera-report` without `--check`
     ");
 }

@@ -23,7 +23,9 @@ impl FitOptions {
         if let Some(valid) = &self.valid {
             add("valid", &valid.display());
         }
-        add("preset", &self.preset);
+        if let Some(preset) = self.preset {
+            add("preset", &preset);
+        }
         if let Some(dense) = self.dense {
             add("dense", &dense.name());
         }
@@ -48,6 +50,10 @@ impl FitOptions {
         add("clip", &optimizer.clip_norm);
         add("balance", &router.balance);
         add("z-loss", &router.z);
+        if let (Some(teacher), Some(weight)) = (&self.teacher, train.distill) {
+            add("teacher", teacher);
+            add("distill", &weight);
+        }
         if let Some(precision) = train.quantize {
             add("quantize", &precision);
         }

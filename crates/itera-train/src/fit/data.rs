@@ -22,6 +22,8 @@ pub(crate) struct Data {
     pub(crate) valid: Vec<Document>,
     /// The checkpoint to start from, of the same tokenizer.
     pub(crate) init: Option<LoadedCheckpoint>,
+    /// The checkpoint to learn from, of the same tokenizer.
+    pub(crate) teacher: Option<LoadedCheckpoint>,
     /// Mean bytes of a token that is trained on, one end-of-text per document included.
     pub(crate) bytes_per_token: f64,
 }
@@ -38,11 +40,14 @@ impl Data {
     pub(crate) fn load(options: &FitOptions) -> anyhow::Result<Self> {
         let texts = Texts::load(&options.dataset, options.valid.as_deref())?;
         let tokenizer = options.tokenizer.obtain(options.vocab_size, &texts)?;
-        let init = options
-            .init
-            .as_deref()
-            .map(|name| init(name, &tokenizer))
-            .transpose()?;
+        let of_tokenizer = |name: &Option<String>| {
+            let name = name.as_deref();
+            name.map(|name| of_tokenizer(name, &tokenizer)).transpose()
+        };
+        let (init, teacher) = (
+            of_tokenizer(&options.init)?,
+            of_tokenizer(&options.teacher)?,
+        );
         let documents: Vec<&[u8]> = texts.train_documents().collect();
         let train = encode(&tokenizer, &documents, texts.name())?;
         let bytes: usize = documents.iter().map(|document| document.len()).sum();
@@ -64,12 +69,13 @@ impl Data {
             train,
             valid,
             init,
+            teacher,
         })
     }
 }
 
-/// The checkpoint to start from.
-fn init(name: &str, tokenizer: &Tokenizer) -> anyhow::Result<LoadedCheckpoint> {
+/// The checkpoint of this name, if it has the tokenizer of the run.
+fn of_tokenizer(name: &str, tokenizer: &Tokenizer) -> anyhow::Result<LoadedCheckpoint> {
     let loaded = load_checkpoint(name)?;
     ensure!(
         loaded.checkpoint.tokenizer.to_json() == tokenizer.to_json(),

@@ -34,8 +34,9 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use itera_cli::{ExitStatus, note};
+use itera_core::config::ModelConfig;
 use itera_learn::trainer::Trainer;
 
 use self::{
@@ -54,7 +55,7 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     let options = FitOptions::new(args)?;
     let saved = saved(&options)?;
     let mut data = Data::load(&options)?;
-    let model = model_config(options.preset, options.dense, data.tokenizer.vocab_size())?;
+    let model = sizes(&options, &data)?;
     let steps = match (&saved, options.budget) {
         (_, Budget::Steps(steps)) => steps,
         (Some(saved), Budget::Minutes(_)) => saved.steps()?,
@@ -85,6 +86,15 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
             options.paths.resume.display()
         )),
         _ => Ok(ExitStatus::Done),
+    }
+}
+
+/// Those of the preset, or of the checkpoint to start from.
+fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
+    match (options.preset, &data.init) {
+        (Some(preset), _) => model_config(preset, options.dense, data.tokenizer.vocab_size()),
+        (None, Some(init)) => Ok(init.checkpoint.config.clone()),
+        (None, None) => bail!("give the size of the model with `--preset`"),
     }
 }
 
@@ -119,13 +129,18 @@ fn start(settings: &Settings, data: &mut Data) -> anyhow::Result<Trainer> {
     if let Some(init) = &data.init {
         ensure!(
             init.checkpoint.config == settings.model,
-            "`{}` has other sizes than preset {}; give the preset that it was trained with",
+            "`{}` has other sizes than preset {}; give the preset that it was trained with, or none",
             init.name,
             settings.preset
         );
         trainer
             .start_from(&init.checkpoint)
             .with_context(|| format!("cannot start from `{}`", init.name))?;
+    }
+    if let Some(teacher) = &data.teacher {
+        trainer
+            .teach(&teacher.checkpoint)
+            .with_context(|| format!("cannot learn from `{}`", teacher.name))?;
     }
     Ok(trainer)
 }

@@ -27,11 +27,13 @@ const MAX_REPLICAS: usize = 256;
 pub(crate) struct FitOptions {
     pub(crate) dataset: Dataset,
     pub(crate) valid: Option<PathBuf>,
-    pub(crate) preset: Preset,
+    /// None for the sizes of `init`.
+    pub(crate) preset: Option<Preset>,
     pub(crate) dense: Option<DenseArg>,
     pub(crate) tokenizer: TokenizerSource,
     pub(crate) vocab_size: Option<usize>,
     pub(crate) init: Option<String>,
+    pub(crate) teacher: Option<String>,
     pub(crate) backend: Backend,
     /// Its number of steps and its warm-up come from `budget` and `warmup`.
     train: TrainConfig,
@@ -76,8 +78,10 @@ impl FitOptions {
         let save_every = Duration::try_from_secs_f64(60.0 * args.save_every)
             .with_context(|| format!("`--save-every` is {}, expected minutes", args.save_every))?;
         args.tokenizer.check_vocab_size(args.vocab_size)?;
-        if let Some(vocab_size) = args.tokenizer.vocab_size(args.vocab_size) {
-            model_config(args.preset, args.dense, vocab_size)?;
+        if let (Some(preset), Some(vocab_size)) =
+            (args.preset, args.tokenizer.vocab_size(args.vocab_size))
+        {
+            model_config(preset, args.dense, vocab_size)?;
         }
         let options = Self {
             dataset: args.dataset,
@@ -87,6 +91,7 @@ impl FitOptions {
             tokenizer: args.tokenizer,
             vocab_size: args.vocab_size,
             init: args.init,
+            teacher: args.teacher,
             backend: args.backend,
             train,
             warmup: args.warmup,
@@ -146,6 +151,7 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
         ("--floor", args.floor, 0.0, 1.0),
         ("--weight-decay", args.weight_decay.into(), 0.0, 10.0),
         ("--beta-2", args.beta_2.into(), 0.0, 0.999_999),
+        ("--distill", args.distill.into(), 1e-6, 1.0),
         ("--clip", args.clip.into(), 1e-6, f32::MAX.into()),
         ("--balance", args.balance.into(), 0.0, 10.0),
         ("--z-loss", args.z_loss.into(), 0.0, 10.0),
@@ -182,6 +188,7 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
             z: args.z_loss,
         },
         quantize: args.quantize.map(QuantizeArg::precision),
+        distill: args.teacher.as_ref().map(|_| args.distill),
     })
 }
 

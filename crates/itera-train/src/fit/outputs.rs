@@ -1,11 +1,8 @@
 //! The files that a run leaves: checkpoint, metrics, loss curve, record.
 
 use anyhow::Context as _;
-use itera_cli::{envelope, tool};
-use itera_core::{
-    checkpoint::Checkpoint,
-    io::{sha256_hex, write_atomic},
-};
+use itera_cli::{envelope, model_info, tool};
+use itera_core::io::{sha256_hex, write_atomic};
 use itera_record::{ModelInfo, Record as _, TrainingRecord};
 use serde_json::{Value, json};
 
@@ -28,7 +25,7 @@ pub(crate) fn write(run: &Run) -> anyhow::Result<ModelInfo> {
     write_atomic(&paths.checkpoint, &bytes)?;
     write_atomic(&paths.metrics, &run.history.csv()?)?;
     write_atomic(&paths.curve, &curve::png(&paths.name(), &run.history.rows)?)?;
-    Ok(model_info(paths.name(), &checkpoint, &bytes))
+    Ok(model_info(&paths.name(), &sha256_hex(&bytes), &checkpoint))
 }
 
 /// Writes the record of a finished run.
@@ -68,18 +65,6 @@ fn valid_bits_per_byte(run: &Run) -> Option<f64> {
     last.valid_bits_per_byte.filter(|_| run.trainer.is_done())
 }
 
-fn model_info(name: String, checkpoint: &Checkpoint, bytes: &[u8]) -> ModelInfo {
-    ModelInfo {
-        name,
-        file_sha256: sha256_hex(bytes),
-        params: checkpoint.config.parameters() as u64,
-        active_params: checkpoint.config.active_parameters() as u64,
-        precision: checkpoint.precision().to_string(),
-        bytes: checkpoint.weight_bytes() as u64,
-        bits_per_weight: checkpoint.bits_per_weight(),
-    }
-}
-
 fn record(run: &Run, model: &ModelInfo) -> anyhow::Result<TrainingRecord> {
     let history = &run.history;
     let last = &history.rows[history.rows.len().saturating_sub(LAST_ROWS)..];
@@ -108,6 +93,7 @@ fn protocol(run: &Run) -> anyhow::Result<Value> {
     let mut protocol = as_json(&run.settings.train)?;
     protocol["backend"] = json!(run.settings.backend);
     protocol["init_sha256"] = json!(run.settings.init_sha256);
+    protocol["teacher_sha256"] = json!(run.settings.teacher_sha256);
     protocol["dense"] = json!(run.options.dense.map(crate::args::DenseArg::name));
     protocol["minutes"] = json!(run.settings.minutes);
     protocol["evaluation"] = json!({

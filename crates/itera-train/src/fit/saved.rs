@@ -98,8 +98,15 @@ impl Saved {
             .with_context(|| format!("cannot resume `{path}`"))?;
         let documents = std::mem::take(&mut data.train);
         let end_of_text = data.tokenizer.end_of_text();
-        let trainer = Trainer::load_resume(&self.trainer, documents, end_of_text, settings.backend)
-            .with_context(|| format!("cannot resume `{path}`; delete it to begin anew"))?;
+        let teacher = data.teacher.as_ref().map(|teacher| &teacher.checkpoint);
+        let trainer = Trainer::load_resume(
+            &self.trainer,
+            documents,
+            end_of_text,
+            settings.backend,
+            teacher,
+        )
+        .with_context(|| format!("cannot resume `{path}`; delete it to begin anew"))?;
         Ok((trainer, self.head.history))
     }
 }

@@ -11,6 +11,9 @@ use super::{
     options::{Budget, FitOptions},
 };
 
+/// In place of the name of a preset: the sizes of the checkpoint that the run starts from.
+const CUSTOM: &str = "custom";
+
 /// Two runs with equal settings give equal weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
@@ -26,6 +29,9 @@ pub(crate) struct Settings {
     pub(crate) model: ModelConfig,
     /// Digest of the checkpoint that the run starts from, if it does.
     pub(crate) init_sha256: Option<String>,
+    /// Digest of the teacher, if there is one.
+    #[serde(default)]
+    pub(crate) teacher_sha256: Option<String>,
     pub(crate) backend: Backend,
     /// The budget that the number of steps came from, if it was one of time.
     pub(crate) minutes: Option<f64>,
@@ -45,9 +51,12 @@ impl Settings {
             valid_sha256: data.texts.valid_sha256().map(str::to_owned),
             tokenizer: format!("{} {}", tokenizer.kind(), tokenizer.vocab_size()),
             tokenizer_sha256: sha256_hex(tokenizer.to_json().to_string().as_bytes()),
-            preset: options.preset.to_string(),
+            preset: options
+                .preset
+                .map_or_else(|| CUSTOM.to_owned(), |preset| preset.to_string()),
             model,
             init_sha256: data.init.as_ref().map(|init| init.file_sha256.clone()),
+            teacher_sha256: data.teacher.as_ref().map(|t| t.file_sha256.clone()),
             backend: options.backend,
             minutes: match options.budget {
                 Budget::Steps(_) => None,

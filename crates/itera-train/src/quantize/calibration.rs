@@ -11,15 +11,15 @@ use itera_record::DataSource;
 use crate::texts::Texts;
 
 /// Documents to calibrate with.
-pub(super) struct Calibration {
+pub(crate) struct Calibration {
     /// Tokens without end-of-text.
-    pub(super) documents: Vec<Vec<u32>>,
+    pub(crate) documents: Vec<Vec<u32>>,
     pub(super) source: DataSource,
 }
 
 impl Calibration {
     /// The first documents to learn from, up to `limit` tokens; the last one may be cut.
-    pub(super) fn read(
+    pub(crate) fn read(
         texts: &Texts,
         source: &LoadedCheckpoint,
         limit: usize,
@@ -82,7 +82,7 @@ impl fmt::Display for Calibration {
 
 /// The text to calibrate and validate with: the one that is named, or the one that the checkpoint
 /// was trained on, or the sample if that is not there.
-pub(super) fn texts(dataset: Option<&Dataset>, source: &LoadedCheckpoint) -> anyhow::Result<Texts> {
+pub(crate) fn texts(dataset: Option<&Dataset>, source: &LoadedCheckpoint) -> anyhow::Result<Texts> {
     if let Some(dataset) = dataset {
         return Ok(Texts::load(dataset, None)?);
     }

@@ -31,33 +31,15 @@ pub(super) fn measure(
     quantised: &Checkpoint,
     limit: usize,
 ) -> anyhow::Result<Cost> {
-    let text = Text::read(texts, &source.checkpoint.tokenizer, limit)?;
-    let names: Vec<&String> = quantised
-        .tensors
-        .iter()
-        .filter(|(_, tensor)| matches!(tensor.precision(), Precision::Int8 | Precision::Int4))
-        .map(|(name, _)| name)
-        .collect();
-    let progress = Progress::new(names.len() as u64 + 2, "models");
-    let score = |checkpoint: &Checkpoint| {
-        let bits = text.bits_per_byte(checkpoint);
-        progress.advance(1);
-        bits
-    };
-    let before = score(&of.checkpoint)?;
-    let plain = if of.file_sha256 == source.file_sha256 {
-        before
-    } else {
-        score(&source.checkpoint)?
-    };
-    let after = score(quantised)?;
-    let mut alone = BTreeMap::new();
-    for name in names {
-        let mut one = source.checkpoint.clone();
-        one.tensors
-            .insert(name.clone(), quantised.tensors[name].clone());
-        alone.insert(name.clone(), score(&one)? - plain);
-    }
+    let text = Text::read(
+        texts.valid_documents().into_iter(),
+        &source.checkpoint.tokenizer,
+        limit,
+        &texts.valid_label(),
+    )?;
+    let before = text.bits_per_byte(&of.checkpoint)?;
+    let after = text.bits_per_byte(quantised)?;
+    let alone = text.alone(&source.checkpoint, quantised)?;
     let valid = texts.sources().into_iter().next_back();
     Ok(Cost {
         whole: QuantizationCost {
@@ -73,41 +55,71 @@ pub(super) fn measure(
 }
 
 /// Tokenised documents.
-struct Text {
+pub(crate) struct Text {
     documents: Vec<Vec<u32>>,
     bytes: usize,
     end_of_text: u32,
 }
 
 impl Text {
-    fn read(texts: &Texts, tokenizer: &Tokenizer, limit: usize) -> anyhow::Result<Self> {
+    /// The first documents, up to `limit` tokens but one at least.
+    pub(crate) fn read<'a>(
+        documents: impl Iterator<Item = &'a [u8]>,
+        tokenizer: &Tokenizer,
+        limit: usize,
+        label: &str,
+    ) -> anyhow::Result<Self> {
         let mut text = Self {
             documents: Vec::new(),
             bytes: 0,
             end_of_text: tokenizer.end_of_text(),
         };
         let mut tokens = 0;
-        for document in texts.valid_documents() {
+        for document in documents {
             if tokens >= limit && !text.documents.is_empty() {
                 break;
             }
             let encoded = tokenizer.encode(document);
-            let encoded =
-                encoded.with_context(|| format!("cannot tokenise {}", texts.valid_label()))?;
+            let encoded = encoded.with_context(|| format!("cannot tokenise {label}"))?;
             tokens += encoded.len();
             text.bytes += document.len();
             text.documents.push(encoded);
         }
         ensure!(
             tokens > 0,
-            "{} has no text to validate on; give another `--dataset`, or leave out `--validate`",
-            texts.name()
+            "{label} has no text to measure on; give another `--dataset`"
         );
         Ok(text)
     }
 
+    /// Bits per byte that each tensor of integers adds if it alone takes the place of that of
+    /// `source`.
+    pub(super) fn alone(
+        &self,
+        source: &Checkpoint,
+        quantised: &Checkpoint,
+    ) -> anyhow::Result<BTreeMap<String, f64>> {
+        let is_integer =
+            |precision: Precision| matches!(precision, Precision::Int8 | Precision::Int4);
+        let tensors: Vec<_> = quantised
+            .tensors
+            .iter()
+            .filter(|(_, tensor)| is_integer(tensor.precision()))
+            .collect();
+        let progress = Progress::new(tensors.len() as u64, "tensors");
+        let plain = self.bits_per_byte(source)?;
+        let mut alone = BTreeMap::new();
+        for (name, tensor) in tensors {
+            let mut one = source.clone();
+            one.tensors.insert(name.clone(), tensor.clone());
+            alone.insert(name.clone(), self.bits_per_byte(&one)? - plain);
+            progress.advance(1);
+        }
+        Ok(alone)
+    }
+
     /// With the native engine, as in use: integer products read inputs of 8 bits.
-    fn bits_per_byte(&self, checkpoint: &Checkpoint) -> anyhow::Result<f64> {
+    pub(crate) fn bits_per_byte(&self, checkpoint: &Checkpoint) -> anyhow::Result<f64> {
         let model = Model::from_checkpoint(checkpoint)?;
         let memory = || (model.new_state(), model.new_workspace());
         let documents = self.documents.par_iter().with_max_len(1);

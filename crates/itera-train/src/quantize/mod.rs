@@ -4,13 +4,18 @@
 //! |---|---|
 //! | `calibration` | the text that the rounding is calibrated with |
 //! | `cost` | bits per byte before and after, for the whole model and for each tensor alone |
+//! | `mixed` | which tensors get 8 bits and which 4 |
 //! | `output` | the table and the record |
 
 mod calibration;
 mod cost;
+mod mixed;
 mod output;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, print};
@@ -21,8 +26,12 @@ use itera_core::{
 };
 use itera_record::Record as _;
 
-use self::{calibration::Calibration, cost::Cost};
-use crate::args::QuantizeArgs;
+use self::cost::Cost;
+pub(crate) use self::{
+    calibration::{Calibration, texts as calibration_texts},
+    cost::Text,
+};
+use crate::{args::QuantizeArgs, texts::Texts};
 
 /// A checkpoint, what it became, and what is known about that.
 struct Quantised {
@@ -42,7 +51,7 @@ struct Quantised {
 /// Quantises, writes the file and the record, prints the table.
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitStatus> {
     ensure!(
-        args.precision != Precision::Fp32,
+        args.precision != Some(Precision::Fp32),
         "`--precision` is fp32, which is no quantisation; give int8 or int4"
     );
     let source = load_checkpoint(&args.checkpoint)?;
@@ -93,7 +102,12 @@ fn stands_for(name: &str, source: &LoadedCheckpoint) -> anyhow::Result<LoadedChe
 /// The file to write: beside the source unless told otherwise.
 fn output_path(args: &QuantizeArgs, source: &LoadedCheckpoint) -> anyhow::Result<PathBuf> {
     let own = source.path.as_deref();
-    let beside = || own.map(|path| companion_path(path, args.precision));
+    let beside = || {
+        own.map(|path| match args.precision {
+            Some(precision) => companion_path(path, precision),
+            None => path.with_extension("mixed.safetensors"),
+        })
+    };
     let path = args.output.clone().or_else(beside).with_context(|| {
         format!(
             "the checkpoint `{}` is no file; give `--output FILE.safetensors`",
@@ -116,12 +130,13 @@ fn quantise(
     path: PathBuf,
 ) -> anyhow::Result<Quantised> {
     let needs_text = args.method != Method::Nearest && args.calibration_tokens > 0;
+    let measures = args.validate || args.mixed;
     ensure!(
         needs_text || args.method != Method::Gptq,
         "`--method gptq` needs calibration text; give `--calibration-tokens` of at least 1, or \
          `--method search`"
     );
-    let texts = if needs_text || args.validate {
+    let texts = if needs_text || measures {
         Some(calibration::texts(args.dataset.as_ref(), &source)?)
     } else {
         None
@@ -135,14 +150,17 @@ fn quantise(
     if let Some(calibration) = &calibration {
         note(format_args!("calibrated with {calibration}"));
     }
-    let options = Options {
-        precision: args.precision,
+    let mut options = Options {
+        precision: args.precision.unwrap_or(Precision::Int4),
         method: args.method,
         calibration: calibration
             .as_ref()
             .map(|calibration| &calibration.documents[..]),
         overrides: args.tensor.iter().cloned().collect(),
     };
+    if let (Some(target_bits), Some(texts)) = (args.target_bits, &texts) {
+        options.overrides = mix(texts, &source, &options, args.validate_tokens, target_bits)?;
+    }
     let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, &options)
         .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
     let provenance = Provenance {
@@ -172,4 +190,23 @@ fn quantise(
         cost,
         path,
     })
+}
+
+/// The tensors that get more bits than the others, chosen on `limit` tokens of training text after
+/// those of the calibration.
+fn mix(
+    texts: &Texts,
+    source: &LoadedCheckpoint,
+    options: &Options<'_>,
+    limit: usize,
+    target_bits: f64,
+) -> anyhow::Result<BTreeMap<String, Precision>> {
+    let calibrated = options.calibration.map_or(0, <[_]>::len);
+    let text = Text::read(
+        texts.train_documents().skip(calibrated),
+        &source.checkpoint.tokenizer,
+        limit,
+        &format!("{} after the calibration text", texts.name()),
+    )?;
+    mixed::choose(&source.checkpoint, options, &text, target_bits)
 }

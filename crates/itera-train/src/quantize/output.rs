@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use itera_cli::{Align, Table, envelope};
-use itera_core::{checkpoint::Checkpoint, io::sha256_hex, kernels::Kernel, quant::TensorReport};
-use itera_record::{CalibrationText, ModelInfo, QuantizationRecord, QuantizedTensor};
+use itera_cli::{Align, Table, envelope, model_info};
+use itera_core::{io::sha256_hex, kernels::Kernel, quant::TensorReport};
+use itera_record::{CalibrationText, QuantizationRecord, QuantizedTensor};
 
 use super::Quantised;
 use crate::TOOL;
@@ -115,17 +115,5 @@ pub(super) fn record(quantised: &Quantised) -> QuantizationRecord {
         file_bytes: bytes.len() as u64,
         validation: quantised.cost.as_ref().map(|cost| cost.whole.clone()),
         tensors: quantised.tensors.iter().map(row).collect(),
-    }
-}
-
-fn model_info(name: &str, file_sha256: &str, checkpoint: &Checkpoint) -> ModelInfo {
-    ModelInfo {
-        name: name.to_owned(),
-        file_sha256: file_sha256.to_owned(),
-        params: checkpoint.config.parameters() as u64,
-        active_params: checkpoint.config.active_parameters() as u64,
-        precision: checkpoint.precision().to_string(),
-        bytes: checkpoint.weight_bytes() as u64,
-        bits_per_weight: checkpoint.bits_per_weight(),
     }
 }

@@ -4,6 +4,7 @@ mod bad_input;
 mod fit;
 mod fixture;
 mod help;
+mod prune;
 mod quantize;
 mod resume;
 mod sample;

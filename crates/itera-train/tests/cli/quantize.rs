@@ -3,6 +3,7 @@
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
     config::{Preset, TensorRole},
+    io::sha256_hex,
     quant::source_sha256,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
@@ -12,9 +13,12 @@ use crate::fixture::{CliTest, assert_snapshot};
 
 /// A byte-level model with weights from a small generator, trained on the sample as it says.
 fn made_up() -> Checkpoint {
+    made_up_from(1, Preset::Test)
+}
+
+fn made_up_from(mut state: u64, preset: Preset) -> Checkpoint {
     let tokenizer = Tokenizer::Bytes(BytesTokenizer::new());
-    let config = Preset::Test.config(tokenizer.vocab_size());
-    let mut state = 1_u64;
+    let config = preset.config(tokenizer.vocab_size());
     let mut uniform = move || {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -37,7 +41,7 @@ fn made_up() -> Checkpoint {
     }
 }
 
-fn test() -> CliTest {
+pub(crate) fn test() -> CliTest {
     let test = CliTest::new();
     test.write("x.safetensors", made_up().to_bytes().unwrap());
     test
@@ -110,6 +114,65 @@ fn a_tensor_may_be_stored_otherwise() {
     let stored = |name: &str| quantised.tensors[name].precision();
     assert_eq!(stored("embedding.weight"), Precision::Int4);
     assert_eq!(stored("layers.0.moe.w_in"), Precision::Int8);
+}
+
+#[test]
+fn a_mixed_model_keeps_to_its_bits() {
+    let test = test();
+    let options = "--checkpoint x.safetensors --method search --calibration-tokens 0";
+    test.run(&format!("quantize {options} --precision int4"));
+    test.run(&format!("quantize {options} --precision int8"));
+    let bits = |name: &str| {
+        let checkpoint = Checkpoint::from_bytes(&test.read(name)).unwrap();
+        checkpoint.bits_per_weight()
+    };
+    let target = f64::midpoint(bits("x.int4.safetensors"), bits("x.int8.safetensors"));
+    test.run(&format!(
+        "quantize {options} --mixed --target-bits {target} --validate-tokens 300"
+    ));
+    assert!(bits("x.mixed.safetensors") <= target);
+    let mixed = Checkpoint::from_bytes(&test.read("x.mixed.safetensors")).unwrap();
+    let stored = |precision| {
+        let tensors = mixed.tensors.values();
+        tensors.filter(|t| t.precision() == precision).count()
+    };
+    assert!(stored(Precision::Int4) > 0 && stored(Precision::Int8) > 0);
+}
+
+#[test]
+fn the_bits_of_a_mixed_model_are_too_few() {
+    assert_snapshot!(test().command(
+        "quantize --checkpoint x.safetensors --method search --calibration-tokens 0 --mixed \
+         --target-bits 2 --validate-tokens 300"
+    ));
+}
+
+#[test]
+fn a_tuned_checkpoint_stands_for_another() {
+    let test = test();
+    let tuned = made_up_from(2, Preset::Test).to_bytes().unwrap();
+    test.write("tuned.safetensors", &tuned);
+    test.run(
+        "quantize --checkpoint tuned.safetensors --of x.safetensors --precision int4 \
+         --method search --calibration-tokens 0 --output x.int4.safetensors --report x.json",
+    );
+    let quantised = Checkpoint::from_bytes(&test.read("x.int4.safetensors")).unwrap();
+    let source = sha256_hex(&test.read("x.safetensors"));
+    assert_eq!(source_sha256(&quantised), Some(&*source));
+    let record = QuantizationRecord::from_json(&test.read("x.json")).unwrap();
+    assert_eq!(record.source.file_sha256, source);
+    assert_eq!(record.tuned_sha256, Some(sha256_hex(&tuned)));
+}
+
+#[test]
+fn a_checkpoint_of_other_sizes_stands_for_none() {
+    let test = test();
+    let other = made_up_from(1, Preset::Nano).to_bytes().unwrap();
+    test.write("other.safetensors", other);
+    assert_snapshot!(test.command(
+        "quantize --checkpoint other.safetensors --of x.safetensors --precision int4 \
+         --output y.safetensors"
+    ));
 }
 
 #[test]

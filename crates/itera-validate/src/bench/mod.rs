@@ -9,7 +9,9 @@ mod workload;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{ExitStatus, Progress, envelope, note, print};
+use itera_cli::{
+    ExitStatus, Progress, check_output, envelope, model_info, note, print, results_folder,
+};
 use itera_core::{
     checkpoint::Precision,
     io::{LoadedCheckpoint, load_at_precision},
@@ -22,13 +24,7 @@ use itera_record::{
     Record as _, median,
 };
 
-use crate::{
-    TOOL,
-    args::BenchArgs,
-    options::{default_output, kernel, writable},
-    output::write,
-    row::model_info,
-};
+use crate::{TOOL, args::BenchArgs, options::kernel, output::write};
 use limits::Roof;
 use workload::{Case, Kind, Text};
 
@@ -58,7 +54,8 @@ struct Variant {
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
     let plan = Plan::new(args)?;
     let variants = load(args, &plan)?;
-    let text = text(&variants[0].loaded)?;
+    let first = &variants[0].loaded;
+    let text = text(first)?;
     let limits: Vec<MachineLimits> = plan.kernels.iter().map(|k| limits::measure(*k)).collect();
     note("measuring; other work on this machine makes the figures smaller");
     let rows = measure(&plan, &variants, &text, &limits);
@@ -66,7 +63,14 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
     let context = context.collect();
     let memory = variants.iter().map(|variant| memory::of(args, variant));
     let record = EngineBenchRecord {
-        envelope: envelope::<EngineBenchRecord>(TOOL, Some(model_info(&variants[0].loaded))),
+        envelope: envelope::<EngineBenchRecord>(
+            TOOL,
+            Some(model_info(
+                &first.name,
+                &first.file_sha256,
+                &first.checkpoint,
+            )),
+        ),
         protocol: EngineBenchProtocol {
             samples: plan.samples as u64,
             sample_seconds: plan.sample.as_secs_f64(),
@@ -101,9 +105,9 @@ impl Plan {
         };
         let output = match &args.output {
             Some(path) => path.clone(),
-            None => default_output("engine-bench.json")?,
+            None => results_folder()?.join("engine-bench.json"),
         };
-        writable(&output)?;
+        check_output(&output)?;
         Ok(Self {
             precisions: args.precision.list(),
             kernels,

@@ -1,6 +1,7 @@
 //! The whole program: exit status, standard output, standard error and files, on small random
 //! models and small texts.
 
+mod adapt;
 mod bad_input;
 mod bench;
 mod fixture;

@@ -122,7 +122,7 @@ fn the_lowest_integer_serves_either_sign() {
         let rounded = search(&weights, &[1.0; 32], form);
         assert_eq!(rounded.values(form.group).collect::<Vec<f64>>(), weights);
         assert!(rounded.integers.contains(&-8));
-        assert_eq!(wide(rounded.scales[0]), -sign / 8.0);
+        assert_eq!(rounded.scales, [stored(-sign / 8.0)]);
     }
 }
 

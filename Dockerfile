@@ -1,0 +1,35 @@
+# itera-serve in an image of a few megabytes: one static binary, no shell, not root.
+#
+#   docker build -t itera-serve .
+#   docker run -p 8000:8000 -v itera:/data -e ITERA_TOKEN="$(openssl rand -hex 16)" itera-serve
+#
+# scripts/serve-deploy-check.sh builds the binary by the same commands and counts the files of the image.
+
+FROM rust:1.95-slim-bookworm AS build
+# SQLite is C.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends musl-tools=1.2.3-1 \
+    && rm -rf /var/lib/apt/lists/*
+RUN rustup target add x86_64-unknown-linux-musl
+WORKDIR /src
+COPY . .
+RUN cargo build --locked --release -p itera-serve --target x86_64-unknown-linux-musl \
+    && strip -o /itera-serve target/x86_64-unknown-linux-musl/release/itera-serve \
+    && mkdir -p /empty/data
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /itera-serve /itera-serve
+COPY data/models/micro-tinystories.safetensors \
+     data/models/micro-tinystories.int8.safetensors \
+     data/models/micro-tinystories.int4.safetensors /models/
+COPY --from=build --chown=65532:65532 /empty/data /data
+ENV ITERA_HOST=0.0.0.0 \
+    ITERA_PORT=8000 \
+    ITERA_MODELS_DIR=/models \
+    ITERA_DATABASE=/data/itera-serve.db \
+    ITERA_LOG_FORMAT=json
+VOLUME ["/data"]
+EXPOSE 8000
+USER 65532:65532
+HEALTHCHECK --interval=10s --timeout=2s --start-period=5s CMD ["/itera-serve", "health"]
+ENTRYPOINT ["/itera-serve"]

@@ -1,0 +1,181 @@
+//! The command line as typed; each command checks its own part.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use itera_core::checkpoint::Precision;
+use itera_data::{Dataset, Split};
+
+/// Write checkpoints as ONNX files, check that other runtimes compute the same, and measure them.
+#[derive(Debug, Parser)]
+#[command(name = "itera-export", version)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write ONNX files of checkpoints.
+    Onnx(OnnxArgs),
+    /// Run ONNX files in other runtimes, on real text, and compare with the native engine.
+    ///
+    /// Exit status 1 if a file differs; it is then renamed to NAME.failed.onnx.
+    Verify(VerifyArgs),
+    /// Measure one checkpoint in every runtime, in turns within one run.
+    Bench(BenchArgs),
+    /// Write tokens of a sample text and the native engine's logits after each, for scripts that check
+    /// other implementations.
+    Logits(LogitsArgs),
+    /// Print what the result holds.
+    Table {
+        /// The result [default: results/onnx-export.json].
+        #[arg(value_name = "FILE")]
+        result: Option<PathBuf>,
+        /// Only the measured runtimes, as the Markdown table of the README.
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+/// What to write.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OnnxArgs {
+    /// Checkpoint by name or path; may be repeated [default: every shipped one].
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: Vec<String>,
+    /// step (a token at a time), sequence (any number of tokens at once) or both.
+    #[arg(long, default_value = "both")]
+    pub(crate) graph: GraphArg,
+    /// Precision of the weights.
+    #[arg(long, default_value = "all")]
+    pub(crate) precision: PrecisionArg,
+    /// Version of the operators, 18 to 23; 4-bit integers need 21.
+    #[arg(long, value_name = "N", default_value_t = 21)]
+    pub(crate) opset: i64,
+    /// Whether layers are written out one by one (fast) or as one body that is scanned (small)
+    /// [default: unrolled for fp32, stacked for int8 and int4].
+    #[arg(long)]
+    pub(crate) layers: Option<LayersArg>,
+    /// Folder for the files NAME.GRAPH.PRECISION.onnx [default: results/onnx].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What to check, where, and against which text.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// Files written by `itera-export onnx` [default: all in results/onnx].
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The runtime to check in.
+    #[arg(long, default_value = "all")]
+    pub(crate) runtime: RuntimeArg,
+    /// Path of the checkpoint that the files were made from [default: found by its name].
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: Option<String>,
+    /// wikitext2, tinystories, sample, or a text file [default: the checkpoint's own].
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) dataset: Option<Dataset>,
+    /// test, valid or train [default: test where there is one, else valid].
+    #[arg(long)]
+    pub(crate) split: Option<Split>,
+    /// Tokens of text to compare, from the first document on; at least 1,024 for the drift of the
+    /// state.
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub(crate) max_tokens: usize,
+    /// File for the result as JSON [default: results/onnx-export.json].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    pub(crate) checkpoint: String,
+    /// Tokens of one run of the sequence graph.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) seq_len: usize,
+    /// Samples of each runtime; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) samples: usize,
+    /// Threads of each runtime. The native engine, tract and Burn read one sequence on one.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// File for the result as JSON, with a chart beside it [default: results/onnx-export.json].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Whose logits.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogitsArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    pub(crate) checkpoint: String,
+    /// Tokens to read.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) seq_len: usize,
+    /// File for tokens and logits as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+/// Which graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphArg {
+    /// One token and the state in, logits and the new state out.
+    Step,
+    /// Any number of tokens at once.
+    Sequence,
+    /// One file for each.
+    Both,
+}
+
+/// Precision of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionArg {
+    /// 32-bit floats.
+    Fp32,
+    /// 8-bit integers.
+    Int8,
+    /// 4-bit integers.
+    Int4,
+    /// One file for each.
+    All,
+}
+
+impl PrecisionArg {
+    /// The precisions that it stands for.
+    pub(crate) fn list(self) -> Vec<Precision> {
+        match self {
+            Self::Fp32 => vec![Precision::Fp32],
+            Self::Int8 => vec![Precision::Int8],
+            Self::Int4 => vec![Precision::Int4],
+            Self::All => Precision::ALL.to_vec(),
+        }
+    }
+}
+
+/// How layers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayersArg {
+    /// Each for itself.
+    Unrolled,
+    /// One body over stacked weights.
+    Stacked,
+}
+
+/// Where files are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeArg {
+    /// Compiled into this program.
+    Tract,
+    /// The library of `scripts/setup-onnxruntime.sh`.
+    Onnxruntime,
+    /// Both, the second where it is installed.
+    All,
+}

@@ -1,0 +1,148 @@
+//! The command `onnx`: writes files.
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Context as _, ensure};
+use itera_cli::{Align, ExitStatus, Table, check_output, note, print, results_folder};
+use itera_core::{
+    checkpoint::Precision,
+    io::{LoadedCheckpoint, Weights, load_at_precision, shipped_models, write_atomic},
+};
+use prost::Message as _;
+
+use crate::{
+    args::{GraphArg, LayersArg, OnnxArgs},
+    graph::{self, Kind, Layout, Request, Source, count_nodes},
+};
+
+/// Folder of the files in that of the results.
+pub(crate) const FOLDER: &str = "onnx";
+
+/// Writes every graph of every checkpoint at every precision asked for, and a table of them.
+pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
+    let folder = match &args.output {
+        Some(folder) => folder.clone(),
+        None => results_folder()?.join(FOLDER),
+    };
+    let names = checkpoints(&args.checkpoint)?;
+    let kinds = match args.graph {
+        GraphArg::Step => vec![Kind::Step],
+        GraphArg::Sequence => vec![Kind::Sequence],
+        GraphArg::Both => Kind::ALL.to_vec(),
+    };
+    let mut files = Vec::new();
+    for name in &names {
+        for precision in args.precision.list() {
+            let loaded = load(name, precision)?;
+            for &kind in &kinds {
+                let request = Request {
+                    kind,
+                    opset: args.opset,
+                    layout: args.layers.map(layout),
+                };
+                let started = Instant::now();
+                let file = Encoded::new(&loaded, request)?;
+                let path = folder.join(file_name(&loaded.name, kind, precision));
+                check_output(&path)?;
+                files.push((file, path, started.elapsed().as_secs_f64()));
+            }
+        }
+    }
+    // All are made before the first is written, so that a refusal changes nothing.
+    for (file, path, seconds) in &files {
+        write_atomic(path, &file.bytes)?;
+        note(format!("wrote {} in {seconds:.2} s", path.display()));
+    }
+    print(table(&files))?;
+    Ok(ExitStatus::Done)
+}
+
+/// The names given, or all that are shipped.
+pub(crate) fn checkpoints(given: &[String]) -> anyhow::Result<Vec<String>> {
+    let names = if given.is_empty() {
+        shipped_models().context("cannot list the shipped checkpoints")?
+    } else {
+        given.to_vec()
+    };
+    ensure!(
+        !names.is_empty(),
+        "there is no checkpoint in `data/models`; give one with `--checkpoint PATH`, or set \
+         ITERA_MODELS_DIR to a folder of checkpoints"
+    );
+    Ok(names)
+}
+
+/// A checkpoint at a precision, with a word about weights that were rounded without calibration.
+pub(crate) fn load(name: &str, precision: Precision) -> anyhow::Result<LoadedCheckpoint> {
+    let loaded = load_at_precision(name, precision)?;
+    if loaded.weights == Weights::RoundedInMemory {
+        note(format!(
+            "{} has no {precision} file made from it beside it, so its weights were rounded in \
+             memory; `itera-train quantize` makes a better one",
+            loaded.name
+        ));
+    }
+    Ok(loaded)
+}
+
+/// `NAME.GRAPH.PRECISION.onnx`.
+pub(crate) fn file_name(name: &str, kind: Kind, precision: Precision) -> PathBuf {
+    PathBuf::from(format!("{name}.{kind}.{precision}.onnx"))
+}
+
+fn layout(argument: LayersArg) -> Layout {
+    match argument {
+        LayersArg::Unrolled => Layout::Unrolled,
+        LayersArg::Stacked => Layout::Stacked,
+    }
+}
+
+/// A file ready to be written, with its counts.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    nodes: usize,
+    params: usize,
+    weight_bytes: usize,
+}
+
+impl Encoded {
+    pub(crate) fn new(loaded: &LoadedCheckpoint, request: Request) -> anyhow::Result<Self> {
+        let checkpoint = &loaded.checkpoint;
+        let source = Source {
+            name: &loaded.name,
+            file_sha256: &loaded.file_sha256,
+            checkpoint,
+        };
+        let proto = graph::build(&source, request)?;
+        Ok(Self {
+            bytes: proto.encode_to_vec(),
+            nodes: proto.graph.as_ref().map_or(0, count_nodes),
+            params: checkpoint.config.parameters(),
+            weight_bytes: checkpoint.weight_bytes(),
+        })
+    }
+}
+
+fn table(files: &[(Encoded, PathBuf, f64)]) -> Table {
+    let mut table = Table::new(&[
+        ("file", Align::Left),
+        ("nodes", Align::Right),
+        ("bytes", Align::Right),
+        ("weights", Align::Right),
+        ("file/weights", Align::Right),
+        ("bits/weight", Align::Right),
+    ]);
+    for (file, path, _) in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let bytes = file.bytes.len();
+        table.row([
+            name.into_owned(),
+            file.nodes.to_string(),
+            bytes.to_string(),
+            file.weight_bytes.to_string(),
+            format!("{:.3}", bytes as f64 / file.weight_bytes as f64),
+            format!("{:.2}", 8.0 * bytes as f64 / file.params as f64),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,8 @@
+//! The program as a user runs it.
+
+mod bad_input;
+mod exporting;
+mod fixture;
+mod measuring;
+mod python;
+mod verifying;

@@ -1,0 +1,94 @@
+//! The bench, and the logits for scripts.
+
+use std::fs;
+
+use crate::fixture::{CliTest, onnxruntime_is_there, text};
+
+#[test]
+fn every_runtime_that_is_there_is_measured_in_turns() {
+    let test = CliTest::new();
+    test.succeed("bench --checkpoint small --seq-len 20 --samples 3 --output r.json");
+    let bench = test.record("r.json").bench.unwrap();
+    let measured = |runtime: &str| {
+        bench
+            .rows
+            .iter()
+            .filter(|row| row.runtime == runtime)
+            .count()
+    };
+    assert_eq!(measured("native"), 3);
+    assert!(measured("tract") >= 2, "{:?}", bench.missing);
+    assert_eq!(
+        measured("onnxruntime"),
+        if onnxruntime_is_there() { 3 } else { 0 }
+    );
+    assert!(bench.rows.iter().all(|row| row.sample_seconds.len() == 3));
+    assert!(
+        bench
+            .rows
+            .is_sorted_by(|a, b| a.median_seconds <= b.median_seconds)
+    );
+    let missing: Vec<&str> = bench
+        .missing
+        .iter()
+        .map(|gap| gap.runtime.as_str())
+        .collect();
+    assert!(missing.contains(&"torchscript"), "{missing:?}");
+    let png = fs::read(test.path("r.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn torchscript_joins_where_its_file_is_of_the_same_run() {
+    let test = CliTest::new();
+    let write = |sha256: &str, len| {
+        test.write(
+            "torchscript.json",
+            serde_json::json!({
+                "schema": "itera.torchscript/1", "version": "2.9", "checkpoint_sha256": sha256,
+                "seq_len": len, "threads": 1, "max_abs_difference": 1e-5, "file_bytes": 1000,
+                "sample_seconds": [0.003, 0.002, 0.004],
+            })
+            .to_string(),
+        );
+    };
+    let model = fs::read(test.path("models/small.safetensors")).unwrap();
+    let sha256 = itera_core::io::sha256_hex(&model);
+    let bench = "bench --checkpoint small --seq-len 20 --samples 2 --output r.json";
+    let row = || {
+        test.succeed(bench);
+        let bench = test.record("r.json").bench.unwrap();
+        bench
+            .rows
+            .into_iter()
+            .find(|row| row.runtime == "torchscript")
+    };
+    write(&sha256, 20);
+    let row_of_same = row().unwrap();
+    assert!(!row_of_same.is_interleaved);
+    assert!((row_of_same.median_seconds - 0.003).abs() < 1e-12);
+    write(&sha256, 21);
+    assert!(row().is_none(), "another length");
+    write(&"0".repeat(64), 20);
+    assert!(row().is_none(), "another checkpoint");
+    test.write("torchscript.json", "{}");
+    let run = test.run(bench);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(
+        text(&run.stderr).contains("scripts/torchscript.py"),
+        "{}",
+        text(&run.stderr)
+    );
+}
+
+#[test]
+fn logits_are_those_after_every_token() {
+    let test = CliTest::new();
+    test.succeed("logits --checkpoint small --seq-len 9 --output l.json");
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(test.path("l.json")).unwrap()).unwrap();
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 9);
+    assert_eq!(json["tokens"][0], 256, "a text starts with its end");
+    let rows = json["logits"].as_array().unwrap();
+    assert!(rows.len() == 9 && rows.iter().all(|row| row.as_array().unwrap().len() == 257));
+}

@@ -1,0 +1,85 @@
+//! What weights make of the feedback and of the guard documents, by the native engine.
+
+use itera_core::{
+    checkpoint::Checkpoint,
+    model::{Model, Sequence},
+};
+
+use super::{AdaptError, Example, GuardDocument};
+
+/// Documents that are scored together; bounds memory.
+const GROUP: usize = 16;
+
+/// The least that `1 - p` counts as, as in training.
+const LEAST_COMPLEMENT: f64 = 1e-5;
+
+/// Weights ready to be judged.
+pub(super) struct Judge {
+    model: Model,
+    end_of_text: u32,
+}
+
+impl Judge {
+    pub(super) fn new(checkpoint: &Checkpoint) -> Result<Self, AdaptError> {
+        Ok(Self {
+            model: Model::from_checkpoint(checkpoint)?,
+            end_of_text: checkpoint.tokenizer.end_of_text(),
+        })
+    }
+
+    /// Bits per byte of documents, each from a fresh state.
+    pub(super) fn bits_per_byte(&self, documents: &[GuardDocument]) -> f64 {
+        let bytes: u64 = documents.iter().map(|document| document.bytes).sum();
+        let tokens: Vec<&[u32]> = documents
+            .iter()
+            .map(|document| &document.tokens[..])
+            .collect();
+        let mut nats = 0.0;
+        self.each(&tokens, |_, _, next| nats += next);
+        nats / std::f64::consts::LN_2 / bytes as f64
+    }
+
+    /// What the feedback asks for and the weights do not give, nats per output token, weighed.
+    pub(super) fn feedback_loss(&self, examples: &[Example], unlikelihood: f64) -> f64 {
+        let texts: Vec<Vec<u32>> = examples
+            .iter()
+            .map(|example| [&example.prompt[..], &example.output].concat())
+            .collect();
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let mut loss = 0.0;
+        self.each(&texts, |text, position, nats| {
+            let example = &examples[text];
+            if position < example.prompt.len() {
+                return;
+            }
+            loss += example.weight
+                * if example.verdict.is_wanted() {
+                    nats
+                } else {
+                    // 1 - p is what is left of certainty: -expm1(ln p).
+                    -unlikelihood * (-(-nats).exp_m1()).max(LEAST_COMPLEMENT).ln()
+                };
+        });
+        let weight = |example: &Example| example.weight * example.output.len() as f64;
+        loss / examples.iter().map(weight).sum::<f64>()
+    }
+
+    /// Calls `then(text, position, nats)` for every token of `texts`, text by text in order.
+    fn each(&self, texts: &[&[u32]], mut then: impl FnMut(usize, usize, f64)) {
+        let mut work = self.model.new_workspace();
+        for (group, texts) in texts.chunks(GROUP).enumerate() {
+            let mut states = vec![self.model.new_state(); texts.len()];
+            let sequences = texts.iter().zip(&mut states);
+            let mut sequences: Vec<_> = sequences
+                .map(|(text, state)| Sequence::predicting(text, self.end_of_text, state))
+                .collect();
+            let mut nats = vec![Vec::new(); texts.len()];
+            let keep = |index: usize, next| nats[index].push(next);
+            self.model.score_batch(&mut sequences, &mut work, keep);
+            for (index, nats) in nats.into_iter().enumerate() {
+                let positions = nats.into_iter().enumerate();
+                positions.for_each(|(at, nats)| then(group * GROUP + index, at, nats));
+            }
+        }
+    }
+}

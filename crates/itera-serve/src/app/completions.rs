@@ -1,0 +1,436 @@
+//! `POST /v1/completions` and `GET /v1/models`, as OpenAI's clients expect them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use itera_core::sampling::SamplingConfig;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    generate::{self, MAX_TOKENS, Plan, Stop, draw_seed, in_range, log, prompt_text},
+    stream,
+};
+use crate::{
+    engine::{Completion, Logprobs, MAX_TOP, Prompt},
+    problem::{Body, Problem, ProblemBody},
+    store::now_ms,
+};
+
+/// OpenAI's default.
+const DEFAULT_TOKENS: u64 = 16;
+
+/// Most answers to one request.
+const MAX_CHOICES: usize = 16;
+
+/// What to write. Fields that are not listed are ignored, as clients send more.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+pub(super) struct CompletionRequest {
+    /// A name of `GET /v1/models` [default: the first].
+    model: Option<String>,
+    /// The text to continue, as text or as tokens; a list gives an answer for each.
+    prompt: Prompts,
+    /// Most tokens to write [default: 16].
+    #[schema(minimum = 0, maximum = 512)]
+    max_tokens: Option<u64>,
+    /// 0 (always the likeliest token) to 2 [default: 1].
+    #[schema(minimum = 0.0, maximum = 2.0)]
+    temperature: Option<f64>,
+    /// Draw from the likeliest tokens that together have this probability.
+    #[schema(exclusive_minimum = 0.0, maximum = 1.0)]
+    top_p: Option<f64>,
+    /// Draw from this many of the likeliest tokens only; not one of OpenAI's.
+    #[schema(minimum = 1, maximum = 65_536)]
+    top_k: Option<u32>,
+    /// Answers for each prompt [default: 1].
+    #[schema(minimum = 1, maximum = 16)]
+    n: Option<u64>,
+    /// Send the text as it is written, as server-sent events.
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    /// Tell the probability of each token, and of so many alternatives.
+    #[schema(minimum = 0, maximum = 5)]
+    logprobs: Option<u64>,
+    /// Begin the answer with the prompt; with `logprobs` its tokens are scored too.
+    echo: Option<bool>,
+    stop: Option<Stop>,
+    /// The same seed gives the same text from the same weights [default: a drawn one].
+    seed: Option<u64>,
+    /// Only 0, or left out.
+    presence_penalty: Option<f64>,
+    /// Only 0, or left out.
+    frequency_penalty: Option<f64>,
+    /// Only `n`, or left out.
+    best_of: Option<u64>,
+    /// Only empty, or left out.
+    logit_bias: Option<BTreeMap<String, f64>>,
+    /// Only empty, or left out.
+    suffix: Option<String>,
+}
+
+/// Options of a stream.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+pub(super) struct StreamOptions {
+    /// End with a chunk that has `usage` and no choice.
+    #[serde(default)]
+    include_usage: bool,
+}
+
+/// One prompt or several.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(
+    untagged,
+    expecting = "expected a text, a list of texts, a list of tokens, or a list of such lists"
+)]
+pub(super) enum Prompts {
+    /// A text.
+    Text(String),
+    /// Tokens, end-of-text not among them.
+    Tokens(Vec<u32>),
+    /// Texts.
+    Texts(Vec<String>),
+    /// Lists of tokens.
+    TokenLists(Vec<Vec<u32>>),
+}
+
+/// The answer, or a piece of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct CompletionResponse {
+    pub(super) id: String,
+    /// `text_completion`.
+    pub(super) object: &'static str,
+    /// Seconds since 1970.
+    pub(super) created: i64,
+    pub(super) model: String,
+    /// The weights that wrote it, shortened.
+    pub(super) system_fingerprint: String,
+    pub(super) choices: Vec<Choice>,
+    /// Null in all chunks of a stream but the last of those that were asked to have it.
+    pub(super) usage: Option<Usage>,
+}
+
+/// One answer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Choice {
+    pub(super) index: usize,
+    pub(super) text: String,
+    pub(super) logprobs: Option<LogprobsBody>,
+    /// `stop` or `length`; null while more follows.
+    pub(super) finish_reason: Option<&'static str>,
+    /// What to name in `POST /feedback`; null while more follows.
+    pub(super) feedback_id: Option<String>,
+    /// Gives this text again from these weights.
+    pub(super) seed: u64,
+}
+
+/// Natural logarithms of the probabilities of tokens.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct LogprobsBody {
+    tokens: Vec<String>,
+    token_logprobs: Vec<f64>,
+    top_logprobs: Vec<BTreeMap<String, f64>>,
+    /// Characters of the answer before each token.
+    text_offset: Vec<usize>,
+}
+
+/// Tokens read and written.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+pub(super) struct Usage {
+    pub(super) prompt_tokens: usize,
+    pub(super) completion_tokens: usize,
+    pub(super) total_tokens: usize,
+}
+
+/// A checked request.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The name that the client used.
+    pub(super) model: String,
+    pub(super) plan: Plan,
+    /// A prompt for each choice, in the order of their indices.
+    pub(super) prompts: Vec<Input>,
+    pub(super) include_usage: bool,
+}
+
+/// A prompt with its text.
+#[derive(Clone, Debug)]
+pub(super) struct Input {
+    pub(super) text: String,
+    tokens: Option<Vec<u32>>,
+    pub(super) seed: u64,
+}
+
+impl Input {
+    pub(super) fn prompt(&self) -> Prompt {
+        match &self.tokens {
+            Some(tokens) => Prompt::Tokens(tokens.clone()),
+            None => Prompt::Text(self.text.clone()),
+        }
+    }
+}
+
+impl Usage {
+    pub(super) const fn add(&mut self, completion: &Completion) {
+        self.prompt_tokens += completion.prompt_tokens;
+        self.completion_tokens += completion.tokens;
+        self.total_tokens = self.prompt_tokens + self.completion_tokens;
+    }
+}
+
+impl From<Logprobs> for LogprobsBody {
+    fn from(logprobs: Logprobs) -> Self {
+        let tops = logprobs.top_logprobs.into_iter();
+        Self {
+            tokens: logprobs.tokens,
+            token_logprobs: logprobs.token_logprobs,
+            top_logprobs: tops.map(|top| top.into_iter().collect()).collect(),
+            text_offset: logprobs.text_offset,
+        }
+    }
+}
+
+/// Continue texts, for clients of the OpenAI interface.
+#[utoipa::path(
+    post,
+    path = "/v1/completions",
+    request_body = CompletionRequest,
+    responses(
+        (status = 200, description = "The answers; with `stream` as events of the same form that end in `[DONE]`",
+            content((CompletionResponse = "application/json"), (String = "text/event-stream"))),
+        (status = 400, description = "No JSON, or a parameter that is not supported", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such model", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "Not declared as JSON", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A value is missing or out of its range", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The queue is full", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "It took too long", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn completions(
+    State(app): State<Arc<App>>,
+    Body(request): Body<CompletionRequest>,
+) -> Result<Response, Problem> {
+    let streams = request.stream.unwrap_or(false);
+    let work = check(&app, request)?;
+    if streams {
+        return stream::respond(app, work);
+    }
+    let runs = work.prompts.iter().map(|input| {
+        let mut plan = work.plan.clone();
+        plan.sampling.seed = input.seed;
+        let app = &app;
+        async move { generate::run(app, &plan, input.prompt()).await }
+    });
+    let completions = futures_util::future::try_join_all(runs).await?;
+    let mut response = head(&app, &work.model);
+    let mut usage = Usage::default();
+    for (index, (completion, input)) in completions.into_iter().zip(&work.prompts).enumerate() {
+        usage.add(&completion);
+        response.system_fingerprint = fingerprint(&completion.weights_version);
+        let mut plan = work.plan.clone();
+        plan.sampling.seed = input.seed;
+        let feedback_id = log(&app, &plan, input.text.clone(), &completion);
+        if let (0, Some(id)) = (index, &feedback_id) {
+            response.id = format!("cmpl-{id}");
+        }
+        response.choices.push(Choice {
+            index,
+            finish_reason: Some(completion.finish.name()),
+            text: completion.text,
+            logprobs: completion.logprobs.map(LogprobsBody::from),
+            feedback_id,
+            seed: input.seed,
+        });
+    }
+    response.usage = Some(usage);
+    Ok(Json(response).into_response())
+}
+
+/// A response without choices.
+pub(super) fn head(app: &App, model: &str) -> CompletionResponse {
+    CompletionResponse {
+        id: format!("cmpl-{}", crate::store::random_id()),
+        object: "text_completion",
+        created: now_ms() / 1000,
+        model: model.to_owned(),
+        system_fingerprint: fingerprint(&app.engine.weights().version),
+        choices: Vec::new(),
+        usage: None,
+    }
+}
+
+pub(super) fn fingerprint(version: &str) -> String {
+    format!("itera-{}", version.get(..16).unwrap_or(version))
+}
+
+/// Checks every field.
+fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
+    refuse_unsupported(&request)?;
+    let precision = app.precision(request.model.as_deref()).ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "model_not_found",
+            format!("no such model; there are {}", app.known_models()),
+        )
+    })?;
+    let echo = request.echo.unwrap_or(false);
+    let max_tokens = request.max_tokens.unwrap_or(DEFAULT_TOKENS);
+    let least = u64::from(!echo);
+    let max_tokens = in_range("max_tokens", max_tokens, &least, &MAX_TOKENS)?;
+    let temperature = request.temperature.unwrap_or(1.0);
+    let temperature = in_range("temperature", temperature, &0.0, &2.0)?;
+    let logprobs = request
+        .logprobs
+        .map(|top| in_range("logprobs", top, &0, &(MAX_TOP as u64)))
+        .transpose()?;
+    let seed = request.seed.unwrap_or_else(draw_seed);
+    let n = request.n.unwrap_or(1);
+    let n = in_range("n", n, &1, &(MAX_CHOICES as u64))?;
+    Ok(Work {
+        prompts: inputs(app, request.prompt, n, seed)?,
+        model: request.model.unwrap_or_else(|| app.base.name.clone()),
+        include_usage: request.stream_options.unwrap_or_default().include_usage,
+        plan: Plan {
+            precision,
+            sampling: SamplingConfig {
+                temperature: temperature as f32,
+                top_k: generate::top_k(request.top_k)?,
+                top_p: generate::top_p(request.top_p)?,
+                seed,
+            },
+            max_tokens: max_tokens as usize,
+            stop: generate::stops(request.stop)?,
+            echo,
+            logprobs: logprobs.map(|top| top as usize),
+        },
+    })
+}
+
+/// A prompt for each choice; each choice has a seed of its own.
+fn inputs(app: &App, prompts: Prompts, n: u64, seed: u64) -> Result<Vec<Input>, Problem> {
+    let text =
+        |text: String| -> Result<_, Problem> { Ok((prompt_text(app, "prompt", text)?, None)) };
+    let tokens = |tokens: Vec<u32>| -> Result<_, Problem> {
+        let text = prompt_of_tokens(app, &tokens)?;
+        Ok((text, Some(tokens)))
+    };
+    let prompts = match prompts {
+        Prompts::Text(one) => vec![text(one)?],
+        Prompts::Tokens(one) => vec![tokens(one)?],
+        Prompts::Texts(many) => many.into_iter().map(text).collect::<Result<_, _>>()?,
+        Prompts::TokenLists(many) => many.into_iter().map(tokens).collect::<Result<_, _>>()?,
+    };
+    let choices = prompts.len() * n as usize;
+    if !(1..=MAX_CHOICES).contains(&choices) {
+        let message =
+            format!("`prompt` and `n` ask for {choices} answers, expected 1 to {MAX_CHOICES}");
+        return Err(Problem::field("prompt", message));
+    }
+    let each = prompts
+        .into_iter()
+        .flat_map(|prompt| (0..n).map(move |_| prompt.clone()));
+    let inputs = each.zip(0..).map(|((text, tokens), index)| Input {
+        text,
+        tokens,
+        seed: seed.wrapping_add(index),
+    });
+    Ok(inputs.collect())
+}
+
+/// The text of a prompt of tokens.
+fn prompt_of_tokens(app: &App, tokens: &[u32]) -> Result<String, Problem> {
+    let weights = app.engine.weights();
+    let tokenizer = &weights.checkpoint.tokenizer;
+    let known = tokenizer.vocab_size();
+    if let Some(token) = tokens.iter().find(|token| **token as usize >= known) {
+        let message = format!("`prompt` has the token {token}, expected below {known}");
+        return Err(Problem::field("prompt", message));
+    }
+    let text = tokenizer.decode(tokens);
+    prompt_text(app, "prompt", String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Says so where something is asked for that is not done, and does not pretend.
+fn refuse_unsupported(request: &CompletionRequest) -> Result<(), Problem> {
+    let is_zero = |penalty: Option<f64>| penalty.is_none_or(|penalty| penalty == 0.0);
+    let n = request.n.unwrap_or(1);
+    let checks = [
+        ("presence_penalty", is_zero(request.presence_penalty)),
+        ("frequency_penalty", is_zero(request.frequency_penalty)),
+        (
+            "best_of",
+            request.best_of.is_none_or(|best_of| best_of == n),
+        ),
+        (
+            "logit_bias",
+            request.logit_bias.as_ref().is_none_or(BTreeMap::is_empty),
+        ),
+        (
+            "suffix",
+            request.suffix.as_ref().is_none_or(String::is_empty),
+        ),
+    ];
+    match checks.into_iter().find(|(_, holds)| !holds) {
+        None => Ok(()),
+        Some((param, _)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "unsupported_parameter",
+            format!("`{param}` is not supported; leave it out"),
+        )),
+    }
+}
+
+/// The models that requests may name.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ModelsResponse {
+    /// `list`.
+    object: &'static str,
+    data: Vec<ModelBody>,
+}
+
+/// A model at a precision.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ModelBody {
+    id: String,
+    /// `model`.
+    object: &'static str,
+    created: i64,
+    owned_by: &'static str,
+    precision: String,
+    weights_version: String,
+}
+
+/// The models that requests may name, the default first.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    responses((status = 200, description = "The models", body = ModelsResponse))
+)]
+pub(super) async fn models(State(app): State<Arc<App>>) -> Json<ModelsResponse> {
+    let version = app.engine.weights().version.to_string();
+    let model = |id: String, precision: String| ModelBody {
+        id,
+        object: "model",
+        created: 0,
+        owned_by: "itera",
+        precision,
+        weights_version: version.clone(),
+    };
+    let name = &app.base.name;
+    let precisions = app.base.precisions.iter();
+    let each = precisions.map(|p| model(format!("{name}.{p}"), p.to_string()));
+    let default = model(name.clone(), app.base.default.to_string());
+    Json(ModelsResponse {
+        object: "list",
+        data: [default].into_iter().chain(each).collect(),
+    })
+}

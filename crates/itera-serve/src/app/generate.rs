@@ -1,0 +1,203 @@
+//! What the two generating endpoints share: checking, running and logging a request.
+
+use std::{sync::Arc, time::Instant};
+
+use itera_core::{checkpoint::Precision, sampling::SamplingConfig};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::oneshot;
+use utoipa::ToSchema;
+
+use super::App;
+use crate::{
+    engine::{Completion, Finish, GenerateError, Prompt, Reply, Request},
+    problem::Problem,
+    store::{Answer, now_ms, random_id},
+};
+
+/// Most tokens of an answer.
+pub(super) const MAX_TOKENS: u64 = 512;
+
+/// Most stop texts, and the longest in bytes.
+const MAX_STOPS: usize = 4;
+const MAX_STOP_BYTES: usize = 64;
+
+/// A stop text or several.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub(super) enum Stop {
+    /// One.
+    One(String),
+    /// At most four.
+    Many(Vec<String>),
+}
+
+/// How to write, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) precision: Precision,
+    pub(super) sampling: SamplingConfig,
+    pub(super) max_tokens: usize,
+    pub(super) stop: Vec<String>,
+    pub(super) echo: bool,
+    pub(super) logprobs: Option<usize>,
+}
+
+impl Plan {
+    /// The request that carries it out for a prompt.
+    pub(super) fn request(&self, prompt: Prompt, received: Instant, reply: Reply) -> Request {
+        Request {
+            prompt,
+            precision: self.precision,
+            sampling: self.sampling,
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            echo: self.echo,
+            logprobs: self.logprobs,
+            reply,
+            received,
+        }
+    }
+
+    /// What is needed to write the answer again, as JSON.
+    fn parameters(&self) -> String {
+        json!({
+            "max_length": self.max_tokens,
+            "temperature": self.sampling.temperature,
+            "top_k": self.sampling.top_k,
+            "top_p": self.sampling.top_p,
+            "seed": self.sampling.seed,
+            "stop": self.stop,
+        })
+        .to_string()
+    }
+}
+
+/// Checks a number against its range.
+pub(super) fn in_range<T: PartialOrd + std::fmt::Display>(
+    param: &'static str,
+    value: T,
+    low: &T,
+    high: &T,
+) -> Result<T, Problem> {
+    if value >= *low && value <= *high {
+        return Ok(value);
+    }
+    let message = format!("`{param}` is {value}, expected {low} to {high}");
+    Err(Problem::field(param, message))
+}
+
+/// Checks a top-k.
+pub(super) fn top_k(value: Option<u32>) -> Result<Option<usize>, Problem> {
+    value
+        .map(|k| in_range("top_k", k, &1, &65_536).map(|k| k as usize))
+        .transpose()
+}
+
+/// Checks a top-p.
+pub(super) fn top_p(value: Option<f64>) -> Result<Option<f32>, Problem> {
+    match value {
+        None => Ok(None),
+        // Not a 0 by rounding either.
+        Some(p) if p > 0.0 && p <= 1.0 => Ok(Some((p as f32).max(f32::MIN_POSITIVE))),
+        Some(p) => Err(Problem::field(
+            "top_p",
+            format!("`top_p` is {p}, expected a number above 0 and at most 1"),
+        )),
+    }
+}
+
+/// Checks stop texts.
+pub(super) fn stops(stop: Option<Stop>) -> Result<Vec<String>, Problem> {
+    let stops = match stop {
+        None => Vec::new(),
+        Some(Stop::One(stop)) => vec![stop],
+        Some(Stop::Many(stops)) => stops,
+    };
+    if stops.len() > MAX_STOPS {
+        let message = format!(
+            "`stop` has {} texts, expected at most {MAX_STOPS}",
+            stops.len()
+        );
+        return Err(Problem::field("stop", message));
+    }
+    let fits = |stop: &String| (1..=MAX_STOP_BYTES).contains(&stop.len());
+    if !stops.iter().all(fits) {
+        let message = format!("a text of `stop` has no byte or more than {MAX_STOP_BYTES}");
+        return Err(Problem::field("stop", message));
+    }
+    Ok(stops)
+}
+
+/// Checks a prompt.
+pub(super) fn prompt_text(app: &App, param: &'static str, text: String) -> Result<String, Problem> {
+    let most = app.settings.max_prompt_bytes;
+    if text.is_empty() {
+        let message = format!("`{param}` is empty; give at least one character to go on from");
+        return Err(Problem::field(param, message));
+    }
+    if text.len() > most {
+        let message = format!(
+            "`{param}` has {} bytes, expected at most {most}",
+            text.len()
+        );
+        return Err(Problem::field(param, message));
+    }
+    Ok(text)
+}
+
+/// A seed that JavaScript can hold too.
+pub(super) fn draw_seed() -> u64 {
+    u64::from(rand::random::<u32>())
+}
+
+/// Runs a request to its end. Dropping this future frees its slot within one token.
+pub(super) async fn run(app: &App, plan: &Plan, prompt: Prompt) -> Result<Completion, Problem> {
+    let (reply, outcome) = oneshot::channel();
+    let request = plan.request(prompt, Instant::now(), Reply::Whole(reply));
+    app.engine
+        .submit(request)
+        .map_err(|_full| Problem::busy())?;
+    let outcome = outcome
+        .await
+        .map_err(|_| Problem::internal("the generating thread failed"))?;
+    outcome.map_err(|error| problem(&error))
+}
+
+/// What a client is told when nothing was written.
+pub(super) fn problem(error: &GenerateError) -> Problem {
+    match error {
+        GenerateError::Prompt(error) => Problem::field("prompt", error.to_string()),
+        GenerateError::Sampling(error) => Problem::field("sampling", error.to_string()),
+    }
+}
+
+/// Counts an answer and logs it for feedback. None if so much waits for the database that it is not
+/// logged.
+pub(super) fn log(
+    app: &Arc<App>,
+    plan: &Plan,
+    prompt: String,
+    completion: &Completion,
+) -> Option<String> {
+    let (first_token, total) = (completion.first_token, completion.total);
+    let prompt_tokens = completion.prompt_tokens;
+    app.metrics.generated(prompt_tokens, first_token, total);
+    let id = random_id();
+    // An echo is not what was written.
+    let echoed = if plan.echo { prompt.len() } else { 0 };
+    let output = completion.text.get(echoed..).unwrap_or_default();
+    let answer = Answer {
+        id: id.clone(),
+        created_ms: now_ms(),
+        output: output.to_owned(),
+        prompt,
+        ended: completion.finish == Finish::EndOfText,
+        tokens: completion.tokens,
+        variant: completion.precision.to_string(),
+        version: completion.weights_version.to_string(),
+        parameters: plan.parameters(),
+        latency_us: total.as_micros() as i64,
+    };
+    app.store.log(answer).then_some(id)
+}

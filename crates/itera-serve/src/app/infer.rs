@@ -1,0 +1,136 @@
+//! `POST /infer`: text in, text out.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use itera_core::sampling::SamplingConfig;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    generate::{self, MAX_TOKENS, Plan, Stop, draw_seed, in_range, log, prompt_text},
+};
+use crate::{
+    engine::Prompt,
+    problem::{Body, Problem, ProblemBody},
+};
+
+const DEFAULT_LENGTH: u64 = 64;
+const DEFAULT_TEMPERATURE: f64 = 0.8;
+
+/// What to write.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InferRequest {
+    /// The text to continue.
+    #[schema(min_length = 1, example = "Once upon a time")]
+    input_text: String,
+    /// Most tokens to write [default: 64].
+    #[schema(minimum = 1, maximum = 512)]
+    max_length: Option<u64>,
+    /// 0.1 to 2: the lower, the likelier the text [default: 0.8].
+    #[schema(minimum = 0.1, maximum = 2.0)]
+    temperature: Option<f64>,
+    /// Draw from this many of the likeliest tokens only.
+    #[schema(minimum = 1, maximum = 65_536)]
+    top_k: Option<u32>,
+    /// Draw from the likeliest tokens that together have this probability.
+    #[schema(exclusive_minimum = 0.0, maximum = 1.0)]
+    top_p: Option<f64>,
+    /// The same seed gives the same text from the same weights [default: a drawn one].
+    seed: Option<u64>,
+    /// Texts that end the answer and are not part of it.
+    stop: Option<Stop>,
+    /// Precision of the weights: fp32, int8 or int4, as far as the model has them.
+    model_variant: Option<String>,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct InferResponse {
+    /// The continuation, without the input.
+    output_text: String,
+    /// The input.
+    input_text: String,
+    /// From the request's arrival to the end of the text.
+    latency_ms: f64,
+    /// Tokens written.
+    tokens_generated: usize,
+    /// Precision of the weights that wrote it.
+    model_variant: String,
+    /// Digest of the weights that wrote it.
+    weights_version: String,
+    /// What to name in `POST /feedback`; null if the database is so slow that the answer is not logged.
+    feedback_id: Option<String>,
+    /// Gives this text again from these weights.
+    seed: u64,
+    /// `stop` at the end of the text or at a stop text, `length` after `max_length` tokens.
+    finish_reason: &'static str,
+}
+
+/// Continue a text. The answer is logged, so that feedback can name it.
+#[utoipa::path(
+    post,
+    path = "/infer",
+    request_body = InferRequest,
+    responses(
+        (status = 200, description = "The continuation", body = InferResponse),
+        (status = 400, description = "No JSON", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "Not declared as JSON", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A value is missing or out of its range", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The queue is full", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "It took too long", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn infer(
+    State(app): State<Arc<App>>,
+    Body(request): Body<InferRequest>,
+) -> Result<Json<InferResponse>, Problem> {
+    let (input_text, plan) = plan(&app, request)?;
+    let completion = generate::run(&app, &plan, Prompt::Text(input_text.clone())).await?;
+    let feedback_id = log(&app, &plan, input_text.clone(), &completion);
+    Ok(Json(InferResponse {
+        latency_ms: completion.total.as_secs_f64() * 1e3,
+        tokens_generated: completion.tokens,
+        model_variant: completion.precision.to_string(),
+        weights_version: completion.weights_version.to_string(),
+        finish_reason: completion.finish.name(),
+        output_text: completion.text,
+        input_text,
+        feedback_id,
+        seed: plan.sampling.seed,
+    }))
+}
+
+/// Checks every field.
+fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
+    let input_text = prompt_text(app, "input_text", request.input_text)?;
+    let max_length = request.max_length.unwrap_or(DEFAULT_LENGTH);
+    let max_length = in_range("max_length", max_length, &1, &MAX_TOKENS)?;
+    let temperature = request.temperature.unwrap_or(DEFAULT_TEMPERATURE);
+    let temperature = in_range("temperature", temperature, &0.1, &2.0)?;
+    let precision = app.precision(request.model_variant.as_deref());
+    let precision = precision.ok_or_else(|| {
+        let message = format!("no such model variant; there are {}", app.known_models());
+        Problem::field("model_variant", message)
+    })?;
+    let plan = Plan {
+        precision,
+        sampling: SamplingConfig {
+            temperature: temperature as f32,
+            top_k: generate::top_k(request.top_k)?,
+            top_p: generate::top_p(request.top_p)?,
+            seed: request.seed.unwrap_or_else(draw_seed),
+        },
+        max_tokens: max_length as usize,
+        stop: generate::stops(request.stop)?,
+        echo: false,
+        logprobs: None,
+    };
+    Ok((input_text, plan))
+}

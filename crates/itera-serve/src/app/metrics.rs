@@ -1,0 +1,330 @@
+//! `GET /metrics`: JSON for people and pages, text for Prometheus.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::App;
+use crate::{
+    metrics::{Endpoint, Histogram, Metrics, prometheus::Text},
+    store::Counts,
+};
+
+/// How long the database has to answer before its figures are left out.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What the server measures of itself since its start.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct MetricsResponse {
+    uptime_seconds: f64,
+    requests: RequestsBody,
+    /// Of generations, from the request's arrival to the end of the text.
+    latency_ms: Option<LatencyBody>,
+    /// Of generations, from the request's arrival to the first token.
+    first_token_ms: Option<LatencyBody>,
+    /// Generations per second over the last minute.
+    requests_per_s: f64,
+    /// Tokens written per second over the last minute.
+    tokens_per_s: f64,
+    tokens_generated: u64,
+    prompt_tokens: u64,
+    /// CPU time of this process over the last minute; 100 is one core.
+    cpu_percent: f64,
+    /// Null where the system does not tell.
+    memory_bytes: Option<u64>,
+    queue: QueueBody,
+    model: ModelMetrics,
+    adaptive: AdaptiveBody,
+}
+
+/// Answered requests.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct RequestsBody {
+    total: u64,
+    /// Answers of 400 and above.
+    failed: u64,
+    infer: u64,
+    completions: u64,
+    feedback: u64,
+    adapt: u64,
+}
+
+/// Durations, within 3 %.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct LatencyBody {
+    mean: f64,
+    p50: f64,
+    p95: f64,
+    p99: f64,
+}
+
+/// Work at this moment.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct QueueBody {
+    waiting: usize,
+    running: usize,
+    slots: usize,
+}
+
+/// What is served.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct ModelMetrics {
+    name: String,
+    parameters: u64,
+    precision: String,
+    kernel: String,
+    weights_version: String,
+    base_version: String,
+}
+
+/// What is learnt.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct AdaptiveBody {
+    learns: bool,
+    /// Whether an adaptation runs on this server.
+    running: bool,
+    adapt_after: u32,
+    /// Feedback that this server has stored since its start.
+    feedback_received: u64,
+    /// Null if the database does not answer at once, as the next two.
+    feedback_records: Option<i64>,
+    new_negatives: Option<i64>,
+    recent_accuracy: Option<f64>,
+}
+
+/// What the server measures of itself: JSON, or with `Accept: text/plain` text for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = 200, description = "The figures",
+        content((MetricsResponse = "application/json"), (String = "text/plain"))))
+)]
+pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    if accept.is_some_and(wants_text) {
+        return prometheus(State(app)).await;
+    }
+    let counts = counts(&app).await;
+    Json(body(&app, counts)).into_response()
+}
+
+/// The same figures as text for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics/prometheus",
+    responses((status = 200, description = "The figures", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Response {
+    let counts = counts(&app).await;
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (kind, text(&app, counts)).into_response()
+}
+
+/// Whether plain text comes before JSON in an `Accept` header.
+fn wants_text(accept: &str) -> bool {
+    let kinds = accept
+        .split(',')
+        .map(|kind| kind.split(';').next().unwrap_or(kind).trim());
+    let mut known = kinds.filter(|kind| {
+        matches!(
+            *kind,
+            "text/plain" | "application/openmetrics-text" | "application/json" | "*/*"
+        )
+    });
+    matches!(
+        known.next(),
+        Some("text/plain" | "application/openmetrics-text")
+    )
+}
+
+async fn counts(app: &App) -> Option<Counts> {
+    let counts = tokio::time::timeout(PATIENCE, app.store.counts()).await;
+    counts.ok()?.ok()
+}
+
+fn body(app: &App, counts: Option<Counts>) -> MetricsResponse {
+    let metrics = &app.metrics;
+    let of = |endpoint| (2..=5).map(|class| metrics.answers(endpoint, class)).sum();
+    let (total, failed) = metrics.totals();
+    let rates = metrics.rates();
+    let (waiting, running, slots) = app.engine.load();
+    let weights = app.engine.weights();
+    let variant = weights.variant(app.base.default);
+    MetricsResponse {
+        uptime_seconds: metrics.uptime().as_secs_f64(),
+        requests: RequestsBody {
+            total,
+            failed,
+            infer: of(Endpoint::Infer),
+            completions: of(Endpoint::Completions),
+            feedback: of(Endpoint::Feedback),
+            adapt: of(Endpoint::Adapt),
+        },
+        latency_ms: latency(&metrics.latency),
+        first_token_ms: latency(&metrics.first_token),
+        requests_per_s: rates.generations_per_s,
+        tokens_per_s: rates.tokens_per_s,
+        tokens_generated: metrics.tokens(),
+        prompt_tokens: metrics.prompt_tokens(),
+        cpu_percent: rates.cpu_percent,
+        memory_bytes: Metrics::resident_bytes(),
+        queue: QueueBody {
+            waiting,
+            running,
+            slots,
+        },
+        model: ModelMetrics {
+            name: app.base.name.clone(),
+            parameters: app.base.info.params,
+            precision: variant.precision.to_string(),
+            kernel: variant.model.kernel().name().to_owned(),
+            weights_version: weights.version.to_string(),
+            base_version: app.base.weights.version.to_string(),
+        },
+        adaptive: AdaptiveBody {
+            learns: app.adapter.learns(),
+            running: app.adapter.progress().is_some(),
+            adapt_after: app.adapter.adapt_after,
+            feedback_received: metrics.feedback_records(),
+            feedback_records: counts.map(|counts| counts.records),
+            new_negatives: counts.map(|counts| counts.new_negatives),
+            recent_accuracy: counts.and_then(|counts| counts.recent_accuracy),
+        },
+    }
+}
+
+fn latency(histogram: &Histogram) -> Option<LatencyBody> {
+    histogram.quantiles().map(|quantiles| LatencyBody {
+        mean: quantiles.mean * 1e3,
+        p50: quantiles.p50 * 1e3,
+        p95: quantiles.p95 * 1e3,
+        p99: quantiles.p99 * 1e3,
+    })
+}
+
+fn text(app: &App, counts: Option<Counts>) -> String {
+    let mut text = Text::default();
+    count_metrics(&app.metrics, &mut text);
+    gauge_metrics(app, counts, &mut text);
+    let version = app.engine.weights().version.to_string();
+    let labels = format!("version=\"{version}\",precision=\"{}\"", app.base.default);
+    text.head(
+        "itera_weights_info",
+        "gauge",
+        "The weights that are served.",
+    );
+    text.value("itera_weights_info", &labels, 1.0);
+    text.into_string()
+}
+
+/// What only grows.
+fn count_metrics(metrics: &Metrics, text: &mut Text) {
+    text.head("itera_requests_total", "counter", "Answered requests.");
+    for endpoint in Endpoint::ALL {
+        for class in 2..=5 {
+            let labels = format!("endpoint=\"{}\",status=\"{class}xx\"", endpoint.name());
+            let value = metrics.answers(endpoint, class) as f64;
+            text.value("itera_requests_total", &labels, value);
+        }
+    }
+    let mut one = |name: &str, help: &str, value: f64| {
+        text.head(name, "counter", help);
+        text.value(name, "", value);
+    };
+    let (written, read) = (metrics.tokens() as f64, metrics.prompt_tokens() as f64);
+    one("itera_generated_tokens_total", "Tokens written.", written);
+    one("itera_prompt_tokens_total", "Tokens of prompts read.", read);
+    let feedback = metrics.feedback_records() as f64;
+    one("itera_feedback_total", "Feedback stored.", feedback);
+    if let Some(seconds) = Metrics::cpu_seconds() {
+        let help = "CPU time of all threads.";
+        one("process_cpu_seconds_total", help, seconds);
+    }
+    let (latency, first) = (&metrics.latency, &metrics.first_token);
+    text.histogram("itera_request_seconds", "Duration of generations.", latency);
+    text.histogram(
+        "itera_first_token_seconds",
+        "Time to the first token.",
+        first,
+    );
+}
+
+/// What is so at this moment.
+fn gauge_metrics(app: &App, counts: Option<Counts>, text: &mut Text) {
+    let mut one = |name: &str, help: &str, value: f64| {
+        text.head(name, "gauge", help);
+        text.value(name, "", value);
+    };
+    let (waiting, running, slots) = app.engine.load();
+    one(
+        "itera_queue_waiting",
+        "Requests that wait for a slot.",
+        waiting as f64,
+    );
+    one(
+        "itera_slots_used",
+        "Requests that are being written.",
+        running as f64,
+    );
+    one(
+        "itera_slots",
+        "Requests that can be written side by side.",
+        slots as f64,
+    );
+    let uptime = app.metrics.uptime().as_secs_f64();
+    one("itera_uptime_seconds", "Time since the start.", uptime);
+    let adapting = app.adapter.progress().is_some();
+    one(
+        "itera_adapting",
+        "1 while this server learns.",
+        f64::from(u8::from(adapting)),
+    );
+    if let Some(bytes) = Metrics::resident_bytes() {
+        one(
+            "process_resident_memory_bytes",
+            "Resident memory.",
+            bytes as f64,
+        );
+    }
+    if let Some(counts) = counts {
+        let (records, fresh) = (counts.records as f64, counts.new_negatives as f64);
+        one(
+            "itera_feedback_records",
+            "Feedback in the database.",
+            records,
+        );
+        one(
+            "itera_new_negatives",
+            "Negative feedback not learnt from.",
+            fresh,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prometheus_gets_text_and_browsers_get_json() {
+        assert!(wants_text("text/plain"));
+        assert!(wants_text(
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5,*/*;q=0.1"
+        ));
+        assert!(!wants_text("*/*"));
+        assert!(!wants_text("application/json, text/plain, */*"));
+        assert!(!wants_text("text/html,application/xhtml+xml,*/*;q=0.8"));
+    }
+}

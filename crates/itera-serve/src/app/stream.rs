@@ -1,0 +1,170 @@
+//! Answers as server-sent events: pieces of the same form, then `[DONE]`.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Instant};
+
+use axum::response::{
+    IntoResponse as _, Response,
+    sse::{Event as SseEvent, KeepAlive, Sse},
+};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream, SelectAll},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    App,
+    completions::{Choice, CompletionResponse, LogprobsBody, Usage, Work, fingerprint, head},
+    generate::{self, log},
+};
+use crate::{
+    engine::{Completion, Event, Reply},
+    problem::Problem,
+};
+
+/// Starts every choice and answers with the stream of their pieces. When the client goes, the stream
+/// is dropped and the slots are free within one token.
+pub(super) fn respond(app: Arc<App>, work: Work) -> Result<Response, Problem> {
+    let mut sources = SelectAll::new();
+    for (index, input) in work.prompts.iter().enumerate() {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut plan = work.plan.clone();
+        plan.sampling.seed = input.seed;
+        let request = plan.request(input.prompt(), Instant::now(), Reply::Stream(sender));
+        app.engine
+            .submit(request)
+            .map_err(|_full| Problem::busy())?;
+        sources.push(events(index, receiver));
+    }
+    let told = Telling {
+        head: head(&app, &work.model),
+        open: work.prompts.len(),
+        usage: Usage::default(),
+        waiting: VecDeque::new(),
+        sources,
+        app,
+        work,
+    };
+    let events = stream::unfold(told, |mut telling| async move {
+        let event = telling.next().await?;
+        Some((Ok::<_, Infallible>(event), telling))
+    });
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::default())
+        .into_response())
+}
+
+/// The events of one choice, with its index. A worker that fails ends them without an end.
+fn events(
+    index: usize,
+    receiver: mpsc::UnboundedReceiver<Event>,
+) -> BoxStream<'static, (usize, Option<Event>)> {
+    stream::unfold(Some((receiver, false)), move |state| async move {
+        let (mut receiver, ended) = state?;
+        match receiver.recv().await {
+            Some(event) => {
+                let ended = matches!(event, Event::End(_));
+                Some(((index, Some(event)), Some((receiver, ended))))
+            }
+            None if ended => None,
+            None => Some(((index, None), None)),
+        }
+    })
+    .boxed()
+}
+
+/// What is told to a client, and how far.
+struct Telling {
+    app: Arc<App>,
+    work: Work,
+    head: CompletionResponse,
+    sources: SelectAll<BoxStream<'static, (usize, Option<Event>)>>,
+    /// Choices that have not ended.
+    open: usize,
+    usage: Usage,
+    /// Events that are ready.
+    waiting: VecDeque<SseEvent>,
+}
+
+impl Telling {
+    async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
+            // After the last choice the sources are empty, and the stream ends.
+            let (index, event) = self.sources.next().await?;
+            match event {
+                Some(Event::Delta { text, logprobs }) => {
+                    let logprobs = logprobs.map(LogprobsBody::from);
+                    self.choice(index, text, logprobs, None);
+                }
+                Some(Event::End(Ok(completion))) => {
+                    self.end(index, &completion);
+                }
+                Some(Event::End(Err(error))) => self.fail(&generate::problem(&error)),
+                None => self.fail(&Problem::internal("the generating thread failed")),
+            }
+        }
+    }
+
+    fn choice(
+        &mut self,
+        index: usize,
+        text: String,
+        logprobs: Option<LogprobsBody>,
+        end: Option<(&'static str, Option<String>)>,
+    ) {
+        let (finish_reason, feedback_id) =
+            end.map_or((None, None), |(reason, id)| (Some(reason), id));
+        let mut chunk = self.head.clone();
+        chunk.choices.push(Choice {
+            index,
+            text,
+            logprobs,
+            finish_reason,
+            feedback_id,
+            seed: self.work.prompts[index].seed,
+        });
+        self.tell(&chunk);
+    }
+
+    /// The last chunk of a choice, and after the last choice what ends the stream.
+    fn end(&mut self, index: usize, completion: &Completion) {
+        self.usage.add(completion);
+        self.head.system_fingerprint = fingerprint(&completion.weights_version);
+        let mut plan = self.work.plan.clone();
+        let input = &self.work.prompts[index];
+        plan.sampling.seed = input.seed;
+        let feedback_id = log(&self.app, &plan, input.text.clone(), completion);
+        let reason = completion.finish.name();
+        self.choice(index, String::new(), None, Some((reason, feedback_id)));
+        self.close();
+    }
+
+    fn fail(&mut self, problem: &Problem) {
+        self.waiting
+            .push_back(SseEvent::default().data(problem.to_json()));
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.open -= 1;
+        if self.open > 0 {
+            return;
+        }
+        if self.work.include_usage {
+            let mut last = self.head.clone();
+            last.usage = Some(self.usage);
+            self.tell(&last);
+        }
+        self.waiting.push_back(SseEvent::default().data("[DONE]"));
+    }
+
+    fn tell(&mut self, chunk: &CompletionResponse) {
+        // Plain data without maps of other keys than text: serialising cannot fail.
+        if let Ok(json) = serde_json::to_string(chunk) {
+            self.waiting.push_back(SseEvent::default().data(json));
+        }
+    }
+}

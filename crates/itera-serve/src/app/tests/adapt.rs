@@ -1,0 +1,53 @@
+//! `/adapt` and what is under it, as far as nothing has to be learnt.
+
+use super::*;
+
+#[tokio::test]
+async fn the_status_of_a_new_server() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let status = get(&app, "/adapt/status").await.json();
+    assert_eq!(status["active_version"], *app.base.weights.version);
+    assert_eq!(status["base_version"], status["active_version"]);
+    assert_eq!(status["versions"][0]["active"], true);
+    assert_eq!(status["versions"].as_array().unwrap().len(), 1);
+    assert_eq!(status["journal"], json!([]));
+    assert_eq!(status["adapt_after"], 50);
+    assert_eq!(status["learns"], cfg!(feature = "adapt"));
+}
+
+#[tokio::test]
+async fn there_is_nothing_before_the_first_version() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let reply = post(&app, "/adapt/rollback", &json!({})).await;
+    assert_eq!(reply.status, StatusCode::CONFLICT);
+    assert_eq!(reply.code(), "nothing_before");
+    let version = app.base.weights.version.to_string();
+    let reply = post(&app, "/adapt/rollback", &json!({"version": version})).await;
+    assert_eq!(reply.code(), "already_active");
+    for name in ["0123456789", &version[..4], ""] {
+        let reply = post(&app, "/adapt/rollback", &json!({"version": name})).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{name}");
+        assert_eq!(reply.code(), "unknown_version");
+    }
+}
+
+#[cfg(not(feature = "adapt"))]
+#[tokio::test]
+async fn a_build_that_does_not_learn_says_so() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let reply = post(&app, "/adapt", &json!({})).await;
+    assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(reply.code(), "does_not_learn");
+}
+
+#[cfg(feature = "adapt")]
+#[tokio::test]
+async fn there_is_nothing_to_learn_without_feedback() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let reply = post(&app, "/adapt", &json!({})).await;
+    assert_eq!(reply.status, StatusCode::CONFLICT);
+    assert_eq!(reply.code(), "no_feedback");
+    let Server { app, dir: _dir } = Server::new("--role off").await;
+    let reply = post(&app, "/adapt", &json!({})).await;
+    assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED);
+}

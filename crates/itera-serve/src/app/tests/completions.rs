@@ -1,0 +1,212 @@
+//! `POST /v1/completions` and `GET /v1/models`.
+
+use super::*;
+
+#[tokio::test]
+async fn the_form_is_openais() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let body = json!({"model": "small", "prompt": "ab", "max_tokens": 8, "seed": 3, "user": "x"});
+    let reply = ok(&app, "/v1/completions", &body).await;
+    let id = reply["id"].as_str().unwrap();
+    let choice = &reply["choices"][0];
+    assert_eq!(
+        id,
+        format!("cmpl-{}", choice["feedback_id"].as_str().unwrap())
+    );
+    assert_eq!(reply["object"], "text_completion");
+    assert_eq!(reply["model"], "small");
+    assert!(reply["created"].as_i64().unwrap() > 1_700_000_000);
+    assert_eq!(choice["index"], 0);
+    assert_eq!(choice["logprobs"], Value::Null);
+    let usage = &reply["usage"];
+    let (prompt, written) = (&usage["prompt_tokens"], &usage["completion_tokens"]);
+    assert_eq!(prompt, 2);
+    let total = prompt.as_u64().unwrap() + written.as_u64().unwrap();
+    assert_eq!(usage["total_tokens"], total);
+    // The id of the completion is good for feedback.
+    let feedback = json!({"feedback_id": id, "user_rating": 5, "correctness": true});
+    assert_eq!(ok(&app, "/feedback", &feedback).await["status"], "recorded");
+}
+
+#[tokio::test]
+async fn prompts_of_every_kind_and_several_answers() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let texts = |reply: &Value| -> Vec<Value> {
+        let choices = reply["choices"].as_array().unwrap().iter();
+        choices.map(|choice| choice["text"].clone()).collect()
+    };
+    let ask = |prompt: Value, n: u64| {
+        let app = Arc::clone(&app);
+        async move {
+            let body = json!({"prompt": prompt, "n": n, "seed": 9, "max_tokens": 12});
+            ok(&app, "/v1/completions", &body).await
+        }
+    };
+    let one = texts(&ask(json!("ab"), 1).await);
+    assert_eq!(texts(&ask(json!([97, 98]), 1).await), one);
+    let several = ask(json!(["ab", "cd"]), 2).await;
+    let found = texts(&several);
+    assert_eq!((found.len(), &found[0]), (4, &one[0]));
+    assert_eq!(several["choices"][3]["seed"], 12);
+    assert_eq!(several["choices"][3]["index"], 3);
+    assert_eq!(texts(&ask(json!([[97, 98]]), 1).await), one);
+    let echoed = json!({"prompt": "ab", "seed": 9, "max_tokens": 12, "echo": true, "logprobs": 2});
+    let echoed = ok(&app, "/v1/completions", &echoed).await;
+    let text = echoed["choices"][0]["text"].as_str().unwrap();
+    assert_eq!(text, format!("ab{}", one[0].as_str().unwrap()));
+    let logprobs = &echoed["choices"][0]["logprobs"];
+    for list in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+        let len = logprobs[list].as_array().unwrap().len() as u64;
+        assert_eq!(
+            len,
+            2 + echoed["usage"]["completion_tokens"].as_u64().unwrap()
+        );
+    }
+}
+
+/// The events of a stream without the last, which must be `[DONE]`.
+fn events(reply: &Reply) -> Vec<Value> {
+    assert_eq!(reply.headers[header::CONTENT_TYPE], "text/event-stream");
+    let text = reply.text();
+    let mut data: Vec<&str> = text
+        .split("\n\n")
+        .filter(|event| !event.is_empty())
+        .map(|event| event.strip_prefix("data: ").unwrap())
+        .collect();
+    assert_eq!(data.pop(), Some("[DONE]"));
+    data.into_iter()
+        .map(|json| serde_json::from_str(json).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_stream_brings_the_same_in_pieces() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let mut body = json!({"prompt": ["ab", "cd"], "max_tokens": 20, "seed": 4, "logprobs": 1});
+    let whole = ok(&app, "/v1/completions", &body).await;
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({"include_usage": true});
+    let reply = post(&app, "/v1/completions", &body).await;
+    let mut events = events(&reply);
+    let last = events.pop().unwrap();
+    assert_eq!(last["choices"], json!([]));
+    assert_eq!(last["usage"], whole["usage"]);
+    let (mut texts, mut ends, mut tokens) = ([String::new(), String::new()], [0, 0], 0);
+    for event in &events {
+        assert_eq!(event["usage"], Value::Null);
+        assert_eq!(event["id"], events[0]["id"]);
+        let choice = &event["choices"][0];
+        let index = choice["index"].as_u64().unwrap() as usize;
+        assert_eq!(ends[index], 0, "a piece after the end");
+        texts[index] += choice["text"].as_str().unwrap();
+        tokens += choice["logprobs"]["tokens"].as_array().map_or(0, Vec::len);
+        if choice["finish_reason"] != Value::Null {
+            ends[index] += 1;
+            assert_eq!(
+                choice["finish_reason"],
+                whole["choices"][index]["finish_reason"]
+            );
+            assert_eq!(choice["feedback_id"].as_str().unwrap().len(), 32);
+        }
+    }
+    assert_eq!(ends, [1, 1]);
+    assert_eq!(
+        tokens as u64,
+        whole["usage"]["completion_tokens"].as_u64().unwrap()
+    );
+    for (text, choice) in texts.iter().zip(whole["choices"].as_array().unwrap()) {
+        assert_eq!(choice["text"], *text);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_text_ends_a_stream_too() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let mut body = json!({"prompt": "ab", "max_tokens": 200, "seed": 4});
+    let whole = ok(&app, "/v1/completions", &body).await;
+    let text = whole["choices"][0]["text"].as_str().unwrap();
+    // Some character of the answer that UTF-8 has one byte for, so that it is surely a stop text.
+    let stop = text
+        .chars()
+        .skip(10)
+        .find(char::is_ascii)
+        .unwrap()
+        .to_string();
+    body["stop"] = json!(stop);
+    body["stream"] = json!(true);
+    let reply = post(&app, "/v1/completions", &body).await;
+    let events = events(&reply);
+    let pieces = events
+        .iter()
+        .map(|event| event["choices"][0]["text"].as_str().unwrap());
+    assert_eq!(
+        pieces.collect::<String>(),
+        text.split(&stop).next().unwrap()
+    );
+    assert_eq!(
+        events.last().unwrap()["choices"][0]["finish_reason"],
+        "stop"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_supported_is_said_and_not_ignored() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    for (name, value, status, code) in [
+        ("presence_penalty", json!(0.5), 400, "unsupported_parameter"),
+        ("best_of", json!(3), 400, "unsupported_parameter"),
+        ("logit_bias", json!({"5": 1}), 400, "unsupported_parameter"),
+        ("suffix", json!("x"), 400, "unsupported_parameter"),
+        ("model", json!("gpt-4"), 404, "model_not_found"),
+        ("max_tokens", json!(0), 422, "invalid_value"),
+        ("max_tokens", json!(513), 422, "invalid_value"),
+        ("logprobs", json!(6), 422, "invalid_value"),
+        ("n", json!(17), 422, "invalid_value"),
+        ("prompt", json!([]), 422, "invalid_value"),
+        ("prompt", json!([999]), 422, "invalid_value"),
+        ("prompt", json!({"a": 1}), 422, "invalid_value"),
+        ("prompt", json!(["a", ""]), 422, "invalid_value"),
+        ("temperature", json!(2.5), 422, "invalid_value"),
+    ] {
+        for stream in [false, true] {
+            let mut body = json!({"prompt": "ab", "max_tokens": 2, "stream": stream});
+            body[name] = value.clone();
+            let reply = post(&app, "/v1/completions", &body).await;
+            assert_eq!(reply.status.as_u16(), status, "{body}: {}", reply.text());
+            assert_eq!(reply.code(), code);
+        }
+    }
+    for (name, value) in [
+        ("presence_penalty", json!(0)),
+        ("best_of", json!(1)),
+        ("logit_bias", json!({})),
+        ("suffix", Value::Null),
+        ("temperature", json!(0)),
+    ] {
+        let mut body = json!({"prompt": "ab", "max_tokens": 2});
+        body[name] = value;
+        ok(&app, "/v1/completions", &body).await;
+    }
+}
+
+#[tokio::test]
+async fn models_are_listed_and_each_can_be_named() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let models = get(&app, "/v1/models").await.json();
+    assert_eq!(models["object"], "list");
+    let ids: Vec<_> = models["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["id"].clone())
+        .collect();
+    assert_eq!(ids, ["small", "small.fp32", "small.int8", "small.int4"]);
+    for id in ids {
+        ok(
+            &app,
+            "/v1/completions",
+            &json!({"model": id, "prompt": "a", "max_tokens": 1}),
+        )
+        .await;
+    }
+}

@@ -1,0 +1,137 @@
+//! `POST /feedback`.
+
+use super::*;
+
+#[tokio::test]
+async fn feedback_is_recorded_then_updated() {
+    let Server { app, dir: _dir } = Server::new("--adapt-after 2").await;
+    let id = answered(&app).await;
+    let body = json!({"feedback_id": id, "user_rating": 5, "correctness": true});
+    let first = ok(&app, "/feedback", &body).await;
+    assert_eq!(
+        (&first["status"], &first["new_negatives"]),
+        (&json!("recorded"), &json!(0))
+    );
+    let body = json!({"feedback_id": id, "user_rating": 1, "correctness": false,
+        "correction": "cd", "comments": "no"});
+    let second = ok(&app, "/feedback", &body).await;
+    assert_eq!(
+        (&second["status"], &second["new_negatives"]),
+        (&json!("updated"), &json!(1))
+    );
+    assert_eq!(second["adaptation_triggered"], false);
+    let records = app.store.after("", 10).await.unwrap();
+    assert_eq!(records.len(), 1);
+    let record = &records[0].feedback;
+    assert_eq!((record.rating, record.correct), (Some(1), Some(false)));
+    assert_eq!(record.correction.as_deref(), Some("cd"));
+    assert_eq!(record.comments.as_deref(), Some("no"));
+    assert_eq!(records[0].answer.prompt, "ab");
+    let third = json!({"feedback_id": answered(&app).await, "user_rating": 2});
+    let third = ok(&app, "/feedback", &third).await;
+    assert_eq!(third["new_negatives"], 2);
+    assert_eq!(third["adaptation_triggered"], cfg!(feature = "adapt"));
+}
+
+#[tokio::test]
+async fn unknown_ids_get_404() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let body = json!({"feedback_id": "0123456789abcdef", "user_rating": 5});
+    let reply = post(&app, "/feedback", &body).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    assert_eq!(reply.code(), "unknown_feedback_id");
+    assert_eq!(app.store.counts().await.unwrap().records, 0);
+}
+
+#[tokio::test]
+async fn bad_feedback_is_named_and_not_stored() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let id = answered(&app).await;
+    let with = |name: &str, value: Value| {
+        let mut body = json!({"feedback_id": id, "user_rating": 3});
+        body[name] = value;
+        body
+    };
+    for (body, word) in [
+        (json!({"user_rating": 3}), "feedback_id"),
+        (json!({"feedback_id": id}), "at least one"),
+        (json!({"feedback_id": id, "comments": "x"}), "at least one"),
+        (with("feedback_id", json!("")), "feedback_id"),
+        (with("feedback_id", json!("a\0")), "feedback_id"),
+        (with("user_rating", json!(0)), "1 to 5"),
+        (with("user_rating", json!(6)), "1 to 5"),
+        (with("user_rating", json!(2.5)), "user_rating"),
+        (with("correctness", json!("yes")), "correctness"),
+        (with("correction", json!("")), "correction"),
+        (with("correction", json!("x".repeat(20_000))), "correction"),
+        (with("comments", json!("x".repeat(5000))), "comments"),
+        (with("rating", json!(3)), "rating"),
+    ] {
+        let reply = post(&app, "/feedback", &body).await;
+        assert_eq!(
+            reply.status,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{}",
+            reply.text()
+        );
+        assert_eq!(reply.code(), "invalid_value");
+        assert!(reply.text().contains(word), "{}", reply.text());
+    }
+    assert_eq!(app.store.counts().await.unwrap().records, 0);
+}
+
+#[tokio::test]
+async fn a_nul_in_feedback_is_stored_as_it_is() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let id = answered(&app).await;
+    let body = json!({"feedback_id": id, "correction": "a\0b", "comments": "\0"});
+    ok(&app, "/feedback", &body).await;
+    let record = app.store.after("", 1).await.unwrap().remove(0).feedback;
+    assert_eq!(record.correction.as_deref(), Some("a\0b"));
+    assert_eq!(record.comments.as_deref(), Some("\0"));
+}
+
+#[tokio::test]
+async fn a_locked_database_refuses_feedback_and_recovers() {
+    let Server { app, dir } = Server::new("").await;
+    let id = answered(&app).await;
+    app.store.flush().await;
+    let other = crate::store::Store::open(dir.path().join("serve.db").to_str().unwrap())
+        .await
+        .unwrap();
+    let lock = other.lock().await.unwrap();
+    let body = json!({"feedback_id": id, "user_rating": 1});
+    let reply = post(&app, "/feedback", &body).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reply.code(), "store_unavailable");
+    assert!(reply.headers.contains_key(header::RETRY_AFTER));
+    // Writing text goes on meanwhile, and its answers are kept for when the lock is gone.
+    let meanwhile = answered(&app).await;
+    drop(lock);
+    assert_eq!(ok(&app, "/feedback", &body).await["status"], "recorded");
+    let body = json!({"feedback_id": meanwhile, "user_rating": 4});
+    assert_eq!(ok(&app, "/feedback", &body).await["status"], "recorded");
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_told_and_nothing_panics() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let id = answered(&app).await;
+    app.store.flush().await;
+    app.store.close().await;
+    let body = json!({"feedback_id": id, "user_rating": 1});
+    for (path, body) in [("/feedback", body), ("/adapt/rollback", json!({}))] {
+        let reply = post(&app, path, &body).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(reply.code(), "store_unavailable");
+    }
+    assert_eq!(
+        get(&app, "/ready").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(get(&app, "/adapt/status").await.code(), "store_unavailable");
+    assert_eq!(get(&app, "/health").await.status, StatusCode::OK);
+    let metrics = get(&app, "/metrics").await.json();
+    assert_eq!(metrics["adaptive"]["feedback_records"], Value::Null);
+    ok(&app, "/infer", &json!({"input_text": "ab"})).await;
+}

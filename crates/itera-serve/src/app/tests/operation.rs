@@ -1,0 +1,146 @@
+//! Limits, health, metrics, documents.
+
+use super::*;
+
+#[tokio::test]
+async fn a_full_queue_says_when_to_come_back() {
+    let server = Server::stuck("--queue 1 --timeout-seconds 1").await;
+    let app = Arc::clone(&server.app);
+    let body = json!({"input_text": "a"});
+    let (first, second) = tokio::join!(post(&app, "/infer", &body), async {
+        // After the first has taken the only place.
+        while app.engine.load().0 == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(get(&app, "/health").await.status, StatusCode::OK);
+        assert_eq!(get(&app, "/ready").await.code(), "queue_full");
+        post(&app, "/infer", &body).await
+    });
+    assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(second.code(), "queue_full");
+    assert_eq!(second.headers[header::RETRY_AFTER], "1");
+    // Nobody writes, so the first is given up after its second.
+    assert_eq!(first.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(first.code(), "timeout");
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let before = get(&app, "/metrics").await.json();
+    assert_eq!(before["latency_ms"], Value::Null);
+    let id = answered(&app).await;
+    ok(
+        &app,
+        "/feedback",
+        &json!({"feedback_id": id, "user_rating": 2}),
+    )
+    .await;
+    post(&app, "/infer", &json!({})).await;
+    let metrics = get(&app, "/metrics").await.json();
+    assert_eq!(metrics["requests"]["infer"], 2);
+    assert_eq!(metrics["requests"]["failed"], 1);
+    assert_eq!(metrics["requests"]["feedback"], 1);
+    assert!(metrics["latency_ms"]["p99"].as_f64().unwrap() > 0.0);
+    assert!(metrics["first_token_ms"]["p50"].as_f64().unwrap() > 0.0);
+    assert_eq!(metrics["model"]["name"], "small");
+    assert_eq!(metrics["model"]["precision"], "int8");
+    assert_eq!(metrics["adaptive"]["feedback_records"], 1);
+    assert_eq!(metrics["adaptive"]["new_negatives"], 1);
+    assert_eq!(metrics["adaptive"]["recent_accuracy"], 0.0);
+    assert_eq!(metrics["queue"]["slots"], 32);
+    if cfg!(target_os = "linux") {
+        assert!(metrics["memory_bytes"].as_u64().unwrap() > 1 << 20);
+    }
+}
+
+#[tokio::test]
+async fn prometheus_gets_its_form_at_both_places() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    answered(&app).await;
+    let asked = Request::get("/metrics").header(header::ACCEPT, "text/plain;version=0.0.4");
+    let asked = send(&app, asked.body(Body::empty()).unwrap()).await;
+    for reply in [asked, get(&app, "/metrics/prometheus").await] {
+        let kind = reply.headers[header::CONTENT_TYPE].to_str().unwrap();
+        assert!(kind.starts_with("text/plain"), "{kind}");
+        let text = reply.text();
+        let wanted = "itera_requests_total{endpoint=\"infer\",status=\"2xx\"} 1\n";
+        assert!(text.contains(wanted), "{text}");
+        assert!(text.contains("itera_request_seconds_count 1\n"), "{text}");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (_, value) = line.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_have_a_problem_body() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    assert_eq!(get(&app, "/nothing").await.code(), "not_found");
+    let reply = get(&app, "/infer").await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(reply.headers[header::ALLOW], "POST");
+    assert_eq!(reply.code(), "method_not_allowed");
+}
+
+#[tokio::test]
+async fn pages_load_nothing_from_elsewhere() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    for path in ["/", "/docs"] {
+        let reply = get(&app, path).await;
+        let policy = reply.headers[header::CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
+        assert!(policy.contains("default-src 'none'"));
+        let text = reply.text();
+        assert!(text.starts_with("<!doctype html>"));
+        let outside = text.match_indices("http").filter(|(at, _)| {
+            let rest = &text[*at..];
+            !rest.starts_with("http://www.w3.org/2000/svg")
+        });
+        assert_eq!(outside.count(), 0, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_those_who_ask() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let asked = Request::get("/").header(header::ACCEPT_ENCODING, "gzip");
+    let reply = send(&app, asked.body(Body::empty()).unwrap()).await;
+    assert_eq!(reply.headers[header::CONTENT_ENCODING], "gzip");
+    assert_eq!(&reply.body[..2], [0x1f, 0x8b]);
+    // Not a stream, whose pieces would wait in the compressor.
+    let stream = Request::post("/v1/completions")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT_ENCODING, "gzip")
+        .body(Body::from("{\"prompt\": \"a\", \"stream\": true}"));
+    let reply = send(&app, stream.unwrap()).await;
+    assert!(!reply.headers.contains_key(header::CONTENT_ENCODING));
+}
+
+#[tokio::test]
+async fn the_document_names_every_endpoint() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let document = get(&app, "/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    let names: Vec<_> = paths.keys().map(String::as_str).collect();
+    for path in [
+        "/infer",
+        "/feedback",
+        "/metrics",
+        "/adapt",
+        "/adapt/status",
+        "/adapt/rollback",
+        "/health",
+        "/ready",
+        "/v1/completions",
+        "/v1/models",
+    ] {
+        assert!(names.contains(&path), "{path} of {names:?}");
+    }
+    assert_eq!(
+        serde_json::to_value(super::super::document()).unwrap(),
+        document
+    );
+}

@@ -1,0 +1,346 @@
+//! The command line as typed; [`options`](crate::options) checks it.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use itera_core::checkpoint::Precision;
+
+/// Serve a model over HTTP, log what it writes, and let it learn from feedback under guard.
+///
+/// Without arguments: micro-tinystories at 8 bits on port 8000 of 127.0.0.1, feedback in
+/// itera-serve.db in the current directory. Every option has an environment variable; the option wins.
+#[derive(Debug, Parser)]
+#[command(name = "itera-serve", version, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+/// What to do other than serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take feedback out of a database, or put it in, as JSON lines.
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
+    /// Show that the model learns: play feedback from a text it has not seen, score before learning.
+    Simulate(SimulateArgs),
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Ask a server on this machine whether it runs; status 1 if not. For images without a shell.
+    Health {
+        /// Its port.
+        #[arg(long, env = "ITERA_PORT", value_name = "PORT", default_value_t = 8000)]
+        port: u16,
+    },
+    /// Make the record results/serve-bench.json of what a load generator measured; a part of
+    /// scripts/serve-bench.sh.
+    #[command(hide = true)]
+    BenchRecord(BenchRecordArgs),
+}
+
+/// Where feedback goes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeedbackCommand {
+    /// Write all feedback as JSON lines.
+    Export {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// File for the lines [default: standard output].
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The prototype's layout: one JSON array of id, timestamp, input, output, rating,
+        /// correctness, metadata.
+        #[arg(long)]
+        prototype: bool,
+    },
+    /// Read feedback: JSON lines as exported, or the prototype's array. What is there already is kept.
+    Import {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The file; `-` is standard input.
+        #[arg(value_name = "FILE")]
+        input: PathBuf,
+    },
+}
+
+/// Which database.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DatabaseArgs {
+    /// Where feedback and weights are kept: a file (SQLite), or the postgres URL of a PostgreSQL
+    /// database.
+    #[arg(
+        long,
+        env = "ITERA_DATABASE",
+        value_name = "FILE|URL",
+        default_value = "itera-serve.db",
+        hide_env_values = true
+    )]
+    pub(crate) database: String,
+}
+
+/// How to serve.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Checkpoint by name or path.
+    #[arg(
+        long,
+        env = "ITERA_CHECKPOINT",
+        value_name = "NAME|PATH",
+        default_value = "micro-tinystories"
+    )]
+    pub(crate) checkpoint: String,
+    /// Precision of requests that name none: fp32, int8 or int4 [default: int8, or what the file has].
+    #[arg(long, env = "ITERA_PRECISION")]
+    pub(crate) precision: Option<Precision>,
+    /// Address to listen on; any other than loopback needs --token.
+    #[arg(
+        long,
+        env = "ITERA_HOST",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1"
+    )]
+    pub(crate) host: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, env = "ITERA_PORT", value_name = "PORT", default_value_t = 8000)]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) adapt: AdaptArgs,
+    /// Form of the log on standard error.
+    #[arg(long, env = "ITERA_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// error, warn, info or debug; debug logs every request.
+    #[arg(
+        long,
+        env = "ITERA_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub(crate) log_level: tracing::Level,
+}
+
+/// How the work is divided.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct EngineArgs {
+    /// Threads that generate [default: one per core].
+    #[arg(long, env = "ITERA_WORKERS", value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Requests that each of these threads writes side by side.
+    #[arg(long, env = "ITERA_SLOTS", value_name = "N", default_value_t = 32)]
+    pub(crate) slots: usize,
+    /// Requests that may wait for a slot; beyond them the answer is 503 with Retry-After.
+    #[arg(long, env = "ITERA_QUEUE", value_name = "N", default_value_t = 256)]
+    pub(crate) queue: usize,
+}
+
+/// What a request may cost.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LimitArgs {
+    /// Requests per minute for each client address that generate or change something; 0 for no limit.
+    #[arg(
+        long,
+        env = "ITERA_RATE_LIMIT",
+        value_name = "N",
+        default_value_t = 100
+    )]
+    pub(crate) rate_limit: u32,
+    /// Addresses of proxies whose X-Forwarded-For is believed; may be repeated.
+    #[arg(
+        long,
+        env = "ITERA_TRUSTED_PROXY",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub(crate) trusted_proxy: Vec<IpAddr>,
+    /// Largest body of a request in bytes.
+    #[arg(
+        long,
+        env = "ITERA_MAX_BODY_BYTES",
+        value_name = "N",
+        default_value_t = 65_536
+    )]
+    pub(crate) max_body_bytes: usize,
+    /// Longest prompt in bytes.
+    #[arg(
+        long,
+        env = "ITERA_MAX_PROMPT_BYTES",
+        value_name = "N",
+        default_value_t = 16_384
+    )]
+    pub(crate) max_prompt_bytes: usize,
+    /// Seconds after which a request that is not a stream or an adaptation is given up.
+    #[arg(
+        long,
+        env = "ITERA_TIMEOUT_SECONDS",
+        value_name = "S",
+        default_value_t = 30
+    )]
+    pub(crate) timeout_seconds: u64,
+    /// Answers kept for feedback; older ones without feedback are forgotten.
+    #[arg(
+        long,
+        env = "ITERA_KEEP_ANSWERS",
+        value_name = "N",
+        default_value_t = 100_000
+    )]
+    pub(crate) keep_answers: u32,
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AccessArgs {
+    /// Bearer token for all that changes the model: feedback, adaptation, rollback.
+    #[arg(
+        long,
+        env = "ITERA_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+    /// Ask for the token on every request but /health, /ready and the page.
+    #[arg(long, env = "ITERA_TOKEN_FOR_ALL", requires = "token")]
+    pub(crate) token_for_all: bool,
+    /// Web pages of this origin may use the server; may be repeated [default: only its own].
+    #[arg(
+        long,
+        env = "ITERA_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub(crate) cors_origin: Vec<String>,
+    /// Web pages of every origin may use the server.
+    #[arg(long, env = "ITERA_CORS_ANY", conflicts_with = "cors_origin")]
+    pub(crate) cors_any: bool,
+    /// Names of this server beside localhost that requests may be addressed to; may be repeated. Without
+    /// a token, others are refused, so that no web page reaches the server through a name of its own.
+    #[arg(
+        long,
+        env = "ITERA_ALLOWED_HOST",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub(crate) allowed_host: Vec<String>,
+}
+
+/// Whether and how the model learns.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AdaptArgs {
+    /// auto: learn if no other server of the database does; follower: only follow; off: keep the
+    /// version that is active at the start.
+    #[arg(long, env = "ITERA_ROLE", default_value = "auto")]
+    pub(crate) role: Role,
+    /// New negative records that trigger an adaptation; 0 for none but by hand.
+    #[arg(
+        long,
+        env = "ITERA_ADAPT_AFTER",
+        value_name = "N",
+        default_value_t = 50
+    )]
+    pub(crate) adapt_after: u32,
+    /// Settings of the adaptation as JSON, for those that differ from the defaults: see
+    /// `GET /adapt/status` for their names.
+    #[arg(long, env = "ITERA_ADAPT_SETTINGS", value_name = "JSON")]
+    pub(crate) adapt_settings: Option<String>,
+    /// Text that no feedback touches: an adaptation that makes it worse by over 1 % is refused
+    /// [default: half of a small text in the manner of the model's own].
+    #[arg(long, env = "ITERA_GUARD", value_name = "NAME|PATH")]
+    pub(crate) guard: Option<String>,
+    /// Text that is trained on beside the feedback, so that the model forgets less [default: the other
+    /// half].
+    #[arg(long, env = "ITERA_REPLAY", value_name = "NAME|PATH")]
+    pub(crate) replay: Option<String>,
+    /// Most feedback records in one adaptation, the newest first.
+    #[arg(
+        long,
+        env = "ITERA_ADAPT_RECORDS",
+        value_name = "N",
+        default_value_t = 500
+    )]
+    pub(crate) adapt_records: u32,
+    /// Versions that are kept beside the first and the active one.
+    #[arg(
+        long,
+        env = "ITERA_KEEP_VERSIONS",
+        value_name = "N",
+        default_value_t = 50
+    )]
+    pub(crate) keep_versions: u32,
+    /// Milliseconds between looks at the database for a new version or new feedback.
+    #[arg(long, env = "ITERA_POLL_MS", value_name = "MS", default_value_t = 500)]
+    pub(crate) poll_ms: u64,
+}
+
+/// Whether this server makes new versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Learns while it holds the lease in the database.
+    Auto,
+    /// Never learns, serves what others have learnt.
+    Follower,
+    /// Neither learns nor follows.
+    Off,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+/// What to play, and where to put the result.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SimulateArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    pub(crate) checkpoint: String,
+    /// Text that the model has not seen, from which the feedback comes.
+    #[arg(long, value_name = "NAME|PATH", default_value = "wikitext2")]
+    pub(crate) domain: String,
+    /// The model's own text: half is guarded and replayed, half tells what was forgotten.
+    #[arg(long, value_name = "NAME|PATH", default_value = "tinystories")]
+    pub(crate) base: String,
+    /// Feedback records after which the bar is held.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) records: usize,
+    /// Records from one adaptation to the next.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) adapt_after: usize,
+    /// Orders in which the feedback is played.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) seeds: u64,
+    /// Settings of the adaptation as JSON, for those that differ from the defaults.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) adapt_settings: Option<String>,
+    /// File for the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The parts of a record of the bench.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct BenchRecordArgs {
+    /// JSON that scripts/serve-bench.sh collected.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) measured: PathBuf,
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    pub(crate) checkpoint: String,
+    /// Precision that was served.
+    #[arg(long)]
+    pub(crate) precision: Precision,
+    /// File for the record.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}

@@ -1,0 +1,245 @@
+//! One request on its way: what the model is to read next, and what becomes of its answer.
+
+use std::{sync::Arc, time::Instant};
+
+use itera_core::{sampling::Sampler, tokenizer::Tokenizer};
+
+use super::{
+    Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request, text::TextBuilder,
+};
+use crate::weights::{Variant, Weights};
+
+/// Tokens of a prompt that are read in one step, so that long prompts hold up the others little.
+const PIECE: usize = 32;
+
+/// What the model reads.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// End-of-text and the prompt.
+    prompt: Vec<u32>,
+    /// Tokens of it that are read.
+    at: usize,
+    /// Most tokens of it in a step.
+    piece: usize,
+    /// The token written last.
+    last: [u32; 1],
+}
+
+impl Feed {
+    /// The tokens of this step, and the token of the prompt that follows them, if one does.
+    pub(super) fn next(&self) -> (&[u32], Option<u32>) {
+        let rest = &self.prompt[self.at..];
+        if rest.is_empty() {
+            return (&self.last, None);
+        }
+        let len = rest.len().min(self.piece);
+        (&rest[..len], rest.get(len).copied())
+    }
+
+    /// The tokens of this step are read, and `written` comes next.
+    pub(super) fn advance(&mut self, written: Option<u32>) {
+        self.at = (self.at + self.piece).min(self.prompt.len());
+        if let Some(token) = written {
+            self.last = [token];
+        }
+    }
+}
+
+/// What is written.
+#[derive(Debug)]
+pub(super) struct Writing {
+    weights: Arc<Weights>,
+    pub(super) variant: Arc<Variant>,
+    sampler: Sampler,
+    max_tokens: usize,
+    top: Option<usize>,
+    /// Whether the tokens of the prompt get probabilities too.
+    scores_prompt: bool,
+    text: TextBuilder,
+    logprobs: Logprobs,
+    /// Probabilities that no piece has brought yet.
+    fresh: Logprobs,
+    prompt_tokens: usize,
+    tokens: usize,
+    received: Instant,
+    first_token: Option<Instant>,
+    /// None once the end is told.
+    reply: Option<Reply>,
+    /// The token written in this step.
+    pub(super) written: Option<u32>,
+}
+
+/// Prepares a request for its slot.
+///
+/// # Errors
+/// The tokenizer does not take the prompt; the client has been told.
+pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, Writing)> {
+    let tokenizer = &weights.checkpoint.tokenizer;
+    let encoded = match &request.prompt {
+        Prompt::Text(text) => tokenizer.encode(text.as_bytes()),
+        Prompt::Tokens(tokens) => Ok(tokens.clone()),
+    };
+    let sampler = Sampler::new(request.sampling);
+    let (tokens, sampler) = match (encoded, sampler) {
+        (Ok(tokens), Ok(sampler)) => (tokens, sampler),
+        (Err(error), _) => {
+            end(request.reply, Err(GenerateError::Prompt(error)));
+            return None;
+        }
+        (_, Err(error)) => {
+            end(request.reply, Err(GenerateError::Sampling(error)));
+            return None;
+        }
+    };
+    let mut text = TextBuilder::new(request.stop);
+    if request.echo {
+        text.begin_with(&tokenizer.decode(&tokens));
+    }
+    let scores_prompt = request.echo && request.logprobs.is_some();
+    let prompt: Vec<u32> = [tokenizer.end_of_text()]
+        .into_iter()
+        .chain(tokens)
+        .collect();
+    let writing = Writing {
+        variant: Arc::clone(weights.variant(request.precision)),
+        weights: Arc::clone(weights),
+        sampler,
+        max_tokens: request.max_tokens,
+        top: request.logprobs,
+        scores_prompt,
+        text,
+        logprobs: Logprobs::default(),
+        fresh: Logprobs::default(),
+        prompt_tokens: prompt.len() - 1,
+        tokens: 0,
+        received: request.received,
+        first_token: None,
+        reply: Some(request.reply),
+        written: None,
+    };
+    let feed = Feed {
+        prompt,
+        at: 0,
+        piece: if scores_prompt { 1 } else { PIECE },
+        last: [0],
+    };
+    Some((feed, writing))
+}
+
+impl Writing {
+    /// Whether the answer has ended, or nobody waits for it.
+    pub(super) fn is_over(&self) -> bool {
+        match &self.reply {
+            None => true,
+            Some(Reply::Whole(sender)) => sender.is_closed(),
+            Some(Reply::Stream(sender)) => sender.is_closed(),
+        }
+    }
+
+    /// Tokens written so far.
+    pub(super) const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The model has read the tokens of this step and predicts the next one: `known`, if the prompt
+    /// goes on, else one to draw.
+    pub(super) fn accept(&mut self, known: Option<u32>, logits: &[f32]) {
+        self.written = None;
+        if let Some(token) = known {
+            if self.scores_prompt {
+                let offset = self.prompt_offset();
+                self.note(token, logits, offset);
+            }
+            return;
+        }
+        if self.max_tokens == 0 {
+            return self.finish(Finish::Length);
+        }
+        let token = self.sampler.sample(logits);
+        self.first_token.get_or_insert_with(Instant::now);
+        if token == self.tokenizer().end_of_text() {
+            return self.finish(Finish::EndOfText);
+        }
+        if self.top.is_some() {
+            let offset = self.text.characters();
+            self.note(token, logits, offset);
+        }
+        self.tokens += 1;
+        self.written = Some(token);
+        let weights = Arc::clone(&self.weights);
+        if self
+            .text
+            .push(weights.checkpoint.tokenizer.token_bytes(token))
+        {
+            self.finish(Finish::Stop);
+        } else if self.tokens == self.max_tokens {
+            self.finish(Finish::Length);
+        } else {
+            self.stream();
+        }
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.weights.checkpoint.tokenizer
+    }
+
+    /// Adds a token to the list of probabilities.
+    fn note(&mut self, token: u32, logits: &[f32], offset: usize) {
+        let weights = Arc::clone(&self.weights);
+        let tokenizer = &weights.checkpoint.tokenizer;
+        let top = self.top.unwrap_or(0);
+        self.fresh.push(tokenizer, token, logits, top, offset);
+    }
+
+    /// Characters of the prompt before the token that is scored now.
+    fn prompt_offset(&self) -> usize {
+        let tokens = self.logprobs.tokens.iter().chain(&self.fresh.tokens);
+        tokens.map(|token| token.chars().count()).sum()
+    }
+
+    /// Sends what is new.
+    fn stream(&mut self) {
+        let Some(Reply::Stream(sender)) = &self.reply else {
+            return;
+        };
+        let text = self.text.piece();
+        let fresh = std::mem::take(&mut self.fresh);
+        let logprobs = self.top.is_some().then(|| fresh.clone());
+        self.logprobs.append(fresh);
+        if !text.is_empty() || logprobs.as_ref().is_some_and(|new| !new.tokens.is_empty()) {
+            // A client that has gone is noticed before the next step.
+            let _ = sender.send(Event::Delta { text, logprobs });
+        }
+    }
+
+    /// Tells the end.
+    fn finish(&mut self, finish: Finish) {
+        self.text.finish();
+        self.stream();
+        self.logprobs.append(std::mem::take(&mut self.fresh));
+        let now = Instant::now();
+        let text = std::mem::replace(&mut self.text, TextBuilder::new(Vec::new()));
+        let completion = Completion {
+            text: text.into_text(),
+            prompt_tokens: self.prompt_tokens,
+            tokens: self.tokens,
+            finish,
+            logprobs: self.top.map(|_| std::mem::take(&mut self.logprobs)),
+            weights_version: Arc::clone(&self.variant.version),
+            precision: self.variant.precision,
+            first_token: self.first_token.unwrap_or(now) - self.received,
+            total: now - self.received,
+        };
+        if let Some(reply) = self.reply.take() {
+            end(reply, Ok(completion));
+        }
+    }
+}
+
+/// Sends the last word of a request. A client that has gone is not told.
+fn end(reply: Reply, outcome: Result<Completion, GenerateError>) {
+    match reply {
+        Reply::Whole(sender) => drop(sender.send(outcome)),
+        Reply::Stream(sender) => drop(sender.send(Event::End(outcome))),
+    }
+}

@@ -1,0 +1,112 @@
+//! Generation: threads that write for many requests side by side.
+//!
+//! | file | what |
+//! |---|---|
+//! | `request` | what is asked for, and what comes back |
+//! | `queue` | requests that wait, at most so many |
+//! | `worker` | a thread with its slots: each step reads one token, or a piece of a prompt, of each |
+//! | `generation` | one request on its way: sampling, stop words, limits, replies |
+//! | `text` | tokens to text, whole characters only, and nothing that a stop word may take back |
+//! | `logprobs` | what the model thought of the tokens |
+
+mod generation;
+mod logprobs;
+mod queue;
+mod request;
+mod text;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+
+pub(crate) use self::{
+    logprobs::{Logprobs, MAX_TOP},
+    queue::Full,
+    request::{Completion, Event, Finish, GenerateError, Prompt, Reply, Request},
+};
+use self::{queue::Queue, worker::Worker};
+use crate::{metrics::Metrics, weights::Weights};
+
+/// The generating threads, and the way to them.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    queue: Arc<Queue>,
+    weights: Arc<ArcSwap<Weights>>,
+    slots: usize,
+}
+
+impl Engine {
+    /// Starts the threads. They end when the engine is closed and every request is answered.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn start(
+        weights: Arc<Weights>,
+        workers: usize,
+        slots: usize,
+        waiting: usize,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let queue = Arc::new(Queue::new(waiting));
+        let weights = Arc::new(ArcSwap::new(weights));
+        for index in 0..workers {
+            let worker = Worker {
+                queue: Arc::clone(&queue),
+                weights: Arc::clone(&weights),
+                metrics: Arc::clone(metrics),
+                slots,
+            };
+            thread::Builder::new()
+                .name(format!("generate-{index}"))
+                .spawn(move || worker.run())
+                .context("cannot start a thread; give fewer with `--workers`")?;
+        }
+        Ok(Self {
+            queue,
+            weights,
+            slots: workers * slots,
+        })
+    }
+
+    /// Hands a request to the threads; its [`Reply`] tells how it went.
+    ///
+    /// # Errors
+    /// If too many wait already.
+    pub(crate) fn submit(&self, request: Request) -> Result<(), Full> {
+        self.queue.push(request)
+    }
+
+    /// The version that new requests get.
+    pub(crate) fn weights(&self) -> Arc<Weights> {
+        self.weights.load_full()
+    }
+
+    /// Gives new requests other weights. Running ones keep theirs to their end.
+    pub(crate) fn swap(&self, weights: Arc<Weights>) {
+        self.weights.store(weights);
+    }
+
+    /// Requests that wait, requests that are written, and slots in all.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
+        let (waiting, running) = (&self.queue.waiting, &self.queue.running);
+        (
+            waiting.load(Ordering::Relaxed),
+            running.load(Ordering::Relaxed),
+            self.slots,
+        )
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}

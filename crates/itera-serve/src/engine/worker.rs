@@ -1,0 +1,134 @@
+//! A thread that writes for many requests: each step reads one token, or a piece of a prompt, of
+//! each, so that every weight is read once for all. Requests join and leave between steps.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use itera_core::model::{Sequence, State, Workspace};
+
+use super::{
+    generation::{Feed, Writing, begin},
+    queue::Queue,
+};
+use crate::{metrics::Metrics, weights::Weights};
+
+/// What the thread is given.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) queue: Arc<Queue>,
+    pub(super) weights: Arc<ArcSwap<Weights>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) slots: usize,
+}
+
+/// A request that is being written.
+#[derive(Debug)]
+struct Slot {
+    feed: Feed,
+    state: State,
+    writing: Writing,
+    /// Whether this step has been taken.
+    stepped: bool,
+    _running: Running,
+}
+
+/// Counts a request as running until it is dropped, however that comes.
+#[derive(Debug)]
+struct Running(Arc<Queue>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.done();
+    }
+}
+
+impl Worker {
+    /// Works until the queue is closed and empty. A fault loses the requests of this thread, whose
+    /// clients are told, and not the thread.
+    pub(super) fn run(&self) {
+        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            tracing::error!("generation failed on one thread, which starts afresh");
+        }
+    }
+
+    fn serve(&self) {
+        let mut work = self.weights.load().any().model.new_workspace();
+        let (mut slots, mut spare, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let free = self.slots - slots.len();
+            self.queue.take(free, slots.is_empty(), &mut arrived);
+            if slots.is_empty() && arrived.is_empty() {
+                return;
+            }
+            for request in arrived.drain(..) {
+                let running = Running(Arc::clone(&self.queue));
+                let weights = self.weights.load_full();
+                if let Some((feed, writing)) = begin(request, &weights) {
+                    let state = fresh_state(&mut spare, &writing);
+                    slots.push(Slot {
+                        feed,
+                        state,
+                        writing,
+                        stepped: false,
+                        _running: running,
+                    });
+                }
+            }
+            slots.retain_mut(|slot: &mut Slot| !slot.writing.is_over());
+            step(&mut slots, &mut work);
+            self.retire(&mut slots, &mut spare);
+        }
+    }
+
+    /// Takes out what has ended; its state is used again.
+    fn retire(&self, slots: &mut Vec<Slot>, spare: &mut Vec<State>) {
+        let over = |slot: &mut Slot| slot.writing.is_over();
+        for slot in slots.extract_if(.., over) {
+            self.metrics.count_tokens(slot.writing.tokens());
+            spare.push(slot.state);
+        }
+    }
+}
+
+fn fresh_state(spare: &mut Vec<State>, writing: &Writing) -> State {
+    match spare.pop() {
+        Some(mut state) => {
+            state.reset();
+            state
+        }
+        None => writing.variant.model.new_state(),
+    }
+}
+
+/// One token, or a piece of a prompt, for every slot; those with the same weights together.
+fn step(slots: &mut [Slot], work: &mut Workspace) {
+    for slot in slots.iter_mut() {
+        slot.stepped = false;
+    }
+    while let Some(first) = slots.iter().find(|slot| !slot.stepped) {
+        let variant = Arc::clone(&first.writing.variant);
+        let mut sequences = Vec::with_capacity(slots.len());
+        let mut writings = Vec::with_capacity(slots.len());
+        for slot in slots.iter_mut() {
+            if slot.stepped || !Arc::ptr_eq(&slot.writing.variant, &variant) {
+                continue;
+            }
+            slot.stepped = true;
+            let (tokens, known) = slot.feed.next();
+            sequences.push(Sequence::new(tokens, &mut slot.state));
+            writings.push((&mut slot.writing, known));
+        }
+        variant
+            .model
+            .forward_batch(&mut sequences, work, |index, logits| {
+                let (writing, known) = &mut writings[index];
+                writing.accept(*known, logits);
+            });
+    }
+    for slot in slots {
+        slot.feed.advance(slot.writing.written);
+    }
+}

@@ -1,0 +1,242 @@
+//! What the server measures of itself, without locks on the way of a request.
+
+mod histogram;
+mod process;
+pub(crate) mod prometheus;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::StatusCode;
+
+pub(crate) use self::histogram::Histogram;
+
+/// Length of the window that rates are over, in seconds.
+const WINDOW_S: usize = 60;
+
+/// Counters and histograms of one server.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    started: Instant,
+    /// Answers by endpoint and by first digit of the status, 2 to 5.
+    answers: [[AtomicU64; 4]; Endpoint::ALL.len()],
+    generated_tokens: AtomicU64,
+    prompt_tokens: AtomicU64,
+    feedback_records: AtomicU64,
+    /// Duration of answered generations.
+    pub(crate) latency: Histogram,
+    /// From a request's arrival to its first token.
+    pub(crate) first_token: Histogram,
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+/// Endpoints that are counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Infer,
+    Completions,
+    Feedback,
+    Adapt,
+    Other,
+}
+
+impl Endpoint {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Infer,
+        Self::Completions,
+        Self::Feedback,
+        Self::Adapt,
+        Self::Other,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Infer => "infer",
+            Self::Completions => "completions",
+            Self::Feedback => "feedback",
+            Self::Adapt => "adapt",
+            Self::Other => "other",
+        }
+    }
+
+    /// The endpoint of a path.
+    pub(crate) fn of(path: &str) -> Self {
+        match path {
+            "/infer" => Self::Infer,
+            "/v1/completions" => Self::Completions,
+            "/feedback" => Self::Feedback,
+            _ if path.starts_with("/adapt") => Self::Adapt,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    generations: u64,
+    tokens: u64,
+    cpu_s: f64,
+}
+
+/// What happens per second, over the last minute or as long as there was one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rates {
+    pub(crate) generations_per_s: f64,
+    pub(crate) tokens_per_s: f64,
+    /// 100 is one core.
+    pub(crate) cpu_percent: f64,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            answers: Default::default(),
+            generated_tokens: AtomicU64::new(0),
+            prompt_tokens: AtomicU64::new(0),
+            feedback_records: AtomicU64::new(0),
+            latency: Histogram::new(),
+            first_token: Histogram::new(),
+            samples: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn count_answer(&self, endpoint: Endpoint, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
+        self.answers[endpoint as usize][class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_tokens(&self, tokens: usize) {
+        self.generated_tokens
+            .fetch_add(tokens as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_feedback(&self) {
+        self.feedback_records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A generation has been answered.
+    pub(crate) fn generated(&self, prompt_tokens: usize, first_token: Duration, total: Duration) {
+        self.prompt_tokens
+            .fetch_add(prompt_tokens as u64, Ordering::Relaxed);
+        self.first_token.add(first_token);
+        self.latency.add(total);
+    }
+
+    /// Answers of an endpoint with a status that begins with `class`, 2 to 5.
+    pub(crate) fn answers(&self, endpoint: Endpoint, class: usize) -> u64 {
+        self.answers[endpoint as usize][class - 2].load(Ordering::Relaxed)
+    }
+
+    /// Answers of all endpoints, and those of 400 and above.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let of = |classes: std::ops::RangeInclusive<usize>| {
+            let pairs = Endpoint::ALL
+                .into_iter()
+                .flat_map(|endpoint| classes.clone().map(move |class| (endpoint, class)));
+            pairs
+                .map(|(endpoint, class)| self.answers(endpoint, class))
+                .sum()
+        };
+        (of(2..=5), of(4..=5))
+    }
+
+    pub(crate) fn tokens(&self) -> u64 {
+        self.generated_tokens.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        self.prompt_tokens.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn feedback_records(&self) -> u64 {
+        self.feedback_records.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Resident memory in bytes, where the system tells.
+    pub(crate) fn resident_bytes() -> Option<u64> {
+        process::resident_bytes()
+    }
+
+    /// CPU time of this process in seconds, where the system tells.
+    pub(crate) fn cpu_seconds() -> Option<f64> {
+        process::cpu_seconds()
+    }
+
+    /// Takes the sample of a second; called once a second.
+    pub(crate) fn tick(&self) {
+        let sample = self.sample();
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.len() >= WINDOW_S {
+            samples.pop_front();
+        }
+        samples.push_back(sample);
+    }
+
+    /// Rates from the oldest sample of the window until now.
+    pub(crate) fn rates(&self) -> Rates {
+        let oldest = {
+            let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+            samples.front().copied()
+        };
+        let (Some(then), now) = (oldest, self.sample()) else {
+            return Rates::default();
+        };
+        let seconds = (now.at - then.at).as_secs_f64().max(1e-3);
+        Rates {
+            generations_per_s: (now.generations - then.generations) as f64 / seconds,
+            tokens_per_s: (now.tokens - then.tokens) as f64 / seconds,
+            cpu_percent: 100.0 * (now.cpu_s - then.cpu_s) / seconds,
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            at: Instant::now(),
+            generations: self.latency.count(),
+            tokens: self.tokens(),
+            cpu_s: Self::cpu_seconds().unwrap_or(0.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_endpoint_and_class() {
+        let metrics = Metrics::new();
+        metrics.count_answer(Endpoint::of("/infer"), StatusCode::OK);
+        metrics.count_answer(Endpoint::of("/infer"), StatusCode::UNPROCESSABLE_ENTITY);
+        metrics.count_answer(Endpoint::of("/adapt/status"), StatusCode::OK);
+        metrics.count_answer(Endpoint::of("/nothing"), StatusCode::NOT_FOUND);
+        assert_eq!(metrics.answers(Endpoint::Infer, 2), 1);
+        assert_eq!(metrics.answers(Endpoint::Infer, 4), 1);
+        assert_eq!(metrics.answers(Endpoint::Adapt, 2), 1);
+        assert_eq!(metrics.totals(), (4, 2));
+    }
+
+    #[test]
+    fn rates_are_since_the_oldest_sample() {
+        let metrics = Metrics::new();
+        assert!(metrics.rates().tokens_per_s.abs() < 1e-9);
+        metrics.tick();
+        metrics.count_tokens(1000);
+        std::thread::sleep(Duration::from_millis(20));
+        let rate = metrics.rates().tokens_per_s;
+        assert!((1.0..=50_000.0).contains(&rate), "{rate}");
+    }
+}

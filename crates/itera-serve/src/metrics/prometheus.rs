@@ -1,0 +1,72 @@
+//! The text form that Prometheus reads.
+
+use std::fmt::Write as _;
+
+use super::Histogram;
+
+/// Upper ends of the classes that are told, in seconds.
+const BOUNDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// Lines of metrics. Writing to a string cannot fail.
+#[derive(Debug, Default)]
+pub(crate) struct Text(String);
+
+impl Text {
+    /// What a metric is.
+    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// One value; `labels` as `name="value",...`, empty for none.
+    pub(crate) fn value(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = if labels.is_empty() {
+            writeln!(self.0, "{name} {value}")
+        } else {
+            writeln!(self.0, "{name}{{{labels}}} {value}")
+        };
+    }
+
+    /// A histogram with its sum and count.
+    pub(crate) fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head(name, "histogram", help);
+        let count = histogram.count();
+        for bound in BOUNDS {
+            let below = histogram.at_most(bound) as f64;
+            self.value(&format!("{name}_bucket"), &format!("le=\"{bound}\""), below);
+        }
+        self.value(&format!("{name}_bucket"), "le=\"+Inf\"", count as f64);
+        self.value(&format!("{name}_sum"), "", histogram.sum_s());
+        self.value(&format!("{name}_count"), "", count as f64);
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_histogram_is_cumulative() {
+        let histogram = Histogram::new();
+        histogram.add(Duration::from_millis(2));
+        histogram.add(Duration::from_millis(30));
+        let mut text = Text::default();
+        text.histogram("x", "Help.", &histogram);
+        let text = text.into_string();
+        assert!(text.contains("# TYPE x histogram"), "{text}");
+        assert!(text.contains("x_bucket{le=\"0.001\"} 0\n"), "{text}");
+        assert!(text.contains("x_bucket{le=\"0.0025\"} 1\n"), "{text}");
+        assert!(text.contains("x_bucket{le=\"0.05\"} 2\n"), "{text}");
+        assert!(
+            text.contains("x_bucket{le=\"+Inf\"} 2\nx_sum 0.032"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! What a client is told when something is wrong: one body for every endpoint.
+//!
+//! The body is a problem document (RFC 9457) with a stable `code`, and has the `error` object that
+//! clients of the OpenAI interface read.
+
+use axum::{
+    Json,
+    extract::{FromRequest, Request, rejection::JsonRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+use crate::store::StoreError;
+
+/// Why a request was not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    param: Option<&'static str>,
+    retry_after_s: Option<u64>,
+}
+
+/// The body of every answer of 400 and above.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemBody {
+    /// `urn:itera:problem:` and the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Words for the status.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, for programs: the same words for ever.
+    code: String,
+    /// What is wrong, and what to do about it, for people.
+    message: String,
+    /// The same for clients of the OpenAI interface.
+    error: ErrorObject,
+}
+
+/// The error as OpenAI's clients expect it.
+#[derive(Debug, Serialize, ToSchema)]
+struct ErrorObject {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The field at fault, if it is one.
+    param: Option<&'static str>,
+    code: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            param: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// A field has a value that it cannot have.
+    pub(crate) fn field(param: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            param: Some(param),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message)
+        }
+    }
+
+    /// Too much work waits already.
+    pub(crate) fn busy() -> Self {
+        Self {
+            retry_after_s: Some(1),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "queue_full",
+                "all slots are taken and the queue is full; try again in a second",
+            )
+        }
+    }
+
+    /// The database does not answer; nothing was stored.
+    pub(crate) fn store(error: &StoreError) -> Self {
+        tracing::error!(error = %error, "the database failed");
+        Self {
+            retry_after_s: Some(5),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "the database cannot be used now, and nothing was stored; try again",
+            )
+        }
+    }
+
+    /// A fault of the server, told in full to its log only.
+    pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "a request failed inside the server");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed; its log says why",
+        )
+    }
+
+    /// Asks for a pause before the next try.
+    pub(crate) const fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    fn body(&self) -> ProblemBody {
+        ProblemBody {
+            kind: format!("urn:itera:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            code: self.code.to_owned(),
+            message: self.message.clone(),
+            error: ErrorObject {
+                message: self.message.clone(),
+                kind: if self.status.is_server_error() {
+                    "server_error"
+                } else {
+                    "invalid_request_error"
+                },
+                param: self.param,
+                code: self.code.to_owned(),
+            },
+        }
+    }
+
+    /// The body as an event of a stream that has begun.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(&self.body()).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::store(&error)
+    }
+}
+
+/// A JSON body; what is wrong with one is told as a [`Problem`].
+#[derive(Debug)]
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let rejected = match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => return Ok(Self(value)),
+            Err(rejected) => rejected,
+        };
+        let (status, message) = (rejected.status(), rejected.body_text());
+        Err(match (&rejected, status) {
+            (_, StatusCode::PAYLOAD_TOO_LARGE) => Problem::new(
+                status,
+                "body_too_large",
+                "the body is larger than the server permits (--max-body-bytes)",
+            ),
+            (JsonRejection::JsonDataError(_), _) => {
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message)
+            }
+            (JsonRejection::MissingJsonContentType(_), _) => Problem::new(
+                status,
+                "not_json",
+                "expected a body of JSON with the header `Content-Type: application/json`",
+            ),
+            _ => Problem::new(StatusCode::BAD_REQUEST, "malformed_json", message),
+        })
+    }
+}
+
+/// Gives a problem body to refusals that came without one: from layers, or for unknown paths.
+pub(crate) async fn complete(response: Response) -> Response {
+    let status = response.status();
+    let has_body = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
+    if has_body || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (code, message) = match status {
+        StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path; see /docs"),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            "method_not_allowed",
+            "this path has no such method; see /docs",
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => (
+            "body_too_large",
+            "the body is larger than the server permits (--max-body-bytes)",
+        ),
+        StatusCode::TOO_MANY_REQUESTS => (
+            "rate_limited",
+            "too many requests from this address; wait as long as Retry-After says",
+        ),
+        StatusCode::GATEWAY_TIMEOUT => (
+            "timeout",
+            "the request took too long; ask for fewer tokens, or try again",
+        ),
+        _ if status.is_server_error() => ("internal", "the server failed; its log says why"),
+        _ => ("refused", "the request cannot be served"),
+    };
+    let problem = Problem::new(status, code, message).into_response();
+    let (mut parts, _) = response.into_parts();
+    let (new, body) = problem.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(new.headers);
+    Response::from_parts(parts, body)
+}

@@ -1,0 +1,402 @@
+//! The proof that the model learns: a stream of feedback from a text that it has not seen. Each text is
+//! scored before it is learnt from, by the weights of the start and by those of that time; documents of
+//! the model's own text, which nothing else sees, tell what was forgotten.
+
+use std::ops::ControlFlow;
+
+use anyhow::{Context as _, ensure};
+use itera_cli::{Align, ExitStatus, Progress, Table, check_output, envelope, note, print};
+use itera_core::{
+    checkpoint::Checkpoint,
+    io::write_atomic,
+    model::{Model, Sequence},
+};
+use itera_data::Corpus;
+use itera_learn::adapt::{
+    self as learning, AdaptConfig, Example, GuardDocument, Material, Receipt, Verdict,
+    recent_accuracy_rate,
+};
+use itera_record::{
+    Record as _, SimulationAdaptation, SimulationProtocol, SimulationRecord, SimulationRun,
+    SimulationWindow,
+};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
+
+use crate::{
+    TOOL,
+    adapt::{
+        learn::settings,
+        texts::{load, parse},
+    },
+    args::SimulateArgs,
+    weights::Base,
+};
+
+/// What is asked for: better by this on the new text, worse by at most that on the own, in percent.
+const BAR_IMPROVEMENT: f64 = 5.0;
+const BAR_BASE_LOSS: f64 = 1.0;
+
+/// Records that are scored after the last adaptation.
+const AFTER: usize = 100;
+
+/// Bytes of a prompt, and most bytes of what should follow it.
+const PROMPT_BYTES: usize = 48;
+const OUTPUT_BYTES: usize = 256;
+
+/// Most bytes of own text that guard, and that tell what was forgotten.
+const GUARD_BYTES: usize = 64 << 10;
+const HELD_OUT_BYTES: usize = 256 << 10;
+
+/// Most records that an adaptation sees, the newest; what a server does unless told otherwise.
+const MOST_RECORDS: usize = 500;
+
+/// Everything that the streams share.
+struct World {
+    base: Base,
+    config: AdaptConfig,
+    records: Vec<Snippet>,
+    guard: Vec<GuardDocument>,
+    replay: Vec<Vec<u32>>,
+    held_out: Vec<GuardDocument>,
+}
+
+/// A piece of the new text: what a user asks for, and what should be written.
+#[derive(Clone)]
+struct Snippet {
+    prompt: Vec<u32>,
+    output: Vec<u32>,
+    bytes: usize,
+}
+
+/// Plays every stream; status 1 if the bar is missed.
+pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitStatus> {
+    ensure!(
+        args.adapt_after > 0 && args.records >= args.adapt_after && args.seeds > 0,
+        "`--records`, `--adapt-after` and `--seeds` are to be above 0, and records at least as many as \
+         lead to an adaptation"
+    );
+    if let Some(path) = &args.output {
+        check_output(path)?;
+    }
+    let (domain, own) = (load(&parse(&args.domain))?, load(&parse(&args.base))?);
+    let world = World::new(args, &domain, &own)?;
+    let progress = Progress::new(args.seeds * (args.records + AFTER) as u64, "records");
+    let runs = (0..args.seeds).map(|seed| world.play(args, seed, &progress));
+    let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
+    drop(progress);
+    let mut record = SimulationRecord {
+        envelope: envelope::<SimulationRecord>(TOOL, Some(world.base.info.clone())),
+        protocol: world.protocol(args, &domain, &own)?,
+        runs,
+        least_improvement_percent: 0.0,
+        largest_base_loss_percent: 0.0,
+        passed: false,
+    };
+    record.judge();
+    let json = record.to_json()?;
+    if let Some(path) = &args.output {
+        write_atomic(path, json.as_bytes())?;
+        note(format!("wrote {}", path.display()));
+    }
+    print(table(&record))?;
+    Ok(if record.passed {
+        ExitStatus::Done
+    } else {
+        ExitStatus::CheckFailed
+    })
+}
+
+impl World {
+    /// Divides the texts. A third of the own documents may guard, a third is replayed, a third tells
+    /// what was forgotten.
+    fn new(args: &SimulateArgs, domain: &Corpus, own: &Corpus) -> anyhow::Result<Self> {
+        let base = Base::load(&args.checkpoint, None)?;
+        let config = settings(args.adapt_settings.as_deref(), base.default)?;
+        let checkpoint = &base.weights.checkpoint;
+        let records = snippets(checkpoint, domain)?;
+        let wanted = args.records + AFTER;
+        ensure!(
+            records.len() >= wanted,
+            "{} has {} pieces long enough for feedback, and {wanted} are wanted; give fewer --records",
+            domain.name,
+            records.len()
+        );
+        let third = |which: usize, most: usize| documents(checkpoint, own, which, most);
+        let guard = third(0, GUARD_BYTES)?;
+        let replay = third(1, usize::MAX)?;
+        let held_out = third(2, HELD_OUT_BYTES)?;
+        ensure!(
+            !guard.is_empty() && !held_out.is_empty(),
+            "{} has fewer than three documents; give a longer --base",
+            own.name
+        );
+        Ok(Self {
+            config,
+            records,
+            guard,
+            replay: replay.into_iter().map(|document| document.tokens).collect(),
+            held_out,
+            base,
+        })
+    }
+
+    /// One stream.
+    fn play(
+        &self,
+        args: &SimulateArgs,
+        seed: u64,
+        progress: &Progress,
+    ) -> anyhow::Result<SimulationRun> {
+        let order = shuffled(self.records.len(), seed);
+        let stream: Vec<&Snippet> = order.iter().map(|at| &self.records[*at]).collect();
+        let (learnt, after) = stream[..args.records + AFTER].split_at(args.records);
+        let start = self.base.weights.variant(self.base.default);
+        let mut now = std::sync::Arc::clone(&self.base.weights);
+        let (mut windows, mut adaptations) = (Vec::new(), Vec::new());
+        let mut rate = self.config.learning_rate;
+        for (index, window) in learnt.chunks(args.adapt_after).enumerate() {
+            let before = index * args.adapt_after;
+            let model = &now.variant(self.base.default).model;
+            windows.push(SimulationWindow {
+                records_before: before as u64,
+                records: window.len() as u64,
+                bytes: window.iter().map(|snippet| snippet.bytes as u64).sum(),
+                static_bits_per_byte: self.score(&start.model, window),
+                adapted_bits_per_byte: self.score(model, window),
+            });
+            progress.advance(window.len() as u64);
+            if window.len() < args.adapt_after {
+                continue;
+            }
+            let seen = before + window.len();
+            let newest = &learnt[seen.saturating_sub(MOST_RECORDS)..seen];
+            let mut config = self.config.clone();
+            config.seed = seed;
+            // Every record is a correction, so that no answer was right.
+            config.learning_rate = recent_accuracy_rate(&config, 0.0, rate);
+            rate = config.learning_rate;
+            let adaptation = self.learn(newest, &now.checkpoint, &config)?;
+            let receipt = &adaptation.receipt;
+            progress.note(format!(
+                "seed {seed}, {seen} records: {} ({})",
+                if receipt.accepted {
+                    "accepted"
+                } else {
+                    "rejected"
+                },
+                receipt.reason
+            ));
+            adaptations.push(account(seen, receipt));
+            if receipt.accepted {
+                now = self
+                    .base
+                    .adapted(adaptation.checkpoint, adaptation.quantized.as_ref())?;
+            }
+        }
+        progress.advance(after.len() as u64);
+        let end = &now.variant(self.base.default).model;
+        let (was, is) = (self.score(&start.model, after), self.score(end, after));
+        let (own_was, own_is) = (self.own(&start.model), self.own(end));
+        Ok(SimulationRun {
+            seed,
+            windows,
+            adaptations,
+            after_static_bits_per_byte: was,
+            after_adapted_bits_per_byte: is,
+            improvement_percent: 100.0 * (1.0 - is / was),
+            base_static_bits_per_byte: own_was,
+            base_adapted_bits_per_byte: own_is,
+            base_loss_percent: 100.0 * (own_is / own_was - 1.0),
+        })
+    }
+
+    fn learn(
+        &self,
+        records: &[&Snippet],
+        current: &Checkpoint,
+        config: &AdaptConfig,
+    ) -> anyhow::Result<learning::Adaptation> {
+        let examples: Vec<Example> = records
+            .iter()
+            .map(|snippet| Example {
+                prompt: snippet.prompt.clone(),
+                output: snippet.output.clone(),
+                verdict: Verdict::Corrected,
+                weight: 1.0,
+            })
+            .collect();
+        let material = Material {
+            examples: &examples,
+            replay: &self.replay,
+            guard: &self.guard,
+        };
+        let mut go_on = |_| ControlFlow::Continue(());
+        let base = &self.base.weights.checkpoint;
+        learning::adapt(base, current, material, config, &mut go_on).context("cannot learn")
+    }
+
+    /// Bits per byte of what should be written, given the prompts.
+    fn score(&self, model: &Model, snippets: &[&Snippet]) -> f64 {
+        let end_of_text = self.base.weights.checkpoint.tokenizer.end_of_text();
+        let (mut nats, mut bytes) = (0.0, 0);
+        let mut work = model.new_workspace();
+        for snippet in snippets {
+            let tokens = [snippet.prompt.as_slice(), &snippet.output].concat();
+            let mut state = model.new_state();
+            let mut sequence = [Sequence::predicting(&tokens, end_of_text, &mut state)];
+            let (mut position, prompt) = (0, snippet.prompt.len());
+            model.score_batch(&mut sequence, &mut work, |_, of_token| {
+                nats += if position < prompt { 0.0 } else { of_token };
+                position += 1;
+            });
+            bytes += snippet.bytes;
+        }
+        nats / std::f64::consts::LN_2 / bytes as f64
+    }
+
+    /// Bits per byte of the own text that is held out.
+    fn own(&self, model: &Model) -> f64 {
+        let end_of_text = self.base.weights.checkpoint.tokenizer.end_of_text();
+        let mut work = model.new_workspace();
+        let (mut nats, mut bytes) = (0.0, 0);
+        for document in &self.held_out {
+            let mut state = model.new_state();
+            let scores = model.score(&mut state, &mut work, end_of_text, &document.tokens);
+            nats += scores.iter().sum::<f64>();
+            bytes += document.bytes;
+        }
+        nats / std::f64::consts::LN_2 / bytes as f64
+    }
+
+    fn protocol(
+        &self,
+        args: &SimulateArgs,
+        domain: &Corpus,
+        own: &Corpus,
+    ) -> anyhow::Result<SimulationProtocol> {
+        Ok(SimulationProtocol {
+            domain: domain.name.clone(),
+            domain_sha256: domain.sha256.clone(),
+            base: own.name.clone(),
+            base_sha256: own.sha256.clone(),
+            guard_documents: self.guard.len() as u64,
+            replay_documents: self.replay.len() as u64,
+            held_out_documents: self.held_out.len() as u64,
+            held_out_bytes: self.held_out.iter().map(|document| document.bytes).sum(),
+            records: args.records as u64,
+            records_after: AFTER as u64,
+            adapt_after: args.adapt_after as u64,
+            settings: serde_json::to_value(&self.config)?,
+            bar_improvement_percent: BAR_IMPROVEMENT,
+            bar_base_loss_percent: BAR_BASE_LOSS,
+        })
+    }
+}
+
+/// Lines of the text that are long enough, cut into prompt and continuation at characters.
+fn snippets(checkpoint: &Checkpoint, corpus: &Corpus) -> anyhow::Result<Vec<Snippet>> {
+    let mut found = Vec::new();
+    for text in corpus.texts() {
+        let text = String::from_utf8_lossy(text);
+        for line in text.lines().map(str::trim) {
+            if line.len() < PROMPT_BYTES + OUTPUT_BYTES / 2 {
+                continue;
+            }
+            let cut = line.floor_char_boundary(PROMPT_BYTES);
+            let end = line.floor_char_boundary(cut + OUTPUT_BYTES);
+            let (prompt, output) = (&line[..cut], &line[cut..end]);
+            found.push(Snippet {
+                prompt: checkpoint.tokenizer.encode(prompt.as_bytes())?,
+                output: checkpoint.tokenizer.encode(output.as_bytes())?,
+                bytes: output.len(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Every third document from `first` on, until there are `most` bytes.
+fn documents(
+    checkpoint: &Checkpoint,
+    corpus: &Corpus,
+    first: usize,
+    most: usize,
+) -> anyhow::Result<Vec<GuardDocument>> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for text in corpus.texts().skip(first).step_by(3) {
+        if bytes >= most {
+            break;
+        }
+        bytes += text.len();
+        found.push(GuardDocument {
+            tokens: checkpoint.tokenizer.encode(text)?,
+            bytes: text.len() as u64,
+        });
+    }
+    Ok(found)
+}
+
+/// 0 to `len` in the order that a seed chooses (Fisher and Yates).
+fn shuffled(len: usize, seed: u64) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut order: Vec<usize> = (0..len).collect();
+    for last in (1..len).rev() {
+        let other = (rng.next_u64() % (last as u64 + 1)) as usize;
+        order.swap(last, other);
+    }
+    order
+}
+
+fn account(after_records: usize, receipt: &Receipt) -> SimulationAdaptation {
+    SimulationAdaptation {
+        after_records: after_records as u64,
+        accepted: receipt.accepted,
+        reason: receipt.reason.clone(),
+        records_used: receipt.records_used as u64,
+        steps: receipt.steps as u64,
+        learning_rate: receipt.learning_rate,
+        feedback_loss_before: receipt.feedback_loss_before,
+        feedback_loss_after: receipt.feedback_loss_after,
+        guard_bits_per_byte_before: receipt.guard_bits_per_byte_before,
+        guard_bits_per_byte_after: receipt.guard_bits_per_byte_after,
+        seconds: receipt.seconds,
+    }
+}
+
+fn table(record: &SimulationRecord) -> String {
+    let mut table = Table::new(&[
+        ("seed", Align::Right),
+        ("accepted", Align::Right),
+        ("new text, static", Align::Right),
+        ("adapted", Align::Right),
+        ("better by", Align::Right),
+        ("own text, static", Align::Right),
+        ("adapted", Align::Right),
+        ("worse by", Align::Right),
+    ]);
+    for run in &record.runs {
+        let accepted = run.adaptations.iter().filter(|one| one.accepted).count();
+        table.row([
+            run.seed.to_string(),
+            format!("{accepted} of {}", run.adaptations.len()),
+            format!("{:.4}", run.after_static_bits_per_byte),
+            format!("{:.4}", run.after_adapted_bits_per_byte),
+            format!("{:.2} %", run.improvement_percent),
+            format!("{:.4}", run.base_static_bits_per_byte),
+            format!("{:.4}", run.base_adapted_bits_per_byte),
+            format!("{:.2} %", run.base_loss_percent),
+        ]);
+    }
+    let verdict = if record.passed { "passed" } else { "MISSED" };
+    format!(
+        "bits per byte after {} records, {} seeds\n{table}bar: better by at least {} %, worse by at most \
+         {} %: {verdict}\n",
+        record.protocol.records,
+        record.runs.len(),
+        record.protocol.bar_improvement_percent,
+        record.protocol.bar_base_loss_percent,
+    )
+}

@@ -1,0 +1,209 @@
+//! Feedback as it is stored and read.
+
+use sqlx::{Row as _, any::AnyRow};
+
+use super::{
+    Answer, Store, StoreError,
+    writer::{insert_answers, upsert},
+};
+
+/// What somebody says about an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Feedback {
+    /// Id of the answer.
+    pub(crate) id: String,
+    /// 1 to 5.
+    pub(crate) rating: Option<i64>,
+    pub(crate) correct: Option<bool>,
+    /// What should have been written.
+    pub(crate) correction: Option<String>,
+    pub(crate) comments: Option<String>,
+}
+
+impl Feedback {
+    /// Whether the answer was found bad: said to be wrong, rated 1 or 2, or corrected.
+    pub(crate) fn is_negative(&self) -> bool {
+        self.correct == Some(false)
+            || self.correction.is_some()
+            || (self.correct.is_none() && self.rating.is_some_and(|rating| rating <= 2))
+    }
+
+    #[cfg(feature = "adapt")]
+    /// Whether the answer was found good: said to be right or rated 4 or 5, and not negative.
+    pub(crate) fn is_positive(&self) -> bool {
+        let good = self.correct == Some(true) || self.rating.is_some_and(|rating| rating >= 4);
+        good && !self.is_negative()
+    }
+}
+
+/// Feedback with the answer that it is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Rated {
+    pub(crate) feedback: Feedback,
+    pub(crate) created_ms: i64,
+    pub(crate) updated_ms: i64,
+    pub(crate) answer: Answer,
+}
+
+/// How much feedback there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Counts {
+    pub(crate) records: i64,
+    pub(crate) new_negatives: i64,
+    /// Share of the last records that were not negative; none without records.
+    pub(crate) recent_accuracy: Option<f64>,
+}
+
+/// Records that `recent_accuracy` is over.
+const RECENT: i64 = 100;
+
+const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
+    f.correction, f.comments, a.created_ms AS a_created, a.prompt, a.output, a.ended, a.tokens, \
+    a.variant, a.version, a.parameters, a.latency_us \
+    FROM feedback f JOIN answers a ON a.id = f.id";
+
+impl Store {
+    /// The latest records, newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    #[cfg(feature = "adapt")]
+    pub(crate) async fn latest(&self, most: u32) -> Result<Vec<Rated>, StoreError> {
+        let sql = format!("{RATED} ORDER BY f.updated_ms DESC, f.id LIMIT $1");
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(most));
+        let rows = query.fetch_all(&self.pool).await?;
+        rows.iter().map(rated).collect()
+    }
+
+    /// Up to `most` records after `id`, by id: for reading all of them in parts.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn after(&self, id: &str, most: u32) -> Result<Vec<Rated>, StoreError> {
+        let sql = format!("{RATED} WHERE f.id > $1 ORDER BY f.id LIMIT $2");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(id.to_owned())
+            .bind(i64::from(most))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(rated).collect()
+    }
+
+    /// Puts records in, all or none, with their answers. Returns how many were not there before; what
+    /// was there stays.
+    ///
+    /// # Errors
+    /// The database's; then nothing is put in.
+    pub(crate) async fn import(&self, records: &[Rated]) -> Result<usize, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut new = 0;
+        for record in records {
+            let known = sqlx::query("SELECT id FROM feedback WHERE id = $1")
+                .bind(record.feedback.id.clone())
+                .fetch_optional(&mut *tx)
+                .await?;
+            if known.is_some() {
+                continue;
+            }
+            insert_answers(&mut tx, std::slice::from_ref(&record.answer)).await?;
+            upsert(&mut tx, &record.feedback, record.updated_ms).await?;
+            sqlx::query("UPDATE feedback SET created_ms = $1 WHERE id = $2")
+                .bind(record.created_ms)
+                .bind(record.feedback.id.clone())
+                .execute(&mut *tx)
+                .await?;
+            new += 1;
+        }
+        tx.commit().await?;
+        Ok(new)
+    }
+
+    /// How much feedback there is.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn counts(&self) -> Result<Counts, StoreError> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS records, \
+             COUNT(CASE WHEN negative = 1 AND used_by IS NULL THEN 1 END) AS fresh FROM feedback",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let recent = sqlx::query(
+            "SELECT COUNT(*) AS records, COUNT(CASE WHEN negative = 1 THEN 1 END) AS negatives \
+             FROM (SELECT negative FROM feedback ORDER BY updated_ms DESC LIMIT $1) AS recent",
+        )
+        .bind(RECENT)
+        .fetch_one(&self.pool)
+        .await?;
+        let (records, negatives): (i64, i64) =
+            (recent.try_get("records")?, recent.try_get("negatives")?);
+        Ok(Counts {
+            records: row.try_get("records")?,
+            new_negatives: row.try_get("fresh")?,
+            recent_accuracy: (records > 0).then(|| 1.0 - negatives as f64 / records as f64),
+        })
+    }
+
+    /// Forgets answers without feedback but for the latest `keep`. Returns how many.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn prune(&self, keep: u32) -> Result<u64, StoreError> {
+        let oldest = sqlx::query(
+            "SELECT created_ms FROM answers ORDER BY created_ms DESC LIMIT 1 OFFSET $1",
+        )
+        .bind(i64::from(keep))
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(oldest) = oldest else {
+            return Ok(0);
+        };
+        let limit: i64 = oldest.try_get("created_ms")?;
+        let deleted = sqlx::query(
+            "DELETE FROM answers WHERE created_ms <= $1 \
+             AND NOT EXISTS (SELECT 1 FROM feedback WHERE feedback.id = answers.id)",
+        )
+        .bind(limit)
+        .execute(&self.pool)
+        .await?;
+        Ok(deleted.rows_affected())
+    }
+}
+
+/// A row of [`RATED`].
+fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
+    let text = |column: &str| -> Result<String, StoreError> {
+        let bytes: Vec<u8> = row.try_get(column)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let optional = |column: &str| -> Result<Option<String>, StoreError> {
+        let bytes: Option<Vec<u8>> = row.try_get(column)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    let id: String = row.try_get("id")?;
+    let correct: Option<i64> = row.try_get("correct")?;
+    Ok(Rated {
+        created_ms: row.try_get("f_created")?,
+        updated_ms: row.try_get("updated_ms")?,
+        answer: Answer {
+            id: id.clone(),
+            created_ms: row.try_get("a_created")?,
+            prompt: text("prompt")?,
+            output: text("output")?,
+            ended: row.try_get::<i64, _>("ended")? != 0,
+            tokens: row.try_get::<i64, _>("tokens")? as usize,
+            variant: row.try_get("variant")?,
+            version: row.try_get("version")?,
+            parameters: row.try_get("parameters")?,
+            latency_us: row.try_get("latency_us")?,
+        },
+        feedback: Feedback {
+            id,
+            rating: row.try_get("rating")?,
+            correct: correct.map(|correct| correct != 0),
+            correction: optional("correction")?,
+            comments: optional("comments")?,
+        },
+    })
+}

@@ -1,0 +1,105 @@
+//! The tables. A change is a new entry of `FORMS`, never an edit of an old one.
+
+use sqlx::Row as _;
+
+use super::{Kind, Store, StoreError};
+
+/// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
+const FORMS: [&[&str]; 1] = [&[
+    "CREATE TABLE answers (
+        id TEXT PRIMARY KEY,
+        created_ms BIGINT NOT NULL,
+        prompt {bytes} NOT NULL,
+        output {bytes} NOT NULL,
+        ended BIGINT NOT NULL,
+        tokens BIGINT NOT NULL,
+        variant TEXT NOT NULL,
+        version TEXT NOT NULL,
+        parameters TEXT NOT NULL,
+        latency_us BIGINT NOT NULL
+    )",
+    "CREATE INDEX answers_created ON answers (created_ms)",
+    "CREATE TABLE feedback (
+        id TEXT PRIMARY KEY,
+        created_ms BIGINT NOT NULL,
+        updated_ms BIGINT NOT NULL,
+        rating BIGINT,
+        correct BIGINT,
+        correction {bytes},
+        comments {bytes},
+        negative BIGINT NOT NULL,
+        used_by TEXT
+    )",
+    "CREATE INDEX feedback_updated ON feedback (updated_ms)",
+    "CREATE INDEX feedback_used ON feedback (used_by)",
+    "CREATE TABLE versions (
+        version TEXT PRIMARY KEY,
+        created_ms BIGINT NOT NULL,
+        parent TEXT,
+        adaptation TEXT,
+        checkpoint {bytes},
+        quantized {bytes}
+    )",
+    "CREATE TABLE adaptations (
+        id TEXT PRIMARY KEY,
+        requested_ms BIGINT NOT NULL,
+        started_ms BIGINT,
+        ended_ms BIGINT,
+        trigger_kind TEXT NOT NULL,
+        status TEXT NOT NULL,
+        server TEXT,
+        from_version TEXT,
+        to_version TEXT,
+        message TEXT,
+        receipt TEXT
+    )",
+    "CREATE INDEX adaptations_requested ON adaptations (requested_ms)",
+    "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, expires_ms BIGINT NOT NULL)",
+    "INSERT INTO lease (name, holder, expires_ms) VALUES ('adapter', '', 0)",
+]];
+
+/// Any number that nothing else in the database locks.
+const MIGRATION_LOCK: i64 = 0x0069_7465_7261;
+
+impl Store {
+    /// Makes the tables, or brings them up to date, in one transaction.
+    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        if self.kind == Kind::Postgres {
+            // Servers that start at one time go one after the other.
+            sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                .bind(MIGRATION_LOCK)
+                .execute(&mut *tx)
+                .await?;
+        }
+        sqlx::query("CREATE TABLE IF NOT EXISTS form (number BIGINT NOT NULL)")
+            .execute(&mut *tx)
+            .await?;
+        let row = sqlx::query("SELECT COALESCE(MAX(number), 0) AS number FROM form")
+            .fetch_one(&mut *tx)
+            .await?;
+        let (found, known): (i64, i64) = (row.try_get("number")?, FORMS.len() as i64);
+        if found > known {
+            return Err(StoreError::Newer { found, known });
+        }
+        let bytes = match self.kind {
+            Kind::Sqlite => "BLOB",
+            Kind::Postgres => "BYTEA",
+        };
+        for (number, statements) in (1_i64..).zip(FORMS).skip(found as usize) {
+            for statement in statements {
+                let statement = statement.replace("{bytes}", bytes);
+                // The text is a constant of this file.
+                let statement = sqlx::AssertSqlSafe(statement);
+                sqlx::query(statement).execute(&mut *tx).await?;
+            }
+            sqlx::query("INSERT INTO form (number) VALUES ($1)")
+                .bind(number)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! Versions of the weights, and which of them is served.
+
+use sqlx::Row as _;
+
+use super::{Store, StoreError, Tx, now_ms};
+
+/// A version as a line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VersionRow {
+    pub(crate) version: String,
+    pub(crate) created_ms: i64,
+    pub(crate) parent: Option<String>,
+    /// The adaptation that made it; none of the first.
+    pub(crate) adaptation: Option<String>,
+}
+
+/// A version with its weights, as files of checkpoints. The first version has none: it is the
+/// checkpoint that the server is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredVersion {
+    pub(crate) version: String,
+    pub(crate) parent: Option<String>,
+    pub(crate) checkpoint: Option<Vec<u8>>,
+    pub(crate) quantized: Option<Vec<u8>>,
+}
+
+const ACTIVE: &str = "active_version";
+const BASE: &str = "base_version";
+const MODEL: &str = "base_model";
+
+impl Store {
+    /// Binds a new database to a model, or checks that this is the database of that model.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherModel`], or the database's.
+    pub(crate) async fn bind(&self, model: &str, base_version: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        match setting(&mut tx, BASE).await? {
+            Some(found) if found == base_version => {}
+            Some(found) => {
+                let name = setting(&mut tx, MODEL).await?.unwrap_or_default();
+                let short = |version: &str| version.get(..12).unwrap_or(version).to_owned();
+                return Err(StoreError::OtherModel {
+                    found: format!("{name} ({})", short(&found)),
+                    expected: format!("{model} ({})", short(base_version)),
+                });
+            }
+            None => {
+                let settings = [(BASE, base_version), (ACTIVE, base_version), (MODEL, model)];
+                for (name, value) in settings {
+                    set(&mut tx, name, value).await?;
+                }
+                let version = StoredVersion {
+                    version: base_version.to_owned(),
+                    parent: None,
+                    checkpoint: None,
+                    quantized: None,
+                };
+                insert(&mut tx, &version, None).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The version that is to be served.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn active(&self) -> Result<String, StoreError> {
+        let row = sqlx::query("SELECT value FROM settings WHERE name = $1")
+            .bind(ACTIVE)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get("value")?)
+    }
+
+    /// All versions, newest first, without their weights.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn versions(&self) -> Result<Vec<VersionRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT version, created_ms, parent, adaptation FROM versions \
+             ORDER BY created_ms DESC, version",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(VersionRow {
+                    version: row.try_get("version")?,
+                    created_ms: row.try_get("created_ms")?,
+                    parent: row.try_get("parent")?,
+                    adaptation: row.try_get("adaptation")?,
+                })
+            })
+            .collect()
+    }
+
+    /// A version with its weights.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn version(&self, version: &str) -> Result<Option<StoredVersion>, StoreError> {
+        let row = sqlx::query(
+            "SELECT version, parent, checkpoint, quantized FROM versions WHERE version = $1",
+        )
+        .bind(version.to_owned())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(StoredVersion {
+                version: row.try_get("version")?,
+                parent: row.try_get("parent")?,
+                checkpoint: row.try_get("checkpoint")?,
+                quantized: row.try_get("quantized")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// The learning rate of the next adaptation, if one has been set.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn learning_rate(&self) -> Result<Option<f64>, StoreError> {
+        let row = sqlx::query("SELECT value FROM settings WHERE name = 'learning_rate'")
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let value: String = row.try_get("value")?;
+        Ok(value.parse().ok())
+    }
+}
+
+/// Adds a version; one that is there already stays as it is, since equal names are equal weights.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    version: &StoredVersion,
+    adaptation: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO versions (version, created_ms, parent, adaptation, checkpoint, quantized) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (version) DO NOTHING",
+    )
+    .bind(version.version.clone())
+    .bind(now_ms())
+    .bind(version.parent.clone())
+    .bind(adaptation.map(str::to_owned))
+    .bind(version.checkpoint.clone())
+    .bind(version.quantized.clone())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Makes a version the one that is served, by every server of the database.
+pub(super) async fn activate(tx: &mut Tx, version: &str) -> Result<(), StoreError> {
+    set(tx, ACTIVE, version).await
+}
+
+pub(super) async fn setting(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT value FROM settings WHERE name = $1")
+        .bind(name.to_owned())
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.map(|row| row.try_get("value")).transpose()?)
+}
+
+pub(super) async fn set(tx: &mut Tx, name: &str, value: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO settings (name, value) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name.to_owned())
+    .bind(value.to_owned())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

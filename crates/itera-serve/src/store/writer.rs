@@ -1,0 +1,276 @@
+//! Answers and feedback on their way to the database: many in one transaction. Feedback is
+//! acknowledged when the transaction is on the disk and not before.
+
+use std::{mem, time::Duration};
+
+use sqlx::{AnyPool, Row as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Feedback, Kind, StoreError, Tx, begin, now_ms};
+
+/// Most records in a transaction.
+const BATCH: usize = 1024;
+
+/// How long answers wait for others, so that a transaction has many.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Pause after the database has failed, and how often answers are then tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+const TRIES: usize = 50;
+
+/// Rows of one statement; few sizes, so that few statements are prepared.
+const ROWS: [usize; 3] = [64, 8, 1];
+
+/// An answer as it is logged for feedback.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) id: String,
+    pub(crate) created_ms: i64,
+    pub(crate) prompt: String,
+    pub(crate) output: String,
+    /// Whether the model ended the text itself.
+    pub(crate) ended: bool,
+    pub(crate) tokens: usize,
+    pub(crate) variant: String,
+    pub(crate) version: String,
+    /// Temperature, seed and so on as a JSON object: enough to write the answer again.
+    pub(crate) parameters: String,
+    pub(crate) latency_us: i64,
+}
+
+/// What became of feedback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// None if there is no answer of this id.
+    pub(crate) stored: Option<Stored>,
+    /// Negative records that no adaptation has seen, this one included.
+    pub(crate) new_negatives: i64,
+}
+
+/// Whether there was feedback of this id before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Recorded,
+    Updated,
+}
+
+/// What the writer is handed.
+#[derive(Debug)]
+pub(super) enum Write {
+    Answer(Answer),
+    Feedback(Feedback, Acknowledge),
+    Flush(oneshot::Sender<()>),
+}
+
+type Acknowledge = oneshot::Sender<Result<Outcome, StoreError>>;
+
+#[derive(Debug, Default)]
+struct Batch {
+    answers: Vec<Answer>,
+    feedback: Vec<(Feedback, Acknowledge)>,
+    flushes: Vec<oneshot::Sender<()>>,
+    /// Times that the answers could not be written.
+    failures: usize,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.answers.len() + self.feedback.len()
+    }
+
+    fn add(&mut self, write: Write) {
+        match write {
+            Write::Answer(answer) => self.answers.push(answer),
+            Write::Feedback(feedback, reply) => self.feedback.push((feedback, reply)),
+            Write::Flush(reply) => self.flushes.push(reply),
+        }
+    }
+
+    /// Whether somebody waits for the end of the transaction.
+    fn is_awaited(&self) -> bool {
+        !self.feedback.is_empty() || !self.flushes.is_empty()
+    }
+}
+
+/// Writes until every [`Store`](super::Store) is gone and nothing waits.
+pub(super) async fn run(pool: AnyPool, kind: Kind, mut waiting: mpsc::Receiver<Write>) {
+    let mut batch = Batch::default();
+    loop {
+        if batch.answers.is_empty() {
+            match waiting.recv().await {
+                Some(write) => batch.add(write),
+                None => return,
+            }
+        } else {
+            // The database has failed: the answers are tried again, feedback meanwhile is refused.
+            tokio::time::sleep(PAUSE).await;
+        }
+        if !batch.is_awaited() {
+            tokio::time::sleep(GATHER).await;
+        }
+        while batch.len() < BATCH {
+            match waiting.try_recv() {
+                Ok(write) => batch.add(write),
+                Err(_) => break,
+            }
+        }
+        write(&pool, kind, &mut batch).await;
+    }
+}
+
+/// One transaction; what it could not write but answers is told so.
+async fn write(pool: &AnyPool, kind: Kind, batch: &mut Batch) {
+    let feedback: Vec<&Feedback> = batch
+        .feedback
+        .iter()
+        .map(|(feedback, _)| feedback)
+        .collect();
+    match commit(pool, kind, &batch.answers, &feedback).await {
+        Ok(outcomes) => {
+            let acknowledged = mem::take(&mut batch.feedback);
+            for ((_, reply), outcome) in acknowledged.into_iter().zip(outcomes) {
+                let _ = reply.send(Ok(outcome));
+            }
+            batch.answers.clear();
+            batch.failures = 0;
+        }
+        Err(error) => {
+            batch.failures += 1;
+            tracing::error!(%error, answers = batch.answers.len(), "cannot write to the database");
+            for (_, reply) in mem::take(&mut batch.feedback) {
+                let refused = StoreError::Database(sqlx::Error::PoolTimedOut);
+                let _ = reply.send(Err(refused));
+            }
+            if batch.failures == TRIES {
+                tracing::error!(answers = batch.answers.len(), "gave up on answers");
+                batch.answers.clear();
+                batch.failures = 0;
+            }
+        }
+    }
+    for reply in mem::take(&mut batch.flushes) {
+        let _ = reply.send(());
+    }
+}
+
+async fn commit(
+    pool: &AnyPool,
+    kind: Kind,
+    answers: &[Answer],
+    feedback: &[&Feedback],
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut tx = begin(pool, kind).await?;
+    insert_answers(&mut tx, answers).await?;
+    let mut stored = Vec::with_capacity(feedback.len());
+    for feedback in feedback {
+        stored.push(upsert(&mut tx, feedback, now_ms()).await?);
+    }
+    let new_negatives = if feedback.is_empty() {
+        0
+    } else {
+        new_negatives(&mut tx).await?
+    };
+    tx.commit().await?;
+    Ok(stored
+        .into_iter()
+        .map(|stored| Outcome {
+            stored,
+            new_negatives,
+        })
+        .collect())
+}
+
+/// Adds answers; those that are there already stay as they are.
+pub(super) async fn insert_answers(tx: &mut Tx, answers: &[Answer]) -> Result<(), StoreError> {
+    let mut rest = answers;
+    for size in ROWS {
+        while rest.len() >= size {
+            let (now, later) = rest.split_at(size);
+            insert_rows(tx, now).await?;
+            rest = later;
+        }
+    }
+    Ok(())
+}
+
+async fn insert_rows(tx: &mut Tx, answers: &[Answer]) -> Result<(), StoreError> {
+    const COLUMNS: usize = 10;
+    let rows = (0..answers.len()).map(|row| {
+        let places = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column));
+        format!("({})", places.collect::<Vec<_>>().join(", "))
+    });
+    let rows = rows.collect::<Vec<_>>().join(", ");
+    // Only numbers of parameters are put into the text.
+    let sql = format!(
+        "INSERT INTO answers (id, created_ms, prompt, output, ended, tokens, variant, version, \
+         parameters, latency_us) VALUES {rows} ON CONFLICT (id) DO NOTHING"
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for answer in answers {
+        query = query
+            .bind(answer.id.clone())
+            .bind(answer.created_ms)
+            .bind(answer.prompt.as_bytes().to_vec())
+            .bind(answer.output.as_bytes().to_vec())
+            .bind(i64::from(answer.ended))
+            .bind(answer.tokens as i64)
+            .bind(answer.variant.clone())
+            .bind(answer.version.clone())
+            .bind(answer.parameters.clone())
+            .bind(answer.latency_us);
+    }
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Stores feedback, or puts it in the place of what was said before. None if there is no such answer.
+pub(super) async fn upsert(
+    tx: &mut Tx,
+    feedback: &Feedback,
+    at_ms: i64,
+) -> Result<Option<Stored>, StoreError> {
+    let known = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM answers WHERE id = $1) AS answers, \
+                (SELECT COUNT(*) FROM feedback WHERE id = $2) AS rated",
+    )
+    .bind(feedback.id.clone())
+    .bind(feedback.id.clone())
+    .fetch_one(&mut **tx)
+    .await?;
+    let (answers, rated): (i64, i64) = (known.try_get("answers")?, known.try_get("rated")?);
+    if answers == 0 {
+        return Ok(None);
+    }
+    sqlx::query(
+        "INSERT INTO feedback (id, created_ms, updated_ms, rating, correct, correction, comments, \
+         negative, used_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL) \
+         ON CONFLICT (id) DO UPDATE SET updated_ms = excluded.updated_ms, \
+         rating = excluded.rating, correct = excluded.correct, correction = excluded.correction, \
+         comments = excluded.comments, negative = excluded.negative, used_by = NULL",
+    )
+    .bind(feedback.id.clone())
+    .bind(at_ms)
+    .bind(at_ms)
+    .bind(feedback.rating)
+    .bind(feedback.correct.map(i64::from))
+    .bind(feedback.correction.clone().map(String::into_bytes))
+    .bind(feedback.comments.clone().map(String::into_bytes))
+    .bind(i64::from(feedback.is_negative()))
+    .execute(&mut **tx)
+    .await?;
+    Ok(Some(if rated == 0 {
+        Stored::Recorded
+    } else {
+        Stored::Updated
+    }))
+}
+
+/// Negative records that no adaptation has seen.
+pub(super) async fn new_negatives(tx: &mut Tx) -> Result<i64, StoreError> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS records FROM feedback WHERE used_by IS NULL AND negative = 1",
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(row.try_get("records")?)
+}

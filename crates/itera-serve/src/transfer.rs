@@ -1,0 +1,272 @@
+//! `feedback export` and `feedback import`: JSON lines, and the prototype's JSON array.
+
+use std::{
+    fs,
+    io::{Read as _, stdin},
+    path::Path,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use itera_cli::{ExitStatus, note, print};
+use itera_core::io::write_atomic;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    args::FeedbackCommand,
+    serve::open,
+    store::{Answer, Feedback, Rated, Store, rfc3339},
+};
+
+/// Records read at a time.
+const PAGE: u32 = 500;
+
+/// A line of an export. An import needs the first four, and a verdict.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    /// The prototype's name for it is `id`.
+    #[serde(alias = "id")]
+    feedback_id: String,
+    timestamp: String,
+    #[serde(alias = "input")]
+    input_text: String,
+    #[serde(alias = "output")]
+    output_text: String,
+    user_rating: Option<i64>,
+    correctness: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comments: Option<String>,
+    /// Whether the model ended the text itself.
+    #[serde(default)]
+    ended: bool,
+    #[serde(default)]
+    tokens_generated: usize,
+    #[serde(default)]
+    latency_ms: f64,
+    #[serde(default)]
+    model_variant: String,
+    #[serde(default)]
+    weights_version: String,
+    #[serde(default)]
+    answered_at: Option<String>,
+    /// Temperature, seed and so on; the prototype's `metadata`.
+    #[serde(default, alias = "metadata")]
+    parameters: Map<String, Value>,
+}
+
+/// A record in the prototype's layout.
+#[derive(Debug, Serialize)]
+struct PrototypeRecord {
+    id: String,
+    timestamp: String,
+    input: String,
+    output: String,
+    user_rating: Option<i64>,
+    correctness: Option<bool>,
+    metadata: Map<String, Value>,
+}
+
+pub(crate) async fn run(command: FeedbackCommand) -> anyhow::Result<ExitStatus> {
+    match command {
+        FeedbackCommand::Export {
+            database,
+            output,
+            prototype,
+        } => {
+            let store = open_existing(&database.database).await?;
+            export(&store, output.as_deref(), prototype).await?;
+        }
+        FeedbackCommand::Import { database, input } => {
+            let lines = read(&input)?;
+            let store = open(&database.database).await?;
+            let (total, new) = (lines.len(), store.import(&lines).await?);
+            note(format!(
+                "imported {new} records; {} were there already",
+                total - new
+            ));
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// A database that is there: an export makes none.
+async fn open_existing(place: &str) -> anyhow::Result<Store> {
+    let path = Path::new(place);
+    ensure!(
+        crate::store::is_postgres(place) || path.exists(),
+        "there is no database `{place}`; give one with --database"
+    );
+    open(place).await
+}
+
+async fn export(store: &Store, output: Option<&Path>, prototype: bool) -> anyhow::Result<()> {
+    let mut records = Vec::new();
+    let mut last = String::new();
+    loop {
+        let page = store.after(&last, PAGE).await?;
+        let Some(end) = page.last() else { break };
+        last.clone_from(&end.feedback.id);
+        records.extend(page);
+    }
+    records.sort_by(|a, b| (a.updated_ms, &a.feedback.id).cmp(&(b.updated_ms, &b.feedback.id)));
+    let text = if prototype {
+        let records: Vec<_> = records.into_iter().map(prototype_record).collect();
+        serde_json::to_string_pretty(&records)? + "\n"
+    } else {
+        let lines = records.into_iter().map(|record| {
+            let line = serde_json::to_string(&line(record))?;
+            anyhow::Ok(line + "\n")
+        });
+        lines.collect::<anyhow::Result<String>>()?
+    };
+    match output {
+        Some(path) => {
+            write_atomic(path, text.as_bytes())?;
+            note(format!("wrote {}", path.display()));
+            Ok(())
+        }
+        None => print(text),
+    }
+}
+
+fn line(record: Rated) -> Line {
+    let Rated {
+        feedback, answer, ..
+    } = record;
+    Line {
+        feedback_id: feedback.id,
+        timestamp: rfc3339(record.updated_ms),
+        input_text: answer.prompt,
+        output_text: answer.output,
+        user_rating: feedback.rating,
+        correctness: feedback.correct,
+        correction: feedback.correction,
+        comments: feedback.comments,
+        ended: answer.ended,
+        tokens_generated: answer.tokens,
+        latency_ms: answer.latency_us as f64 / 1e3,
+        model_variant: answer.variant,
+        weights_version: answer.version,
+        answered_at: Some(rfc3339(answer.created_ms)),
+        parameters: serde_json::from_str(&answer.parameters).unwrap_or_default(),
+    }
+}
+
+/// What the prototype has no field for goes where it keeps such things.
+fn prototype_record(record: Rated) -> PrototypeRecord {
+    let line = line(record);
+    let mut metadata = line.parameters;
+    let others = [
+        ("correction", line.correction.map(Value::from)),
+        ("comments", line.comments.map(Value::from)),
+        ("model_variant", Some(line.model_variant.into())),
+        ("weights_version", Some(line.weights_version.into())),
+    ];
+    for (name, value) in others {
+        if let Some(value) = value {
+            metadata.insert(name.to_owned(), value);
+        }
+    }
+    PrototypeRecord {
+        id: line.feedback_id,
+        timestamp: line.timestamp,
+        input: line.input_text,
+        output: line.output_text,
+        user_rating: line.user_rating,
+        correctness: line.correctness,
+        metadata,
+    }
+}
+
+/// Reads either layout, and checks every record before any is stored.
+fn read(input: &Path) -> anyhow::Result<Vec<Rated>> {
+    let mut text = String::new();
+    let name = input.display();
+    if input == Path::new("-") {
+        stdin()
+            .read_to_string(&mut text)
+            .context("cannot read standard input as UTF-8")?;
+    } else {
+        text =
+            fs::read_to_string(input).with_context(|| format!("cannot read `{name}` as UTF-8"))?;
+    }
+    let lines: Vec<(usize, Line)> = if text.trim_start().starts_with('[') {
+        let lines: Vec<Line> = serde_json::from_str(&text)
+            .with_context(|| format!("`{name}` is no array of feedback records"))?;
+        (1..).zip(lines).collect()
+    } else {
+        let lines = (1..)
+            .zip(text.lines())
+            .filter(|(_, line)| !line.trim().is_empty());
+        let parsed = lines.map(|(number, line)| {
+            let line = serde_json::from_str(line)
+                .with_context(|| format!("`{name}`, line {number}, is no feedback record"))?;
+            anyhow::Ok((number, line))
+        });
+        parsed.collect::<Result<_, _>>()?
+    };
+    ensure!(!lines.is_empty(), "`{name}` has no feedback");
+    let records = lines
+        .into_iter()
+        .map(|(number, line)| rated(line).with_context(|| format!("`{name}`, record {number}")));
+    records.collect()
+}
+
+fn rated(mut line: Line) -> anyhow::Result<Rated> {
+    // The prototype's layout keeps these among its metadata.
+    let mut from_metadata = |name: &str| match line.parameters.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    };
+    let (correction, comments) = (from_metadata("correction"), from_metadata("comments"));
+    let feedback = Feedback {
+        id: line.feedback_id,
+        rating: line.user_rating,
+        correct: line.correctness,
+        correction: line.correction.or(correction),
+        comments: line.comments.or(comments),
+    };
+    if let Some(rating) = feedback.rating.filter(|rating| !(1..=5).contains(rating)) {
+        bail!("`user_rating` is {rating}, expected 1 to 5");
+    }
+    ensure!(
+        (1..=128).contains(&feedback.id.len()) && !feedback.id.contains('\0'),
+        "`feedback_id` is no id, expected 1 to 128 characters"
+    );
+    ensure!(
+        feedback.rating.is_some() || feedback.correct.is_some() || feedback.correction.is_some(),
+        "it has no verdict: give `user_rating`, `correctness` or `correction`"
+    );
+    let at = milliseconds(&line.timestamp)?;
+    Ok(Rated {
+        created_ms: at,
+        updated_ms: at,
+        answer: Answer {
+            id: feedback.id.clone(),
+            created_ms: line.answered_at.as_deref().map_or(Ok(at), milliseconds)?,
+            prompt: line.input_text,
+            output: line.output_text,
+            ended: line.ended,
+            tokens: line.tokens_generated,
+            variant: line.model_variant,
+            version: line.weights_version,
+            parameters: Value::Object(line.parameters).to_string(),
+            latency_us: (line.latency_ms * 1e3) as i64,
+        },
+        feedback,
+    })
+}
+
+/// RFC 3339, or as the prototype wrote it without a zone, which counts as UTC.
+fn milliseconds(text: &str) -> anyhow::Result<i64> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.as_millisecond());
+    }
+    let civil: DateTime = text
+        .parse()
+        .with_context(|| format!("`timestamp` is `{text}`, expected a date and a time"))?;
+    Ok(civil.to_zoned(TimeZone::UTC)?.timestamp().as_millisecond())
+}

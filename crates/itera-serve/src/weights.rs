@@ -1,0 +1,179 @@
+//! What is served: one version of the weights at several precisions.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use itera_core::{
+    checkpoint::{Checkpoint, Precision},
+    io::{self, LoadedCheckpoint, Weights as Origin, sha256_hex},
+    model::Model,
+    quant,
+};
+use itera_record::ModelInfo;
+
+/// Precisions that may be served, finest first.
+const PRECISIONS: [Precision; 3] = [Precision::Fp32, Precision::Int8, Precision::Int4];
+
+/// One version of the weights. Requests hold the one that they began with, so a new version disturbs
+/// none of them.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// Digest of the floats, the same on every server.
+    pub(crate) version: Arc<str>,
+    /// The floats, from which an adaptation goes on.
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    variants: Vec<Arc<Variant>>,
+}
+
+/// The weights at one precision, packed for the kernels.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    pub(crate) precision: Precision,
+    pub(crate) version: Arc<str>,
+    pub(crate) model: Model,
+}
+
+/// The checkpoint that the server was started with.
+#[derive(Debug)]
+pub(crate) struct Base {
+    /// Its name, for `GET /v1/models`.
+    pub(crate) name: String,
+    /// Precisions that requests may name.
+    pub(crate) precisions: Vec<Precision>,
+    /// The one of requests that name none.
+    pub(crate) default: Precision,
+    /// Its weights.
+    pub(crate) weights: Arc<Weights>,
+    /// What a record says about it, at the default precision.
+    pub(crate) info: ModelInfo,
+    /// How the default precision came to be.
+    pub(crate) origin: Origin,
+}
+
+impl Base {
+    /// Loads a checkpoint at every precision that it has.
+    ///
+    /// # Errors
+    /// No such checkpoint, a broken one, or one that has not the precision asked for.
+    pub(crate) fn load(name: &str, precision: Option<Precision>) -> anyhow::Result<Self> {
+        let own = io::load_checkpoint(name)?;
+        let stored = own.checkpoint.precision();
+        let has = |p: &Precision| *p == Precision::Fp32 || p.bits() <= stored.bits();
+        // Integers cannot be rounded again; of a file of integers there are its own and floats.
+        let is_own = |p: &Precision| stored == Precision::Fp32 || *p == stored;
+        let precisions: Vec<_> = PRECISIONS
+            .into_iter()
+            .filter(|p| has(p) && (*p == Precision::Fp32 || is_own(p)))
+            .collect();
+        let default = precision.unwrap_or(if precisions.contains(&Precision::Int8) {
+            Precision::Int8
+        } else {
+            stored
+        });
+        ensure!(
+            precisions.contains(&default),
+            "`{name}` is stored as {stored} and cannot be served at {default}; give --precision {stored} or fp32"
+        );
+        let loaded: Vec<LoadedCheckpoint> = precisions
+            .iter()
+            .map(|&precision| io::load_at_precision(name, precision))
+            .collect::<Result<_, _>>()?;
+        let floats = Arc::new(own.checkpoint.to_fp32());
+        let version: Arc<str> = weights_version(&floats).into();
+        let variants = loaded
+            .iter()
+            .zip(&precisions)
+            .map(|(loaded, &precision)| Variant::pack(&loaded.checkpoint, precision, &version))
+            .collect::<anyhow::Result<_>>()
+            .with_context(|| format!("cannot run the checkpoint `{name}`"))?;
+        let at_default = precisions.iter().position(|p| *p == default).unwrap_or(0);
+        Ok(Self {
+            name: own.name,
+            default,
+            weights: Arc::new(Weights {
+                version,
+                checkpoint: floats,
+                variants,
+            }),
+            info: {
+                let at = &loaded[at_default];
+                itera_cli::model_info(&at.name, &at.file_sha256, &at.checkpoint)
+            },
+            origin: loaded[at_default].weights,
+            precisions,
+        })
+    }
+
+    /// The weights that an adaptation has made. Precisions other than that of `quantized` are rounded
+    /// from the floats.
+    ///
+    /// # Errors
+    /// If the checkpoint is of another model, or broken.
+    pub(crate) fn adapted(
+        &self,
+        floats: Checkpoint,
+        quantized: Option<&Checkpoint>,
+    ) -> anyhow::Result<Arc<Weights>> {
+        ensure!(
+            floats.config == self.weights.checkpoint.config
+                && floats.tokenizer == self.weights.checkpoint.tokenizer,
+            "the version is of another model than {}",
+            self.name
+        );
+        let version: Arc<str> = weights_version(&floats).into();
+        let variant = |&precision: &Precision| {
+            let rounded = match (precision, quantized) {
+                (Precision::Fp32, _) => return Variant::pack(&floats, precision, &version),
+                (_, Some(quantized)) if precision == self.default => quantized.clone(),
+                _ => quant::quantize(&floats, &quant::Options::data_free(precision))?.0,
+            };
+            Variant::pack(&rounded, precision, &version)
+        };
+        let variants = self.precisions.iter().map(variant);
+        let variants = variants.collect::<anyhow::Result<_>>()?;
+        Ok(Arc::new(Weights {
+            version,
+            checkpoint: Arc::new(floats),
+            variants,
+        }))
+    }
+}
+
+impl Weights {
+    /// Some variant; all have the same sizes.
+    pub(crate) fn any(&self) -> &Variant {
+        &self.variants[0]
+    }
+
+    /// The weights at one of the base's precisions; at another the finest.
+    pub(crate) fn variant(&self, precision: Precision) -> &Arc<Variant> {
+        let mut variants = self.variants.iter();
+        let found = variants.find(|variant| variant.precision == precision);
+        found.unwrap_or(&self.variants[0])
+    }
+}
+
+impl Variant {
+    fn pack(
+        checkpoint: &Checkpoint,
+        precision: Precision,
+        version: &Arc<str>,
+    ) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            precision,
+            version: Arc::clone(version),
+            model: Model::from_checkpoint(checkpoint)?,
+        }))
+    }
+}
+
+/// SHA-256 of the floats by name, shape and value: that which `itera_learn::adapt` gives too, so that
+/// receipts and answers name one version alike. Notes on training do not count.
+pub(crate) fn weights_version(checkpoint: &Checkpoint) -> String {
+    let mut bytes = Vec::new();
+    for (name, tensor) in &checkpoint.tensors {
+        bytes.extend(format!("{name} {:?}\n", tensor.shape).into_bytes());
+        bytes.extend(tensor.to_f32().into_iter().flat_map(f32::to_le_bytes));
+    }
+    sha256_hex(&bytes)
+}

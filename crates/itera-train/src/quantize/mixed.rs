@@ -1,0 +1,119 @@
+//! Which tensors of a mixed model get 8 bits: those where they save most for their bytes.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, ensure};
+use itera_cli::note;
+use itera_core::{
+    checkpoint::{Checkpoint, Precision},
+    quant::{self, Options},
+};
+
+use super::cost::Text;
+
+/// What 8 bits in place of 4 do for a tensor.
+#[derive(Clone, Debug, PartialEq)]
+struct Upgrade {
+    name: String,
+    /// Bits per byte that they save, the tensor alone being quantised.
+    saves: f64,
+    /// Bytes that they add.
+    bytes: usize,
+}
+
+/// The tensors that get int8 where the others get int4, so that a weight takes `target_bits` at
+/// most. `options` are those of the int4 model; costs are measured on `text`.
+pub(super) fn choose(
+    source: &Checkpoint,
+    options: &Options<'_>,
+    text: &Text,
+    target_bits: f64,
+) -> anyhow::Result<BTreeMap<String, Precision>> {
+    let at = |precision| {
+        let options = Options {
+            precision,
+            ..options.clone()
+        };
+        let (checkpoint, _) = quant::quantize(source, &options)?;
+        let costs = text.alone(source, &checkpoint)?;
+        anyhow::Ok((checkpoint, costs))
+    };
+    let (int4, cost4) = at(Precision::Int4)?;
+    let (int8, cost8) = at(Precision::Int8)?;
+    let (least, most) = (int4.bits_per_weight(), int8.bits_per_weight());
+    ensure!(
+        target_bits >= least,
+        "`--target-bits` is {target_bits}, below the {least:.3} bits per weight that all tensors \
+         at int4 take; give {least:.3} to {most:.3}"
+    );
+    let mut upgrades = Vec::new();
+    for (name, cost) in &cost4 {
+        let (small, large) = (&int4.tensors[name], &int8.tensors[name]);
+        // A row that int4 cannot store in groups is int8 in both.
+        if small.precision() == large.precision() {
+            continue;
+        }
+        let better = cost8
+            .get(name)
+            .with_context(|| format!("`{name}` was not rounded to int8"))?;
+        upgrades.push(Upgrade {
+            name: name.clone(),
+            saves: cost - better,
+            bytes: large.stored_bytes() - small.stored_bytes(),
+        });
+    }
+    let room = (target_bits - least) / 8.0 * source.config.parameters() as f64;
+    let chosen = take(upgrades, room as usize);
+    note(format_args!(
+        "int8 for {} of {} tensors: {}",
+        chosen.len(),
+        cost4.len(),
+        chosen.join(", ")
+    ));
+    Ok(chosen
+        .into_iter()
+        .map(|name| (name, Precision::Int8))
+        .collect())
+}
+
+/// Those that save most for each byte, as long as there is room; what does not fit is passed over.
+fn take(mut upgrades: Vec<Upgrade>, mut room: usize) -> Vec<String> {
+    let rate = |upgrade: &Upgrade| upgrade.saves / upgrade.bytes.max(1) as f64;
+    upgrades.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
+    let mut taken = Vec::new();
+    for upgrade in upgrades {
+        if upgrade.saves > 0.0 && upgrade.bytes <= room {
+            room -= upgrade.bytes;
+            taken.push(upgrade.name);
+        }
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgrade(name: &str, saves: f64, bytes: usize) -> Upgrade {
+        Upgrade {
+            name: name.to_owned(),
+            saves,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn room_goes_to_what_saves_most_for_its_bytes() {
+        let all = vec![
+            upgrade("large", 0.010, 1000),
+            upgrade("dense", 0.004, 100),
+            upgrade("small", 0.001, 60),
+            upgrade("worse", -0.001, 1),
+        ];
+        assert_eq!(take(all.clone(), 0), Vec::<String>::new());
+        assert_eq!(take(all.clone(), 100), ["dense"]);
+        // The small one fits where the large one no longer does.
+        assert_eq!(take(all.clone(), 999), ["dense", "small"]);
+        assert_eq!(take(all, 9999), ["dense", "small", "large"]);
+    }
+}

@@ -1,0 +1,148 @@
+//! Scores of weights that move: each segment of a text is scored, then learnt from.
+//!
+//! Weights are carried from document to document, so that the order of the documents is part of the
+//! score and nothing runs in parallel. The weights of the checkpoint, left as they are, read the same
+//! segments beside, by the same engine.
+
+#[cfg(feature = "burn")]
+mod scorer;
+
+use anyhow::{bail, ensure};
+use itera_core::checkpoint::{Checkpoint, Precision};
+use itera_record::{AdaptationProtocol, ProtocolKind, StaticScore};
+
+use crate::{
+    args::{ProtocolArg, ScoreArgs},
+    selection::Document,
+};
+
+/// Tokens in a segment unless told otherwise.
+const SEGMENT: u64 = 64;
+
+/// More tokens in a segment than this are a slip of the finger: their logits are held in memory.
+const MAX_SEGMENT: u64 = 4096;
+
+/// Learning rate unless told otherwise. It and the pull were chosen on the valid split of WikiText-2.
+const LEARNING_RATE: f64 = 1e-3;
+
+/// Share of the way back unless told otherwise. Without it, this learning rate
+/// gains far less.
+const PULL: f64 = 0.003;
+
+/// What moving weights make of the documents, and what they make beside weights that stay.
+pub(crate) struct Adapted {
+    /// Negative log-likelihood of each document in nats.
+    pub(crate) nll_nats: Vec<f64>,
+    /// The same by weights that stay.
+    pub(crate) static_nll_nats: Vec<f64>,
+    /// Updates of the weights.
+    pub(crate) updates: u64,
+}
+
+impl Adapted {
+    /// The beginning of what a record says of it; the figures follow with those of the row.
+    pub(crate) fn static_score(&self) -> StaticScore {
+        StaticScore {
+            updates: self.updates,
+            static_bits_per_byte: 0.0,
+            gain: 0.0,
+            static_document_nll_nats: self.static_nll_nats.clone(),
+        }
+    }
+}
+
+/// How the weights are to move, by the arguments; `None` if they stay.
+pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProtocol>> {
+    if !args.adapt {
+        let options = [
+            args.adapt_learning_rate.is_some(),
+            args.adapt_segment.is_some(),
+            args.adapt_pull.is_some(),
+        ];
+        ensure!(
+            options == [false; 3],
+            "`--adapt-learning-rate`, `--adapt-segment` and `--adapt-pull` need `--adapt`"
+        );
+        return Ok(None);
+    }
+    ensure!(
+        cfg!(feature = "burn"),
+        "this build cannot adapt weights; leave out `--adapt`, or build with `cargo build --release \
+         -p itera-validate --features burn`"
+    );
+    ensure!(
+        args.shard.is_none(),
+        "`--shard` cannot be used with `--adapt`, whose weights are carried from each document to \
+         the next; leave out one of them"
+    );
+    let windows = args.window.is_some() || args.stride.is_some();
+    ensure!(
+        !windows && args.protocol != Some(ProtocolArg::Window),
+        "`--adapt` reads a text once, in order; use `--protocol document` or `--protocol stream`"
+    );
+    ensure!(
+        args.kernel == "auto" && args.precision.is_none() && args.reference.is_none(),
+        "`--kernel`, `--precision` and `--reference` are for weights that stay; leave them out with \
+         `--adapt`"
+    );
+    let adaptation = AdaptationProtocol {
+        method: "dynamic_evaluation".to_owned(),
+        segment_tokens: args.adapt_segment.unwrap_or(SEGMENT),
+        learning_rate: args.adapt_learning_rate.unwrap_or(LEARNING_RATE),
+        pull: args.adapt_pull.unwrap_or(PULL),
+    };
+    let segment = adaptation.segment_tokens;
+    ensure!(
+        (1..=MAX_SEGMENT).contains(&segment),
+        "`--adapt-segment` is {segment}, expected 1 to {MAX_SEGMENT}"
+    );
+    for (option, value) in [
+        ("--adapt-learning-rate", adaptation.learning_rate),
+        ("--adapt-pull", adaptation.pull),
+    ] {
+        ensure!(
+            (0.0..=1.0).contains(&value),
+            "`{option}` is {value}, expected 0 to 1"
+        );
+    }
+    Ok(Some(adaptation))
+}
+
+/// Scores the documents in their order.
+pub(crate) fn score(
+    checkpoint: &Checkpoint,
+    (kind, adaptation): (ProtocolKind, &AdaptationProtocol),
+    documents: &[Document],
+    on_tokens: &dyn Fn(usize),
+) -> anyhow::Result<Adapted> {
+    let precision = checkpoint.precision();
+    ensure!(
+        precision == Precision::Fp32,
+        "its weights are {precision}, and integers cannot move; give the fp32 checkpoint that it was \
+         made from"
+    );
+    let adapted = run(checkpoint, (kind, adaptation), documents, on_tokens)?;
+    let scores = adapted.nll_nats.iter().zip(documents);
+    if let Some((nll, document)) = scores.into_iter().find(|(nll, _)| !nll.is_finite()) {
+        bail!(
+            "document {} has a negative log-likelihood of {nll}, since learning has led nowhere; give \
+             a lower `--adapt-learning-rate` than {}",
+            document.index + 1,
+            adaptation.learning_rate
+        );
+    }
+    Ok(adapted)
+}
+
+#[cfg(feature = "burn")]
+use scorer::run;
+
+#[cfg(not(feature = "burn"))]
+fn run(
+    _: &Checkpoint,
+    _: (ProtocolKind, &AdaptationProtocol),
+    _: &[Document],
+    _: &dyn Fn(usize),
+) -> anyhow::Result<Adapted> {
+    bail!("this build cannot adapt weights; build it with `--features burn`")
+}

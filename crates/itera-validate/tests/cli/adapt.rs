@@ -1,0 +1,192 @@
+//! Weights that move while they read: `--adapt`.
+
+use crate::fixture::{CliTest, snapshot};
+
+#[cfg(not(feature = "burn"))]
+#[test]
+fn a_build_without_the_feature_says_how_to_get_it() {
+    let test = CliTest::new();
+    snapshot!(test, "--checkpoint small --dataset stories.txt --adapt", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: this build cannot adapt weights; leave out `--adapt`, or build with `cargo build --release -p itera-validate --features burn`
+    ");
+}
+
+#[test]
+fn options_of_adaptation_need_it() {
+    let test = CliTest::new();
+    snapshot!(test, "--checkpoint small --dataset stories.txt --adapt-segment 8", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `--adapt-learning-rate`, `--adapt-segment` and `--adapt-pull` need `--adapt`
+    ");
+}
+
+#[cfg(feature = "burn")]
+mod with_burn {
+    use itera_core::checkpoint::{Checkpoint, Precision};
+    use itera_record::ValidationRow;
+
+    use super::*;
+    use crate::fixture::{bytes, random_checkpoint};
+
+    fn row(test: &CliTest, arguments: &str) -> ValidationRow {
+        let arguments = format!("--checkpoint small --dataset stories.txt {arguments}");
+        test.record(&arguments, "row.json").rows.swap_remove(0)
+    }
+
+    #[test]
+    fn the_static_score_is_that_of_weights_that_stay() {
+        let test = CliTest::new();
+        for protocol in ["document", "stream"] {
+            let adapt = format!("--protocol {protocol} --adapt --adapt-segment 16");
+            let still = row(&test, &format!("{adapt} --adapt-learning-rate 0"));
+            let score = still.static_score.unwrap();
+            assert_eq!(
+                score.static_document_nll_nats,
+                still.per_document.document_nll_nats
+            );
+            assert_eq!(score.gain.to_bits(), 0.0_f64.to_bits());
+            // The native engine computes the same in another order.
+            let native = row(&test, &format!("--protocol {protocol}"));
+            let difference = (native.bits_per_byte - score.static_bits_per_byte).abs();
+            assert!(difference < 1e-4, "{protocol}: {difference}");
+
+            let moving = row(&test, &format!("{adapt} --adapt-learning-rate 0.01"));
+            let beside = moving.static_score.unwrap();
+            assert_eq!(
+                beside.static_document_nll_nats,
+                score.static_document_nll_nats
+            );
+            assert!(moving.bits_per_byte < score.static_bits_per_byte);
+            // Each document has a last segment of its own.
+            assert_eq!((moving.engine.as_str(), beside.updates), ("burn", 19));
+        }
+    }
+
+    #[test]
+    fn the_first_segment_is_scored_before_anything_is_learnt() {
+        let test = CliTest::new();
+        // The first document fits into one segment; the others come after an update.
+        let row = row(
+            &test,
+            "--adapt --adapt-segment 64 --adapt-learning-rate 0.01",
+        );
+        let moving = &row.per_document.document_nll_nats;
+        let still = &row.static_score.unwrap().static_document_nll_nats;
+        assert_eq!(moving[0].to_bits(), still[0].to_bits());
+        assert_ne!(moving[1].to_bits(), still[1].to_bits());
+    }
+
+    #[test]
+    fn the_protocol_says_so_and_is_compared_with_no_other() {
+        let test = CliTest::new();
+        row(&test, "");
+        std::fs::rename(test.path("row.json"), test.path("static.json")).unwrap();
+        row(&test, "--adapt");
+        snapshot!(test, "compare static.json row.json", @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: cannot compare `static.json` with `row.json`: the protocols differ, `document` and `document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0.001, pull 0.003)`; score both with the same options
+        ");
+        snapshot!(test, "--checkpoint small --dataset stories.txt --adapt --adapt-segment 64 --adapt-learning-rate 0", @r"
+        success: true
+        exit_code: 0
+        ----- stdout -----
+        model  dataset      split  precision  bits/byte  95 % interval     byte ppl  word ppl  uniform  unigram  zstd -19  verdict
+        small  stories.txt  all    fp32          #.####  [#.####, #.####]  52#.####  #.###e11   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+
+        model  dataset      static bits/byte  adapted bits/byte    gain  updates
+        small  stories.txt            #.####             #.####  0.00 %        6
+
+        protocol document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0, pull 0.003)
+        stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
+
+        ----- stderr -----
+        scoring small (fp32) on stories.txt: 5 documents, 257 tokens
+        scored in [TIME]
+        warning: small on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+        ");
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let test = CliTest::new();
+        let mut checkpoint: Checkpoint = random_checkpoint(bytes(), 1);
+        checkpoint = itera_core::quant::quantize(
+            &checkpoint,
+            &itera_core::quant::Options::data_free(Precision::Int8),
+        )
+        .unwrap()
+        .0;
+        test.add_model("rounded", &checkpoint);
+        let run = "--checkpoint small --dataset stories.txt --adapt";
+        snapshot!(test, &format!("{run} --shard 1/2"), @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `--shard` cannot be used with `--adapt`, whose weights are carried from each document to the next; leave out one of them
+        ");
+        snapshot!(test, &format!("{run} --window 8"), @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `--adapt` reads a text once, in order; use `--protocol document` or `--protocol stream`
+        ");
+        snapshot!(test, &format!("{run} --precision int8"), @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `--kernel`, `--precision` and `--reference` are for weights that stay; leave them out with `--adapt`
+        ");
+        snapshot!(test, &format!("{run} --adapt-segment 0"), @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `--adapt-segment` is 0, expected 1 to 4096
+        ");
+        snapshot!(test, &format!("{run} --adapt-learning-rate 2"), @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `--adapt-learning-rate` is 2, expected 0 to 1
+        ");
+        snapshot!(test, &format!("{run} --adapt-pull NaN"), @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `--adapt-pull` is NaN, expected 0 to 1
+        ");
+        snapshot!(test, "--checkpoint rounded --dataset stories.txt --adapt", @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        scoring rounded (int8) on stories.txt: 5 documents, 257 tokens
+        error: cannot adapt rounded to stories.txt: its weights are int8, and integers cannot move; give the fp32 checkpoint that it was made from
+        ");
+    }
+}
