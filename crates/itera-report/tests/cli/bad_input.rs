@@ -116,6 +116,7 @@ fn two_scores_of_one_thing_are_a_contradiction() {
     ----- stdout -----
     bits_per_byte.png: is missing
     export_report.md: is missing
+    export_runtimes.png: is missing
     final_validation.md: is missing
     kernel_comparison.png: is missing
     perplexity_comparison.png: is missing
