@@ -10,7 +10,7 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::{
     builder::{Attribute, Builder, Value},
-    describe::{Size, float_value},
+    describe::untyped,
     layers::State,
     ops::{reshape, to_float, transpose, unsqueeze},
 };
@@ -70,12 +70,7 @@ impl Carry {
 }
 
 /// One `Scan` over the chunks. Gives `S Ct` with the state that enters each, `[batch, c, h, p, L]`.
-pub(super) fn by_scan(
-    b: &mut Builder,
-    c: &ModelConfig,
-    state: &State,
-    [whole, added, ct]: [&str; 3],
-) -> Value {
+pub(super) fn by_scan(b: &mut Builder, state: &State, [whole, added, ct]: [&str; 3]) -> Value {
     let at = |label: &str| state.local(label);
     let node = |label: &str, op_type: &str, inputs: [&str; 2]| NodeProto {
         input: inputs.map(at).to_vec(),
@@ -83,12 +78,8 @@ pub(super) fn by_scan(
         op_type: op_type.to_owned(),
         ..NodeProto::default()
     };
-    let (heads, p, n) = (c.n_heads(), c.head_dim, c.d_state);
-    let value = |label: &str, shape: [usize; 3]| {
-        let fixed = shape.map(Size::Fixed);
-        let batch = [Size::Free("batch")];
-        float_value(&at(label), Some(batch.into_iter().chain(fixed).collect()))
-    };
+    // Without shapes: tract takes a batch of 1 in the initial state and a free batch here for two things.
+    let value = |label: &str| untyped(&at(label));
     let body = GraphProto {
         name: "carry".to_owned(),
         node: vec![
@@ -96,17 +87,8 @@ pub(super) fn by_scan(
             node("S_left", "Mul", ["S", "w"]),
             node("S_next", "Add", ["S_left", "n"]),
         ],
-        // Burn's importer takes a value without a shape for a scalar.
-        input: vec![
-            value("S", [heads, p, n]),
-            value("w", [heads, 1, 1]),
-            value("n", [heads, p, n]),
-            value("Cc", [1, n, c.chunk]),
-        ],
-        output: vec![
-            value("S_next", [heads, p, n]),
-            value("SC", [heads, p, c.chunk]),
-        ],
+        input: ["S", "w", "n", "Cc"].map(value).to_vec(),
+        output: ["S_next", "SC"].map(value).to_vec(),
         ..GraphProto::default()
     };
     let attributes = vec![

@@ -259,7 +259,7 @@ fn recur(
     let kept = b.op("kept", "Mul", &[&inputs, &to_end], vec![]);
     let added = b.op("added", "MatMul", &[&kept, &b_rows], vec![]);
     let remembered = match &shared.carry {
-        Carry::Scan => carry::by_scan(b, c, state, [&whole, &added, ct]),
+        Carry::Scan => carry::by_scan(b, state, [&whole, &added, ct]),
         Carry::Products(tables) => carry::by_products(b, c, tables, state, [&a, &added, ct]),
     };
     let remembered = b.op("y_past", "Mul", &[&remembered, &from_start], vec![]);
