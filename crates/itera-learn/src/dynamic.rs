@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::Tensor;
+use burn::{module::Module as _, tensor::Tensor};
 use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,9 @@ impl DynamicScorer {
     /// # Panics
     /// If a token is not below `vocab_size`, or there is none.
     pub fn score(&mut self, context: u32, segment: &[u32]) -> Vec<f64> {
-        let (nats, carry, _) = read(&self.learner.model, &self.carry, context, segment);
+        // Without autodiff: Burn keeps a graph until a backward pass takes it up, and here is none.
+        let model = self.learner.model.valid();
+        let (nats, carry, _) = read(&model, &self.carry, context, segment);
         self.carry = carry;
         nats
     }
