@@ -9,7 +9,7 @@ use std::{path::Path, time::Instant};
 
 use itera_core::{config::Preset, io::write_atomic};
 use itera_learn::{
-    Backend, Decay, OptimizerConfig, RouterLoss, Schedule,
+    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
     trainer::{TrainConfig, Trainer},
 };
 use serde_json::{Value, json};
@@ -69,6 +69,7 @@ fn speeds(batch: usize, replicas: usize) -> Vec<f64> {
             beta_2: 0.99,
             weight_decay: 0.05,
             clip_norm: 1.0,
+            matrices: MatrixOptimizer::AdamW,
         },
         router: RouterLoss {
             balance: 0.01,
@@ -76,6 +77,8 @@ fn speeds(batch: usize, replicas: usize) -> Vec<f64> {
         },
         quantize: None,
         distill: None,
+        average: None,
+        dropout: 0.0,
     };
     // Token statistics do not matter for speed, and the lengths of documents hardly do.
     let token = |d: usize, i: usize| ((i * 7 + d * 13) % (VOCABULARY - 1)) as u32;

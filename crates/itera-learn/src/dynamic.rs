@@ -13,7 +13,7 @@ use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, OptimizerConfig,
+    Backend, MatrixOptimizer, OptimizerConfig,
     learner::{self, Learner},
     loss,
     model::{Carry, ConvertError, LanguageModel, Tokens},
@@ -40,6 +40,7 @@ impl Default for DynamicConfig {
                 beta_2: 0.99,
                 weight_decay: 0.0,
                 clip_norm: 1.0,
+                matrices: MatrixOptimizer::AdamW,
             },
         }
     }

@@ -5,6 +5,7 @@
 //! that are plugged into Burn's autodiff. [`trainer`] is the training loop.
 
 pub mod adapt;
+mod average;
 mod backend;
 pub mod dynamic;
 mod fused;
@@ -12,6 +13,7 @@ mod host;
 mod learner;
 mod loss;
 pub mod model;
+mod muon;
 mod optimizer;
 pub mod resume;
 mod schedule;
@@ -21,5 +23,5 @@ pub mod trainer;
 
 pub use backend::{Backend, UnknownBackend};
 pub use loss::{RouterLoss, cross_entropy};
-pub use optimizer::OptimizerConfig;
+pub use optimizer::{MatrixOptimizer, OptimizerConfig};
 pub use schedule::{Decay, Schedule};

@@ -1,4 +1,5 @@
-//! `AdamW` over the model's parameters, with the tensors that must not decay in a group of their own.
+//! What moves the parameters: `AdamW`, with the tensors that must not decay in a group of their own,
+//! and for the large matrices `Muon` where that is asked for.
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
@@ -8,7 +9,19 @@ use burn::{
 use itera_core::config::{ModelConfig, TensorRole};
 use serde::{Deserialize, Serialize};
 
-use crate::model::LanguageModel;
+use crate::{model::LanguageModel, muon::Muon};
+
+/// What moves the projections, which are most of the parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MatrixOptimizer {
+    /// The optimiser of everything else.
+    #[default]
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// Steps whose singular values are all alike (Jordan et al. 2024).
+    Muon,
+}
 
 /// Settings of the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +34,9 @@ pub struct OptimizerConfig {
     pub weight_decay: f32,
     /// Largest L2 norm of the gradient of all parameters together; larger ones are scaled down.
     pub clip_norm: f32,
+    /// What moves the projections.
+    #[serde(default)]
+    pub matrices: MatrixOptimizer,
 }
 
 /// Gradients of every parameter, in the order of the module.
@@ -47,7 +63,17 @@ pub(crate) fn new(config: &OptimizerConfig, model: &ModelConfig) -> ModuleOptimi
     let decaying = model.tensors().into_iter().filter(|spec| decays(spec.role));
     let decaying = ParamGroup::from_paths(decaying.map(|spec| spec.name).collect());
     let with_decay = adam.clone().with_weight_decay(config.weight_decay);
-    ModuleOptimizer::from(adam.build()).with_group(decaying, with_decay.build(), None)
+    let optimizer =
+        ModuleOptimizer::from(adam.build()).with_group(decaying, with_decay.build(), None);
+    match config.matrices {
+        MatrixOptimizer::AdamW => optimizer,
+        MatrixOptimizer::Muon => {
+            let specs = model.tensors().into_iter();
+            let projections = specs.filter(|spec| spec.role == TensorRole::Projection);
+            let projections = ParamGroup::from_paths(projections.map(|spec| spec.name).collect());
+            optimizer.with_group(projections, Muon::new(config.weight_decay), None)
+        }
+    }
 }
 
 impl Gradient {

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     Backend,
-    model::Carry,
+    model::{Carry, LanguageModel},
     trainer::{TrainConfig, Trainer},
 };
 
@@ -71,6 +71,9 @@ impl Trainer {
         for (name, (_, values)) in self.model().parameters() {
             put(format!("parameter.{name}"), &values);
         }
+        for (name, values) in self.average.iter().flat_map(|average| &average.values) {
+            put(format!("average.{name}"), values);
+        }
         for (replica, carry) in self.carries.iter().enumerate() {
             for (name, values) in carry.values() {
                 put(format!("carry.{replica}.{name}"), &values);
@@ -122,13 +125,20 @@ impl Trainer {
         )?;
         run.step = header.step;
         run.lanes.seek(header.position)?;
-        let mut parameters = BTreeMap::new();
-        for (name, (_, current)) in run.learner.model.parameters() {
-            let values = floats(&format!("parameter.{name}"))?;
-            same_len(&name, current.len(), values.len())?;
-            parameters.insert(name, values);
+        let parameters = |kind: &str, model: &LanguageModel| {
+            let shapes = model.parameters().into_iter();
+            let read = shapes.map(|(name, (_, current))| {
+                let values = floats(&format!("{kind}.{name}"))?;
+                same_len(&name, current.len(), values.len())?;
+                Ok((name, values))
+            });
+            read.collect::<Result<BTreeMap<_, _>, ResumeError>>()
+        };
+        let values = parameters("parameter", &run.learner.model)?;
+        if let Some(average) = run.average.as_mut().filter(|_| header.step > 0) {
+            average.values = parameters("average", &run.learner.model)?;
         }
-        run.learner.model = run.learner.model.with_parameters(parameters);
+        run.learner.model = run.learner.model.with_parameters(values);
         for (replica, carry) in run.carries.iter_mut().enumerate() {
             let values = |name: &str| floats(&format!("carry.{replica}.{name}"));
             *carry = restore(carry, values)?;

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend,
+    average::Average,
     learner::{self, Learner},
     loss::{self, Lesson, RouterLoss},
-    model::{Carry, ConvertError, LanguageModel, Tokens},
+    model::{Carry, ConvertError, Dropout, LanguageModel, Tokens},
     optimizer::OptimizerConfig,
     schedule::Schedule,
     teacher::Teacher,
@@ -49,6 +50,14 @@ pub struct TrainConfig {
     /// without a teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<f32>,
+    /// Share of the result that every step keeps, where the result is an exponential average of the
+    /// weights over the steps (Polyak & Juditsky 1992) and not the last weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<f32>,
+    /// Probability that an output of a mixer or of the experts is dropped on its way to the residual
+    /// stream; 0 for none.
+    #[serde(default)]
+    pub dropout: f32,
 }
 
 /// What one step did.
@@ -77,6 +86,8 @@ pub struct Trainer {
     pub(crate) learner: Learner,
     pub(crate) lanes: Lanes,
     pub(crate) carries: Vec<Carry>,
+    /// The average of the weights, for runs that have one.
+    pub(crate) average: Option<Average>,
     pub(crate) teacher: Option<Teacher>,
     pub(crate) step: u64,
     pub(crate) config: TrainConfig,
@@ -89,6 +100,7 @@ struct Part {
     carry: Carry,
     /// That of the teacher.
     teacher: Option<Carry>,
+    dropout: Option<Dropout>,
 }
 
 /// What a replica brings back from a step.
@@ -123,10 +135,12 @@ impl Trainer {
         let learner = Learner::random(model, config.seed, &config.optimizer, &device);
         let carry = learner.model.new_carry(config.batch / config.replicas);
         let carries = vec![carry; config.replicas];
+        let average = config.average.map(Average::new);
         Ok(Self {
             learner,
             lanes,
             carries,
+            average,
             teacher: None,
             step: 0,
             config,
@@ -164,9 +178,18 @@ impl Trainer {
         Ok(())
     }
 
-    /// The model as trained so far.
+    /// The model that steps move.
     pub const fn model(&self) -> &LanguageModel {
         &self.learner.model
+    }
+
+    /// The result so far: the model that steps move, or the average over its steps.
+    pub fn result(&self) -> LanguageModel {
+        let model = self.model().clone();
+        match &self.average {
+            Some(average) if self.step > 0 => model.with_parameters(average.values.clone()),
+            _ => model,
+        }
     }
 
     /// Steps done.
@@ -207,6 +230,9 @@ impl Trainer {
             .learner
             .update(gradient, 1.0 / count, clip_norm, learning_rate);
         self.step += 1;
+        if let Some(average) = &mut self.average {
+            average.add(self.step, &self.learner.model);
+        }
         let report = StepReport {
             step: self.step,
             epoch: segment.epoch,
@@ -243,9 +269,21 @@ impl Trainer {
                 targets: segment.targets[range].into(),
                 carry: carry.clone(),
                 teacher: self.teacher.as_ref().map(|t| t.carries[replica].clone()),
+                dropout: self.dropout(replica),
             }
         };
         self.carries.iter().enumerate().map(part).collect()
+    }
+
+    fn dropout(&self, replica: usize) -> Option<Dropout> {
+        let TrainConfig {
+            dropout,
+            seed,
+            replicas,
+            ..
+        } = self.config;
+        let stream = self.step * replicas as u64 + replica as u64;
+        (dropout > 0.0).then(|| Dropout::new(dropout, seed, stream))
     }
 }
 
@@ -257,7 +295,7 @@ fn objective(
     teacher: Option<(f32, &Teacher)>,
 ) -> (Tensor<1>, Share) {
     let (mut carry, mut teacher_carry) = (part.carry, part.teacher);
-    let output = model.forward(&part.tokens, &mut carry);
+    let output = model.forward_dropping(&part.tokens, &mut carry, part.dropout);
     let visits = output.visits.clone();
     let lesson = match (teacher, &mut teacher_carry) {
         (Some((weight, teacher)), Some(carry)) => Some(Lesson {

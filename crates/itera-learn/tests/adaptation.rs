@@ -8,7 +8,7 @@ use itera_core::{
     tokenizer::{BytesTokenizer, Tokenizer},
 };
 use itera_learn::{
-    Backend, Decay, OptimizerConfig, RouterLoss, Schedule,
+    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
     adapt::{
         AdaptConfig, AdaptError, Adaptation, Example, GuardDocument, Material, Receipt, Verdict,
         adapt, weights_version,
@@ -48,6 +48,7 @@ fn base() -> Checkpoint {
             beta_2: 0.99,
             weight_decay: 0.05,
             clip_norm: 1.0,
+            matrices: MatrixOptimizer::AdamW,
         },
         router: RouterLoss {
             balance: 0.01,
@@ -55,6 +56,8 @@ fn base() -> Checkpoint {
         },
         quantize: None,
         distill: None,
+        average: None,
+        dropout: 0.0,
     };
     let documents = (0..12).map(known).collect();
     let sizes = Preset::Test.config(257);

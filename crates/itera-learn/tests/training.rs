@@ -2,11 +2,11 @@
 
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    config::Preset,
+    config::{Preset, TensorRole},
     tokenizer::{BytesTokenizer, Tokenizer},
 };
 use itera_learn::{
-    Backend, Decay, OptimizerConfig, RouterLoss, Schedule,
+    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
     model::LanguageModel,
     resume::ResumeError,
     trainer::{TrainConfig, Trainer},
@@ -33,6 +33,7 @@ fn config(replicas: usize) -> TrainConfig {
             beta_2: 0.99,
             weight_decay: 0.05,
             clip_norm: 1.0,
+            matrices: MatrixOptimizer::AdamW,
         },
         router: RouterLoss {
             balance: 0.01,
@@ -40,6 +41,8 @@ fn config(replicas: usize) -> TrainConfig {
         },
         quantize: None,
         distill: None,
+        average: None,
+        dropout: 0.0,
     }
 }
 
@@ -89,6 +92,75 @@ fn a_resumed_run_is_the_same_run() {
         (0..7).for_each(|_| drop(second.step()));
         assert_eq!(bits(&second), bits(&whole), "on {backend}");
     }
+}
+
+/// A run with everything that has a state of its own.
+fn elaborate() -> Trainer {
+    let mut config = config(2);
+    config.optimizer.matrices = MatrixOptimizer::Muon;
+    config.average = Some(0.9);
+    config.dropout = 0.1;
+    let model = Preset::Test.config(257);
+    Trainer::new(&model, config, documents(), END_OF_TEXT, Backend::Flex).unwrap()
+}
+
+#[test]
+fn a_resumed_run_goes_on_with_momentum_average_and_draws() {
+    let mut whole = elaborate();
+    (0..8).for_each(|_| drop(whole.step()));
+    let mut first = elaborate();
+    (0..4).for_each(|_| drop(first.step()));
+    let saved = first.save_resume().unwrap();
+    let mut second =
+        Trainer::load_resume(&saved, documents(), END_OF_TEXT, Backend::Flex, None).unwrap();
+    (0..4).for_each(|_| drop(second.step()));
+    assert_eq!(bits(&second), bits(&whole));
+    assert_eq!(second.result().parameters(), whole.result().parameters());
+}
+
+#[test]
+fn muon_learns_and_moves_projections_only() {
+    let after = |matrices| {
+        let mut config = config(1);
+        config.optimizer.matrices = matrices;
+        let model = Preset::Test.config(257);
+        let mut run =
+            Trainer::new(&model, config, documents(), END_OF_TEXT, Backend::Flex).unwrap();
+        run.step();
+        run.model().parameters()
+    };
+    let (adam, muon) = (after(MatrixOptimizer::AdamW), after(MatrixOptimizer::Muon));
+    for spec in Preset::Test.config(257).tensors() {
+        let same = adam[&spec.name] == muon[&spec.name];
+        assert_eq!(same, spec.role != TensorRole::Projection, "{}", spec.name);
+    }
+    let mut run = elaborate();
+    let first = run.step().cross_entropy;
+    let mut last = first;
+    while !run.is_done() {
+        last = run.step().cross_entropy;
+    }
+    assert!(last < 0.75 * first, "from {first} to {last}");
+}
+
+#[test]
+fn the_average_lies_between_the_weights_of_the_steps() {
+    let mut run = elaborate();
+    let mut norm = Vec::new();
+    for _ in 0..3 {
+        run.step();
+        norm.push(run.model().parameters()["final_norm.weight"].1.clone());
+    }
+    let average = &run.result().parameters()["final_norm.weight"].1;
+    for (i, average) in average.iter().enumerate() {
+        let values = norm.iter().map(|values| values[i]);
+        let (low, high) = (
+            values.clone().fold(f32::INFINITY, f32::min),
+            values.fold(f32::NEG_INFINITY, f32::max),
+        );
+        assert!((low..=high).contains(average), "{low} {average} {high}");
+    }
+    assert_ne!(&norm[2], average);
 }
 
 /// A run whose only teacher is a run that has learnt for a while, and that teacher.

@@ -8,6 +8,7 @@
 //!
 //! This crate opens no file and reads no clock.
 
+mod ablation;
 mod adaptation;
 mod check;
 mod engine_bench;
@@ -20,6 +21,7 @@ mod serve_bench;
 mod training;
 mod validation;
 
+pub use ablation::{AblationRecord, AblationRun, AblationStudy, AblationVariant};
 pub use adaptation::{
     SimulationAdaptation, SimulationProtocol, SimulationRecord, SimulationRun, SimulationWindow,
 };

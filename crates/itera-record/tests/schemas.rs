@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use itera_record::{
-    EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord, Record, ServeBenchRecord,
-    SimulationRecord, TrainingRecord, ValidationRecord,
+    AblationRecord, EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord, Record,
+    ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord,
 };
 
 /// Compares the schema of `R` with its file, or writes the file.
@@ -26,6 +26,11 @@ fn check<R: Record>() {
 #[test]
 fn validation_schema_is_checked_in() {
     check::<ValidationRecord>();
+}
+
+#[test]
+fn ablations_schema_is_checked_in() {
+    check::<AblationRecord>();
 }
 
 #[test]

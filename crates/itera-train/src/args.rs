@@ -7,7 +7,7 @@ use itera_core::{checkpoint::Precision, config::Preset, quant::Method, tokenizer
 use itera_data::Dataset;
 use itera_learn::Backend;
 
-use crate::tokenizer::TokenizerSource;
+use crate::{fit::SizeArg, tokenizer::TokenizerSource};
 
 /// Train a model or a tokenizer on a text, or continue a prompt with a trained model.
 #[derive(Debug, Parser)]
@@ -26,6 +26,11 @@ pub(crate) enum Command {
     /// NAME.training.json. Ctrl-C saves the run in NAME.resume; the same command with --resume goes
     /// on exactly where it was.
     Fit(Box<FitArgs>),
+    /// Train variants of a model on the same text and say what each decision is worth.
+    ///
+    /// The plan names studies; each has a base and variants, which are options of `fit`. The record is
+    /// written after each run; the same command goes on where it was.
+    Ablate(AblateArgs),
     /// Train a tokenizer on the training text of a data set.
     Tokenizer(TokenizerArgs),
     /// Continue a prompt, until the end of the text or for --max-tokens tokens.
@@ -55,6 +60,9 @@ pub(crate) struct FitArgs {
     /// Size of the model: micro, nano, tiny or test [default: the sizes of --init].
     #[arg(long, required_unless_present = "init")]
     pub(crate) preset: Option<Preset>,
+    /// Another size than the preset's, for example d_state=32; may be repeated.
+    #[arg(long, value_name = "NAME=N", requires = "preset")]
+    pub(crate) size: Vec<SizeArg>,
     /// Train the model without routing that has as many parameters in all, or per token.
     #[arg(long, value_name = "SIZE", requires = "preset")]
     pub(crate) dense: Option<DenseArg>,
@@ -96,6 +104,9 @@ pub(crate) struct FitArgs {
     /// Learning rate at the end, as a share of the highest.
     #[arg(long, value_name = "X", default_value_t = 0.02)]
     pub(crate) floor: f64,
+    /// What moves the projections; everything else is moved by adamw.
+    #[arg(long, default_value = "adamw")]
+    pub(crate) optimizer: OptimizerArg,
     /// Weight decay of the projections, per unit of learning rate.
     #[arg(long, value_name = "X", default_value_t = 0.05)]
     pub(crate) weight_decay: f32,
@@ -105,6 +116,13 @@ pub(crate) struct FitArgs {
     /// Gradients of a larger norm are scaled down to this one.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub(crate) clip: f32,
+    /// Probability that an output of a layer is dropped on its way to the residual stream.
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) dropout: f32,
+    /// Make the result an exponential average of the weights over the steps, of which each step keeps
+    /// this share, for example 0.999.
+    #[arg(long, value_name = "X")]
+    pub(crate) average: Option<f32>,
     /// Weight of the loss that balances the experts.
     #[arg(long, value_name = "X", default_value_t = 0.01)]
     pub(crate) balance: f32,
@@ -160,6 +178,27 @@ pub(crate) struct BudgetArgs {
     /// from the speed of a few trial steps.
     #[arg(long, value_name = "M")]
     pub(crate) minutes: Option<f64>,
+}
+
+/// Arguments of `ablate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AblateArgs {
+    /// File of studies.
+    #[arg(
+        long,
+        value_name = "FILE.json",
+        default_value = "scripts/ablations.json"
+    )]
+    pub(crate) plan: PathBuf,
+    /// Runs side by side, of one thread each.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) jobs: usize,
+    /// Begin no run after this time.
+    #[arg(long, value_name = "M")]
+    pub(crate) minutes: Option<f64>,
+    /// Record to write or to go on with [default: results/ablations.json].
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Arguments of `tokenizer`.
@@ -337,4 +376,13 @@ pub(crate) enum DecayArg {
     Cosine,
     /// Constant, then linear over the last part.
     Trapezoid,
+}
+
+/// What moves the projections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerArg {
+    /// AdamW.
+    Adamw,
+    /// Steps whose singular values are all alike.
+    Muon,
 }

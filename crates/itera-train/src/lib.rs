@@ -6,10 +6,12 @@
 //! | `texts` | the text to learn from and the text to evaluate on |
 //! | `tokenizer` | the subcommand `tokenizer`, and the tokenizer of a run |
 //! | `fit` | the subcommand `fit`: one file per step, see there |
+//! | `ablate` | the subcommand `ablate`: one file per step, see there |
 //! | `sample` | the subcommand `sample` |
 //! | `prune` | the subcommand `prune` |
 //! | `quantize` | the subcommand `quantize`: one file per step, see there |
 
+mod ablate;
 mod args;
 mod fit;
 mod prune;
@@ -33,6 +35,7 @@ const TOOL: &str = "itera-train";
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         Command::Fit(args) => fit::run(*args),
+        Command::Ablate(args) => ablate::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Quantize(args) => quantize::run(&args),

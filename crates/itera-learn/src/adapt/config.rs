@@ -4,7 +4,7 @@ use itera_core::checkpoint::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::AdaptError;
-use crate::OptimizerConfig;
+use crate::{MatrixOptimizer, OptimizerConfig};
 
 /// Below this share of accepted answers the learning rate rises.
 const LOW_ACCURACY: f64 = 0.5;
@@ -72,6 +72,7 @@ impl Default for AdaptConfig {
                 beta_2: 0.99,
                 weight_decay: 0.0,
                 clip_norm: 1.0,
+                matrices: MatrixOptimizer::AdamW,
             },
         }
     }

@@ -6,6 +6,7 @@
 //! in plain tensor operations.
 
 mod convert;
+mod dropout;
 mod init;
 pub mod paper;
 
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use convert::ConvertError;
+pub(crate) use dropout::Dropout;
 
 /// The whole model.
 #[derive(Module, Debug)]
@@ -182,6 +184,20 @@ impl LanguageModel {
 
     /// Logits after every token; `carry` moves on to the end of the segment, without gradient.
     pub fn forward(&self, tokens: &Tokens, carry: &mut Carry) -> Output {
+        self.forward_dropping(tokens, carry, None)
+    }
+
+    /// [`Self::forward`], with dropout of what layers add to the residual stream.
+    pub(crate) fn forward_dropping(
+        &self,
+        tokens: &Tokens,
+        carry: &mut Carry,
+        mut dropout: Option<Dropout>,
+    ) -> Output {
+        let mut drop = |y: Tensor<2>| match &mut dropout {
+            Some(dropout) => dropout.apply(y),
+            None => y,
+        };
         let device = self.device();
         let rows = tokens.batch * tokens.length;
         let ids: Vec<i32> = tokens.inputs.iter().map(|id| *id as i32).collect();
@@ -199,14 +215,14 @@ impl LanguageModel {
             };
             let (y, after) = block.mixer.forward(u, ssm);
             *memory = after;
-            x = x + y;
+            x = x + drop(y);
             let u = self.norm(x.clone(), &block.moe_norm);
             let (y, routed) = block.moe.forward(&self.config, u);
             if let Some((logits, counts)) = routed {
                 router.push(logits);
                 visits.push(counts);
             }
-            x = x + y;
+            x = x + drop(y);
         }
         let x = self.norm(x, &self.final_norm);
         let logits = x.matmul(self.embedding.weight.val().transpose()); // [rows, vocab_size]

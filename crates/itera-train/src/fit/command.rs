@@ -1,6 +1,6 @@
 //! The command that repeats a run.
 
-use itera_learn::{Decay, trainer::TrainConfig};
+use itera_learn::{Decay, MatrixOptimizer, trainer::TrainConfig};
 
 use super::options::FitOptions;
 use crate::{TOOL, args::DenseArg};
@@ -26,6 +26,9 @@ impl FitOptions {
         if let Some(preset) = self.preset {
             add("preset", &preset);
         }
+        for size in &self.sizes {
+            add("size", size);
+        }
         if let Some(dense) = self.dense {
             add("dense", &dense.name());
         }
@@ -45,9 +48,16 @@ impl FitOptions {
         add("warmup", &schedule.warmup);
         add("decay", &decay_name(schedule.decay));
         add("floor", &schedule.floor);
+        add("optimizer", &optimizer_name(optimizer.matrices));
         add("weight-decay", &optimizer.weight_decay);
         add("beta-2", &optimizer.beta_2);
         add("clip", &optimizer.clip_norm);
+        if train.dropout > 0.0 {
+            add("dropout", &train.dropout);
+        }
+        if let Some(average) = train.average {
+            add("average", &average);
+        }
         add("balance", &router.balance);
         add("z-loss", &router.z);
         if let (Some(teacher), Some(weight)) = (&self.teacher, train.distill) {
@@ -84,6 +94,13 @@ const fn decay_name(decay: Decay) -> &'static str {
     }
 }
 
+const fn optimizer_name(matrices: MatrixOptimizer) -> &'static str {
+    match matrices {
+        MatrixOptimizer::AdamW => "adamw",
+        MatrixOptimizer::Muon => "muon",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -93,8 +110,9 @@ mod tests {
 
     #[test]
     fn the_command_repeats_the_run() {
-        let typed =
-            "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5 --init x";
+        let typed = "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5 \
+                     --init x --size d_state=16 --size d_conv=3 --optimizer muon --dropout 0.1 \
+                     --average 0.99";
         let first = options(typed).unwrap();
         let command = first.command(&first.train_config(50).unwrap(), 7);
         let args = match Args::try_parse_from(&command).unwrap().command {

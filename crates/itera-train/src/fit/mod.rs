@@ -39,14 +39,17 @@ use itera_cli::{ExitStatus, note};
 use itera_core::config::ModelConfig;
 use itera_learn::trainer::Trainer;
 
-use self::{
+pub(crate) use self::{
     data::Data,
-    history::History,
+    evaluate::bits_per_byte,
     options::{Budget, FitOptions},
+    size::{SizeArg, model_config},
+};
+use self::{
+    history::History,
     run::{Outcome, Run},
     saved::Saved,
     settings::Settings,
-    size::model_config,
 };
 use crate::args::FitArgs;
 
@@ -92,7 +95,10 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
 /// Those of the preset, or of the checkpoint to start from.
 fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
     match (options.preset, &data.init) {
-        (Some(preset), _) => model_config(preset, options.dense, data.tokenizer.vocab_size()),
+        (Some(preset), _) => {
+            let vocab_size = data.tokenizer.vocab_size();
+            model_config(preset, &options.sizes, options.dense, vocab_size)
+        }
         (None, Some(init)) => Ok(init.checkpoint.config.clone()),
         (None, None) => bail!("give the size of the model with `--preset`"),
     }
@@ -167,7 +173,7 @@ fn plan(settings: &Settings, trainer: &Trainer, bytes_per_token: f64) -> String 
 }
 
 /// A flag that Ctrl-C sets, and the system when it ends the program.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))

@@ -5,11 +5,16 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, ensure};
 use itera_core::config::Preset;
 use itera_data::Dataset;
-use itera_learn::{Backend, Decay, OptimizerConfig, RouterLoss, Schedule, trainer::TrainConfig};
+use itera_learn::{
+    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule, trainer::TrainConfig,
+};
 
-use super::{paths::Paths, size::model_config};
+use super::{
+    paths::Paths,
+    size::{SizeArg, model_config},
+};
 use crate::{
-    args::{DecayArg, DenseArg, FitArgs, QuantizeArg},
+    args::{DecayArg, DenseArg, FitArgs, OptimizerArg, QuantizeArg},
     tokenizer::TokenizerSource,
 };
 
@@ -29,6 +34,7 @@ pub(crate) struct FitOptions {
     pub(crate) valid: Option<PathBuf>,
     /// None for the sizes of `init`.
     pub(crate) preset: Option<Preset>,
+    pub(crate) sizes: Vec<SizeArg>,
     pub(crate) dense: Option<DenseArg>,
     pub(crate) tokenizer: TokenizerSource,
     pub(crate) vocab_size: Option<usize>,
@@ -81,12 +87,13 @@ impl FitOptions {
         if let (Some(preset), Some(vocab_size)) =
             (args.preset, args.tokenizer.vocab_size(args.vocab_size))
         {
-            model_config(preset, args.dense, vocab_size)?;
+            model_config(preset, &args.size, args.dense, vocab_size)?;
         }
         let options = Self {
             dataset: args.dataset,
             valid: args.valid,
             preset: args.preset,
+            sizes: args.size,
             dense: args.dense,
             tokenizer: args.tokenizer,
             vocab_size: args.vocab_size,
@@ -152,6 +159,13 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
         ("--weight-decay", args.weight_decay.into(), 0.0, 10.0),
         ("--beta-2", args.beta_2.into(), 0.0, 0.999_999),
         ("--distill", args.distill.into(), 1e-6, 1.0),
+        ("--dropout", args.dropout.into(), 0.0, 0.99),
+        (
+            "--average",
+            args.average.unwrap_or_default().into(),
+            0.0,
+            0.999_999,
+        ),
         ("--clip", args.clip.into(), 1e-6, f32::MAX.into()),
         ("--balance", args.balance.into(), 0.0, 10.0),
         ("--z-loss", args.z_loss.into(), 0.0, 10.0),
@@ -182,6 +196,10 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
             beta_2: args.beta_2,
             weight_decay: args.weight_decay,
             clip_norm: args.clip,
+            matrices: match args.optimizer {
+                OptimizerArg::Adamw => MatrixOptimizer::AdamW,
+                OptimizerArg::Muon => MatrixOptimizer::Muon,
+            },
         },
         router: RouterLoss {
             balance: args.balance,
@@ -189,6 +207,8 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
         },
         quantize: args.quantize.map(QuantizeArg::precision),
         distill: args.teacher.as_ref().map(|_| args.distill),
+        average: args.average,
+        dropout: args.dropout,
     })
 }
 
@@ -258,6 +278,16 @@ pub(crate) mod tests {
                 "expected a number from 0 to below 1",
             ),
             ("--steps 5 --clip 0", "expected a number above 0"),
+            (
+                "--steps 5 --dropout 1",
+                "expected a number from 0 to below 1",
+            ),
+            (
+                "--steps 5 --average 1",
+                "expected a number from 0 to below 1",
+            ),
+            ("--steps 5 --size d_model=65", "more than its budget"),
+            ("--steps 5 --size width=9", "there is no size `width`"),
             (
                 "--steps 5 --tokenizer char --vocab-size 99",
                 "leave it out for `char`",

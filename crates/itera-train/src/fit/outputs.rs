@@ -17,7 +17,7 @@ pub(crate) fn write(run: &Run) -> anyhow::Result<ModelInfo> {
     let paths = &run.options.paths;
     let checkpoint = run
         .trainer
-        .model()
+        .result()
         .to_checkpoint(&run.data.tokenizer, metadata(run));
     let bytes = checkpoint
         .to_bytes()

@@ -155,7 +155,7 @@ impl<'a> Run<'a> {
     /// Bits per byte of the native model, which is the one that will be used, at the precision that
     /// is trained for; none if stopped.
     fn evaluate(&self, documents: &[Document]) -> anyhow::Result<Option<f64>> {
-        let trained = self.trainer.model();
+        let trained = self.trainer.result();
         let mut checkpoint = trained.to_checkpoint(&self.data.tokenizer, Value::Null);
         if let Some(precision) = self.settings.train.quantize {
             checkpoint = quant::quantize(&checkpoint, &quant::Options::data_free(precision))?.0;

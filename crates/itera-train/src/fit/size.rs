@@ -1,17 +1,44 @@
 //! Sizes of the model to train.
 
-use anyhow::ensure;
+use std::{fmt, str::FromStr};
+
+use anyhow::{Context as _, bail, ensure};
 use itera_core::config::{MICRO_PARAMETER_BUDGET, ModelConfig, NANO_PARAMETER_BUDGET, Preset};
 
 use crate::args::DenseArg;
 
+/// A size in place of the preset's, `NAME=N`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SizeArg {
+    name: String,
+    value: usize,
+}
+
+impl FromStr for SizeArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("expected NAME=N")?;
+        let value = value.parse().map_err(|_| "expected a number after `=`")?;
+        let name = name.to_owned();
+        Ok(Self { name, value })
+    }
+}
+
+impl fmt::Display for SizeArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
 /// Sizes of the model. A preset that promises a number of parameters keeps the promise.
 pub(crate) fn model_config(
     preset: Preset,
+    sizes: &[SizeArg],
     dense: Option<DenseArg>,
     vocab_size: usize,
 ) -> anyhow::Result<ModelConfig> {
-    let config = preset.config(vocab_size);
+    let config = with_sizes(preset.config(vocab_size), sizes)?;
     let config = match dense {
         None => config,
         Some(DenseArg::Total) => config.dense_twin_of_total(),
@@ -32,14 +59,60 @@ pub(crate) fn model_config(
     Ok(config)
 }
 
+/// The sizes by the names of the config's fields. The vocabulary has an option of its own.
+fn with_sizes(config: ModelConfig, sizes: &[SizeArg]) -> anyhow::Result<ModelConfig> {
+    if sizes.is_empty() {
+        return Ok(config);
+    }
+    let mut fields = serde_json::to_value(&config)?;
+    for SizeArg { name, value } in sizes {
+        match fields.get_mut(name) {
+            Some(field) if field.is_u64() && name != "vocab_size" => *field = (*value).into(),
+            _ => bail!(
+                "there is no size `{name}`; sizes are d_model, n_layers, d_inner, d_state, head_dim, \
+                 d_conv, n_experts, top_k, d_expert, d_shared, chunk"
+            ),
+        }
+    }
+    let config: ModelConfig = serde_json::from_value(fields)?;
+    config.validate().context("the sizes do not fit together")?;
+    Ok(config)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn sizes_replace_those_of_the_preset() {
+        let sizes = |text: &str| -> anyhow::Result<ModelConfig> {
+            let sizes: Result<Vec<SizeArg>, _> = text.split(',').map(str::parse).collect();
+            model_config(Preset::Nano, &sizes.unwrap(), None, 300)
+        };
+        let config = sizes("d_state=8,n_layers=2").unwrap();
+        assert_eq!((config.d_state, config.n_layers), (8, 2));
+        let preset = Preset::Nano.config(300);
+        assert_eq!(config.d_inner, preset.d_inner);
+        for (text, message) in [
+            ("depth=3", "there is no size `depth`"),
+            ("vocab_size=400", "there is no size `vocab_size`"),
+            ("norm_eps=1", "there is no size `norm_eps`"),
+            ("d_inner=100", "the sizes do not fit together"),
+            ("d_model=96", "more than its budget"),
+        ] {
+            let error = format!("{:#}", sizes(text).unwrap_err());
+            assert!(error.contains(message), "{text}: {error}");
+        }
+        assert!("d_state".parse::<SizeArg>().is_err());
+        assert!("d_state=x".parse::<SizeArg>().is_err());
+    }
+
+    #[test]
     fn the_largest_vocabulary_that_fits_fits() {
         for preset in [Preset::Micro, Preset::Nano] {
-            let error = model_config(preset, None, 5000).unwrap_err().to_string();
+            let error = model_config(preset, &[], None, 5000)
+                .unwrap_err()
+                .to_string();
             let largest = error
                 .split_whitespace()
                 .rev()
@@ -47,8 +120,11 @@ mod tests {
                 .unwrap()
                 .parse()
                 .unwrap();
-            assert!(model_config(preset, None, largest).is_ok(), "{error}");
-            assert!(model_config(preset, None, largest + 1).is_err(), "{error}");
+            assert!(model_config(preset, &[], None, largest).is_ok(), "{error}");
+            assert!(
+                model_config(preset, &[], None, largest + 1).is_err(),
+                "{error}"
+            );
         }
     }
 }

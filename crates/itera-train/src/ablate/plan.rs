@@ -1,0 +1,196 @@
+//! The plan of ablations: a file of studies, each a base and what its variants do otherwise.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser as _;
+use serde::Deserialize;
+
+use crate::{
+    Args,
+    args::Command,
+    fit::{Budget, FitOptions},
+};
+
+/// Steps of a run whose number is not known yet; more than any warm-up.
+pub(super) const SOME_STEPS: u64 = 1 << 40;
+
+/// The axis and the name of what variants are compared with.
+const BASE: &str = "base";
+
+/// The whole plan.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    pub(super) studies: Vec<StudyPlan>,
+}
+
+/// Runs that compare: one text, one budget.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StudyPlan {
+    pub(super) name: String,
+    /// Bytes of text that every run reads.
+    pub(super) text_bytes: u64,
+    pub(super) seeds: Vec<u64>,
+    /// Options of `itera-train fit` without their dashes.
+    base: FitArguments,
+    variants: Vec<VariantPlan>,
+}
+
+/// What is decided otherwise.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariantPlan {
+    axis: String,
+    name: String,
+    #[serde(default)]
+    transformer: bool,
+    /// In place of, or beside, the options of the base.
+    #[serde(default)]
+    set: FitArguments,
+}
+
+type FitArguments = BTreeMap<String, Value>;
+
+/// The value of an option, or those of one that may be repeated.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Value {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A variant with all its arguments; the base is one too.
+#[derive(Clone, Debug)]
+pub(crate) struct Variant {
+    pub(super) axis: String,
+    pub(super) name: String,
+    pub(super) transformer: bool,
+    /// Without seed, steps and output.
+    pub(super) arguments: Vec<String>,
+}
+
+impl Plan {
+    /// Reads a plan and checks the arguments of every variant.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let name = path.display();
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the plan `{name}`; give one with `--plan`"))?;
+        let plan: Self =
+            serde_json::from_str(&text).with_context(|| format!("`{name}` is no plan"))?;
+        for study in &plan.studies {
+            study
+                .check()
+                .with_context(|| format!("study `{}` of `{name}`", study.name))?;
+        }
+        Ok(plan)
+    }
+}
+
+impl StudyPlan {
+    /// The base and its variants.
+    pub(super) fn variants(&self) -> Vec<Variant> {
+        let base = Variant {
+            axis: BASE.to_owned(),
+            name: BASE.to_owned(),
+            transformer: false,
+            arguments: words(&self.base),
+        };
+        let others = self.variants.iter().map(|variant| {
+            let mut arguments = self.base.clone();
+            arguments.extend(variant.set.clone());
+            Variant {
+                axis: variant.axis.clone(),
+                name: variant.name.clone(),
+                transformer: variant.transformer,
+                arguments: words(&arguments),
+            }
+        });
+        std::iter::once(base).chain(others).collect()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.text_bytes > 0, "`text_bytes` is 0; give more");
+        ensure!(
+            !self.seeds.is_empty(),
+            "`seeds` is empty; give at least one"
+        );
+        let variants = self.variants();
+        for (index, variant) in variants.iter().enumerate() {
+            let options = variant.options(1, SOME_STEPS);
+            let options = options.with_context(|| format!("variant `{}`", variant.name))?;
+            let replicas = options.train_config(SOME_STEPS)?.replicas;
+            ensure!(
+                replicas == 1,
+                "variant `{}` has {replicas} replicas; runs are single-threaded and stand side by \
+                 side, so give `\"replicas\": \"1\"`",
+                variant.name
+            );
+            let twin = variants[..index].iter().find(|v| v.is(variant));
+            ensure!(
+                twin.is_none(),
+                "there are two variants `{}: {}`; name them apart",
+                variant.axis,
+                variant.name
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Variant {
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (&self.axis, &self.name) == (&other.axis, &other.name)
+    }
+
+    /// The options of its run with this seed and number of steps. The run writes nothing.
+    pub(super) fn options(&self, seed: u64, steps: u64) -> anyhow::Result<FitOptions> {
+        let output = std::env::temp_dir().join("itera-ablation.safetensors");
+        let mut words = vec![crate::TOOL.to_owned(), "fit".to_owned()];
+        words.extend(self.arguments.iter().cloned());
+        for (option, value) in [
+            ("--seed", seed.to_string()),
+            ("--steps", steps.to_string()),
+            ("--output", output.display().to_string()),
+        ] {
+            words.extend([option.to_owned(), value]);
+        }
+        match Args::try_parse_from(words)?.command {
+            Command::Fit(args) => FitOptions::new(*args),
+            _ => unreachable!("the words begin with `fit`"),
+        }
+    }
+}
+
+impl FitOptions {
+    /// What decides which text is read and into which tokens.
+    pub(super) fn text_key(&self) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
+            self.dataset, self.valid, self.tokenizer, self.vocab_size, self.init, self.teacher
+        )
+    }
+
+    pub(super) const fn steps(&self) -> u64 {
+        match self.budget {
+            Budget::Steps(steps) => steps,
+            Budget::Minutes(_) => 0,
+        }
+    }
+}
+
+/// As `itera-train fit` wants them.
+fn words(arguments: &FitArguments) -> Vec<String> {
+    let mut words = Vec::new();
+    for (name, value) in arguments {
+        let values = match value {
+            Value::One(value) => std::slice::from_ref(value),
+            Value::Many(values) => values,
+        };
+        for value in values {
+            words.extend([format!("--{name}"), value.clone()]);
+        }
+    }
+    words
+}

@@ -1,0 +1,161 @@
+//! One run of one variant.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use itera_core::{config::ModelConfig, model::Model};
+use itera_learn::trainer::Trainer;
+use itera_record::{AblationRun, DataSource};
+use serde_json::Value;
+
+use super::plan::{SOME_STEPS, StudyPlan, Variant};
+use crate::fit::{Data, FitOptions, bits_per_byte, model_config};
+
+/// Texts with their tokens, by what decides them. Several variants and seeds read the same.
+#[derive(Default)]
+pub(super) struct Texts(Mutex<BTreeMap<String, Arc<Data>>>);
+
+/// What a run has shown.
+pub(super) struct Outcome {
+    pub(super) size: Size,
+    pub(super) data: Vec<DataSource>,
+    pub(super) validation: String,
+    pub(super) run: AblationRun,
+}
+
+/// What all runs of a variant have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Size {
+    pub(super) params: usize,
+    pub(super) active_params: usize,
+    pub(super) bytes_per_token: f64,
+}
+
+impl Texts {
+    fn load(&self, options: &FitOptions) -> anyhow::Result<Arc<Data>> {
+        let mut texts = self.0.lock().expect("no thread panics while it loads");
+        let key = options.text_key();
+        if let Some(data) = texts.get(&key) {
+            return Ok(Arc::clone(data));
+        }
+        let data = Arc::new(Data::load(options)?);
+        texts.insert(key, Arc::clone(&data));
+        Ok(data)
+    }
+}
+
+/// Trains and evaluates; nothing if `stop` is set meanwhile.
+pub(super) fn run(
+    study: &StudyPlan,
+    variant: &Variant,
+    seed: u64,
+    texts: &Texts,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Outcome>> {
+    let options = variant.options(seed, SOME_STEPS)?;
+    let data = texts.load(&options)?;
+    let train = options.train_config(SOME_STEPS)?;
+    let segment = train.batch * train.length;
+    let tokens = study.text_bytes as f64 / data.bytes_per_token;
+    let steps = (tokens / segment as f64).round().max(1.0) as u64;
+    let options = variant.options(seed, steps)?;
+    let trained = Trained::language_model(&options, &data, stop)?;
+    let Some(trained) = trained else {
+        return Ok(None);
+    };
+    let tokens = steps * segment as u64;
+    let bytes: usize = data.texts.train_documents().map(<[u8]>::len).sum();
+    Ok(Some(Outcome {
+        size: trained.size,
+        data: data.texts.sources(),
+        validation: format!("{}, protocol document", data.texts.valid_label()),
+        run: AblationRun {
+            seed,
+            steps,
+            tokens,
+            epochs: tokens as f64 * data.bytes_per_token / bytes as f64,
+            seconds: trained.seconds,
+            valid_bits_per_byte: trained.bits,
+        },
+    }))
+}
+
+/// A model at the end of its run.
+struct Trained {
+    size: Size,
+    seconds: f64,
+    /// Bits per byte of validation; none if the loss was no number on the way.
+    bits: Option<f64>,
+}
+
+impl Trained {
+    /// Our own architecture.
+    fn language_model(
+        options: &FitOptions,
+        data: &Data,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Option<Self>> {
+        let config = sizes(options, data)?;
+        let size = Size {
+            params: config.parameters(),
+            active_params: config.active_parameters(),
+            bytes_per_token: data.bytes_per_token,
+        };
+        let train = options.train_config(options.steps())?;
+        let end_of_text = data.tokenizer.end_of_text();
+        let mut trainer = Trainer::new(
+            &config,
+            train,
+            data.train.clone(),
+            end_of_text,
+            options.backend,
+        )
+        .with_context(|| format!("cannot train on {}", data.texts.name()))?;
+        if let Some(init) = &data.init {
+            trainer.start_from(&init.checkpoint)?;
+        }
+        if let Some(teacher) = &data.teacher {
+            trainer.teach(&teacher.checkpoint)?;
+        }
+        let began = Instant::now();
+        let mut is_number = true;
+        while is_number && !trainer.is_done() {
+            if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let report = trainer.step();
+            is_number = report.cross_entropy.is_finite() && report.gradient_norm.is_finite();
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let mut bits = None;
+        if is_number {
+            let checkpoint = trainer.result().to_checkpoint(&data.tokenizer, Value::Null);
+            let model = Model::from_checkpoint(&checkpoint)?;
+            bits = bits_per_byte(&model, end_of_text, &data.valid, stop);
+            if bits.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Self {
+            size,
+            seconds,
+            bits,
+        }))
+    }
+}
+
+fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
+    let preset = options
+        .preset
+        .context("the size of the model is missing; give `preset` in the plan")?;
+    model_config(
+        preset,
+        &options.sizes,
+        options.dense,
+        data.tokenizer.vocab_size(),
+    )
+}

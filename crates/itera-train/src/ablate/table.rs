@@ -1,0 +1,65 @@
+//! Ablations as a table.
+
+use std::fmt::Write as _;
+
+use itera_cli::{Align, Table};
+use itera_record::{AblationRecord, AblationRun, AblationStudy, AblationVariant};
+
+use super::plan::{StudyPlan, Variant};
+
+/// One run in a line.
+pub(super) fn line(study: &StudyPlan, variant: &Variant, run: &AblationRun) -> String {
+    let bits = run.valid_bits_per_byte.map_or_else(
+        || "the loss was no number".to_owned(),
+        |bits| format!("{bits:.4} bits/byte"),
+    );
+    format!(
+        "{} | {}: {} | seed {}: {bits}, {:.0} s",
+        study.name, variant.axis, variant.name, run.seed, run.seconds
+    )
+}
+
+/// All studies.
+pub(super) fn text(record: &AblationRecord) -> String {
+    record.studies.iter().map(study).collect()
+}
+
+fn study(study: &AblationStudy) -> String {
+    let mut table = Table::new(&[
+        ("axis", Align::Left),
+        ("variant", Align::Left),
+        ("parameters", Align::Right),
+        ("seeds", Align::Right),
+        ("bits/byte", Align::Right),
+        ("against base", Align::Right),
+    ]);
+    let base = study.variants.first().and_then(AblationVariant::bits);
+    for variant in study.variants.iter().filter(|v| !v.runs.is_empty()) {
+        let bits = variant.bits();
+        let against = match (base, bits) {
+            (Some((base, _)), Some((bits, _))) => format!("{:+.4}", bits - base),
+            _ => "-".to_owned(),
+        };
+        table.row([
+            variant.axis.clone(),
+            variant.name.clone(),
+            variant.params.to_string(),
+            variant.runs.len().to_string(),
+            bits.map_or_else(
+                || "-".to_owned(),
+                |(mean, deviation)| match deviation {
+                    Some(deviation) => format!("{mean:.4} ± {deviation:.4}"),
+                    None => format!("{mean:.4}"),
+                },
+            ),
+            against,
+        ]);
+    }
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{}, {} bytes read\n{table}",
+        study.name, study.text_bytes
+    );
+    text
+}
