@@ -4,8 +4,8 @@ use std::{fmt::Write as _, path::Path};
 
 use anyhow::Context as _;
 use itera_record::{
-    EngineBenchRecord, Envelope, ExportRecord, PowerRecord, QuantizationRecord, Record,
-    TrainingRecord, ValidationRecord,
+    AblationRecord, EngineBenchRecord, Envelope, ExportRecord, PowerRecord, QuantizationRecord,
+    Record, TrainingRecord, ValidationRecord,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -101,6 +101,10 @@ impl Loader {
                 let record = self.record(file, |record: &PowerRecord| &record.envelope)?;
                 self.inputs.power.push(record);
             }
+            AblationRecord::SCHEMA => {
+                let record = self.record(file, |record: &AblationRecord| &record.envelope)?;
+                self.inputs.ablations.push(record);
+            }
             EngineBenchRecord::SCHEMA => {
                 let record = self.record(file, |record: &EngineBenchRecord| &record.envelope)?;
                 self.inputs.engine.push(record);
@@ -189,6 +193,7 @@ impl Loader {
         let known = [
             ValidationRecord::SCHEMA,
             TrainingRecord::SCHEMA,
+            AblationRecord::SCHEMA,
             EngineBenchRecord::SCHEMA,
             ExportRecord::SCHEMA,
             PowerRecord::SCHEMA,

@@ -15,8 +15,8 @@ mod source;
 mod training_bench;
 
 use itera_record::{
-    EngineBenchRecord, ExportRecord, HostInfo, PowerRecord, QuantizationRecord, TrainingRecord,
-    ValidationRow,
+    AblationRecord, EngineBenchRecord, ExportRecord, HostInfo, PowerRecord, QuantizationRecord,
+    TrainingRecord, ValidationRow,
 };
 
 pub(crate) use self::{
@@ -43,6 +43,7 @@ pub(crate) struct Inputs {
     pub(crate) validation: Vec<Of<ValidationRow>>,
     pub(crate) training: Vec<Of<Training>>,
     pub(crate) training_bench: Vec<Of<TrainingBench>>,
+    pub(crate) ablations: Vec<Of<AblationRecord>>,
     pub(crate) engine: Vec<Of<EngineBenchRecord>>,
     pub(crate) export: Vec<Of<ExportRecord>>,
     pub(crate) power: Vec<Of<PowerRecord>>,

@@ -1,5 +1,6 @@
 //! The reports: Markdown and pictures as a pure function of what was read.
 
+mod ablation;
 mod export;
 mod final_report;
 mod headlines;
@@ -30,6 +31,7 @@ const FINAL: &str = "final_validation.md";
 const VALIDATION: &str = "validation_report.md";
 const POWER: &str = "power_validation.md";
 const EXPORT: &str = "export_report.md";
+const ABLATIONS: &str = "ablations.md";
 
 /// What every report is made from.
 struct Context<'i> {
@@ -57,6 +59,7 @@ pub(crate) fn render(inputs: &Inputs) -> anyhow::Result<Files> {
         (VALIDATION, validation::doc(&context)),
         (POWER, power::doc(&context)),
         (EXPORT, export::doc(&context)),
+        (ABLATIONS, ablation::doc(&context)),
     ] {
         files.insert(name.to_owned(), doc.finish().into_bytes());
     }

@@ -17,7 +17,7 @@ pub(crate) struct Kind {
     is_there: fn(&Inputs) -> bool,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind {
         what: "scores on text",
         form: "itera.validation/1",
@@ -29,6 +29,12 @@ const KINDS: [Kind; 8] = [
         form: "itera.training/1",
         command: "cargo run --release -p itera-train -- fit",
         is_there: |inputs| !inputs.training.is_empty(),
+    },
+    Kind {
+        what: "ablations",
+        form: "itera.ablations/1",
+        command: "cargo run --release -p itera-train -- ablate",
+        is_there: |inputs| !inputs.ablations.is_empty(),
     },
     Kind {
         what: "speed of training",

@@ -1,5 +1,6 @@
 //! Views of the results: which rows a table or a picture shows, and in which words.
 
+pub(crate) mod ablation;
 pub(crate) mod code;
 pub(crate) mod engine;
 pub(crate) mod engine_figure;
