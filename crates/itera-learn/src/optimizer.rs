@@ -3,12 +3,10 @@
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
-    tensor::{Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 use itera_core::config::{ModelConfig, TensorRole};
 use serde::{Deserialize, Serialize};
-
-use crate::model::LanguageModel;
 
 /// Settings of the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,20 +37,25 @@ fn decays(role: TensorRole) -> bool {
 
 /// An optimiser without state.
 pub(crate) fn new(config: &OptimizerConfig, model: &ModelConfig) -> ModuleOptimizer {
+    let decaying = model.tensors().into_iter().filter(|spec| decays(spec.role));
+    with_decay(config, decaying.map(|spec| spec.name).collect())
+}
+
+/// An optimiser without state, for a model whose parameters `decaying` decay.
+pub(crate) fn with_decay(config: &OptimizerConfig, decaying: Vec<String>) -> ModuleOptimizer {
     let adam = AdamWConfig::new()
         .with_beta_1(config.beta_1)
         .with_beta_2(config.beta_2)
         .with_epsilon(1e-8)
         .with_weight_decay(0.0);
-    let decaying = model.tensors().into_iter().filter(|spec| decays(spec.role));
-    let decaying = ParamGroup::from_paths(decaying.map(|spec| spec.name).collect());
+    let decaying = ParamGroup::from_paths(decaying);
     let with_decay = adam.clone().with_weight_decay(config.weight_decay);
     ModuleOptimizer::from(adam.build()).with_group(decaying, with_decay.build(), None)
 }
 
 impl Gradient {
     /// Takes the gradients of `model` out of `grads`; parameters without one get zeros.
-    pub(crate) fn collect(model: &LanguageModel, grads: GradientsParams) -> Self {
+    pub(crate) fn collect(model: &impl Module, grads: GradientsParams) -> Self {
         let mut collect = Collect {
             grads,
             tensors: Vec::new(),
@@ -95,9 +98,9 @@ impl Gradient {
     }
 
     /// As the optimiser wants them.
-    pub(crate) fn into_params(self, model: &LanguageModel) -> GradientsParams {
+    pub(crate) fn into_params(self, device: &Device) -> GradientsParams {
         let mut grads = GradientsParams::new();
-        let device = model.device().without_autodiff();
+        let device = device.clone().without_autodiff();
         for (id, shape, values) in self.tensors {
             macro_rules! register {
                 ($rank:literal) => {
@@ -135,10 +138,10 @@ impl ModuleVisitor for Collect {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
     use itera_core::config::Preset;
 
     use super::*;
+    use crate::model::LanguageModel;
 
     #[test]
     fn paths_of_parameters_are_names_of_tensors() {

@@ -5,8 +5,8 @@
 //! Burn, everything between them by fused operators. [`paper`] holds the chunked and the step form
 //! in plain tensor operations.
 
-mod convert;
-mod init;
+pub(crate) mod convert;
+pub(crate) mod init;
 pub mod paper;
 
 use std::{collections::BTreeMap, sync::Arc};
