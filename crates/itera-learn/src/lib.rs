@@ -6,6 +6,7 @@
 
 pub mod adapt;
 mod backend;
+pub mod baseline;
 pub mod dynamic;
 mod fused;
 mod host;
