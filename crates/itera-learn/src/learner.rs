@@ -1,7 +1,7 @@
 //! What every loop that learns has in common: gradients from several threads, one update.
 
 use burn::{
-    module::Module as _,
+    module::Module,
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Device, Tensor},
 };
@@ -12,9 +12,21 @@ use crate::{
     optimizer::{self, Gradient, OptimizerConfig},
 };
 
+/// A model that learns: ours, or the baseline that it is compared with.
+pub(crate) trait Learnable: Module + Sync {
+    /// Where the parameters live.
+    fn device(&self) -> Device;
+}
+
+impl Learnable for LanguageModel {
+    fn device(&self) -> Device {
+        self.device()
+    }
+}
+
 /// Parameters, and the optimiser that moves them.
-pub(crate) struct Learner {
-    pub(crate) model: LanguageModel,
+pub(crate) struct Learner<M = LanguageModel> {
+    pub(crate) model: M,
     pub(crate) optimizer: ModuleOptimizer,
 }
 
@@ -34,7 +46,9 @@ impl Learner {
     ) -> Self {
         Self::new(LanguageModel::new(config, seed, device), optimizer)
     }
+}
 
+impl<M: Learnable> Learner<M> {
     /// Moves the parameters along `gradient`, which is multiplied by `factor` and then clipped.
     /// Returns its L2 norm before clipping.
     pub(crate) fn update(
@@ -45,7 +59,7 @@ impl Learner {
         learning_rate: f64,
     ) -> f32 {
         let norm = gradient.scale_and_clip(factor, clip_norm);
-        let grads = gradient.into_params(&self.model);
+        let grads = gradient.into_params(&self.model.device());
         self.model = self
             .optimizer
             .step(learning_rate, self.model.clone(), grads);
@@ -59,10 +73,10 @@ impl Learner {
 ///
 /// # Panics
 /// If there are no parts.
-pub(crate) fn gradients<P: Send, T: Send>(
-    model: &LanguageModel,
+pub(crate) fn gradients<M: Learnable, P: Send, T: Send>(
+    model: &M,
     parts: Vec<P>,
-    objective: impl Fn(&LanguageModel, P) -> (Tensor<1>, T) + Sync,
+    objective: impl Fn(&M, P) -> (Tensor<1>, T) + Sync,
 ) -> (Gradient, Vec<T>) {
     let work = |part: P| {
         // A fork has leaves of its own, so that the graphs stay apart.

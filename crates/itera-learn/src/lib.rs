@@ -7,6 +7,7 @@
 pub mod adapt;
 mod average;
 mod backend;
+pub mod baseline;
 pub mod dynamic;
 mod fused;
 mod host;

@@ -122,7 +122,7 @@ fn z_term(logits: Tensor<2>) -> Tensor<1> {
     (log_sum.clone() * log_sum).mean()
 }
 
-fn scalar(tensor: &Tensor<1>) -> f32 {
+pub(crate) fn scalar(tensor: &Tensor<1>) -> f32 {
     tensor
         .clone()
         .detach()

@@ -4,12 +4,12 @@
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
-    tensor::{Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 use itera_core::config::{ModelConfig, TensorRole};
 use serde::{Deserialize, Serialize};
 
-use crate::{model::LanguageModel, muon::Muon};
+use crate::muon::Muon;
 
 /// What moves the projections, which are most of the parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,22 +55,34 @@ fn decays(role: TensorRole) -> bool {
 
 /// An optimiser without state.
 pub(crate) fn new(config: &OptimizerConfig, model: &ModelConfig) -> ModuleOptimizer {
+    let named = |is_one: fn(TensorRole) -> bool| {
+        let specs = model.tensors().into_iter().filter(|spec| is_one(spec.role));
+        specs.map(|spec| spec.name).collect()
+    };
+    let projections = named(|role| role == TensorRole::Projection);
+    of_groups(config, named(decays), projections)
+}
+
+/// An optimiser without state, for a model whose parameters `decaying` decay and whose large matrices
+/// are `projections`.
+pub(crate) fn of_groups(
+    config: &OptimizerConfig,
+    decaying: Vec<String>,
+    projections: Vec<String>,
+) -> ModuleOptimizer {
     let adam = AdamWConfig::new()
         .with_beta_1(config.beta_1)
         .with_beta_2(config.beta_2)
         .with_epsilon(1e-8)
         .with_weight_decay(0.0);
-    let decaying = model.tensors().into_iter().filter(|spec| decays(spec.role));
-    let decaying = ParamGroup::from_paths(decaying.map(|spec| spec.name).collect());
+    let decaying = ParamGroup::from_paths(decaying);
     let with_decay = adam.clone().with_weight_decay(config.weight_decay);
     let optimizer =
         ModuleOptimizer::from(adam.build()).with_group(decaying, with_decay.build(), None);
     match config.matrices {
         MatrixOptimizer::AdamW => optimizer,
         MatrixOptimizer::Muon => {
-            let specs = model.tensors().into_iter();
-            let projections = specs.filter(|spec| spec.role == TensorRole::Projection);
-            let projections = ParamGroup::from_paths(projections.map(|spec| spec.name).collect());
+            let projections = ParamGroup::from_paths(projections);
             optimizer.with_group(projections, Muon::new(config.weight_decay), None)
         }
     }
@@ -78,7 +90,7 @@ pub(crate) fn new(config: &OptimizerConfig, model: &ModelConfig) -> ModuleOptimi
 
 impl Gradient {
     /// Takes the gradients of `model` out of `grads`; parameters without one get zeros.
-    pub(crate) fn collect(model: &LanguageModel, grads: GradientsParams) -> Self {
+    pub(crate) fn collect(model: &impl Module, grads: GradientsParams) -> Self {
         let mut collect = Collect {
             grads,
             tensors: Vec::new(),
@@ -121,9 +133,9 @@ impl Gradient {
     }
 
     /// As the optimiser wants them.
-    pub(crate) fn into_params(self, model: &LanguageModel) -> GradientsParams {
+    pub(crate) fn into_params(self, device: &Device) -> GradientsParams {
         let mut grads = GradientsParams::new();
-        let device = model.device().without_autodiff();
+        let device = device.clone().without_autodiff();
         for (id, shape, values) in self.tensors {
             macro_rules! register {
                 ($rank:literal) => {
@@ -161,10 +173,10 @@ impl ModuleVisitor for Collect {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
     use itera_core::config::Preset;
 
     use super::*;
+    use crate::model::LanguageModel;
 
     #[test]
     fn paths_of_parameters_are_names_of_tensors() {

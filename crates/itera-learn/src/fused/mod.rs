@@ -5,6 +5,7 @@
     reason = "only what is inlined into `lanes::dispatch` is compiled for the instruction set"
 )]
 
+mod attention;
 mod conv;
 mod cross_entropy;
 mod experts;
@@ -13,6 +14,7 @@ mod objective;
 mod rms_norm;
 mod ssm;
 
+pub(crate) use attention::{Attention, AttentionDims, Rope};
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use experts::Experts;
 pub(crate) use objective::{Objective, Term};

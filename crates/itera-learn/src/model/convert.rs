@@ -67,12 +67,7 @@ impl LanguageModel {
 
     /// Shape and values of every parameter by name.
     pub fn parameters(&self) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-        let mut collect = Collect {
-            path: Path::default(),
-            parameters: BTreeMap::new(),
-        };
-        self.visit(&mut collect);
-        collect.parameters
+        parameters(self)
     }
 
     /// The same module with other values.
@@ -86,6 +81,16 @@ impl LanguageModel {
             values,
         })
     }
+}
+
+/// Shape and values of every parameter of a module by name.
+pub(crate) fn parameters(module: &impl Module) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let mut collect = Collect {
+        path: Path::default(),
+        parameters: BTreeMap::new(),
+    };
+    module.visit(&mut collect);
+    collect.parameters
 }
 
 /// The dotted path of the module being visited.

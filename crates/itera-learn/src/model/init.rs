@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Block, Conv, Gain, LanguageModel, Mixer, Moe, Shared, Weight};
 
 /// Standard deviation of the embedding.
-const EMBEDDING_STD: f32 = 0.05;
+pub(crate) const EMBEDDING_STD: f32 = 0.05;
 
 /// Range of the initial step sizes (Mamba, section 3.6): log-uniform between these.
 const DT_RANGE: (f32, f32) = (1e-3, 1e-1);
@@ -29,7 +29,7 @@ pub(super) fn trainable<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
 }
 
 /// Draws parameters one after the other and numbers them in the order of the checkpoint.
-struct Source<'a> {
+pub(crate) struct Source<'a> {
     rng: ChaCha8Rng,
     device: &'a Device,
     next_id: u64,
@@ -41,11 +41,7 @@ impl LanguageModel {
     /// Projections are uniform with variance `1 / columns`, those that write to the residual
     /// stream scaled down by `sqrt(2 * n_layers)` (GPT-2); `A`, `dt` and `D` as in Mamba-2.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
-        let mut source = Source {
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            device,
-            next_id: 1,
-        };
+        let mut source = Source::new(seed, device);
         let embedding = source.normal([config.vocab_size, config.d_model], EMBEDDING_STD);
         Self {
             embedding: Weight { weight: embedding },
@@ -56,7 +52,14 @@ impl LanguageModel {
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            device,
+            next_id: 1,
+        }
+    }
     fn param<const D: usize>(&mut self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
         let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
         let id = ParamId::from(self.next_id);
@@ -79,7 +82,11 @@ impl Source<'_> {
     }
 
     /// Normal by the Box-Muller transform.
-    fn normal<const D: usize>(&mut self, shape: [usize; D], std: f32) -> Param<Tensor<D>> {
+    pub(crate) fn normal<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        std: f32,
+    ) -> Param<Tensor<D>> {
         let len = shape.iter().product();
         let mut draw = || {
             let radius = (-2.0 * (1.0 - self.rng.random::<f32>()).ln()).sqrt();
@@ -90,7 +97,11 @@ impl Source<'_> {
     }
 
     /// Uniform with variance `scale² / columns`.
-    fn projection<const D: usize>(&mut self, shape: [usize; D], scale: f32) -> Param<Tensor<D>> {
+    pub(crate) fn projection<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        scale: f32,
+    ) -> Param<Tensor<D>> {
         let bound = scale * (3.0 / shape[D - 1] as f32).sqrt();
         self.uniform(shape, -bound, bound, |value| value)
     }
@@ -99,7 +110,7 @@ impl Source<'_> {
         self.param(vec![value; len], [len])
     }
 
-    fn gain(&mut self, len: usize) -> Gain {
+    pub(crate) fn gain(&mut self, len: usize) -> Gain {
         Gain {
             weight: self.constant(len, 1.0),
         }

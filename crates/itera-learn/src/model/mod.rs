@@ -5,9 +5,9 @@
 //! Burn, everything between them by fused operators. [`paper`] holds the chunked and the step form
 //! in plain tensor operations.
 
-mod convert;
+pub(crate) mod convert;
 mod dropout;
-mod init;
+pub(crate) mod init;
 pub mod paper;
 
 use std::{collections::BTreeMap, sync::Arc};

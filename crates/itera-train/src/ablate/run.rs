@@ -2,13 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use anyhow::Context as _;
 use itera_core::{config::ModelConfig, model::Model};
-use itera_learn::trainer::Trainer;
+use itera_learn::{
+    baseline::{self, TransformerConfig},
+    trainer::{StepReport, Trainer},
+};
 use itera_record::{AblationRun, DataSource};
 use serde_json::Value;
 
@@ -63,8 +69,12 @@ pub(super) fn run(
     let tokens = study.text_bytes as f64 / data.bytes_per_token;
     let steps = (tokens / segment as f64).round().max(1.0) as u64;
     let options = variant.options(seed, steps)?;
-    let trained = Trained::language_model(&options, &data, stop)?;
-    let Some(trained) = trained else {
+    let trained = if variant.transformer {
+        Trained::transformer(&options, &data, stop)
+    } else {
+        Trained::language_model(&options, &data, stop)
+    };
+    let Some(trained) = trained? else {
         return Ok(None);
     };
     let tokens = steps * segment as u64;
@@ -124,11 +134,10 @@ impl Trained {
         let began = Instant::now();
         let mut is_number = true;
         while is_number && !trainer.is_done() {
-            if stop.load(std::sync::atomic::Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let report = trainer.step();
-            is_number = report.cross_entropy.is_finite() && report.gradient_norm.is_finite();
+            is_number = is_finite(&trainer.step());
         }
         let seconds = began.elapsed().as_secs_f64();
         let mut bits = None;
@@ -146,6 +155,59 @@ impl Trained {
             bits,
         }))
     }
+
+    /// The baseline.
+    fn transformer(
+        options: &FitOptions,
+        data: &Data,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Option<Self>> {
+        let config = TransformerConfig::micro(data.tokenizer.vocab_size());
+        let size = Size {
+            params: config.parameters(),
+            active_params: config.parameters(),
+            bytes_per_token: data.bytes_per_token,
+        };
+        let train = options.train_config(options.steps())?;
+        let end_of_text = data.tokenizer.end_of_text();
+        let mut trainer = baseline::Trainer::new(
+            &config,
+            train,
+            data.train.clone(),
+            end_of_text,
+            options.backend,
+        )
+        .with_context(|| format!("cannot train on {}", data.texts.name()))?;
+        let began = Instant::now();
+        let mut is_number = true;
+        while is_number && !trainer.is_done() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            is_number = is_finite(&trainer.step());
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let documents = data.valid.iter();
+        let documents = documents.map(|document| (&document.tokens[..], document.bytes));
+        let bits = if is_number {
+            let bits = baseline::bits_per_byte(&trainer.trained(), end_of_text, documents, stop);
+            if bits.is_none() {
+                return Ok(None);
+            }
+            bits
+        } else {
+            None
+        };
+        Ok(Some(Self {
+            size,
+            seconds,
+            bits,
+        }))
+    }
+}
+
+fn is_finite(report: &StepReport) -> bool {
+    report.cross_entropy.is_finite() && report.gradient_norm.is_finite()
 }
 
 fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {

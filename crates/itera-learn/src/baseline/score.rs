@@ -1,0 +1,106 @@
+//! Likelihood of documents under the baseline, by the protocol `document`: each is read after an
+//! end-of-text token, and all its bytes count.
+
+use std::{
+    f64::consts::LN_2,
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use itera_core::sampling::log_softmax_at;
+
+use super::Transformer;
+use crate::model::Tokens;
+
+/// Bits per byte of documents of tokens and bytes, summed in their order. None without a byte, or
+/// if `stop` is set meanwhile.
+pub fn bits_per_byte<'a>(
+    model: &Transformer,
+    end_of_text: u32,
+    documents: impl IntoIterator<Item = (&'a [u32], usize)>,
+    stop: &AtomicBool,
+) -> Option<f64> {
+    let (mut nats, mut bytes) = (0.0, 0);
+    for (tokens, len) in documents {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        nats += model.score(end_of_text, tokens).iter().sum::<f64>();
+        bytes += len;
+    }
+    (bytes > 0).then(|| nats / LN_2 / bytes as f64)
+}
+
+impl Transformer {
+    /// Negative log-likelihood in nats of each token of a document, given `context` (end-of-text)
+    /// and the tokens before it.
+    ///
+    /// A document longer than the context is read in windows that move on by half of it, and the
+    /// last one ends with the document. So every token but those of the first window has at least
+    /// half a context before it.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn score(&self, context: u32, tokens: &[u32]) -> Vec<f64> {
+        let inputs: Vec<u32> = std::iter::once(context)
+            .chain(tokens.iter().copied())
+            .take(tokens.len())
+            .collect();
+        let mut nats = Vec::with_capacity(tokens.len());
+        for window in windows(tokens.len(), self.config().context) {
+            let logits = self.logits(&inputs[window.clone()]);
+            let read = nats.len() - window.start; // rows whose targets were scored before
+            let rows = logits.chunks_exact(self.config().vocab_size).skip(read);
+            let targets = &tokens[nats.len()..window.end];
+            nats.extend(
+                rows.zip(targets)
+                    .map(|(row, target)| -log_softmax_at(row, *target as usize)),
+            );
+        }
+        nats
+    }
+
+    /// Logits of one sequence, `[length, vocab_size]`.
+    fn logits(&self, inputs: &[u32]) -> Vec<f32> {
+        let tokens = Tokens {
+            batch: 1,
+            length: inputs.len(),
+            inputs: inputs.to_vec(),
+            resets: vec![false; inputs.len()].into(),
+        };
+        let logits = self.forward(&tokens).detach().into_data();
+        logits.try_into_vec().expect("logits are f32")
+    }
+}
+
+/// Windows of at most `context` tokens that end half a context apart, the last at `len`.
+fn windows(len: usize, context: usize) -> impl Iterator<Item = Range<usize>> {
+    let stride = context.div_ceil(2);
+    let moves = len.saturating_sub(context).div_ceil(stride);
+    let ends = (0..=moves).map(move |index| (context + index * stride).min(len));
+    ends.filter(|end| *end > 0)
+        .map(move |end| end.saturating_sub(context)..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_every_length_with_half_a_context_before() {
+        for context in [1, 2, 7, 8] {
+            for len in 0..40 {
+                let mut scored = 0;
+                for window in windows(len, context) {
+                    assert!(window.len() <= context && window.end > scored);
+                    assert!(window.start <= scored);
+                    // Inputs before the first token that is scored, its own input included.
+                    let before = scored - window.start + 1;
+                    assert!(scored == 0 || before > context / 2, "{len}, {context}");
+                    scored = window.end;
+                }
+                assert_eq!(scored, len, "context {context}");
+            }
+        }
+    }
+}
