@@ -1,7 +1,7 @@
 //! `final_validation.md`: everything on one page.
 
 use super::{
-    Context, EXPORT, POWER, VALIDATION, figure, headlines::headlines, hint_at_problems,
+    ABLATIONS, Context, EXPORT, POWER, VALIDATION, figure, headlines::headlines, hint_at_problems,
     limits::limits, prototype, sources, status,
 };
 use crate::{
@@ -15,11 +15,12 @@ pub(super) fn doc(context: &Context<'_>) -> Doc {
     let mut doc = Doc::new("Itera-Lite: final validation");
     doc.paragraph(&format!(
         "Rendered by {} from result files alone: the same files give the same bytes. Every figure names \
-         its file; {}, {} and {} have the details.",
+         its file; {}, {}, {} and {} have the details.",
         code("itera-report"),
         link("the validation report", VALIDATION),
         link("the power report", POWER),
-        link("the export report", EXPORT)
+        link("the export report", EXPORT),
+        link("the ablations", ABLATIONS)
     ));
     hint_at_problems(&mut doc, inputs);
     doc.heading(2, "Executive summary");

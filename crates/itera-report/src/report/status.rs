@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, EXPORT, FINAL, POWER, VALIDATION};
+use itera_record::ExportVerdict;
+
+use super::{ABLATIONS, Context, EXPORT, FINAL, POWER, VALIDATION};
 use crate::{
     input::Inputs,
     md::{Doc, Table, code, link},
@@ -47,8 +49,14 @@ fn tasks(context: &Context<'_>) -> Vec<Task> {
         Task {
             name: "Export and comparison of runtimes",
             report: EXPORT,
-            is_measured: false,
-            evidence: "no result".to_owned(),
+            is_measured: !inputs.export.is_empty(),
+            evidence: export(inputs),
+        },
+        Task {
+            name: "Ablations",
+            report: ABLATIONS,
+            is_measured: !inputs.ablations.is_empty(),
+            evidence: ablations(inputs),
         },
         Task {
             name: "Inference server",
@@ -72,7 +80,7 @@ fn tasks(context: &Context<'_>) -> Vec<Task> {
             name: "Reports",
             report: FINAL,
             is_measured: true,
-            evidence: format!("4 reports, {} pictures", context.figures().count()),
+            evidence: format!("5 reports, {} pictures", context.figures().count()),
         },
     ]
 }
@@ -164,6 +172,41 @@ fn engine(inputs: &Inputs) -> String {
         "{} of speeds ({})",
         count_of(rows, "row"),
         inputs.cite_all(&inputs.engine)
+    )
+}
+
+fn export(inputs: &Inputs) -> String {
+    if inputs.export.is_empty() {
+        return "no result".to_owned();
+    }
+    let records = || inputs.export.iter().map(|record| &record.item);
+    let checks = || records().flat_map(|record| &record.checks);
+    let passed = checks().filter(|check| check.verdict == ExportVerdict::Passed);
+    format!(
+        "{}, {} of {} passed ({})",
+        count_of(records().map(|record| record.files.len()).sum(), "file"),
+        passed.count(),
+        count_of(checks().count(), "check"),
+        inputs.cite_all(&inputs.export)
+    )
+}
+
+fn ablations(inputs: &Inputs) -> String {
+    if inputs.ablations.is_empty() {
+        return "no result".to_owned();
+    }
+    let studies = || inputs.ablations.iter().flat_map(|of| &of.item.studies);
+    let variants = || studies().flat_map(|study| &study.variants);
+    format!(
+        "{} of {} in {} ({})",
+        count_of(variants().map(|variant| variant.runs.len()).sum(), "run"),
+        count_of(variants().count(), "variant"),
+        if studies().count() == 1 {
+            "1 study".to_owned()
+        } else {
+            format!("{} studies", studies().count())
+        },
+        inputs.cite_all(&inputs.ablations)
     )
 }
 

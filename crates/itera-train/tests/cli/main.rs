@@ -1,5 +1,6 @@
 //! The program as a user meets it: exit status, standard output, standard error, files.
 
+mod ablate;
 mod bad_input;
 mod fit;
 mod fixture;

@@ -1,0 +1,121 @@
+//! `itera-train ablate`, with a small model on the sample text.
+
+use itera_record::{AblationRecord, Record as _};
+
+use crate::fixture::{CliTest, assert_snapshot};
+
+const COMMAND: &str = "ablate --plan plan.json --output ablations.json --jobs 1";
+
+/// A plan of three variants and these seeds, whose base reads `bytes` of text.
+fn plan(bytes: u64, seeds: &str, more: &str) -> String {
+    format!(
+        r#"{{"studies": [{{
+            "name": "sample", "text_bytes": {bytes}, "seeds": {seeds},
+            "base": {{
+                "dataset": "sample-tinystories", "preset": "test", "tokenizer": "bytes",
+                "batch": "2", "length": "16", "replicas": "1"
+            }},
+            "variants": [
+                {{"axis": "state", "name": "2 columns", "set": {{"size": ["d_state=2"]}}}},
+                {{"axis": "architecture", "name": "transformer", "transformer": true}}
+                {more}
+            ]
+        }}]}}"#
+    )
+}
+
+fn test(plan: &str) -> CliTest {
+    let test = CliTest::new();
+    test.write("plan.json", plan);
+    test
+}
+
+fn record(test: &CliTest) -> AblationRecord {
+    AblationRecord::from_json(&test.read("ablations.json")).unwrap()
+}
+
+#[test]
+fn help() {
+    assert_snapshot!(CliTest::new().command("ablate --help"));
+}
+
+#[test]
+fn every_variant_reads_the_same_text_and_is_measured() {
+    let test = test(&plan(256, "[1, 2]", ""));
+    let output = test.run(COMMAND);
+    let record = record(&test);
+    let [study] = &record.studies[..] else {
+        panic!("{record:?}");
+    };
+    let names: Vec<_> = study.variants.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(names, ["base", "2 columns", "transformer"]);
+    for variant in &study.variants {
+        let seeds: Vec<u64> = variant.runs.iter().map(|run| run.seed).collect();
+        assert_eq!(seeds, [1, 2], "{}", variant.name);
+        for run in &variant.runs {
+            // 256 bytes are 8 segments of 2 x 16 bytes.
+            assert_eq!((run.steps, run.tokens), (8, 256));
+            let bits = run.valid_bits_per_byte.unwrap();
+            assert!((2.0..9.0).contains(&bits), "{}: {bits}", variant.name);
+        }
+    }
+    assert!(study.variants[1].params < study.variants[0].params);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("2 columns"));
+}
+
+#[test]
+fn what_is_done_is_not_done_again_and_what_is_changed_is() {
+    let test = test(&plan(64, "[1]", ""));
+    test.run(COMMAND);
+    let first = record(&test);
+    // One seed more, and another base size for one variant: only those are run.
+    test.write(
+        "plan.json",
+        plan(64, "[1, 2]", "").replace("d_state=2", "d_state=3"),
+    );
+    let output = test.run(COMMAND);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("4 runs to do"), "{said}");
+    let second = record(&test);
+    let run = |record: &AblationRecord, variant: usize| {
+        record.studies[0].variants[variant].runs[0].clone()
+    };
+    assert_eq!(run(&first, 0), run(&second, 0));
+    assert_eq!(run(&first, 2), run(&second, 2));
+    assert_ne!(
+        first.studies[0].variants[1].params,
+        second.studies[0].variants[1].params
+    );
+}
+
+#[test]
+fn the_plan_is_not_there() {
+    assert_snapshot!(CliTest::new().command(COMMAND));
+}
+
+#[test]
+fn an_option_of_the_plan_is_unknown() {
+    let test = test(&plan(
+        64,
+        "[1]",
+        r#", {"axis": "x", "name": "y", "set": {"depth": "3"}}"#,
+    ));
+    assert_snapshot!(test.command(COMMAND));
+}
+
+#[test]
+fn two_variants_have_one_name() {
+    let test = test(&plan(
+        64,
+        "[1]",
+        r#", {"axis": "state", "name": "2 columns"}"#,
+    ));
+    assert_snapshot!(test.command(COMMAND));
+}
+
+#[test]
+fn the_output_is_something_else() {
+    let test = test(&plan(64, "[1]", ""));
+    test.write("ablations.json", "{}");
+    assert_snapshot!(test.command(COMMAND));
+}
