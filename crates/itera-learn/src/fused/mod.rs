@@ -8,9 +8,11 @@
 mod conv;
 mod cross_entropy;
 mod experts;
+mod gate;
 mod lanes;
 mod objective;
 mod rms_norm;
+mod scan;
 mod ssm;
 
 pub(crate) use cross_entropy::CrossEntropy;
