@@ -1,7 +1,9 @@
 //! The causal depthwise convolution over x, B and C with its activation, `silu(conv(x) + bias)`.
 
+use pulp::Simd;
+
 use super::{
-    lanes::{self, kernel},
+    lanes::{Vectors, WIDTH, kernel, load, store},
     ssm::{Buffers, Grads, RowView, SsmDims},
 };
 
@@ -115,7 +117,7 @@ impl<'a> Conv<'a> {
 
     /// `pre = conv(x) + bias` and `act = silu(pre)`, `[length, channels]`.
     #[inline(always)]
-    pub(super) fn forward((conv, view, history, pre, act): ForwardArgs<'_>) {
+    fn forward<S: Simd>(v: Vectors<S>, (conv, view, history, pre, act): ForwardArgs<'_>) {
         let channels = conv.channels;
         let rows = pre
             .chunks_exact_mut(channels)
@@ -134,8 +136,8 @@ impl<'a> Conv<'a> {
                     }
                 }
             }
-            for (act, pre) in act.iter_mut().zip(pre.iter()) {
-                *act = pre * lanes::sigmoid(*pre);
+            for block in 0..channels.div_ceil(WIDTH) {
+                store(v.silu(load(pre, block)).0, block, act);
             }
         }
     }
@@ -143,7 +145,10 @@ impl<'a> Conv<'a> {
     /// From `buffers.d_act` to the gradients of inputs, taps and bias. The history takes none:
     /// back-propagation is truncated at the segment.
     #[inline(always)]
-    pub(super) fn backward((conv, view, history, buffers, grads, d_zxbcdt): BackwardArgs<'_>) {
+    fn backward<S: Simd>(
+        v: Vectors<S>,
+        (conv, view, history, buffers, grads, d_zxbcdt): BackwardArgs<'_>,
+    ) {
         let (channels, length) = (conv.channels, view.resets.len());
         let width = d_zxbcdt.len() / length;
         let d_inner = view.d_inner();
@@ -154,10 +159,12 @@ impl<'a> Conv<'a> {
             }
             let d_pre = &mut buffers.d_act[t * channels..][..channels];
             let pre = &buffers.pre[t * channels..][..channels];
-            for ((d, pre), d_bias) in d_pre.iter_mut().zip(pre).zip(&mut grads.conv_bias) {
-                let sigmoid = lanes::sigmoid(*pre);
-                *d *= sigmoid * (1.0 + pre * (1.0 - sigmoid));
-                *d_bias += *d;
+            for block in 0..channels.div_ceil(WIDTH) {
+                let (_, slope) = v.silu(load(pre, block));
+                let d = v.mul(load(d_pre, block), slope);
+                store(d, block, d_pre);
+                let d_bias = v.add(load(&grads.conv_bias, block), d);
+                store(d_bias, block, &mut grads.conv_bias);
             }
             for tap in 0..conv.d_conv {
                 let position = (t + tap + 1) as isize - conv.d_conv as isize;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::lanes::{self, dispatch, kernel};
+use pulp::Simd;
+
+use super::lanes::{self, Vectors, dispatch, kernel, load, store};
 use crate::host::{HostBackend, Operator};
 
 /// `mean_i(logsumexp(logits_i) - logits_i[target_i])`.
@@ -51,7 +53,7 @@ kernel!(Nll<'a>(NllArgs<'a>) -> f64 = nll);
 /// Sum over the rows of the negative log-likelihood in nats; `grad` becomes the gradient of the
 /// mean.
 #[inline(always)]
-fn nll((logits, targets, grad): NllArgs<'_>) -> f64 {
+fn nll<S: Simd>(v: Vectors<S>, (logits, targets, grad): NllArgs<'_>) -> f64 {
     let rows = targets.len();
     let vocab_size = logits.len() / rows;
     let pairs = logits
@@ -59,7 +61,7 @@ fn nll((logits, targets, grad): NllArgs<'_>) -> f64 {
         .zip(grad.chunks_exact_mut(vocab_size));
     let mut total = 0.0_f64;
     for ((logits, grad), target) in pairs.zip(targets) {
-        let (_, sum) = exponentials(logits, grad);
+        let (_, sum) = exponentials(v, logits, grad);
         total -= f64::from((grad[*target as usize] / sum).max(f32::MIN_POSITIVE)).ln();
         let scale = 1.0 / (sum * rows as f32);
         for value in grad.iter_mut() {
@@ -72,7 +74,7 @@ fn nll((logits, targets, grad): NllArgs<'_>) -> f64 {
 
 /// `out = exp(logits - max)`; returns the maximum and the sum.
 #[inline(always)]
-pub(super) fn exponentials(logits: &[f32], out: &mut [f32]) -> (f32, f32) {
+pub(super) fn exponentials<S: Simd>(v: Vectors<S>, logits: &[f32], out: &mut [f32]) -> (f32, f32) {
     let mut max = [f32::NEG_INFINITY; lanes::WIDTH];
     let (blocks, tail) = logits.as_chunks::<{ lanes::WIDTH }>();
     for block in blocks {
@@ -85,8 +87,9 @@ pub(super) fn exponentials(logits: &[f32], out: &mut [f32]) -> (f32, f32) {
         .chain(tail)
         .copied()
         .fold(f32::NEG_INFINITY, f32::max);
-    for (out, logit) in out.iter_mut().zip(logits) {
-        *out = lanes::exp(logit - max);
+    for block in 0..logits.len().div_ceil(lanes::WIDTH) {
+        let shifted = v.sub(load(logits, block), lanes::splat(max));
+        store(v.exp(shifted), block, out);
     }
     (max, lanes::total(out))
 }

@@ -3,7 +3,9 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::lanes::{self, Kernel, dispatch};
+use pulp::Simd;
+
+use super::lanes::{self, Kernel, Vectors, WIDTH, ZERO, dispatch, load, splat, store};
 use crate::host::{HostBackend, Operator, matmul};
 
 /// `sum_{e in top_k} p_e W_out_e (silu(gate) * up)` with `[gate; up] = W_in_e u` and
@@ -221,7 +223,7 @@ impl Kernel for Activate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, v: Vectors<S>) {
         let width = self.width;
         let slots = self
             .hidden
@@ -229,8 +231,10 @@ impl Kernel for Activate<'_> {
             .zip(self.act.chunks_exact_mut(width));
         for ((hidden, act), weight) in slots.zip(self.weights) {
             let (gate, up) = hidden.split_at(width);
-            for ((act, gate), up) in act.iter_mut().zip(gate).zip(up) {
-                *act = weight * gate * lanes::sigmoid(*gate) * up;
+            for block in 0..width.div_ceil(WIDTH) {
+                let (silu, _) = v.silu(load(gate, block));
+                let value = v.mul(v.mul(splat(*weight), silu), load(up, block));
+                store(value, block, act);
             }
         }
     }
@@ -270,7 +274,7 @@ impl Kernel for Deactivate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Simd>(self, v: Vectors<S>) {
         let width = self.width;
         let (d_hidden, d_weights) = self.outputs;
         let slots = self
@@ -283,17 +287,16 @@ impl Kernel for Deactivate<'_> {
         {
             let (gate, up) = hidden.split_at(width);
             let (d_gate, d_up) = d_hidden.split_at_mut(width);
-            // d_up first holds act * d_act, whose sum is the gradient of the weight.
-            for ((d_up, d), (gate, up)) in d_up.iter_mut().zip(d_act).zip(gate.iter().zip(up)) {
-                *d_up = gate * lanes::sigmoid(*gate) * up * d;
+            let mut products = ZERO;
+            for block in 0..width.div_ceil(WIDTH) {
+                let (up, d) = (load(up, block), load(d_act, block));
+                let (silu, slope) = v.silu(load(gate, block));
+                products = v.fma(v.mul(silu, up), d, products);
+                let d = v.mul(splat(*weight), d);
+                store(v.mul(v.mul(d, up), slope), block, d_gate);
+                store(v.mul(d, silu), block, d_up);
             }
-            *d_weight = lanes::total(d_up);
-            let inputs = d_act.iter().zip(gate.iter().zip(up));
-            for ((d_gate, d_up), (d, (gate, up))) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                let sigmoid = lanes::sigmoid(*gate);
-                *d_gate = weight * d * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
-                *d_up = weight * d * gate * sigmoid;
-            }
+            *d_weight = lanes::sum(products);
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Sixteen floats at a time, in plain arrays that the compiler turns into vector registers.
+//! Sixteen floats at a time, in plain arrays that the compiler keeps in vector registers.
 //!
 //! Code built from these is run through [`dispatch`], which compiles it once per instruction set
 //! and picks one at run time. Every sum has a fixed order, so results do not depend on the
 //! instruction set.
+
+use pulp::Simd;
 
 /// Floats per [`Lane`].
 pub(crate) const WIDTH: usize = 16;
@@ -19,12 +21,13 @@ pub(crate) trait Kernel {
     type Output;
 
     /// Runs it.
-    fn run(self) -> Self::Output;
+    fn run<S: Simd>(self, v: Vectors<S>) -> Self::Output;
 }
 
-/// Makes a function of one argument a [`Kernel`]. The function has to be `#[inline(always)]`, and
-/// so has everything that it calls in its hot loops: only what is inlined into [`dispatch`] is
-/// compiled for the instruction set. (A closure, or a function passed as a value, is not.)
+/// Makes a function of [`Vectors`] and one argument a [`Kernel`]. The function has to be
+/// `#[inline(always)]`, and so has everything that it calls in its hot loops: only what is inlined
+/// into [`dispatch`] is compiled for the instruction set. (A closure, or a function passed as a
+/// value, is not.)
 macro_rules! kernel {
     ($vis:vis $name:ident<$life:lifetime>($args:ty) -> $output:ty = $function:path) => {
         $vis struct $name<$life>($vis $args);
@@ -33,8 +36,8 @@ macro_rules! kernel {
             type Output = $output;
 
             #[inline(always)]
-            fn run(self) -> $output {
-                $function(self.0)
+            fn run<S: pulp::Simd>(self, v: $crate::fused::lanes::Vectors<S>) -> $output {
+                $function(v, self.0)
             }
         }
     };
@@ -48,29 +51,110 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         type Output = K::Output;
 
         #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _: S) -> K::Output {
-            self.0.run()
+        fn with_simd<S: Simd>(self, simd: S) -> K::Output {
+            self.0.run(Vectors(simd))
         }
     }
     pulp::Arch::new().dispatch(Job(kernel))
 }
 
-/// `a * b + c`.
-#[inline(always)]
-pub(crate) fn fma(a: Lane, b: Lane, c: Lane) -> Lane {
-    std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+/// The instruction set that a kernel is compiled for. Operations on lanes go through it, so that
+/// they are vector instructions whatever the compiler makes of loops.
+#[derive(Clone, Copy)]
+pub(crate) struct Vectors<S>(pub(crate) S);
+
+/// An operation on one register of the instruction set, applied to all registers of a lane.
+macro_rules! lanewise {
+    ($(#[$doc:meta])* $name:ident($first:ident $(, $other:ident)*) = |$simd:ident| $value:expr) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $name(self, $first: Lane $(, $other: Lane)*) -> Lane {
+            let $simd = self.0;
+            let mut out = $first;
+            $(let mut $other = S::as_simd_f32s(&$other).0.iter();)*
+            for slot in S::as_mut_simd_f32s(&mut out).0 {
+                let $first = *slot;
+                $(let Some(&$other) = $other.next() else { break };)*
+                *slot = $value;
+            }
+            out
+        }
+    };
 }
 
-/// `a * b`.
-#[inline(always)]
-pub(crate) fn mul(a: Lane, b: Lane) -> Lane {
-    std::array::from_fn(|i| a[i] * b[i])
+impl<S: Simd> Vectors<S> {
+    lanewise! {
+        /// `a * b + c`.
+        fma(a, b, c) = |simd| simd.mul_add_f32s(a, b, c)
+    }
+
+    lanewise! {
+        /// `a * b`.
+        mul(a, b) = |simd| simd.mul_f32s(a, b)
+    }
+
+    lanewise! {
+        /// `a + b`.
+        add(a, b) = |simd| simd.add_f32s(a, b)
+    }
+
+    lanewise! {
+        /// `a - b`.
+        sub(a, b) = |simd| simd.sub_f32s(a, b)
+    }
+
+    lanewise! {
+        /// `exp(x)`, see [`exp`].
+        exp(x) = |simd| exp_register(simd, x)
+    }
+
+    lanewise! {
+        /// `1 / (1 + exp(-x))`.
+        sigmoid(x) = |simd| {
+            let one = simd.splat_f32s(1.0);
+            simd.div_f32s(one, simd.add_f32s(one, exp_register(simd, simd.neg_f32s(x))))
+        }
+    }
+
+    /// `silu(x) = x sigmoid(x)` and its derivative, `sigmoid(x) (1 + x (1 - sigmoid(x)))`.
+    #[inline(always)]
+    pub(crate) fn silu(self, x: Lane) -> (Lane, Lane) {
+        let sigmoid = self.sigmoid(x);
+        let silu = self.mul(x, sigmoid);
+        // sigmoid + silu (1 - sigmoid)
+        let slope = self.add(sigmoid, self.mul(silu, self.sub(splat(1.0), sigmoid)));
+        (silu, slope)
+    }
 }
 
 /// `value` in every lane.
 #[inline(always)]
 pub(crate) fn splat(value: f32) -> Lane {
     [value; WIDTH]
+}
+
+/// The values of a block of sixteen, padded with zeros past the end.
+#[inline(always)]
+pub(crate) fn load(values: &[f32], block: usize) -> Lane {
+    let values = &values[block * WIDTH..];
+    if let Some(lane) = values.first_chunk::<WIDTH>() {
+        return *lane;
+    }
+    let mut lane = ZERO;
+    lane[..values.len()].copy_from_slice(values);
+    lane
+}
+
+/// Writes the values of a block of sixteen, dropping those past the end.
+#[inline(always)]
+pub(crate) fn store(lane: Lane, block: usize, out: &mut [f32]) {
+    let out = &mut out[block * WIDTH..];
+    if let Some(out) = out.first_chunk_mut::<WIDTH>() {
+        *out = lane;
+    } else {
+        let len = out.len();
+        out.copy_from_slice(&lane[..len]);
+    }
 }
 
 /// Sum of all lanes, in a fixed tree order.
@@ -96,12 +180,12 @@ pub(crate) fn total(values: &[f32]) -> f32 {
 
 /// Inner product.
 #[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot<S: Simd>(v: Vectors<S>, a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, a_tail) = a.as_chunks::<WIDTH>();
     let (b_lanes, b_tail) = b.as_chunks::<WIDTH>();
     let mut total = ZERO;
     for (a, b) in a_lanes.iter().zip(b_lanes) {
-        total = fma(*a, *b, total);
+        total = v.fma(*a, *b, total);
     }
     let tail: f32 = a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum();
     sum(total) + tail
@@ -136,15 +220,72 @@ pub(crate) fn exp(x: f32) -> f32 {
     value * scale
 }
 
-/// `1 / (1 + exp(-x))`.
+/// [`exp`] of every float of a register.
 #[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+#[expect(clippy::excessive_precision, reason = "as in [`exp`]")]
+fn exp_register<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let round = simd.splat_f32s(12_582_912.0);
+    let x = simd.max_f32s(
+        simd.min_f32s(x, simd.splat_f32s(87.0)),
+        simd.splat_f32s(-87.0),
+    );
+    let shifted = simd.mul_add_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), round);
+    let n = simd.sub_f32s(shifted, round);
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(-0.693_359_375), x);
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(2.121_944_40e-4), r);
+    let mut poly = simd.splat_f32s(1.987_569_15e-4);
+    for coefficient in [
+        1.398_199_95e-3,
+        8.333_451_91e-3,
+        4.166_579_59e-2,
+        1.666_666_55e-1,
+        5.000_000_1e-1,
+    ] {
+        poly = simd.mul_add_f32s(poly, r, simd.splat_f32s(coefficient));
+    }
+    let value = simd.mul_add_f32s(
+        poly,
+        simd.mul_f32s(r, r),
+        simd.add_f32s(r, simd.splat_f32s(1.0)),
+    );
+    let bits = simd.transmute_u32s_f32s(shifted);
+    let shift = simd.splat_u32s(23);
+    let exponent = simd.wrapping_dyn_shl_u32s(bits, shift);
+    let scale = simd.add_u32s(exponent, simd.splat_u32s(0x3f80_0000));
+    simd.mul_f32s(value, simd.transmute_f32s_u32s(scale))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct ExpLane(Lane);
+    impl Kernel for ExpLane {
+        type Output = Lane;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, v: Vectors<S>) -> Lane {
+            v.exp(self.0)
+        }
+    }
+
+    struct Dot<'a>(&'a [f32]);
+    impl Kernel for Dot<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, v: Vectors<S>) -> f32 {
+            dot(v, self.0, self.0)
+        }
+    }
+
+    #[test]
+    fn exp_of_lanes_is_exp() {
+        for step in -6000..6000 {
+            let lane = std::array::from_fn(|i| (step * 16 + i as i32) as f32 * 0.001);
+            assert_eq!(dispatch(ExpLane(lane)), lane.map(exp));
+        }
+    }
 
     #[test]
     fn exp_stays_within_its_error() {
@@ -162,7 +303,7 @@ mod tests {
             let a: Vec<f32> = (0..len).map(|i| i as f32).collect();
             let expected: f32 = (0..len).map(|i| (i * i) as f32).sum();
             assert!(
-                (dot(&a, &a) - expected).abs() <= expected * 1e-6,
+                (dispatch(Dot(&a)) - expected).abs() <= expected * 1e-6,
                 "length {len}"
             );
         }

@@ -9,9 +9,11 @@ mod attention;
 mod conv;
 mod cross_entropy;
 mod experts;
+mod gate;
 mod lanes;
 mod objective;
 mod rms_norm;
+mod scan;
 mod ssm;
 
 pub(crate) use attention::{Attention, AttentionDims, Rope};

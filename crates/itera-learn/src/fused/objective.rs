@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use pulp::Simd;
+
 use super::{
     cross_entropy::exponentials,
-    lanes::{dispatch, kernel},
+    lanes::{Vectors, dispatch, kernel},
 };
 use crate::host::{HostBackend, Operator};
 
@@ -68,7 +70,7 @@ kernel!(Sum<'a>(SumArgs<'a>) -> f64 = sum);
 
 /// The sum; `grad` becomes its gradient.
 #[inline(always)]
-fn sum((logits, objective, grad): SumArgs<'_>) -> f64 {
+fn sum<S: Simd>(v: Vectors<S>, (logits, objective, grad): SumArgs<'_>) -> f64 {
     let vocab_size = logits.len() / objective.terms.len();
     let mut q = vec![0.0; vocab_size];
     let mut total = 0.0;
@@ -79,10 +81,10 @@ fn sum((logits, objective, grad): SumArgs<'_>) -> f64 {
         if term.likelihood == 0.0 && term.unlikelihood == 0.0 && term.divergence == 0.0 {
             continue;
         }
-        total += target_terms(logits, term, grad);
+        total += target_terms(v, logits, term, grad);
         if term.divergence != 0.0 {
             let reference = &objective.reference[row * vocab_size..][..vocab_size];
-            total += divergence(logits, reference, term.divergence, grad, &mut q);
+            total += divergence(v, logits, reference, term.divergence, grad, &mut q);
         }
     }
     total
@@ -91,9 +93,9 @@ fn sum((logits, objective, grad): SumArgs<'_>) -> f64 {
 /// The terms of the target. With `p` the softmax and `t` the target,
 /// `d(-ln p_t)/dz = p - 1_t` and `d(-ln(1 - p_t))/dz = p_t / (1 - p_t) (1_t - p)`.
 #[inline(always)]
-fn target_terms(logits: &[f32], term: &Term, grad: &mut [f32]) -> f64 {
+fn target_terms<S: Simd>(v: Vectors<S>, logits: &[f32], term: &Term, grad: &mut [f32]) -> f64 {
     let target = term.target as usize;
-    let (_, sum) = exponentials(logits, grad);
+    let (_, sum) = exponentials(v, logits, grad);
     let p = grad[target] / sum;
     let complement = (1.0 - p).max(LEAST_COMPLEMENT);
     let pull = term.likelihood - term.unlikelihood * p / complement;
@@ -109,14 +111,15 @@ fn target_terms(logits: &[f32], term: &Term, grad: &mut [f32]) -> f64 {
 
 /// `weight KL(q || p)` of two rows of logits, and `weight (p - q)` added to `grad`; `q` is scratch.
 #[inline(always)]
-fn divergence(
+fn divergence<S: Simd>(
+    v: Vectors<S>,
     logits: &[f32],
     reference: &[f32],
     weight: f32,
     grad: &mut [f32],
     q: &mut [f32],
 ) -> f64 {
-    let (q_max, q_sum) = exponentials(reference, q);
+    let (q_max, q_sum) = exponentials(v, reference, q);
     for (grad, q) in grad.iter_mut().zip(&*q) {
         *grad -= weight * q / q_sum;
     }
@@ -125,7 +128,7 @@ fn divergence(
     for ((q, r), z) in q.iter().zip(reference).zip(logits) {
         cross += f64::from(q / q_sum * (r - z));
     }
-    let (p_max, p_sum) = exponentials(logits, q);
+    let (p_max, p_sum) = exponentials(v, logits, q);
     for (grad, p) in grad.iter_mut().zip(&*q) {
         *grad += weight * p / p_sum;
     }

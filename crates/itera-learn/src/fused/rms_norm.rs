@@ -1,6 +1,8 @@
 //! `RMSNorm(x) = x / sqrt(mean(x²) + eps) * gain`.
 
-use super::lanes::{dispatch, dot, kernel};
+use pulp::Simd;
+
+use super::lanes::{Vectors, dispatch, dot, kernel};
 use crate::host::{HostBackend, Operator};
 
 /// # Shapes
@@ -13,8 +15,8 @@ pub(crate) struct RmsNorm {
 impl RmsNorm {
     /// `1 / sqrt(mean(x²) + eps)`.
     #[inline(always)]
-    fn scale(&self, x: &[f32]) -> f32 {
-        (dot(x, x) / x.len() as f32 + self.eps).sqrt().recip()
+    fn scale<S: Simd>(&self, v: Vectors<S>, x: &[f32]) -> f32 {
+        (dot(v, x, x) / x.len() as f32 + self.eps).sqrt().recip()
     }
 }
 
@@ -45,10 +47,10 @@ type ForwardArgs<'a> = (&'a RmsNorm, &'a [f32], &'a [f32], &'a mut [f32]);
 kernel!(Forward<'a>(ForwardArgs<'a>) -> () = forward);
 
 #[inline(always)]
-fn forward((norm, x, gain, out): ForwardArgs<'_>) {
+fn forward<S: Simd>(v: Vectors<S>, (norm, x, gain, out): ForwardArgs<'_>) {
     let width = gain.len();
     for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-        let scale = norm.scale(x);
+        let scale = norm.scale(v, x);
         for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
             *out = x * scale * gain;
         }
@@ -68,15 +70,15 @@ kernel!(Backward<'a>(BackwardArgs<'a>) -> () = backward);
 
 /// `dx = (g - xhat mean(g xhat)) / rms(x)` with `g = grad * gain`.
 #[inline(always)]
-fn backward((norm, x, gain, grad, d_x, d_gain): BackwardArgs<'_>) {
+fn backward<S: Simd>(v: Vectors<S>, (norm, x, gain, grad, d_x, d_gain): BackwardArgs<'_>) {
     let width = gain.len();
     let rows = x.chunks_exact(width).zip(grad.chunks_exact(width));
     for ((x, grad), d_x) in rows.zip(d_x.chunks_exact_mut(width)) {
-        let scale = norm.scale(x);
+        let scale = norm.scale(v, x);
         for ((d_x, grad), gain) in d_x.iter_mut().zip(grad).zip(gain) {
             *d_x = grad * gain;
         }
-        let mean = dot(d_x, x) / width as f32 * scale * scale;
+        let mean = dot(v, d_x, x) / width as f32 * scale * scale;
         for ((d_x, x), (d_gain, grad)) in d_x.iter_mut().zip(x).zip(d_gain.iter_mut().zip(grad)) {
             *d_gain += grad * x * scale;
             *d_x = scale * (*d_x - x * mean);
