@@ -2,9 +2,11 @@
 
 use std::{ops::Range, sync::Arc};
 
+use pulp::Simd;
+
 use super::{
     cross_entropy::exponentials,
-    lanes::{self, Lane, WIDTH, ZERO, dispatch, dot, fma, kernel, splat},
+    lanes::{self, Lane, Vectors, WIDTH, ZERO, dispatch, dot, kernel, splat},
 };
 use crate::host::{HostBackend, Operator};
 
@@ -230,7 +232,14 @@ impl Attention {
 
 /// `out[s] = sum_d weights[d] columns[d][start + s]`; `out` consists of whole lanes.
 #[inline(always)]
-fn mix(weights: &[f32], columns: &[f32], stride: usize, start: usize, out: &mut [f32]) {
+fn mix<S: Simd>(
+    simd: Vectors<S>,
+    weights: &[f32],
+    columns: &[f32],
+    stride: usize,
+    start: usize,
+    out: &mut [f32],
+) {
     let (blocks, _) = out.as_chunks_mut::<WIDTH>();
     for (index, block) in blocks.iter_mut().enumerate() {
         let mut sum = ZERO;
@@ -238,7 +247,7 @@ fn mix(weights: &[f32], columns: &[f32], stride: usize, start: usize, out: &mut 
             let lane: &Lane = column[start + index * WIDTH..]
                 .first_chunk()
                 .expect("columns are longer than the sequence");
-            sum = fma(splat(*weight), *lane, sum);
+            sum = simd.fma(splat(*weight), *lane, sum);
         }
         *block = sum;
     }
@@ -258,7 +267,7 @@ type ForwardArgs<'a> = (&'a Attention, &'a [f32], &'a mut [f32], &'a mut [f32]);
 kernel!(Forward<'a>(ForwardArgs<'a>) -> () = forward);
 
 #[inline(always)]
-fn forward((op, qkv, out, log_sums): ForwardArgs<'_>) {
+fn forward<S: Simd>(simd: Vectors<S>, (op, qkv, out, log_sums): ForwardArgs<'_>) {
     let dims = &op.dims;
     let (width, stride) = (dims.head_dim, dims.stride());
     let mut sequence = Sequence::new(dims);
@@ -273,17 +282,18 @@ fn forward((op, qkv, out, log_sums): ForwardArgs<'_>) {
             let (len, start) = (span.len(), span.start);
             let lanes = &mut scores[..len.next_multiple_of(WIDTH)];
             mix(
+                simd,
                 query,
                 &sequence.k[head..][..width * stride],
                 stride,
                 start,
                 lanes,
             );
-            let (max, sum) = exponentials(&scores[..len], &mut p[..len]);
+            let (max, sum) = exponentials(simd, &scores[..len], &mut p[..len]);
             log_sums[index] = max + sum.ln();
             let columns = sequence.v[head..].chunks_exact(stride);
             for (out, column) in out[index * width..][..width].iter_mut().zip(columns) {
-                *out = dot(&p[..len], &column[span.clone()]) / sum;
+                *out = dot(simd, &p[..len], &column[span.clone()]) / sum;
             }
         }
     }
@@ -301,7 +311,7 @@ kernel!(Backward<'a>(BackwardArgs<'a>) -> () = backward);
 /// With `p` the probabilities and `g` the gradient of the output of a query: `dv = p g`,
 /// `dp = g v`, `ds = p (dp - sum(p dp))`, `dq = ds k`, `dk = ds q`.
 #[inline(always)]
-fn backward((op, qkv, log_sums, grad, d_qkv): BackwardArgs<'_>) {
+fn backward<S: Simd>(simd: Vectors<S>, (op, qkv, log_sums, grad, d_qkv): BackwardArgs<'_>) {
     let dims = &op.dims;
     let (width, stride) = (dims.head_dim, dims.stride());
     let (mut sequence, mut grads) = (Sequence::new(dims), Sequence::new(dims));
@@ -322,19 +332,19 @@ fn backward((op, qkv, log_sums, grad, d_qkv): BackwardArgs<'_>) {
             let lanes = len.next_multiple_of(WIDTH);
             let columns = head..head + width * stride;
             let (k, v) = (&sequence.k[columns.clone()], &sequence.v[columns.clone()]);
-            mix(query, k, stride, start, &mut p[..lanes]);
-            mix(g, v, stride, start, &mut d_scores[..lanes]);
+            mix(simd, query, k, stride, start, &mut p[..lanes]);
+            mix(simd, g, v, stride, start, &mut d_scores[..lanes]);
             let (p, d_scores) = (&mut p[..len], &mut d_scores[..len]);
             for p in p.iter_mut() {
                 *p = lanes::exp(*p - log_sums[index]);
             }
-            let mean = dot(p, d_scores);
+            let mean = dot(simd, p, d_scores);
             for (d, p) in d_scores.iter_mut().zip(p.iter()) {
                 *d = p * (*d - mean);
             }
             let d_query = &mut grads.q[index * width..][..width];
             for (d, column) in d_query.iter_mut().zip(k.chunks_exact(stride)) {
-                *d = dot(d_scores, &column[span.clone()]);
+                *d = dot(simd, d_scores, &column[span.clone()]);
             }
             let (d_k, d_v) = (&mut grads.k[columns.clone()], &mut grads.v[columns]);
             spread(query, d_scores, d_k, stride, start);
