@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use burn::tensor::Bytes;
-use itera_core::{checkpoint::Checkpoint, config::ModelConfig};
+use itera_core::{checkpoint::Checkpoint, config::ModelConfig, quant::Scales};
 use itera_data::{LanesError, LanesPosition};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,9 @@ impl Trainer {
                 put(format!("teacher.{replica}.{name}"), &values);
             }
         }
+        for (name, values) in self.scales.iter().flat_map(Scales::values) {
+            put(format!("scales.{name}"), &values);
+        }
         let optimizer = self.learner.optimizer.into_bytes().map_err(damaged)?;
         tensors.insert(
             OPTIMIZER.to_owned(),
@@ -143,6 +146,7 @@ impl Trainer {
             let values = |name: &str| floats(&format!("carry.{replica}.{name}"));
             *carry = restore(carry, values)?;
         }
+        run.scales = restore_scales(&run, &file)?;
         if let Some(checkpoint) = teacher {
             run.teach(checkpoint).map_err(damaged)?;
         }
@@ -192,6 +196,23 @@ fn restore(
         restored.insert(name, read);
     }
     Ok(carry.with_values(&restored))
+}
+
+/// The scales of a run for integers, if it has any yet.
+fn restore_scales(run: &Trainer, file: &SafeTensors<'_>) -> Result<Option<Scales>, ResumeError> {
+    let Some(precision) = run.config.quantize else {
+        return Ok(None);
+    };
+    let stored = file.iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix("scales.")?;
+        Some((name.to_owned(), from_le_bytes(tensor.data())))
+    });
+    let stored: BTreeMap<String, Vec<f32>> = stored.collect();
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    let scales = Scales::from_values(run.model().config(), &stored, precision).map_err(damaged)?;
+    Ok(Some(scales))
 }
 
 fn same_len(name: &str, expected: usize, found: usize) -> Result<(), ResumeError> {

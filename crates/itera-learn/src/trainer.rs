@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     config::ModelConfig,
+    quant::Scales,
 };
 use itera_data::{LaneOptions, Lanes, LanesError, Segment};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,9 @@ pub struct StepReport {
     pub expert_load: Vec<Vec<f64>>,
 }
 
+/// Steps between searches for scales in a run for integers.
+const SCALES_AGE: u64 = 32;
+
 /// A run in progress.
 pub struct Trainer {
     pub(crate) learner: Learner,
@@ -89,6 +93,8 @@ pub struct Trainer {
     /// The average of the weights, for runs that have one.
     pub(crate) average: Option<Average>,
     pub(crate) teacher: Option<Teacher>,
+    /// What the weights are rounded with, in a run for integers.
+    pub(crate) scales: Option<Scales>,
     pub(crate) step: u64,
     pub(crate) config: TrainConfig,
 }
@@ -142,6 +148,7 @@ impl Trainer {
             carries,
             average,
             teacher: None,
+            scales: None,
             step: 0,
             config,
         })
@@ -214,7 +221,7 @@ impl Trainer {
     pub fn step(&mut self) -> StepReport {
         let segment = self.lanes.next_segment();
         let learning_rate = self.config.schedule.rate(self.step);
-        let rounded = self.config.quantize.map(|to| self.model().rounded(to));
+        let rounded = self.rounded();
         let model = rounded.as_ref().unwrap_or_else(|| self.model());
         let router = self.config.router;
         let teacher = self.config.distill.map(|weight| {
@@ -250,6 +257,20 @@ impl Trainer {
             }
         }
         report
+    }
+
+    /// The model as a step of a run for integers sees it. Scales are searched at every
+    /// [`SCALES_AGE`]th step; between, weights are rounded to the nearest with those of before.
+    fn rounded(&mut self) -> Option<LanguageModel> {
+        let precision = self.config.quantize?;
+        if self.step.is_multiple_of(SCALES_AGE) {
+            self.scales = None;
+        }
+        let model = &self.learner.model;
+        let scales = self
+            .scales
+            .get_or_insert_with(|| model.searched_scales(precision));
+        Some(model.rounded_to(scales))
     }
 
     /// The part of the segment that each replica reads.

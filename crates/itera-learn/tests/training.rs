@@ -163,6 +163,30 @@ fn the_average_lies_between_the_weights_of_the_steps() {
     assert_ne!(&norm[2], average);
 }
 
+#[test]
+fn a_resumed_run_for_integers_is_the_same_run() {
+    let trainer = || {
+        let config = TrainConfig {
+            quantize: Some(Precision::Int4),
+            ..config(2)
+        };
+        let sizes = Preset::Test.config(257);
+        Trainer::new(&sizes, config, documents(), END_OF_TEXT, Backend::Flex).unwrap()
+    };
+    // Scales are searched at step 32: before it and after it, those in use are of an earlier step.
+    let mut whole = trainer();
+    (0..38).for_each(|_| drop(whole.step()));
+    for stop in [0, 5, 32, 35] {
+        let mut first = trainer();
+        (0..stop).for_each(|_| drop(first.step()));
+        let saved = first.save_resume().unwrap();
+        let mut second =
+            Trainer::load_resume(&saved, documents(), END_OF_TEXT, Backend::Flex, None).unwrap();
+        (stop..38).for_each(|_| drop(second.step()));
+        assert_eq!(bits(&second), bits(&whole), "stopped at {stop}");
+    }
+}
+
 /// A run whose only teacher is a run that has learnt for a while, and that teacher.
 fn taught(weight: f32) -> (Trainer, Checkpoint) {
     let mut teacher = trainer(2, Backend::Flex);

@@ -12,11 +12,9 @@ use crate::checkpoint::Tensor;
 /// share of the rows; with none, it is the plain squared error.
 pub(super) fn round(tensor: &Tensor, item: &Item, method: Method, hessians: &[Square]) -> Tensor {
     let (cols, group) = (item.cols, item.group);
-    let (Some(low), Some(high)) = (item.precision.min_integer(), item.precision.max_integer())
-    else {
+    let Some(form) = Form::new(item.precision, group) else {
         return tensor.clone();
     };
-    let form = Form { group, low, high };
     let plain = [Square::identity(cols)];
     let hessians = if hessians.is_empty() {
         &plain[..]

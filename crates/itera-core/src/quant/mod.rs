@@ -7,6 +7,7 @@
 //! | `calibration` | what the error of each matrix is measured by, from calibration text |
 //! | `matrix` | rounding a whole tensor, row by row |
 //! | `row` | rounding one row: to the nearest, with searched scales, with error feedback |
+//! | `scales` | the scales alone, for training that sees its weights rounded |
 //! | `moments` | second moments of the inputs of projections |
 //! | `linalg` | Cholesky |
 //! | `report` | what a tensor has lost |
@@ -27,6 +28,7 @@ mod plan;
 mod provenance;
 mod report;
 mod row;
+mod scales;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -36,6 +38,7 @@ use self::plan::Plan;
 pub use self::{
     provenance::{CalibrationSource, Provenance, source_sha256},
     report::TensorReport,
+    scales::Scales,
 };
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, Precision, Tensor},
@@ -162,6 +165,16 @@ pub enum QuantError {
         /// Entries of the vocabulary.
         vocab_size: usize,
     },
+    /// Scales that were stored do not fit the model.
+    #[error("tensor `{tensor}` has {found} scales, expected {expected}")]
+    Scales {
+        /// The tensor.
+        tensor: String,
+        /// Scales there are.
+        found: usize,
+        /// Its groups.
+        expected: usize,
+    },
     /// The checkpoint is broken.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -225,17 +238,7 @@ pub fn round_matrices(
     tensors: &mut BTreeMap<String, Vec<f32>>,
     precision: Precision,
 ) -> Result<(), QuantError> {
-    if precision.max_integer().is_none() {
-        return Err(QuantError::Precision(precision));
-    }
-    let plan = Plan::new(config, &Options::data_free(precision))?;
-    for item in plan.stages.iter().flatten() {
-        let values = std::mem::take(tensors.get_mut(&item.name).expect("all tensors are there"));
-        let rows = values.len() / item.cols;
-        let tensor = Tensor::f32([rows, item.cols], values);
-        let rounded = matrix::round(&tensor, item, Method::Search, &[]);
-        tensors.insert(item.name.clone(), rounded.to_f32());
-    }
+    Scales::search(config, tensors, precision)?.round(tensors);
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 use half::f16;
 
 use super::linalg::{Square, dot};
+use crate::checkpoint::Precision;
 
 /// Scales that are tried for a group, as shares of the one that just holds its largest weight.
 const SHARES: usize = 45;
@@ -15,6 +16,9 @@ const LEAST_SHARE: f64 = 0.55;
 
 /// The step from a share to the next.
 const SHARE_STEP: f64 = 0.0125;
+
+/// Scales whose errors are computed side by side.
+const ABREAST: usize = 8;
 
 /// Rounds of descent: integers one by one and in pairs, then the scales.
 const ROUNDS: usize = 4;
@@ -43,6 +47,14 @@ pub(super) struct Form {
     pub(super) low: i8,
     /// The largest integer.
     pub(super) high: i8,
+}
+
+impl Form {
+    /// `None` if the precision is not one of integers.
+    pub(super) fn new(precision: Precision, group: usize) -> Option<Self> {
+        let (low, high) = (precision.min_integer()?, precision.max_integer()?);
+        Some(Self { group, low, high })
+    }
 }
 
 /// What the error of a row is measured by, prepared once for all rows of a matrix.
@@ -129,30 +141,77 @@ pub(super) fn nearest(weights: &[f64], form: Form) -> Rounded {
 /// To the nearest, with the scale of each group that has the least squared error, weighted by the
 /// second moments of the inputs (the diagonal of `H`).
 pub(super) fn search(weights: &[f64], moments: &[f64], form: Form) -> Rounded {
-    let mut rounded = nearest(weights, form);
+    let mut rounded = Rounded {
+        integers: Vec::with_capacity(weights.len()),
+        scales: Vec::with_capacity(weights.len() / form.group),
+    };
     let groups = weights.chunks(form.group).zip(moments.chunks(form.group));
-    let slots = rounded
-        .integers
-        .chunks_mut(form.group)
-        .zip(&mut rounded.scales);
-    for ((weights, moments), (integers, best)) in groups.zip(slots) {
-        let error = |scale: f16| -> f64 {
-            let value = |weight: f64| f64::from(integer(weight, scale, form)) * wide(scale);
-            let errors = weights.iter().zip(moments);
-            errors
-                .map(|(w, moment)| moment * (value(*w) - w).powi(2))
-                .sum()
-        };
-        for scale in candidates(weights, form) {
-            if error(scale) < error(*best) {
-                *best = scale;
-            }
-        }
-        for (q, weight) in integers.iter_mut().zip(weights) {
-            *q = integer(*weight, *best, form);
-        }
+    for (weights, moments) in groups {
+        let scale = best_scale(weights, moments, form);
+        let integers = weights.iter().map(|weight| integer(*weight, scale, form));
+        rounded.integers.extend(integers);
+        rounded.scales.push(scale);
     }
     rounded
+}
+
+/// The scale of a group that has the least squared error, weighted by `moments`; the one that just
+/// holds the largest weight if none has less.
+pub(super) fn best_scale(weights: &[f64], moments: &[f64], form: Form) -> f16 {
+    let whole = stored(largest(weights) / f64::from(form.high));
+    let mut scales = vec![whole];
+    scales.extend(candidates(weights, form));
+    let (mut best, mut least) = (whole, f64::INFINITY);
+    for scales in scales.chunks(ABREAST) {
+        let errors = errors(weights, moments, scales, form);
+        for (scale, error) in scales.iter().zip(errors) {
+            if error < least {
+                (best, least) = (*scale, error);
+            }
+        }
+    }
+    best
+}
+
+/// The weighted squared error of a group for each of up to [`ABREAST`] scales, summed in the order
+/// of the weights.
+fn errors(weights: &[f64], moments: &[f64], scales: &[f16], form: Form) -> [f64; ABREAST] {
+    let (low, high) = (f64::from(form.low), f64::from(form.high));
+    let scales: [f64; ABREAST] = std::array::from_fn(|at| scales.get(at).map_or(0.0, |s| wide(*s)));
+    // A scale of 0 makes every value 0, whatever the integer.
+    let divisors = scales.map(|scale| if scale == 0.0 { 1.0 } else { scale });
+    let mut errors = [0.0; ABREAST];
+    for (weight, moment) in weights.iter().zip(moments) {
+        for ((error, scale), divisor) in errors.iter_mut().zip(scales).zip(divisors) {
+            let wrong = round_small((weight / divisor).clamp(low, high)) * scale - weight;
+            *error += moment * (wrong * wrong);
+        }
+    }
+    errors
+}
+
+/// Rounds each weight of a group to the nearest integer times `scale`.
+pub(super) fn round_in_place(weights: &mut [f32], scale: f16, form: Form) {
+    let (low, high) = (f64::from(form.low), f64::from(form.high));
+    let divisor = if scale == f16::ZERO { 1.0 } else { wide(scale) };
+    let scale = scale.to_f32();
+    for weight in weights {
+        let integer = round_small((f64::from(*weight) / divisor).clamp(low, high));
+        *weight = integer as f32 * scale;
+    }
+}
+
+/// `x.round()`, half away from zero, for |x| below 2^51: without a call, so that loops of it become
+/// vector code.
+fn round_small(x: f64) -> f64 {
+    const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52: adding it rounds, half to even
+    let even = (x + ROUND) - ROUND;
+    let away = if x - even == 0.5_f64.copysign(x) {
+        1.0_f64.copysign(x)
+    } else {
+        0.0
+    };
+    even + away
 }
 
 /// With error feedback (GPTQ, Frantar et al. 2022, algorithm 1): what rounding a weight does wrong

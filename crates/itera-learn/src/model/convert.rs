@@ -8,7 +8,7 @@ use burn::{
 };
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor as StoredTensor},
-    quant,
+    quant::Scales,
     tokenizer::Tokenizer,
 };
 use thiserror::Error;
@@ -52,17 +52,33 @@ impl LanguageModel {
     }
 
     /// The same model with its matrices rounded to a precision of integers, as
-    /// [`quant::round_matrices`] does.
+    /// [`itera_core::quant::round_matrices`] does.
     ///
     /// # Panics
     /// If the precision is not one of integers.
     #[must_use]
     pub fn rounded(&self, precision: Precision) -> Self {
-        let parameters = self.parameters().into_iter();
-        let mut values = parameters.map(|(name, (_, v))| (name, v)).collect();
-        quant::round_matrices(&self.config, &mut values, precision)
-            .expect("the precision is one of integers");
+        self.rounded_to(&self.searched_scales(precision))
+    }
+
+    /// The scales that [`Self::rounded`] rounds with.
+    pub(crate) fn searched_scales(&self, precision: Precision) -> Scales {
+        Scales::search(&self.config, &self.values(), precision)
+            .expect("the precision is one of integers")
+    }
+
+    /// The same model with its matrices rounded to the nearest multiples of given scales.
+    pub(crate) fn rounded_to(&self, scales: &Scales) -> Self {
+        let mut values = self.values();
+        scales.round(&mut values);
         self.clone().with_parameters(values)
+    }
+
+    fn values(&self) -> BTreeMap<String, Vec<f32>> {
+        let parameters = self.parameters().into_iter();
+        parameters
+            .map(|(name, (_, values))| (name, values))
+            .collect()
     }
 
     /// Shape and values of every parameter by name.

@@ -126,6 +126,34 @@ fn the_lowest_integer_serves_either_sign() {
     }
 }
 
+/// [`best_scale`] by its definition: one scale after another, each weight by a call.
+fn best_scale_by_definition(weights: &[f64], moments: &[f64], form: Form) -> f16 {
+    let error = |scale: f16| -> f64 {
+        let value = |weight: f64| f64::from(integer(weight, scale, form)) * wide(scale);
+        let errors = weights.iter().zip(moments);
+        errors
+            .map(|(w, moment)| moment * (value(*w) - w).powi(2))
+            .sum()
+    };
+    let mut best = stored(largest(weights) / f64::from(form.high));
+    for scale in candidates(weights, form) {
+        if error(scale) < error(best) {
+            best = scale;
+        }
+    }
+    best
+}
+
+#[test]
+fn halves_are_rounded_away_from_zero() {
+    for quarters in -40..=40 {
+        let x = f64::from(quarters) / 4.0;
+        assert_eq!(round_small(x), x.round(), "{x}");
+    }
+    let below = 0.5_f64.next_down();
+    assert_eq!((round_small(below), round_small(-below)), (0.0, 0.0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -154,6 +182,25 @@ proptest! {
             };
             let searched = error(search(&weights, &[1.0; 64], form));
             prop_assert!(searched <= error(nearest(&weights, form)));
+        }
+    }
+
+    #[test]
+    fn scales_abreast_are_those_of_the_definition(
+        weights in prop::collection::vec(prop_oneof![-1.0..1.0_f64, Just(0.0), -1e-7..1e-7_f64], 32),
+        moments in prop::collection::vec(0.0..2.0_f64, 32),
+    ) {
+        for form in FORMS {
+            let (weights, moments) = (&weights[..form.group], &moments[..form.group]);
+            let scale = best_scale(weights, moments, form);
+            prop_assert_eq!(scale, best_scale_by_definition(weights, moments, form));
+            let mut narrow: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
+            let integers: Vec<i8> =
+                narrow.iter().map(|w| integer(f64::from(*w), scale, form)).collect();
+            round_in_place(&mut narrow, scale, form);
+            for (value, q) in narrow.iter().zip(integers) {
+                prop_assert_eq!(*value, f32::from(q) * scale.to_f32());
+            }
         }
     }
 }
