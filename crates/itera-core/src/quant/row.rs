@@ -206,7 +206,8 @@ pub(super) fn round_in_place(weights: &mut [f32], scale: f16, form: Form) {
 fn round_small(x: f64) -> f64 {
     const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52: adding it rounds, half to even
     let even = (x + ROUND) - ROUND;
-    let away = if x - even == 0.5_f64.copysign(x) {
+    let rest = x - even;
+    let away = if rest.abs() >= 0.5 && rest * x > 0.0 {
         1.0_f64.copysign(x)
     } else {
         0.0

@@ -148,10 +148,10 @@ fn best_scale_by_definition(weights: &[f64], moments: &[f64], form: Form) -> f16
 fn halves_are_rounded_away_from_zero() {
     for quarters in -40..=40 {
         let x = f64::from(quarters) / 4.0;
-        assert_eq!(round_small(x), x.round(), "{x}");
+        assert!((round_small(x) - x.round()).abs() < 1e-9, "{x}");
     }
     let below = 0.5_f64.next_down();
-    assert_eq!((round_small(below), round_small(-below)), (0.0, 0.0));
+    assert!(round_small(below).abs() + round_small(-below).abs() < 1e-9);
 }
 
 proptest! {
@@ -199,7 +199,7 @@ proptest! {
                 narrow.iter().map(|w| integer(f64::from(*w), scale, form)).collect();
             round_in_place(&mut narrow, scale, form);
             for (value, q) in narrow.iter().zip(integers) {
-                prop_assert_eq!(*value, f32::from(q) * scale.to_f32());
+                prop_assert_eq!(value.to_bits(), (f32::from(q) * scale.to_f32()).to_bits());
             }
         }
     }
