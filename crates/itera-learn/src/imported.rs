@@ -14,6 +14,7 @@ use crate::Backend;
     clippy::pedantic,
     missing_docs,
     unreachable_pub,
+    unused,
     unused_qualifications,
     reason = "the importer wrote it"
 )]
