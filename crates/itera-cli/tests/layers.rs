@@ -25,6 +25,10 @@ const LAYERS: &[(&str, u8)] = &[
 /// The crate that names Burn.
 const LEARN: &str = "itera-learn";
 
+/// Its feature with Burn's importer, and the importer.
+const IMPORT: &str = "import";
+const IMPORTER: &str = "burn-onnx";
+
 /// Crates that always build `itera-learn`, and with it a training framework.
 const ALWAYS_LEARN: [&str; 1] = ["itera-train"];
 
@@ -88,6 +92,29 @@ fn burn_is_built_only_where_it_is_asked_for() {
             check_feature_burn(&importer, &package["features"]);
         } else if !ALWAYS_LEARN.contains(&importer.as_str()) {
             assert!(links.is_empty(), "{importer} must not import {LEARN}");
+        }
+    }
+}
+
+#[test]
+fn the_importer_is_built_only_for_the_round_trip() {
+    for package in packages() {
+        let (importer, features) = (name(&package), &package["features"]);
+        let asks = |dependency: &Value| {
+            let wanted = dependency["features"].as_array().unwrap();
+            name(dependency) == LEARN && wanted.iter().any(|feature| feature == IMPORT)
+        };
+        let asked = dependencies(&package).iter().any(asks);
+        assert!(!asked, "{importer} must not always build the importer");
+        let by = enabling(features, &format!("{LEARN}/{IMPORT}"));
+        let expected: &[&str] = match importer.as_str() {
+            "itera-export" => &["burn"],
+            _ => &[],
+        };
+        assert_eq!(by, expected, "{importer}");
+        if importer == LEARN {
+            assert!(enabling(features, IMPORT).is_empty());
+            assert_eq!(enabling(features, &format!("dep:{IMPORTER}")), [IMPORT]);
         }
     }
 }

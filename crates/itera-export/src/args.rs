@@ -19,7 +19,8 @@ pub struct Args {
 pub(crate) enum Command {
     /// Write ONNX files of checkpoints.
     Onnx(OnnxArgs),
-    /// Run ONNX files in other runtimes, on real text, and compare with the native engine.
+    /// Run ONNX files in other runtimes, on real text, and compare with the native engine. So is a graph
+    /// that was read back into Burn, in a build with --features burn.
     ///
     /// Exit status 1 if a file differs; it is then renamed to NAME.failed.onnx.
     Verify(VerifyArgs),
@@ -176,6 +177,8 @@ pub(crate) enum RuntimeArg {
     Tract,
     /// The library of `scripts/setup-onnxruntime.sh`.
     Onnxruntime,
-    /// Both, the second where it is installed.
+    /// No file: a small graph that became Burn code in a build with --features burn.
+    Burn,
+    /// All that are there.
     All,
 }

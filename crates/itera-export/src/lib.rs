@@ -6,7 +6,7 @@
 //! | `graph` | a checkpoint as an ONNX graph |
 //! | `onnx` | the command that writes files |
 //! | `file` | reading such a file back, and what it says of itself |
-//! | `runtime` | running a graph: tract, ONNX Runtime, the native engine |
+//! | `runtime` | running a graph: tract, ONNX Runtime, Burn, the native engine |
 //! | `verify` | the command that compares runtimes on real text |
 //! | `bench` | the command that measures runtimes |
 //! | `logits` | what the native engine computes, for scripts |

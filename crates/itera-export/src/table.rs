@@ -4,22 +4,28 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use itera_cli::{Align, Table};
-use itera_record::{ExportBench, ExportCheck, ExportRecord, ExportVerdict};
+use itera_record::{ExportBench, ExportCheck, ExportFigures, ExportRecord, ExportVerdict};
 
 /// Files, checks, round trips and measurements.
 pub(crate) fn all(record: &ExportRecord) -> String {
-    let mut parts = vec![checks(record)];
-    if !record.round_trips.is_empty() {
-        parts.push(round_trips(record).to_string());
-    }
+    let mut parts = vec![verified(record)];
     if let Some(bench) = &record.bench {
         parts.push(self::bench(bench));
     }
     parts.join("\n")
 }
 
+/// Files, checks and round trips.
+pub(crate) fn verified(record: &ExportRecord) -> String {
+    let mut parts = vec![checks(record)];
+    if !record.round_trips.is_empty() {
+        parts.push(round_trips(record).to_string());
+    }
+    parts.join("\n")
+}
+
 /// What files there are, and what came of them in each runtime.
-pub(crate) fn checks(record: &ExportRecord) -> String {
+fn checks(record: &ExportRecord) -> String {
     let mut files = Table::new(&[
         ("file", Align::Left),
         ("nodes", Align::Right),
@@ -57,36 +63,35 @@ pub(crate) fn checks(record: &ExportRecord) -> String {
 }
 
 fn row(check: &ExportCheck) -> [String; 11] {
-    let verdict = match (check.verdict, &check.reason) {
-        (ExportVerdict::Passed, _) => "passed".to_owned(),
-        (ExportVerdict::Failed, reason) => format!("FAILED: {}", reason.as_deref().unwrap_or("")),
-        (ExportVerdict::Unavailable, reason) => {
-            format!("not available: {}", reason.as_deref().unwrap_or(""))
-        }
-    };
     let runtime = format!("{} {}", check.runtime, check.version);
-    let Some(figures) = &check.figures else {
-        let mut cells: [String; 11] = Default::default();
-        cells[0].clone_from(&check.file);
-        cells[1] = runtime;
-        cells[10] = verdict;
-        return cells;
-    };
-    let errors = figures.state_errors.iter();
-    let errors = errors.map(|error| format!("{}: {:.1e}", error.steps, error.relative_error));
-    [
-        check.file.clone(),
-        runtime,
-        format!("{:.1e}", figures.max_abs_difference),
-        format!("{:.1e}", figures.max_relative_difference),
-        format!("{:.6}", figures.mean_kl_nats),
-        format!("{:.2} %", figures.top1_agreement * 100.0),
-        format!("{:.4}", figures.bits_per_byte),
-        format!("{:.4}", figures.native_bits_per_byte),
-        format!("{:.4}", figures.fp32_bits_per_byte),
-        errors.collect::<Vec<_>>().join(", "),
-        verdict,
-    ]
+    let verdict = verdict(check.verdict, check.reason.as_deref());
+    let mut cells: [String; 11] = Default::default();
+    if let Some(figures) = &check.figures {
+        let errors = figures.state_errors.iter();
+        let errors = errors.map(|error| format!("{}: {:.1e}", error.steps, error.relative_error));
+        cells[2] = format!("{:.1e}", figures.max_abs_difference);
+        cells[3] = format!("{:.1e}", figures.max_relative_difference);
+        cells[4] = format!("{:.6}", figures.mean_kl_nats);
+        cells[5] = format!("{:.2} %", figures.top1_agreement * 100.0);
+        cells[6] = format!("{:.4}", figures.bits_per_byte);
+        cells[7] = format!("{:.4}", figures.native_bits_per_byte);
+        cells[8] = format!("{:.4}", figures.fp32_bits_per_byte);
+        cells[9] = errors.collect::<Vec<_>>().join(", ");
+    }
+    cells[0].clone_from(&check.file);
+    cells[1] = runtime;
+    cells[10] = verdict;
+    cells
+}
+
+/// A verdict in words.
+fn verdict(verdict: ExportVerdict, reason: Option<&str>) -> String {
+    let reason = reason.unwrap_or_default();
+    match verdict {
+        ExportVerdict::Passed => "passed".to_owned(),
+        ExportVerdict::Failed => format!("FAILED: {reason}"),
+        ExportVerdict::Unavailable => format!("not available: {reason}"),
+    }
 }
 
 /// One line for each text that was read.
@@ -113,26 +118,24 @@ fn round_trips(record: &ExportRecord) -> Table {
         ("model", Align::Left),
         ("graph", Align::Left),
         ("read back by", Align::Left),
+        ("tokens", Align::Right),
         ("max diff", Align::Right),
+        ("relative", Align::Right),
         ("verdict", Align::Left),
     ]);
     for trip in &record.round_trips {
-        let verdict = match (trip.verdict, &trip.reason) {
-            (ExportVerdict::Passed, _) => "passed".to_owned(),
-            (ExportVerdict::Failed, reason) => {
-                format!("FAILED: {}", reason.as_deref().unwrap_or(""))
-            }
-            (ExportVerdict::Unavailable, reason) => {
-                format!("not available: {}", reason.as_deref().unwrap_or(""))
-            }
+        let figure = |get: fn(&ExportFigures) -> String| {
+            let figures = trip.figures.as_ref();
+            figures.map(get).unwrap_or_default()
         };
         table.row([
             trip.model.clone(),
             trip.graph.clone(),
             trip.importer.clone(),
-            trip.max_abs_difference
-                .map_or(String::new(), |x| format!("{x:.1e}")),
-            verdict,
+            figure(|figures| figures.tokens.to_string()),
+            figure(|figures| format!("{:.1e}", figures.max_abs_difference)),
+            figure(|figures| format!("{:.1e}", figures.max_relative_difference)),
+            verdict(trip.verdict, trip.reason.as_deref()),
         ]);
     }
     table

@@ -14,6 +14,10 @@ use itera_learn::{
 };
 use serde_json::{Value, json};
 
+/// That of itera-train.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const VOCABULARY: usize = 512;
 const LENGTH: usize = 256;
 const STEPS: u64 = 60;

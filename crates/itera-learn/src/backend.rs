@@ -10,6 +10,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// Version of Burn in this build.
+pub const BURN_VERSION: &str = "0.22.1";
+
 /// A Burn backend of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,5 +62,15 @@ impl FromStr for Backend {
     fn from_str(name: &str) -> Result<Self, UnknownBackend> {
         let found = Self::ALL.into_iter().find(|backend| backend.name() == name);
         found.ok_or_else(|| UnknownBackend(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_is_the_one_that_is_built() {
+        let lock = include_str!("../../../Cargo.lock");
+        let entry = format!("name = \"burn\"\nversion = \"{}\"\n", super::BURN_VERSION);
+        assert!(lock.contains(&entry), "Cargo.lock has another version");
     }
 }

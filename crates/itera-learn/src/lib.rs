@@ -2,7 +2,8 @@
 //!
 //! The only crate of the workspace that names Burn. [`model`] holds the modules; matrix products
 //! are Burn's, everything between them runs in fused operators with hand-written backward passes
-//! that are plugged into Burn's autodiff. [`trainer`] is the training loop.
+//! that are plugged into Burn's autodiff. [`trainer`] is the training loop. With the feature `import`
+//! there is a module `imported`: an ONNX graph that became Burn code again.
 
 pub mod adapt;
 mod average;
@@ -11,6 +12,8 @@ pub mod baseline;
 pub mod dynamic;
 mod fused;
 mod host;
+#[cfg(feature = "import")]
+pub mod imported;
 mod learner;
 mod loss;
 pub mod model;
@@ -22,7 +25,7 @@ pub mod scoring;
 mod teacher;
 pub mod trainer;
 
-pub use backend::{Backend, UnknownBackend};
+pub use backend::{BURN_VERSION, Backend, UnknownBackend};
 pub use loss::{RouterLoss, cross_entropy};
 pub use optimizer::{MatrixOptimizer, OptimizerConfig};
 pub use schedule::{Decay, Schedule};

@@ -35,20 +35,28 @@ impl Scorer {
     /// If a token is not below `vocab_size`.
     pub fn score(&self, state: &mut PaperState, context: u32, tokens: &[u32]) -> Vec<f64> {
         let config = self.model.config();
-        let device = self.model.device();
         let mut nats = Vec::with_capacity(tokens.len());
         let mut previous = context;
         for targets in tokens.chunks(config.chunk) {
             let inputs = std::iter::once(previous).chain(targets.iter().copied());
-            let inputs: Vec<i32> = inputs.take(targets.len()).map(|id| id as i32).collect();
-            let shape = [1, inputs.len()];
-            let inputs = Tensor::<2, Int>::from_data(TensorData::new(inputs, shape), &device);
-            let logits = self.model.chunked(&inputs, state).into_data();
-            let logits: Vec<f32> = logits.try_into_vec().expect("logits are f32");
+            let inputs: Vec<u32> = inputs.take(targets.len()).collect();
+            let logits = self.logits(state, &inputs);
             let rows = logits.chunks_exact(config.vocab_size).zip(targets);
             nats.extend(rows.map(|(row, target)| -log_softmax_at(row, *target as usize)));
             previous = targets[targets.len() - 1];
         }
         nats
+    }
+
+    /// Logits after each of `tokens`, `[tokens, vocab_size]`.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn logits(&self, state: &mut PaperState, tokens: &[u32]) -> Vec<f32> {
+        let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
+        let ids = TensorData::new(ids, [1, tokens.len()]);
+        let ids = Tensor::<2, Int>::from_data(ids, &self.model.device());
+        let logits = self.model.chunked(&ids, state).into_data();
+        logits.try_into_vec().expect("logits are f32")
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn all(
         }
     }
     #[cfg(feature = "burn")]
-    cases.extend(super::burn::all(&loaded[0], &tokens, threads)?);
+    cases.extend(super::burn::all(&loaded[0], &tokens)?);
     #[cfg(not(feature = "burn"))]
     for runtime in ["burn-flex", "burn-ndarray"] {
         missing.push(ExportBenchGap {

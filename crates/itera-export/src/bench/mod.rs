@@ -3,9 +3,12 @@
 //! | file | what |
 //! |---|---|
 //! | `cases` | what is measured: a runtime at a precision |
+//! | `burn` | those of Burn, with the feature `burn` |
 //! | `chart` | the picture |
 //! | `torchscript` | a measurement that was made apart |
 
+#[cfg(feature = "burn")]
+mod burn;
 mod cases;
 mod chart;
 mod torchscript;

@@ -120,15 +120,16 @@ impl Builder {
         name
     }
 
-    /// A one-dimensional constant of integers, shared by all who ask for the same.
+    /// A one-dimensional constant of integers, shared by all who ask for the same. Its name is the numbers
+    /// in letters and digits: Burn's importer takes `1` and `-1` for one.
     pub(crate) fn ints(&mut self, values: &[i64]) -> Value {
-        let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+        let words: Vec<String> = values.iter().map(word).collect();
         self.integers(words.join(","), &[values.len()], values)
     }
 
     /// A constant integer without dimensions, shared as well.
     pub(crate) fn int(&mut self, value: i64) -> Value {
-        self.integers(format!("={value}"), &[], &[value])
+        self.integers(format!("s{}", word(&value)), &[], &[value])
     }
 
     fn integers(&mut self, name: String, dims: &[usize], values: &[i64]) -> Value {
@@ -157,6 +158,11 @@ impl Builder {
     pub(crate) fn finish(self) -> (Vec<NodeProto>, Vec<TensorProto>) {
         (self.nodes, self.initializers)
     }
+}
+
+/// `m1` is -1.
+fn word(value: &i64) -> String {
+    value.to_string().replace('-', "m")
 }
 
 fn attribute((name, value): (&str, Attribute)) -> AttributeProto {

@@ -1,5 +1,7 @@
 //! Running a graph: the same few calls for every runtime.
 
+#[cfg(feature = "burn")]
+pub(crate) mod imported;
 pub(crate) mod library;
 pub(crate) mod native;
 pub(crate) mod onnxruntime;

@@ -4,10 +4,15 @@
 //! |---|---|
 //! | `text` | the tokens of real text that are read |
 //! | `reference` | what the native engine says about them |
+//! | `runtimes` | the runtimes, and what came of a check |
 //! | `compare` | the differences of a runtime |
+//! | `round_trip`, `fixture` | a small graph that became Burn code again |
 
 mod compare;
+mod fixture;
 mod reference;
+mod round_trip;
+mod runtimes;
 mod text;
 
 use std::{
@@ -20,53 +25,39 @@ use itera_cli::{ExitStatus, model_info, note, print, results_folder, warn};
 use itera_core::{checkpoint::Precision, io::LoadedCheckpoint};
 use itera_record::{ExportCheck, ExportFile, ExportRecord, ExportVerdict};
 
-use self::{reference::Reference, text::Text};
+use self::{reference::Reference, runtimes::Runtimes, text::Text};
 use crate::{
     args::{RuntimeArg, VerifyArgs},
     file::OnnxFile,
-    onnx, results,
-    runtime::{Session, library, onnxruntime::OnnxRuntime, tract, tract::Tract},
-    table,
+    onnx, results, table,
 };
 
-/// The most that a logit may differ, relative to the largest of its token. Files of any precision are held against the native engine in
-/// floats with the very weights of the file, so only the order of additions differs.
+/// The most that a logit may differ, relative to the largest of its token. Files of any precision are
+/// held against the native engine in floats with the very weights of the file, so only the order of
+/// additions differs.
 pub(crate) const TOLERANCE: f64 = 1e-4;
 
 /// What is put into the name of a file that failed.
 const FAILED: &str = "failed.onnx";
 
-/// Checks every file in every runtime.
+/// A file, what the record says about it, and what came of it in each runtime.
+type Checked = (PathBuf, ExportFile, Vec<ExportCheck>);
+
+/// Checks every file in every runtime, and the round trip through Burn.
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitStatus> {
     let output = results::path(args.output.as_ref())?;
     let mut record = results::read_or_new(&output)?;
-    let paths = paths(&args.files)?;
-    let files = paths.iter().map(|path| OnnxFile::read(path));
-    let files: Vec<OnnxFile> = files.collect::<anyhow::Result<_>>()?;
-    let runtimes = Runtimes::new(args.runtime)?;
-    ensure!(
-        args.max_tokens > 0,
-        "`--max-tokens` is 0, expected at least 1"
-    );
-    let mut done: Vec<(PathBuf, ExportFile, Vec<ExportCheck>)> = Vec::new();
-    let mut references: Vec<Reference> = Vec::new();
-    for (path, file) in paths.iter().zip(&files) {
-        let known = references.iter().position(|known| known.is_of(file));
-        let reference = if let Some(known) = known {
-            &references[known]
-        } else {
-            references.push(reference(args, path, file)?);
-            &references[references.len() - 1]
-        };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let described = describe(&name, file, reference.checkpoint());
-        let checks = runtimes.check(&name, file, reference);
-        done.push((path.clone(), described, checks));
-    }
-    let failed = keep_failed(&mut done)?;
+    let paths = paths(args)?;
+    let mut done = check_files(args, &paths)?;
+    let mut failed = keep_failed(&mut done)?;
     replace(&mut record, &done);
+    if matches!(args.runtime, RuntimeArg::Burn | RuntimeArg::All) {
+        let trip = round_trip::check(args)?;
+        failed |= trip.verdict == ExportVerdict::Failed;
+        record.round_trips = vec![trip];
+    }
     let record = results::write(&output, record)?;
-    print(table::checks(&record))?;
+    print(table::verified(&record))?;
     Ok(if failed {
         ExitStatus::CheckFailed
     } else {
@@ -75,9 +66,16 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitStatus> {
 }
 
 /// The files given, or all in `results/onnx` but those that failed before.
-fn paths(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    if !given.is_empty() {
-        return Ok(given.to_vec());
+fn paths(args: &VerifyArgs) -> anyhow::Result<Vec<PathBuf>> {
+    if args.runtime == RuntimeArg::Burn {
+        ensure!(
+            args.files.is_empty(),
+            "`--runtime burn` runs the graph that was compiled in and no file; leave out the files"
+        );
+        return Ok(Vec::new());
+    }
+    if !args.files.is_empty() {
+        return Ok(args.files.clone());
     }
     let folder = results_folder()?.join(onnx::FOLDER);
     let remedy = || {
@@ -99,6 +97,33 @@ fn paths(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     paths.sort();
     ensure!(!paths.is_empty(), "{}", remedy());
     Ok(paths)
+}
+
+/// Every file in every runtime. Files of one checkpoint share what the native engine says.
+fn check_files(args: &VerifyArgs, paths: &[PathBuf]) -> anyhow::Result<Vec<Checked>> {
+    let files = paths.iter().map(|path| OnnxFile::read(path));
+    let files: Vec<OnnxFile> = files.collect::<anyhow::Result<_>>()?;
+    let runtimes = Runtimes::new(args.runtime)?;
+    ensure!(
+        args.max_tokens > 0,
+        "`--max-tokens` is 0, expected at least 1"
+    );
+    let mut done = Vec::new();
+    let mut references: Vec<Reference> = Vec::new();
+    for (path, file) in paths.iter().zip(&files) {
+        let known = references.iter().position(|known| known.is_of(file));
+        let reference = if let Some(known) = known {
+            &references[known]
+        } else {
+            references.push(reference(args, path, file)?);
+            &references[references.len() - 1]
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let described = describe(&name, file, reference.checkpoint());
+        let checks = runtimes.check(&name, file, reference);
+        done.push((path.clone(), described, checks));
+    }
+    Ok(done)
 }
 
 /// Loads the checkpoint that a file was made from, and lets the native engine read the text.
@@ -155,114 +180,8 @@ fn describe(name: &str, file: &OnnxFile, loaded: &LoadedCheckpoint) -> ExportFil
     }
 }
 
-/// The runtimes to check in.
-struct Runtimes {
-    tract: bool,
-    onnxruntime: Option<Result<OnnxRuntime, String>>,
-}
-
-impl Runtimes {
-    /// A library that is missing is an error only where it was asked for by name.
-    fn new(wanted: RuntimeArg) -> anyhow::Result<Self> {
-        let onnxruntime = match wanted {
-            RuntimeArg::Tract => None,
-            RuntimeArg::All if library::find().is_none() => {
-                let reason = format!("not installed; {}", library::REMEDY);
-                warn(format!("ONNX Runtime is {reason}"));
-                Some(Err(reason))
-            }
-            RuntimeArg::All | RuntimeArg::Onnxruntime => Some(Ok(OnnxRuntime::load()?)),
-        };
-        Ok(Self {
-            tract: wanted != RuntimeArg::Onnxruntime,
-            onnxruntime,
-        })
-    }
-
-    fn check(&self, name: &str, file: &OnnxFile, reference: &Reference) -> Vec<ExportCheck> {
-        let mut checks = Vec::new();
-        let check = |runtime: &str, version: &str, outcome| ExportCheck {
-            file: name.to_owned(),
-            file_sha256: file.sha256.clone(),
-            runtime: runtime.to_owned(),
-            version: version.to_owned(),
-            ..verdict(outcome)
-        };
-        if self.tract {
-            let loaded = Tract::load(file).map(|session| Box::new(session) as Box<dyn Session>);
-            let outcome = match loaded {
-                // tract 0.23 has no integers of 4 bits.
-                Err(error) if file.precision == Precision::Int4 => Outcome::Lacks(chain(&error)),
-                loaded => measure(loaded, file, reference),
-            };
-            checks.push(check("tract", tract::VERSION, outcome));
-        }
-        match &self.onnxruntime {
-            Some(Ok(library)) => {
-                let loaded = library.session(file, 1);
-                let loaded = loaded.map(|session| Box::new(session) as Box<dyn Session>);
-                let outcome = measure(loaded, file, reference);
-                checks.push(check("onnxruntime", &library.version, outcome));
-            }
-            Some(Err(reason)) => {
-                checks.push(check("onnxruntime", "none", Outcome::Lacks(reason.clone())));
-            }
-            None => {}
-        }
-        checks
-    }
-}
-
-/// What came of a check.
-enum Outcome {
-    Ran(Box<itera_record::ExportFigures>),
-    /// The runtime cannot run such a file.
-    Lacks(String),
-    /// It should have been able to.
-    Broke(String),
-}
-
-fn measure(
-    loaded: anyhow::Result<Box<dyn Session>>,
-    file: &OnnxFile,
-    reference: &Reference,
-) -> Outcome {
-    let figures =
-        loaded.and_then(|mut session| compare::figures(session.as_mut(), file, reference));
-    match figures {
-        Ok(figures) => Outcome::Ran(Box::new(figures)),
-        Err(error) => Outcome::Broke(chain(&error)),
-    }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &anyhow::Error) -> String {
-    format!("{error:#}").replace('\n', " ")
-}
-
-/// A check without its names.
-fn verdict(outcome: Outcome) -> ExportCheck {
-    let (verdict, reason, figures) = match outcome {
-        Outcome::Ran(figures) => match compare::breach(&figures) {
-            None => (ExportVerdict::Passed, None, Some(*figures)),
-            Some(reason) => (ExportVerdict::Failed, Some(reason), Some(*figures)),
-        },
-        Outcome::Lacks(reason) => (ExportVerdict::Unavailable, Some(reason), None),
-        Outcome::Broke(reason) => (ExportVerdict::Failed, Some(reason), None),
-    };
-    ExportCheck {
-        file: String::new(),
-        file_sha256: String::new(),
-        runtime: String::new(),
-        version: String::new(),
-        verdict,
-        reason,
-        figures,
-    }
-}
-
 /// Renames the files that failed, so that nobody takes them for good. Returns whether there are any.
-fn keep_failed(done: &mut [(PathBuf, ExportFile, Vec<ExportCheck>)]) -> anyhow::Result<bool> {
+fn keep_failed(done: &mut [Checked]) -> anyhow::Result<bool> {
     let mut any = false;
     for (path, file, checks) in done {
         let failed = |check: &&ExportCheck| check.verdict == ExportVerdict::Failed;
@@ -296,7 +215,7 @@ fn keep_failed(done: &mut [(PathBuf, ExportFile, Vec<ExportCheck>)]) -> anyhow::
 }
 
 /// Puts the outcome in place of what the record said about the same files and runtimes.
-fn replace(record: &mut ExportRecord, done: &[(PathBuf, ExportFile, Vec<ExportCheck>)]) {
+fn replace(record: &mut ExportRecord, done: &[Checked]) {
     for (path, file, checks) in done {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         record

@@ -140,6 +140,33 @@ fn files_of_another_checkpoint() {
 }
 
 #[test]
+fn the_round_trip_through_burn_takes_no_file() {
+    let test = CliTest::new();
+    snapshot!(test, "verify --runtime burn small.step.fp32.onnx", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `--runtime burn` runs the graph that was compiled in and no file; leave out the files
+    ");
+}
+
+#[cfg(not(feature = "burn"))]
+#[test]
+fn the_round_trip_through_burn_says_how_to_build_it() {
+    let test = CliTest::new();
+    snapshot!(test, "verify --runtime burn --output r.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: this build has no Burn; leave out `--runtime burn`, or build with `cargo build --release -p itera-export --features burn`
+    ");
+}
+
+#[test]
 fn libraries_that_cannot_be_loaded() {
     let test = CliTest::new();
     test.succeed("onnx --checkpoint small --output . --precision fp32 --graph step");

@@ -22,6 +22,11 @@ fn every_runtime_that_is_there_is_measured_in_turns() {
         measured("onnxruntime"),
         if onnxruntime_is_there() { 3 } else { 0 }
     );
+    let with_burn = usize::from(cfg!(feature = "burn"));
+    for runtime in ["burn-flex", "burn-ndarray"] {
+        assert_eq!(measured(runtime), with_burn, "{:?}", bench.missing);
+    }
+    assert!(bench.rows.iter().all(|row| row.is_interleaved));
     assert!(bench.rows.iter().all(|row| row.sample_seconds.len() == 3));
     assert!(
         bench

@@ -77,3 +77,36 @@ fn the_table_is_that_of_the_result() {
         "{printed}"
     );
 }
+
+#[cfg(feature = "burn")]
+#[test]
+fn the_step_graph_survives_the_round_trip_through_burn() {
+    let test = CliTest::new();
+    test.succeed("verify --runtime burn --dataset stories.txt --output r.json");
+    let record = test.record("r.json");
+    assert!(record.files.is_empty() && record.checks.is_empty());
+    let [trip] = record.round_trips.as_slice() else {
+        panic!("{:?}", record.round_trips);
+    };
+    assert_eq!(trip.verdict, ExportVerdict::Passed, "{trip:?}");
+    assert_eq!((trip.model.as_str(), trip.graph.as_str()), ("test", "step"));
+    assert!(trip.importer.starts_with("burn-onnx 0."), "{trip:?}");
+    let figures = trip.figures.as_ref().unwrap();
+    assert!(figures.tokens > 200, "{figures:?}");
+    assert!(figures.max_relative_difference < 1e-4, "{figures:?}");
+    assert_eq!(figures.state_errors.len(), 2, "after 1 and 64 tokens");
+    let printed = text(&test.run("table r.json").stdout);
+    assert!(printed.contains("burn-onnx"), "{printed}");
+}
+
+#[cfg(not(feature = "burn"))]
+#[test]
+fn without_burn_the_round_trip_is_said_to_be_missing() {
+    let test = CliTest::new();
+    test.succeed("onnx --checkpoint small --output files --precision fp32 --graph step");
+    test.succeed("verify --dataset stories.txt --output r.json files/small.step.fp32.onnx");
+    let trip = &test.record("r.json").round_trips[0];
+    assert_eq!(trip.verdict, ExportVerdict::Unavailable, "{trip:?}");
+    let printed = text(&test.run("table r.json").stdout);
+    assert!(printed.contains("--features burn"), "{printed}");
+}

@@ -60,30 +60,7 @@ impl ExportCheck {
     fn validate(&self, at: &str) -> Result<(), RecordError> {
         check::sha256(&format!("{at}.file_sha256"), &self.file_sha256)?;
         verdict(at, self.verdict, self.reason.as_ref())?;
-        let ran = self.verdict != ExportVerdict::Unavailable;
-        check::ensure(
-            ran || self.figures.is_none(),
-            &format!("{at}.figures"),
-            "something",
-            "null where the runtime did not run",
-        )?;
-        check::ensure(
-            self.figures.is_some() || self.verdict != ExportVerdict::Passed,
-            &format!("{at}.figures"),
-            "null",
-            "what was compared, for a check that passed",
-        )?;
-        let Some(figures) = &self.figures else {
-            return Ok(());
-        };
-        figures.validate(&format!("{at}.figures"))?;
-        let is_within = figures.max_relative_difference <= figures.tolerance;
-        check::ensure(
-            is_within || self.verdict != ExportVerdict::Passed,
-            &format!("{at}.figures.max_relative_difference"),
-            figures.max_relative_difference,
-            "at most `tolerance` for a check that passed",
-        )
+        compared(at, self.verdict, self.figures.as_ref())
     }
 }
 
@@ -123,16 +100,9 @@ impl ExportFigures {
 impl ExportRoundTrip {
     fn validate(&self, at: &str) -> Result<(), RecordError> {
         graph(&format!("{at}.graph"), &self.graph)?;
+        check::sha256(&format!("{at}.file_sha256"), &self.file_sha256)?;
         verdict(at, self.verdict, self.reason.as_ref())?;
-        match self.max_abs_difference {
-            Some(difference) => check::finite(&format!("{at}.max_abs_difference"), difference),
-            None => check::ensure(
-                self.verdict != ExportVerdict::Passed,
-                &format!("{at}.max_abs_difference"),
-                "null",
-                "a number for a round trip that passed",
-            ),
-        }
+        compared(at, self.verdict, self.figures.as_ref())
     }
 }
 
@@ -198,6 +168,38 @@ fn verdict(at: &str, verdict: ExportVerdict, reason: Option<&String>) -> Result<
         &format!("{at}.reason"),
         reason.map_or("null", String::as_str),
         if passed { "null" } else { "why" },
+    )
+}
+
+/// What passed was compared and is within its limit, what did not run was not compared.
+fn compared(
+    at: &str,
+    verdict: ExportVerdict,
+    figures: Option<&ExportFigures>,
+) -> Result<(), RecordError> {
+    let ran = verdict != ExportVerdict::Unavailable;
+    check::ensure(
+        ran || figures.is_none(),
+        &format!("{at}.figures"),
+        "something",
+        "null where nothing ran",
+    )?;
+    check::ensure(
+        figures.is_some() || verdict != ExportVerdict::Passed,
+        &format!("{at}.figures"),
+        "null",
+        "what was compared, for what passed",
+    )?;
+    let Some(figures) = figures else {
+        return Ok(());
+    };
+    figures.validate(&format!("{at}.figures"))?;
+    let is_within = figures.max_relative_difference <= figures.tolerance;
+    check::ensure(
+        is_within || verdict != ExportVerdict::Passed,
+        &format!("{at}.figures.max_relative_difference"),
+        figures.max_relative_difference,
+        "at most `tolerance` for what passed",
     )
 }
 

@@ -128,14 +128,16 @@ pub struct ExportRoundTrip {
     pub model: String,
     /// `step` or `sequence`.
     pub graph: String,
+    /// SHA-256 of the graph as a file, 64 lower-case hexadecimal digits.
+    pub file_sha256: String,
     /// The importer and its version.
     pub importer: String,
     /// How it ended.
     pub verdict: ExportVerdict,
     /// Why it failed or could not be made; null for passed ones.
     pub reason: Option<String>,
-    /// Largest difference of a logit from the native engine; null where nothing ran.
-    pub max_abs_difference: Option<f64>,
+    /// What was compared; null where nothing ran.
+    pub figures: Option<ExportFigures>,
 }
 
 /// One model in every runtime, on the same tokens.

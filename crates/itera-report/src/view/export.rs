@@ -1,7 +1,7 @@
 //! Exported models: the files, what came of them in other runtimes, and how fast these are.
 
 use itera_record::{
-    ExportBench, ExportBenchRow, ExportCheck, ExportRecord, ExportVerdict, Interval, Summary,
+    ExportBench, ExportBenchRow, ExportFigures, ExportRecord, ExportVerdict, Interval, Summary,
 };
 
 use super::Figure;
@@ -76,7 +76,7 @@ pub(crate) fn check_table(inputs: &Inputs) -> Table {
                 fp32,
                 text,
                 state,
-            ] = figures(check);
+            ] = figures(check.figures.as_ref());
             table.row([
                 code(&check.file),
                 format!("{} {}", check.runtime, check.version),
@@ -97,8 +97,8 @@ pub(crate) fn check_table(inputs: &Inputs) -> Table {
     table
 }
 
-fn figures(check: &ExportCheck) -> [String; 9] {
-    let Some(figures) = &check.figures else {
+fn figures(figures: Option<&ExportFigures>) -> [String; 9] {
+    let Some(figures) = figures else {
         return Default::default();
     };
     let errors = figures.state_errors.iter();
@@ -135,16 +135,21 @@ pub(crate) fn round_trip_table(inputs: &Inputs) -> Table {
         "read back by",
         "verdict",
         ">largest difference",
+        ">relative",
+        "text",
         "source",
     ]);
     for record in &inputs.export {
         for trip in &record.item.round_trips {
+            let [difference, relative, _, _, _, _, _, text, _] = figures(trip.figures.as_ref());
             table.row([
                 trip.model.clone(),
                 trip.graph.clone(),
                 trip.importer.clone(),
                 verdict(trip.verdict, trip.reason.as_deref()),
-                trip.max_abs_difference.map_or(String::new(), short),
+                difference,
+                relative,
+                text,
                 inputs.cite(record),
             ]);
         }
