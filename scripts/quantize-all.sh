@@ -27,7 +27,7 @@ quantize() {
 
 models=("$@")
 if [[ ${#models[@]} -eq 0 ]]; then
-    models=(micro-tinystories micro-wikitext2 micro-tinystories-char)
+    models=(micro-tinystories micro-wikitext2 micro-tinystories-char nano-tinystories)
 fi
 
 for model in "${models[@]}"; do

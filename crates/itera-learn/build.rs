@@ -23,7 +23,6 @@ fn import() {
 }
 
 /// Tells cargo to build again when a file changes.
-#[expect(clippy::print_stdout, reason = "cargo reads it")]
 fn watch(path: &str) {
     println!("cargo::rerun-if-changed={path}");
 }

@@ -125,7 +125,7 @@ impl AblationVariant {
             active <= all,
             &format!("{at}.active_params"),
             active,
-            &format!("at most `params`, {all}"),
+            format!("at most `params`, {all}"),
         )?;
         for (i, run) in self.runs.iter().enumerate() {
             let at = format!("{at}.runs[{i}]");

@@ -60,7 +60,7 @@ pub(crate) struct FitArgs {
     /// Size of the model: micro, nano, tiny or test [default: the sizes of --init].
     #[arg(long, required_unless_present = "init")]
     pub(crate) preset: Option<Preset>,
-    /// Another size than the preset's, for example d_state=32; may be repeated.
+    /// Another size than the preset's, by its name in a checkpoint's config; may be repeated.
     #[arg(long, value_name = "NAME=N", requires = "preset")]
     pub(crate) size: Vec<SizeArg>,
     /// Train the model without routing that has as many parameters in all, or per token.
@@ -381,7 +381,7 @@ pub(crate) enum DecayArg {
 /// What moves the projections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OptimizerArg {
-    /// AdamW.
+    /// The same.
     Adamw,
     /// Steps whose singular values are all alike.
     Muon,

@@ -10,6 +10,9 @@ use crate::{
 /// The smallest group that a file may have.
 const SMALL_GROUP: usize = 16;
 
+/// An embedding of more than one in so many parameters keeps the groups of other tensors.
+const LARGE_PART: usize = 4;
+
 /// What happens to each tensor.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -47,7 +50,7 @@ impl Plan {
         };
         for spec in &specs {
             let precision = precision(spec, options);
-            match group(spec, precision, options.method) {
+            match group(spec, config, precision, options.method) {
                 None => plan.floats.push((spec.name.clone(), precision)),
                 Some(group) => plan.stages.push(vec![Item {
                     name: spec.name.clone(),
@@ -79,13 +82,20 @@ fn precision(spec: &TensorSpec, options: &Options<'_>) -> Precision {
 
 /// Values that share a scale; `None` for floats. The embedding loses most of all tensors, being both
 /// the first and the last matrix of the model, so that at 4 bits its groups are the small ones; but
-/// not for the method `nearest`, the plain rounding that `Tensor::quantized` does too.
-fn group(spec: &TensorSpec, precision: Precision, method: Method) -> Option<usize> {
+/// not where a large vocabulary makes it a large part of the file, nor for the method `nearest`, the
+/// plain rounding that `Tensor::quantized` does too.
+fn group(
+    spec: &TensorSpec,
+    config: &ModelConfig,
+    precision: Precision,
+    method: Method,
+) -> Option<usize> {
     let row = spec.shape.last().copied().unwrap_or(0);
     let usual = precision.group(row)?;
     let small = spec.role == TensorRole::Embedding
         && precision == Precision::Int4
-        && method != Method::Nearest;
+        && method != Method::Nearest
+        && LARGE_PART * spec.len() <= config.parameters();
     Some(if small { usual.min(SMALL_GROUP) } else { usual })
 }
 
@@ -168,6 +178,8 @@ mod tests {
             (32, 16),
             "rows of 64 and of 112"
         );
+        let large = self::plan(&Preset::Micro.config(2048), Precision::Int4);
+        assert_eq!(large.stages[0][0].group, 32, "most of the file");
     }
 
     #[test]

@@ -123,13 +123,13 @@ impl Builder {
     /// A one-dimensional constant of integers, shared by all who ask for the same. Its name is the numbers
     /// in letters and digits: Burn's importer takes `1` and `-1` for one.
     pub(crate) fn ints(&mut self, values: &[i64]) -> Value {
-        let words: Vec<String> = values.iter().map(word).collect();
+        let words: Vec<String> = values.iter().copied().map(word).collect();
         self.integers(words.join(","), &[values.len()], values)
     }
 
     /// A constant integer without dimensions, shared as well.
     pub(crate) fn int(&mut self, value: i64) -> Value {
-        self.integers(format!("s{}", word(&value)), &[], &[value])
+        self.integers(format!("s{}", word(value)), &[], &[value])
     }
 
     fn integers(&mut self, name: String, dims: &[usize], values: &[i64]) -> Value {
@@ -161,7 +161,7 @@ impl Builder {
 }
 
 /// `m1` is -1.
-fn word(value: &i64) -> String {
+fn word(value: i64) -> String {
     value.to_string().replace('-', "m")
 }
 

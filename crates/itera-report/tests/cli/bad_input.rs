@@ -38,7 +38,7 @@ fn bad_files_are_listed_and_the_rest_is_rendered() {
     warning: results/older.json: is of the form `itera.power/0`, this program reads `itera.power/1`; use the version of itera-report that belongs to it, or write the result anew
     warning: data/models/small.metrics.csv: the curve of data/models/small.training.json is left out: No such file or directory (os error 2)
     results/serve-bench.json: of the form `itera.serve-bench/1`, which has no report
-    [DIR]/reports: 12 files, 12 of them new or changed
+    [DIR]/reports: 13 files, 13 of them new or changed
     ");
     let report = test.read("reports/final_validation.md");
     let listed = report
@@ -74,7 +74,7 @@ fn negative_energies_and_missing_numbers_are_refused() {
     warning: results/validation.json: is broken: not a record of this form: invalid type: null, expected f64 at line 83 column 18
     not measured: scores on text, no file of the form itera.validation/1
     not measured: energy, no file of the form itera.power/1
-    [DIR]/reports: 8 files, 8 of them new or changed
+    [DIR]/reports: 9 files, 9 of them new or changed
     ");
 }
 
@@ -96,7 +96,7 @@ fn two_models_under_one_name_are_not_mixed() {
     warning: data/models/small.training.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
     not measured: training runs, no file of the form itera.training/1
     not measured: speed of the native engine, no file of the form itera.engine-bench/1
-    [DIR]/reports: 10 files, 10 of them new or changed
+    [DIR]/reports: 11 files, 11 of them new or changed
     ");
     let report = test.read("reports/final_validation.md");
     assert!(
@@ -114,6 +114,7 @@ fn two_scores_of_one_thing_are_a_contradiction() {
     success: false
     exit_code: 1
     ----- stdout -----
+    ablations.md: is missing
     bits_per_byte.png: is missing
     export_report.md: is missing
     export_runtimes.png: is missing
@@ -130,7 +131,7 @@ fn two_scores_of_one_thing_are_a_contradiction() {
 
     ----- stderr -----
     warning: results/validation.json: small at fp32 on tinystories test scores 2557.713096266198 nats, but 2578.5075116829967 in results/again.json, which is shown; delete the wrong one
-    [DIR]/reports: 13 files are stale; run `itera-report` without `--check`
+    [DIR]/reports: 14 files are stale; run `itera-report` without `--check`
     ");
     // The same scores in two files are no contradiction.
     test.write("results/again.json", validation(0.0).to_json().unwrap());
@@ -205,7 +206,7 @@ fn what_cannot_be_done_says_what_to_do() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot write `file/reports/bits_per_byte.png`; name another place, or make its folder writable: Not a directory (os error 20)
+    error: cannot write `file/reports/ablations.md`; name another place, or make its folder writable: Not a directory (os error 20)
     ");
     snapshot!(test, "count --root data --output code.json", @r"
     success: false

@@ -146,7 +146,7 @@ fn equal_results_have_no_regression() {
     ----- stderr -----
     not measured: speed of training, no file of the form itera.training-bench/1
     not measured: speed of the native engine, no file of the form itera.engine-bench/1
-    [DIR]/reports: 11 files, 11 of them new or changed
+    [DIR]/reports: 12 files, 12 of them new or changed
     ");
 }
 
@@ -192,7 +192,7 @@ fn a_worse_score_is_a_regression_and_another_text_is_not_comparable() {
     not measured: speed of training, no file of the form itera.training-bench/1
     not measured: speed of the native engine, no file of the form itera.engine-bench/1
     not measured: energy, no file of the form itera.power/1
-    [DIR]/reports: 9 files, 9 of them new or changed
+    [DIR]/reports: 10 files, 10 of them new or changed
     ");
 }
 
@@ -218,7 +218,7 @@ fn stale_reports_are_named() {
     ----- stdout -----
 
     ----- stderr -----
-    [DIR]/reports: all 13 files are those of the results
+    [DIR]/reports: all 14 files are those of the results
     ");
     test.write("reports/final_validation.md", "by hand");
     std::fs::remove_file(test.path("reports/bits_per_byte.png")).unwrap();

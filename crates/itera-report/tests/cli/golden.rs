@@ -36,6 +36,7 @@ fn the_reports_are_those_that_were_reviewed() {
         "validation_report",
         "power_validation",
         "export_report",
+        "ablations",
     ] {
         insta::assert_snapshot!(name, test.read(&format!("reports/{name}.md")));
     }
@@ -77,6 +78,7 @@ fn every_link_and_every_picture_of_the_reports_is_there() {
         "validation_report",
         "power_validation",
         "export_report",
+        "ablations",
     ] {
         let text = test.read(&format!("reports/{name}.md"));
         for piece in text.split("](").skip(1) {

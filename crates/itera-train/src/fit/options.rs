@@ -286,7 +286,7 @@ pub(crate) mod tests {
                 "--steps 5 --average 1",
                 "expected a number from 0 to below 1",
             ),
-            ("--steps 5 --size d_model=65", "more than its budget"),
+            ("--steps 5 --size d_model=80", "more than its budget"),
             ("--steps 5 --size width=9", "there is no size `width`"),
             (
                 "--steps 5 --tokenizer char --vocab-size 99",
