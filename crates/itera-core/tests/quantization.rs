@@ -158,7 +158,8 @@ fn the_report_tells_what_was_lost() {
     let embedding = row("embedding.weight");
     assert_eq!(
         (embedding.group, embedding.bits_per_weight),
-        (Some(16), 5.0)
+        (Some(32), 4.5),
+        "small groups are for embeddings that are a small part of the model"
     );
     let differences = original.tensors["embedding.weight"].to_f32().into_iter();
     let differences = differences.zip(quantised.tensors["embedding.weight"].to_f32());
