@@ -115,11 +115,11 @@ impl Trained {
             active_params: config.active_parameters(),
             bytes_per_token: data.bytes_per_token,
         };
-        let train = options.train_config(options.steps())?;
+        let settings = options.train_config(options.steps())?;
         let end_of_text = data.tokenizer.end_of_text();
         let mut trainer = Trainer::new(
             &config,
-            train,
+            settings,
             data.train.clone(),
             end_of_text,
             options.backend,
@@ -131,15 +131,9 @@ impl Trained {
         if let Some(teacher) = &data.teacher {
             trainer.teach(&teacher.checkpoint)?;
         }
-        let began = Instant::now();
-        let mut is_number = true;
-        while is_number && !trainer.is_done() {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            is_number = is_finite(&trainer.step());
-        }
-        let seconds = began.elapsed().as_secs_f64();
+        let Some((seconds, is_number)) = train(options.steps(), stop, || trainer.step()) else {
+            return Ok(None);
+        };
         let mut bits = None;
         if is_number {
             let checkpoint = trainer.result().to_checkpoint(&data.tokenizer, Value::Null);
@@ -168,25 +162,19 @@ impl Trained {
             active_params: config.parameters(),
             bytes_per_token: data.bytes_per_token,
         };
-        let train = options.train_config(options.steps())?;
+        let settings = options.train_config(options.steps())?;
         let end_of_text = data.tokenizer.end_of_text();
         let mut trainer = baseline::Trainer::new(
             &config,
-            train,
+            settings,
             data.train.clone(),
             end_of_text,
             options.backend,
         )
         .with_context(|| format!("cannot train on {}", data.texts.name()))?;
-        let began = Instant::now();
-        let mut is_number = true;
-        while is_number && !trainer.is_done() {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            is_number = is_finite(&trainer.step());
-        }
-        let seconds = began.elapsed().as_secs_f64();
+        let Some((seconds, is_number)) = train(options.steps(), stop, || trainer.step()) else {
+            return Ok(None);
+        };
         let documents = data.valid.iter();
         let documents = documents.map(|document| (&document.tokens[..], document.bytes));
         let bits = if is_number {
@@ -206,8 +194,24 @@ impl Trained {
     }
 }
 
-fn is_finite(report: &StepReport) -> bool {
-    report.cross_entropy.is_finite() && report.gradient_norm.is_finite()
+/// Takes so many steps, or those until the loss is no number. Returns their seconds, and whether the loss
+/// was a number to the end; nothing if `stop` is set meanwhile.
+fn train(
+    steps: u64,
+    stop: &AtomicBool,
+    mut step: impl FnMut() -> StepReport,
+) -> Option<(f64, bool)> {
+    let began = Instant::now();
+    for _ in 0..steps {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let report = step();
+        if !(report.cross_entropy.is_finite() && report.gradient_norm.is_finite()) {
+            return Some((began.elapsed().as_secs_f64(), false));
+        }
+    }
+    Some((began.elapsed().as_secs_f64(), true))
 }
 
 fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
