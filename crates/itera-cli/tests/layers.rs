@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("itera-record", 0),
     ("itera-learn", 1),
     ("itera-cli", 1),
+    ("itera-testing", 1),
     ("itera-train", 2),
     ("itera-validate", 2),
     ("itera-power", 2),

@@ -82,6 +82,13 @@ pub struct StepReport {
     pub expert_load: Vec<Vec<f64>>,
 }
 
+impl StepReport {
+    /// Whether loss and gradient are numbers; once they are not, no later step's are.
+    pub const fn is_finite(&self) -> bool {
+        self.cross_entropy.is_finite() && self.gradient_norm.is_finite()
+    }
+}
+
 /// Steps between searches for scales in a run for integers.
 const SCALES_AGE: u64 = 32;
 

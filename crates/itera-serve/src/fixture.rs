@@ -1,44 +1,17 @@
 //! A small model with random weights, and servers of it, for tests.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use clap::Parser as _;
-use itera_core::{
-    checkpoint::{Checkpoint, Tensor},
-    config::{Preset, TensorRole},
-    tokenizer::{BytesTokenizer, Tokenizer},
-};
+use itera_core::checkpoint::Checkpoint;
+use itera_testing::{bytes, small_checkpoint};
 use tempfile::TempDir;
 
 use crate::{Args, app::App, options::Options, serve::assemble, weights::Base};
 
 /// A small model; another seed gives other weights.
 pub(crate) fn random_checkpoint(seed: u64) -> Checkpoint {
-    let tokenizer = Tokenizer::Bytes(BytesTokenizer);
-    let config = Preset::Test.config(tokenizer.vocab_size());
-    let mut random = seed;
-    let mut tensors = BTreeMap::new();
-    for spec in config.tensors() {
-        let (center, spread) = match spec.role {
-            TensorRole::Norm => (1.0, 0.1),
-            TensorRole::Dynamics => (0.0, 1.0),
-            _ => (0.0, 0.5),
-        };
-        let mut next = || {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            center + spread * ((random >> 40) as f32 / (1_u32 << 23) as f32 - 1.0)
-        };
-        let values = (0..spec.len()).map(|_| next()).collect();
-        tensors.insert(spec.name, Tensor::f32(spec.shape, values));
-    }
-    Checkpoint {
-        config,
-        tokenizer,
-        training: serde_json::json!({"dataset": "tinystories"}),
-        tensors,
-    }
+    small_checkpoint(bytes(), seed)
 }
 
 /// The model of seed 1 as a server's base.

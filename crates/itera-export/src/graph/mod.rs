@@ -41,6 +41,10 @@ pub(crate) const OPSETS: std::ops::RangeInclusive<i64> = 18..=23;
 /// The first opset with blocks in `DequantizeLinear` and with integers of 4 bits.
 pub(crate) const INT4_OPSET: i64 = 21;
 
+/// The most nodes of a graph. Runtimes take time for each, and many nodes are the mark of an unrolled
+/// recurrence.
+const MAX_NODES: usize = 400;
+
 /// Name of the body that stands for every layer where they are stacked.
 pub(crate) const LAYER_BODY: &str = "layer";
 
@@ -122,29 +126,15 @@ pub(crate) struct Request {
 /// # Errors
 /// An opset that the graph cannot have.
 pub(crate) fn build(source: &Source<'_>, request: Request) -> anyhow::Result<ModelProto> {
-    let Request {
-        kind,
-        opset,
-        layout,
-    } = request;
+    let Request { kind, opset, .. } = request;
     let checkpoint = source.checkpoint;
     check_opset(checkpoint, opset)?;
-    let layout = layers::choose(checkpoint, layout);
-    let mut b = Builder::new(layout == Layout::Unrolled);
-    match kind {
-        Kind::Step => step(&mut b, checkpoint, opset, layout),
-        Kind::Sequence => sequence(&mut b, checkpoint, opset, layout),
+    let layout = layers::choose(checkpoint, request.layout);
+    // Few layers leave room for the nodes that spare the file 22 kB of tables.
+    let mut graph = graph(checkpoint, request, layout, false);
+    if count_nodes(&graph) > MAX_NODES {
+        graph = self::graph(checkpoint, request, layout, true);
     }
-    let (nodes, initializers) = b.finish();
-    let mut graph = GraphProto {
-        name: format!("itera_{kind}"),
-        node: nodes,
-        initializer: initializers,
-        input: describe::inputs(&checkpoint.config, kind),
-        output: describe::outputs(&checkpoint.config, kind),
-        doc_string: describe::documentation(checkpoint, kind),
-        ..GraphProto::default()
-    };
     if checkpoint.precision() == Precision::Int4 && layout == Layout::Stacked {
         shorten::names(&mut graph);
     }
@@ -160,6 +150,31 @@ pub(crate) fn build(source: &Source<'_>, request: Request) -> anyhow::Result<Mod
         graph: Some(graph),
         ..ModelProto::default()
     })
+}
+
+/// Nodes and constants, inputs and outputs. `stores_tables` saves nodes, see [`Shared::new`].
+fn graph(
+    checkpoint: &Checkpoint,
+    request: Request,
+    layout: Layout,
+    stores_tables: bool,
+) -> GraphProto {
+    let Request { kind, opset, .. } = request;
+    let mut b = Builder::new(layout == Layout::Unrolled);
+    match kind {
+        Kind::Step => step(&mut b, checkpoint, opset, layout),
+        Kind::Sequence => sequence(&mut b, checkpoint, opset, layout, stores_tables),
+    }
+    let (nodes, initializers) = b.finish();
+    GraphProto {
+        name: format!("itera_{kind}"),
+        node: nodes,
+        initializer: initializers,
+        input: describe::inputs(&checkpoint.config, kind),
+        output: describe::outputs(&checkpoint.config, kind),
+        doc_string: describe::documentation(checkpoint, kind),
+        ..GraphProto::default()
+    }
 }
 
 fn check_opset(checkpoint: &Checkpoint, opset: i64) -> anyhow::Result<()> {
@@ -211,13 +226,19 @@ fn step(b: &mut Builder, checkpoint: &Checkpoint, opset: i64, layout: Layout) {
 }
 
 /// `tokens [batch, seq]` to `logits [batch, seq, vocab_size]`.
-fn sequence(b: &mut Builder, checkpoint: &Checkpoint, opset: i64, layout: Layout) {
+fn sequence(
+    b: &mut Builder,
+    checkpoint: &Checkpoint,
+    opset: i64,
+    layout: Layout,
+    stores_tables: bool,
+) {
     let c = &checkpoint.config;
     let norm = Norm::new(b, opset, c.norm_eps);
     let is_unrolled = layout == Layout::Unrolled;
     // tract, which a Scan inside of another is not for, has no integers of 4 bits.
     let has_scan = is_unrolled || checkpoint.precision() == Precision::Int4;
-    let shared = Shared::new(b, c, is_unrolled, has_scan);
+    let shared = Shared::new(b, c, stores_tables, is_unrolled, has_scan);
     let embedding = weights::embedding(checkpoint).write_rows(b, "embedding");
     let x = b.op("embedded", "Gather", &[&embedding, &shared.tokens], vec![]);
     let x = layers::write(b, checkpoint, layout, x, &|b, layer, state, x| {

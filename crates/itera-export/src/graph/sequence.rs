@@ -45,13 +45,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// `stores_tables` writes the tables of zeros and ones into the file, which saves nodes; else they
-    /// are computed when a runtime loads the file, which saves bytes. `has_scan` carries the state
-    /// from chunk to chunk by a `Scan`.
+    /// `stores_tables` writes the tables of zeros and ones for chunks into the file, which saves nodes;
+    /// else they are computed when a runtime loads the file, which saves bytes. `stores_repeat` does so
+    /// for the one of the experts. `has_scan` carries the state from chunk to chunk by a `Scan`.
     pub(super) fn new(
         b: &mut Builder,
         config: &ModelConfig,
         stores_tables: bool,
+        stores_repeat: bool,
         has_scan: bool,
     ) -> Self {
         let chunk = config.chunk as i64;
@@ -89,7 +90,7 @@ impl Shared {
         };
         let routing = (config.n_experts > 1).then(|| {
             let rows = unsqueeze(b, "rows", &flags, 2);
-            Routing::new(b, config, &rows, 2, stores_tables)
+            Routing::new(b, config, &rows, 2, stores_repeat)
         });
         Self {
             tokens,

@@ -3,8 +3,9 @@
 use std::fs;
 
 use itera_core::config::{ModelConfig, Preset};
+use itera_testing::{bytes, random_checkpoint, small_checkpoint, snapshot};
 
-use crate::fixture::{CliTest, random_checkpoint, snapshot, text};
+use crate::fixture::{CliTest, text};
 
 #[test]
 fn opsets_that_graphs_cannot_have() {
@@ -15,7 +16,7 @@ fn opsets_that_graphs_cannot_have() {
         d_expert: 16,
         ..Preset::Test.config(257)
     };
-    test.add_model("small", &random_checkpoint(config, 1));
+    test.add_model("small", &random_checkpoint(config, bytes(), 1));
     snapshot!(test, "onnx --checkpoint small --precision int4 --opset 20 --output files", @r"
     success: false
     exit_code: 2
@@ -128,7 +129,7 @@ fn files_that_are_not_ours() {
 fn files_of_another_checkpoint() {
     let test = CliTest::new();
     test.succeed("onnx --checkpoint small --output . --precision fp32 --graph step");
-    test.add_model("small", &random_checkpoint(Preset::Test.config(257), 9));
+    test.add_model("small", &small_checkpoint(bytes(), 9));
     snapshot!(test, "verify --runtime tract --dataset stories.txt small.step.fp32.onnx", @r"
     success: false
     exit_code: 2
@@ -234,7 +235,7 @@ fn an_output_is_replaced_only_by_a_complete_one() {
     test.succeed("onnx --checkpoint small --output files --precision fp32");
     let before = fs::read(test.path("files/small.step.fp32.onnx")).unwrap();
     // The second checkpoint is not there, so nothing of the first is written either.
-    test.add_model("small", &random_checkpoint(Preset::Test.config(257), 9));
+    test.add_model("small", &small_checkpoint(bytes(), 9));
     let run =
         test.run("onnx --checkpoint small --checkpoint missing --output files --precision fp32");
     assert_eq!(run.status.code(), Some(2));

@@ -4,9 +4,10 @@ use std::fs;
 
 use itera_core::config::{ModelConfig, Preset};
 use itera_record::ExportVerdict;
+use itera_testing::{bytes, random_checkpoint, skip};
 use tract_onnx::pb::GraphProto;
 
-use crate::fixture::{CliTest, onnxruntime_is_there, random_checkpoint, skip};
+use crate::fixture::{CliTest, onnxruntime_is_there};
 
 /// Exports a model in every precision and checks it in the runtimes that are there.
 fn check(test: &CliTest, model: &str, options: &str) {
@@ -63,7 +64,7 @@ fn config() -> ModelConfig {
 #[test]
 fn every_precision_and_graph() {
     let test = CliTest::new();
-    test.add_model("small", &random_checkpoint(config(), 2));
+    test.add_model("small", &random_checkpoint(config(), bytes(), 2));
     check(&test, "small", "");
 }
 
@@ -71,7 +72,7 @@ fn every_precision_and_graph() {
 fn every_layout() {
     for layers in ["unrolled", "stacked"] {
         let test = CliTest::new();
-        test.add_model("small", &random_checkpoint(config(), 3));
+        test.add_model("small", &random_checkpoint(config(), bytes(), 3));
         check(&test, "small", &format!("--layers {layers}"));
     }
 }
@@ -101,14 +102,14 @@ fn models_without_a_router_and_with_a_shared_expert() {
             ..config()
         };
         let test = CliTest::new();
-        test.add_model("small", &random_checkpoint(config, 4));
+        test.add_model("small", &random_checkpoint(config, bytes(), 4));
         check(&test, "small", "");
     }
 }
 
 #[test]
 fn ties_of_the_router_go_to_the_lower_index() {
-    let mut checkpoint = random_checkpoint(config(), 5);
+    let mut checkpoint = random_checkpoint(config(), bytes(), 5);
     let routers = checkpoint
         .tensors
         .iter_mut()

@@ -3,8 +3,9 @@
 use std::{fs, process::Command};
 
 use itera_core::{checkpoint::Checkpoint, model::Model};
+use itera_testing::skip;
 
-use crate::fixture::{CliTest, checkout, skip, text};
+use crate::fixture::{CliTest, checkout, text};
 
 /// Tokens that the snippet writes.
 const TOKENS: usize = 50;

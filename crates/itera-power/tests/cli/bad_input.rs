@@ -1,6 +1,8 @@
 //! Every bad input ends with exit status 2 and one message that says what to do.
 
-use crate::fixture::{CliTest, snapshot};
+use itera_testing::snapshot;
+
+use crate::fixture::CliTest;
 
 const HEADER: &str = "name,kind,tdp_watts,idle_share,idle_watts,relative_speed,source,date\n";
 

@@ -1,8 +1,9 @@
 //! The gate by its exit status. The baselines are edited, so that no verdict hangs on a clock.
 
 use itera_record::{GateVerdict, PowerRecord};
+use itera_testing::snapshot;
 
-use crate::fixture::{CliTest, TINY, snapshot};
+use crate::fixture::{CliTest, TINY};
 
 /// A folder with `base.json`, measured a moment ago.
 fn measured() -> CliTest {

@@ -150,6 +150,7 @@ fn table(groups: &[Group<'_>]) -> Table {
         ">bytes",
         ">bits/weight",
         ">bits/byte",
+        ">tokens/s scored",
         "on the front",
     ]);
     for group in groups {
@@ -166,6 +167,7 @@ fn table(groups: &[Group<'_>]) -> Table {
                 thousands(row.model.bytes),
                 short(row.model.bits_per_weight),
                 fixed(row.bits_per_byte, 4),
+                thousands(row.tokens_per_s.round() as u64),
                 (if is_on { "yes" } else { "no" }).to_owned(),
             ]);
         }

@@ -1,8 +1,9 @@
 //! Every bad input ends with exit status 2 and one message that says what to do.
 
+use itera_testing::snapshot;
 use std::net::TcpListener;
 
-use crate::fixture::{CliTest, snapshot};
+use crate::fixture::CliTest;
 
 #[test]
 fn a_public_address_needs_a_token() {

@@ -1,8 +1,9 @@
 //! `feedback export` and `feedback import`.
 
+use itera_testing::snapshot;
 use serde_json::Value;
 
-use crate::fixture::{CliTest, snapshot};
+use crate::fixture::CliTest;
 
 /// As the prototype wrote it.
 const PROTOTYPE: &str = r#"[

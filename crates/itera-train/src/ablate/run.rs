@@ -206,8 +206,7 @@ fn train(
         if stop.load(Ordering::Relaxed) {
             return None;
         }
-        let report = step();
-        if !(report.cross_entropy.is_finite() && report.gradient_norm.is_finite()) {
+        if !step().is_finite() {
             return Some((began.elapsed().as_secs_f64(), false));
         }
     }

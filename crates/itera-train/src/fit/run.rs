@@ -101,7 +101,7 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let report = self.trainer.step();
         ensure!(
-            report.cross_entropy.is_finite() && report.gradient_norm.is_finite(),
+            report.is_finite(),
             "the loss is {} and the gradient's norm {} at step {}; train again with a lower \
              `--learning-rate` or `--clip`",
             report.cross_entropy,

@@ -1,6 +1,8 @@
 //! Weights that move while they read: `--adapt`.
 
-use crate::fixture::{CliTest, snapshot};
+use itera_testing::snapshot;
+
+use crate::fixture::CliTest;
 
 #[cfg(not(feature = "burn"))]
 #[test]
@@ -33,9 +35,9 @@ fn options_of_adaptation_need_it() {
 mod with_burn {
     use itera_core::checkpoint::{Checkpoint, Precision};
     use itera_record::ValidationRow;
+    use itera_testing::{bytes, small_checkpoint};
 
     use super::*;
-    use crate::fixture::{bytes, random_checkpoint};
 
     fn row(test: &CliTest, arguments: &str) -> ValidationRow {
         let arguments = format!("--checkpoint small --dataset stories.txt {arguments}");
@@ -122,7 +124,7 @@ mod with_burn {
     #[test]
     fn contradictions_are_refused() {
         let test = CliTest::new();
-        let mut checkpoint: Checkpoint = random_checkpoint(bytes(), 1);
+        let mut checkpoint: Checkpoint = small_checkpoint(bytes(), 1);
         checkpoint = itera_core::quant::quantize(
             &checkpoint,
             &itera_core::quant::Options::data_free(Precision::Int8),

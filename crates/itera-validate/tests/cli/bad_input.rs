@@ -1,8 +1,9 @@
 //! Every bad input ends with exit status 2 and one message that says what to do.
 
+use itera_testing::{skip, small_checkpoint, snapshot};
 use std::{fs, path::Path};
 
-use crate::fixture::{CliTest, characters, random_checkpoint, skip, snapshot};
+use crate::fixture::{CliTest, characters};
 
 /// Whether a developer has put the real text into the workspace, where the program finds it.
 fn fetched(folder: &str) -> bool {
@@ -119,7 +120,7 @@ fn texts_that_cannot_be_scored() {
     error: there is no file `nowhere.txt`, and no data set of that name; names are wikitext2, tinystories, sample, sample-wikitext2, sample-tinystories
     ");
     test.write("latin1.txt", b"caf\xe9 au lait\n");
-    test.add_model("letters", &random_checkpoint(characters("abc"), 2));
+    test.add_model("letters", &small_checkpoint(characters("abc"), 2));
     snapshot!(test, "--checkpoint letters --dataset latin1.txt", @r"
     success: false
     exit_code: 2

@@ -4,8 +4,9 @@ use std::fs;
 
 use itera_core::kernels::Kernel;
 use itera_record::{EngineBenchRecord, Record as _};
+use itera_testing::snapshot;
 
-use crate::fixture::{CliTest, snapshot};
+use crate::fixture::CliTest;
 
 #[test]
 fn a_bench_covers_every_precision_kernel_and_workload() {

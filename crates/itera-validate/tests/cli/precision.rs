@@ -2,8 +2,9 @@
 
 use itera_core::kernels::Kernel;
 use itera_record::ValidationRow;
+use itera_testing::snapshot;
 
-use crate::fixture::{CliTest, snapshot};
+use crate::fixture::CliTest;
 
 #[test]
 fn all_precisions_are_scored_side_by_side() {

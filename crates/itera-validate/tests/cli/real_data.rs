@@ -4,9 +4,10 @@ use std::{env, path::PathBuf};
 
 use itera_core::{io::load_checkpoint, model::Model};
 use itera_data::{Corpus, Dataset, Places, Split};
+use itera_testing::skip;
 use serde_json::Value;
 
-use crate::fixture::{CliTest, skip};
+use crate::fixture::CliTest;
 
 /// The folder of the data, if the file is there.
 fn data(file: &str) -> Option<PathBuf> {

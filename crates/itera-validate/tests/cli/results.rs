@@ -1,6 +1,8 @@
 //! `merge` and `compare` on results.
 
-use crate::fixture::{CliTest, bytes, random_checkpoint, scale, snapshot};
+use itera_testing::{bytes, small_checkpoint, snapshot};
+
+use crate::fixture::{CliTest, scale};
 
 #[test]
 fn merge_refuses_anything_but_every_shard_once() {
@@ -78,7 +80,7 @@ fn merge_refuses_anything_but_every_shard_once() {
 #[test]
 fn compare_says_which_is_better() {
     let test = CliTest::new();
-    let mut better = random_checkpoint(bytes(), 1);
+    let mut better = small_checkpoint(bytes(), 1);
     // Small logits are nearly a uniform guess, which beats a random one.
     scale(&mut better, "embedding.weight", 0.001);
     test.add_model("calm", &better);
@@ -173,7 +175,7 @@ fn compare_refuses_what_does_not_compare() {
 #[test]
 fn rows_of_several_models_are_paired_by_text_and_name() {
     let test = CliTest::new();
-    test.add_model("second", &random_checkpoint(bytes(), 2));
+    test.add_model("second", &small_checkpoint(bytes(), 2));
     let arguments = "--checkpoint small --checkpoint second --dataset sample";
     test.record(arguments, "a.json");
     let run = test.command("compare a.json a.json").output().unwrap();

@@ -4,8 +4,9 @@ use std::process::Stdio;
 
 use itera_core::{model::Model, sampling::log_softmax_at};
 use itera_record::{ValidationRecord, ValidationRow};
+use itera_testing::{STORIES, bytes, small_checkpoint, snapshot};
 
-use crate::fixture::{CliTest, STORIES, bytes, characters, random_checkpoint, scale, snapshot};
+use crate::fixture::{CliTest, characters, scale};
 
 /// A row without what depends on the clock.
 fn timeless(row: &ValidationRow) -> ValidationRow {
@@ -101,7 +102,7 @@ fn counts_are_those_of_the_text() {
 fn likelihoods_are_those_of_the_model_token_by_token() {
     let test = CliTest::new();
     let record = test.record("--checkpoint small --dataset stories.txt", "r.json");
-    let checkpoint = random_checkpoint(bytes(), 1);
+    let checkpoint = small_checkpoint(bytes(), 1);
     let model = Model::from_checkpoint(&checkpoint).unwrap();
     let stories = STORIES.split("\n<|endoftext|>\n").map(str::trim_end);
     for (story, &found) in stories.zip(&record.rows[0].per_document.document_nll_nats) {
@@ -215,7 +216,7 @@ fn a_stream_differs_from_documents_after_the_first() {
 fn characters_outside_the_vocabulary_are_said_aloud() {
     let test = CliTest::new();
     let unaccented = STORIES.replace(['\u{e9}', '\u{eb}'], "e");
-    test.add_model("letters", &random_checkpoint(characters(&unaccented), 2));
+    test.add_model("letters", &small_checkpoint(characters(&unaccented), 2));
     let arguments = "--checkpoint letters --dataset stories.txt";
     snapshot!(test, arguments, @r"
     success: true
@@ -253,7 +254,7 @@ fn text_that_is_not_utf8_is_scored_as_bytes() {
 #[test]
 fn a_model_worse_than_uniform_is_called_that() {
     let test = CliTest::new();
-    let mut checkpoint = random_checkpoint(bytes(), 1);
+    let mut checkpoint = small_checkpoint(bytes(), 1);
     scale(&mut checkpoint, "final_norm.weight", 20.0);
     test.add_model("loud", &checkpoint);
     snapshot!(test, "--checkpoint loud --dataset stories.txt --limit-documents 1", @r"
