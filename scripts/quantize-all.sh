@@ -9,9 +9,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Models whose INT4 file comes from a run that trained for integers, runs/NAME-int4.safetensors.
-readonly TUNED=" micro-tinystories "
-
 # quantize MODEL PRECISION OPTION...
 quantize() {
     local model=$1 precision=$2
@@ -34,9 +31,7 @@ for model in "${models[@]}"; do
     source=data/models/$model.safetensors
     tuned=runs/$model-int4.safetensors
     quantize "$model" int8 --checkpoint "$source"
-    if [[ $TUNED != *" $model "* ]]; then
-        quantize "$model" int4 --checkpoint "$source"
-    elif [[ -f $tuned ]]; then
+    if [[ -f $tuned ]]; then
         # Rounded as every step of that run has rounded it.
         quantize "$model" int4 --checkpoint "$tuned" --of "$source" \
             --method search --calibration-tokens 0 --output "data/models/$model.int4.safetensors"
