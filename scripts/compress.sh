@@ -1,28 +1,13 @@
 #!/usr/bin/env bash
 # Other ways to make micro-tinystories smaller than those that ship, for the chart of quality against
-# size: without half of its layers' parts, at mixed precision, and in 4 bits without training for them.
+# size: with a fifth and a third fewer parameters, at mixed precision, and in 4 bits without training for them.
 # The files go to runs/, their scores to results/compression.json.
 #
 # Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes some minutes.
 # `TRAIN=/path/to/itera-train` and `VALIDATE=/path/to/itera-validate` use programs that are built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-train() {
-    if [[ -n ${TRAIN:-} ]]; then
-        "$TRAIN" "$@"
-    else
-        cargo run --locked --release -p itera-train -- "$@"
-    fi
-}
-
-validate() {
-    if [[ -n ${VALIDATE:-} ]]; then
-        "$VALIDATE" "$@"
-    else
-        cargo run --locked --release -p itera-validate -- "$@"
-    fi
-}
+source scripts/programs.sh
 
 mkdir -p runs
 model=data/models/micro-tinystories.safetensors

@@ -8,18 +8,14 @@
 # `TRAIN=/path/to/itera-train` uses a program that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/programs.sh
 
 # quantize MODEL PRECISION OPTION...
 quantize() {
     local model=$1 precision=$2
     shift 2
-    local command=(quantize --precision "$precision" --validate
-        --report "results/quantization-$model-$precision.json" "$@")
-    if [[ -n ${TRAIN:-} ]]; then
-        "$TRAIN" "${command[@]}"
-    else
-        cargo run --locked --release -p itera-train -- "${command[@]}"
-    fi
+    train quantize --precision "$precision" --validate \
+        --report "results/quantization-$model-$precision.json" "$@"
 }
 
 models=("$@")

@@ -7,14 +7,7 @@
 # `TRAIN=/path/to/itera-train` uses a program that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-train() {
-    if [[ -n ${TRAIN:-} ]]; then
-        "$TRAIN" "$@"
-    else
-        cargo run --locked --release -p itera-train -- "$@"
-    fi
-}
+source scripts/programs.sh
 
 fit() {
     train fit --batch 32 --length 128 --replicas 1 "$@"
