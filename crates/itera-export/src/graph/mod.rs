@@ -131,9 +131,9 @@ pub(crate) fn build(source: &Source<'_>, request: Request) -> anyhow::Result<Mod
     check_opset(checkpoint, opset)?;
     let layout = layers::choose(checkpoint, request.layout);
     // Few layers leave room for the nodes that spare the file 22 kB of tables.
-    let mut graph = graph(checkpoint, request, layout, false);
+    let mut graph = write(checkpoint, request, layout, false);
     if count_nodes(&graph) > MAX_NODES {
-        graph = self::graph(checkpoint, request, layout, true);
+        graph = write(checkpoint, request, layout, true);
     }
     if checkpoint.precision() == Precision::Int4 && layout == Layout::Stacked {
         shorten::names(&mut graph);
@@ -153,7 +153,7 @@ pub(crate) fn build(source: &Source<'_>, request: Request) -> anyhow::Result<Mod
 }
 
 /// Nodes and constants, inputs and outputs. `stores_tables` saves nodes, see [`Shared::new`].
-fn graph(
+fn write(
     checkpoint: &Checkpoint,
     request: Request,
     layout: Layout,
