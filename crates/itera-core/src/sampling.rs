@@ -1,17 +1,23 @@
 //! From logits to a token: greedy or seeded sampling, and log-probabilities for scoring.
 //!
 //! Equal logits and an equal seed give equal tokens on every machine: the generator is `ChaCha8`,
-//! and sampling computes the exponential here from additions and multiplications, since that of
-//! the standard library may differ in the last bit between platforms. Scoring uses the latter, which
-//! is faster.
-
-use std::f64::consts::LOG2_E;
+//! sums have a fixed order, and sampling computes the exponential from additions and
+//! multiplications, since that of the standard library may differ in the last bit between platforms.
+//! Scoring uses the latter.
 
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 use thiserror::Error;
+
+use crate::kernels::Kernel;
+
+/// Running maxima and sums side by side, so that the compiler makes vectors of them.
+const ABREAST: usize = 16;
+
+/// Weights that a draw passes over at once.
+const BLOCK: usize = 64;
 
 /// How tokens are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +64,10 @@ pub enum SamplingError {
 pub struct Sampler {
     config: SamplingConfig,
     rng: ChaCha8Rng,
+    kernel: Kernel,
+    /// Probabilities times an unknown constant, of all tokens or of the candidates.
+    weights: Vec<f64>,
+    /// Used with top-k and top-p alone.
     candidates: Vec<Candidate>,
 }
 
@@ -91,6 +101,8 @@ impl Sampler {
         Ok(Self {
             config,
             rng: ChaCha8Rng::from_seed(seed),
+            kernel: Kernel::best(),
+            weights: Vec::new(),
             candidates: Vec::new(),
         })
     }
@@ -107,25 +119,31 @@ impl Sampler {
         if self.config.temperature == 0.0 || !max.is_finite() {
             return greedy;
         }
-        self.weigh(logits, max);
+        self.weights.resize(logits.len(), 0.0);
+        self.kernel
+            .softmax_weights(logits, max, self.config.temperature, &mut self.weights);
+        // 53 random bits: uniform in [0, 1).
+        let uniform = (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        if self.config.top_k.is_none() && self.config.top_p.is_none() {
+            return draw(&self.weights, uniform) as u32;
+        }
+        self.gather(logits);
         self.truncate();
-        self.draw()
+        self.weights.clear();
+        self.weights
+            .extend(self.candidates.iter().map(|candidate| candidate.weight));
+        self.candidates[draw(&self.weights, uniform)].id
     }
 
     /// Fills the candidates with all tokens.
-    fn weigh(&mut self, logits: &[f32], max: f32) {
-        let (max, temperature) = (f64::from(max), f64::from(self.config.temperature));
+    fn gather(&mut self, logits: &[f32]) {
+        let tokens = (0..).zip(logits).zip(&self.weights);
         self.candidates.clear();
-        self.candidates
-            .extend(
-                (0..)
-                    .zip(logits)
-                    .filter(|(_, logit)| !logit.is_nan())
-                    .map(|(id, &logit)| {
-                        let weight = exp_nonpositive((f64::from(logit) - max) / temperature);
-                        Candidate { id, logit, weight }
-                    }),
-            );
+        self.candidates.extend(
+            tokens
+                .filter(|((_, logit), _)| !logit.is_nan())
+                .map(|((id, &logit), &weight)| Candidate { id, logit, weight }),
+        );
     }
 
     /// Drops the candidates that top-k and then top-p exclude.
@@ -142,9 +160,7 @@ impl Sampler {
             candidates.truncate(top_k);
         }
         // The order also fixes the order of the sums, which `select_nth` leaves open.
-        if self.config.top_k.is_some() || self.config.top_p.is_some() {
-            candidates.sort_unstable_by(order);
-        }
+        candidates.sort_unstable_by(order);
         if let Some(top_p) = self.config.top_p {
             let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
             let mut below = f64::from(top_p) * total;
@@ -155,31 +171,43 @@ impl Sampler {
             candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
         }
     }
+}
 
-    /// One of the candidates, with probability proportional to its weight.
-    fn draw(&mut self) -> u32 {
-        let total: f64 = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.weight)
-            .sum();
-        // 53 random bits: uniform in [0, 1).
-        let uniform = (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        let mut rest = uniform * total;
-        let mut chosen = 0;
-        for candidate in self
-            .candidates
-            .iter()
-            .filter(|candidate| candidate.weight > 0.0)
-        {
-            chosen = candidate.id;
-            rest -= candidate.weight;
+/// Where `uniform`, in [0, 1), falls if each index has a share in proportion to its weight. An index
+/// without weight is never drawn, unless none has any.
+fn draw(weights: &[f64], uniform: f64) -> usize {
+    let total: f64 = weights.chunks(BLOCK).map(sum).sum();
+    let mut rest = uniform * total;
+    for (block, weights) in weights.chunks(BLOCK).enumerate() {
+        let within = sum(weights);
+        if within <= rest {
+            rest -= within;
+            continue;
+        }
+        let mut chosen = None;
+        for (at, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
+            chosen = Some(block * BLOCK + at);
+            rest -= weight;
             if rest < 0.0 {
                 break;
             }
         }
-        chosen
+        return chosen.unwrap_or_default();
     }
+    // Rounding has left something at the end.
+    weights.iter().rposition(|w| *w > 0.0).unwrap_or_default()
+}
+
+/// The sum of weights in an order of its own.
+fn sum(weights: &[f64]) -> f64 {
+    let (rows, rest) = weights.as_chunks::<ABREAST>();
+    let mut sums = [0.0; ABREAST];
+    for row in rows {
+        for (sum, weight) in sums.iter_mut().zip(row) {
+            *sum += weight;
+        }
+    }
+    sums.iter().chain(rest).sum()
 }
 
 /// Index of the largest logit; the first of equal ones, the first of all if there are only NaN.
@@ -188,13 +216,21 @@ impl Sampler {
 /// If `logits` is empty.
 pub fn argmax(logits: &[f32]) -> u32 {
     assert!(!logits.is_empty(), "no logits to choose from");
-    let mut best = 0;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] || (logits[best].is_nan() && !logit.is_nan()) {
-            best = id;
+    // A comparison with NaN is false, so that none becomes the largest.
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (rows, rest) = logits.as_chunks::<ABREAST>();
+    let mut largest = [f32::NEG_INFINITY; ABREAST];
+    for row in rows {
+        for (largest, logit) in largest.iter_mut().zip(row) {
+            *largest = larger(*largest, *logit);
         }
     }
-    best as u32
+    let max = largest
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, b| larger(a, *b));
+    let first = logits.iter().position(|logit| *logit >= max);
+    first.unwrap_or_default() as u32
 }
 
 /// Natural logarithm of the probability that `softmax(logits)` gives to `index`, summed in f64 in
@@ -209,60 +245,4 @@ pub fn log_softmax_at(logits: &[f32], index: usize) -> f64 {
         .map(|&logit| (f64::from(logit) - max).exp())
         .sum();
     f64::from(logits[index]) - max - sum.ln()
-}
-
-/// `exp(x)` for `x <= 0`, within 4e-16 of the true value relatively; 0 below -708, where results
-/// would leave the normal numbers.
-///
-/// `exp(x) = 2^k exp(r)` with `|r| <= ln 2 / 2`, and Taylor's polynomial for the latter.
-fn exp_nonpositive(x: f64) -> f64 {
-    // ln 2 in two parts; products of the high one with `k` are exact.
-    const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
-    const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
-    if x < -708.0 {
-        return 0.0;
-    }
-    let k = (x * LOG2_E).round_ties_even();
-    let r = (x - k * LN_2_HIGH) - k * LN_2_LOW;
-    let polynomial = TAYLOR
-        .iter()
-        .rev()
-        .fold(0.0, |sum, coefficient| sum * r + coefficient);
-    polynomial * f64::from_bits(((k as i64 + 1023) as u64) << 52)
-}
-
-/// `1 / n!`; the first term left out is below 1e-17 for `|r| <= ln 2 / 2`.
-const TAYLOR: [f64; 14] = {
-    let mut coefficients = [1.0; 14];
-    let mut factorial = 1.0;
-    let mut n = 1;
-    while n < coefficients.len() {
-        factorial *= n as f64;
-        coefficients[n] = 1.0 / factorial;
-        n += 1;
-    }
-    coefficients
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exponential_is_that_of_std_to_the_last_bits() {
-        for step in 0..70_800 {
-            let x = -f64::from(step) / 100.0;
-            let (found, expected) = (exp_nonpositive(x), x.exp());
-            assert!(
-                (found - expected).abs() <= 4e-16 * expected,
-                "exp({x}): {found}, {expected}"
-            );
-        }
-        assert_eq!(exp_nonpositive(0.0).to_bits(), 1.0_f64.to_bits());
-        assert_eq!(
-            exp_nonpositive(f64::NEG_INFINITY).to_bits(),
-            0.0_f64.to_bits()
-        );
-        assert!(exp_nonpositive(f64::NAN).is_nan());
-    }
 }

@@ -39,6 +39,7 @@ mod product;
 mod quantize;
 mod router;
 mod scalar;
+mod softmax;
 mod ssd;
 #[cfg(test)]
 mod tests;
