@@ -28,7 +28,7 @@ for model in "${models[@]}"; do
     tuned=runs/$model-int4.safetensors
     quantize "$model" int8 --checkpoint "$source"
     if [[ -f $tuned ]]; then
-        # Rounded as every step of that run has rounded it.
+        # Its weights are integers times their scales already, which the search finds.
         quantize "$model" int4 --checkpoint "$tuned" --of "$source" \
             --method search --calibration-tokens 0 --output "data/models/$model.int4.safetensors"
     else

@@ -13,17 +13,13 @@ fit() {
     train fit --batch 32 --length 128 --replicas 1 "$@"
 }
 
-# for_integers MODEL SEED OPTION...: rounds with error feedback, then trains on from there, every step
-# seeing the weights rounded, with the model in floats as the teacher.
+# for_integers MODEL DATASET SEED STEPS: trains on while the weights are drawn to integers, with the model
+# in floats as the teacher.
 for_integers() {
-    local model=$1 seed=$2
-    shift 2
-    train quantize --precision int4 --checkpoint "data/models/$model.safetensors" \
-        --output "runs/$model-gptq.safetensors"
-    fit "$@" --seed "$seed" --init "runs/$model-gptq.safetensors" \
+    local model=$1 dataset=$2 seed=$3 steps=$4
+    fit --dataset "$dataset" --seed "$seed" --init "data/models/$model.safetensors" \
         --teacher "data/models/$model.safetensors" --distill 0.9 --quantize int4 \
-        --optimizer adamw --learning-rate 1e-4 --warmup 20 --steps 1000 --evaluate-every 250 \
-        --output "runs/$model-int4.safetensors"
+        --warmup 20 --steps "$steps" --evaluate-every 1000 --output "runs/$model-int4.safetensors"
 }
 
 mkdir -p runs
@@ -34,7 +30,7 @@ micro-tinystories() {
     fit --preset micro --size n_layers=3 --dataset tinystories --tokenizer bpe --vocab-size 1920 --seed 1 \
         --optimizer muon --learning-rate 2e-2 --warmup 300 --steps 20000 --evaluate-every 1000 \
         --output data/models/micro-tinystories.safetensors
-    for_integers micro-tinystories 2 --dataset tinystories --tokenizer bpe --vocab-size 1920
+    for_integers micro-tinystories tinystories 2 6000
 }
 
 micro-wikitext2() {
@@ -46,7 +42,7 @@ micro-wikitext2() {
     fit --preset micro --size n_layers=3 "${text[@]}" --seed 2 --init runs/micro-wikitext2-1.safetensors \
         --optimizer muon --learning-rate 8e-3 --warmup 50 --steps 6500 --evaluate-every 500 \
         --output data/models/micro-wikitext2.safetensors
-    for_integers micro-wikitext2 3 "${text[@]}"
+    for_integers micro-wikitext2 wikitext2 3 4000
 }
 
 micro-tinystories-char() {
@@ -55,7 +51,7 @@ micro-tinystories-char() {
         --dataset tinystories --tokenizer char --seed 1 --optimizer muon --learning-rate 2e-2 --warmup 300 \
         --steps 8000 --evaluate-every 500 \
         --output data/models/micro-tinystories-char.safetensors
-    for_integers micro-tinystories-char 2 --dataset tinystories --tokenizer char
+    for_integers micro-tinystories-char tinystories 2 2500
 }
 
 nano-tinystories() {
@@ -63,7 +59,7 @@ nano-tinystories() {
     fit --preset nano --size d_model=32 --dataset tinystories --tokenizer bpe --vocab-size 1536 --seed 1 \
         --optimizer muon --learning-rate 3e-2 --warmup 300 --steps 24000 --evaluate-every 1500 \
         --output data/models/nano-tinystories.safetensors
-    for_integers nano-tinystories 2 --dataset tinystories --tokenizer bpe --vocab-size 1536
+    for_integers nano-tinystories tinystories 2 8000
 }
 
 models=("$@")

@@ -11,6 +11,7 @@ mod backend;
 pub mod baseline;
 pub mod dynamic;
 mod fused;
+mod grid;
 mod host;
 #[cfg(feature = "import")]
 pub mod imported;

@@ -1,6 +1,8 @@
 //! What moves the parameters: `AdamW`, with the tensors that must not decay in a group of their own,
 //! and for the large matrices `Muon` where that is asked for.
 
+use std::collections::BTreeMap;
+
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
@@ -9,7 +11,7 @@ use burn::{
 use itera_core::config::{ModelConfig, TensorRole};
 use serde::{Deserialize, Serialize};
 
-use crate::muon::Muon;
+use crate::{model::convert::Path, muon::Muon};
 
 /// What moves the projections, which are most of the parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +44,16 @@ pub struct OptimizerConfig {
 /// Gradients of every parameter, in the order of the module.
 #[derive(Debug)]
 pub(crate) struct Gradient {
-    tensors: Vec<(ParamId, Vec<usize>, Vec<f32>)>,
+    tensors: Vec<Slope>,
+}
+
+/// The gradient of a parameter.
+#[derive(Debug)]
+struct Slope {
+    id: ParamId,
+    name: String,
+    shape: Vec<usize>,
+    values: Vec<f32>,
 }
 
 /// Whether a tensor decays: matrices do, what shapes the dynamics, scales or names tokens does not.
@@ -93,6 +104,7 @@ impl Gradient {
     pub(crate) fn collect(model: &impl Module, grads: GradientsParams) -> Self {
         let mut collect = Collect {
             grads,
+            path: Path::default(),
             tensors: Vec::new(),
         };
         model.visit(&mut collect);
@@ -103,8 +115,8 @@ impl Gradient {
 
     /// `self += other`.
     pub(crate) fn add(&mut self, other: &Self) {
-        for ((_, _, sum), (_, _, values)) in self.tensors.iter_mut().zip(&other.tensors) {
-            for (sum, value) in sum.iter_mut().zip(values) {
+        for (sum, other) in self.tensors.iter_mut().zip(&other.tensors) {
+            for (sum, value) in sum.values.iter_mut().zip(&other.values) {
                 *sum += value;
             }
         }
@@ -113,7 +125,7 @@ impl Gradient {
     /// Multiplies by `factor`, then scales down to an L2 norm of at most `clip_norm`. Returns the
     /// norm before clipping.
     pub(crate) fn scale_and_clip(&mut self, factor: f32, clip_norm: f32) -> f32 {
-        let squares = self.tensors.iter().flat_map(|(_, _, values)| values);
+        let squares = self.tensors.iter().flat_map(|slope| &slope.values);
         let norm = squares
             .map(|value| f64::from(*value).powi(2))
             .sum::<f64>()
@@ -124,19 +136,28 @@ impl Gradient {
         } else {
             factor
         };
-        for (_, _, values) in &mut self.tensors {
-            for value in values {
-                *value *= factor;
-            }
+        for value in self.tensors.iter_mut().flat_map(|slope| &mut slope.values) {
+            *value *= factor;
         }
         norm
+    }
+
+    /// The gradient of each parameter by its name.
+    pub(crate) fn by_name(&self) -> BTreeMap<String, Vec<f32>> {
+        let slopes = self.tensors.iter();
+        slopes
+            .map(|slope| (slope.name.clone(), slope.values.clone()))
+            .collect()
     }
 
     /// As the optimiser wants them.
     pub(crate) fn into_params(self, device: &Device) -> GradientsParams {
         let mut grads = GradientsParams::new();
         let device = device.clone().without_autodiff();
-        for (id, shape, values) in self.tensors {
+        for Slope {
+            id, shape, values, ..
+        } in self.tensors
+        {
             macro_rules! register {
                 ($rank:literal) => {
                     grads.register::<$rank>(
@@ -157,17 +178,31 @@ impl Gradient {
 
 struct Collect {
     grads: GradientsParams,
-    tensors: Vec<(ParamId, Vec<usize>, Vec<f32>)>,
+    path: Path,
+    tensors: Vec<Slope>,
 }
 
 impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let shape = param.lazy_shape().to_vec();
         let values = match self.grads.remove::<D>(param.id) {
             Some(grad) => grad.into_data().try_into_vec().expect("gradients are f32"),
             None => vec![0.0; shape.iter().product()],
         };
-        self.tensors.push((param.id, shape, values));
+        self.tensors.push(Slope {
+            id: param.id,
+            name: self.path.name(),
+            shape,
+            values,
+        });
     }
 }
 

@@ -12,18 +12,24 @@ use thiserror::Error;
 
 use crate::{
     Backend,
+    grid::Grid,
     model::{Carry, LanguageModel},
     trainer::{TrainConfig, Trainer},
 };
 
 /// Version of the file's layout.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Key of the JSON header in the metadata.
 const HEADER: &str = "itera.resume";
 
 /// Name of the optimiser's record.
 const OPTIMIZER: &str = "optimizer";
+
+/// Scales of a run for integers, and the moments of their gradients.
+const SCALES: &str = "scales";
+const SCALES_MEAN: &str = "scales_mean";
+const SCALES_SQUARE: &str = "scales_square";
 
 /// Why a run cannot go on.
 #[derive(Debug, Error)]
@@ -85,8 +91,21 @@ impl Trainer {
                 put(format!("teacher.{replica}.{name}"), &values);
             }
         }
-        for (name, values) in self.scales.iter().flat_map(Scales::values) {
-            put(format!("scales.{name}"), &values);
+        if let Some(Grid {
+            scales,
+            mean,
+            square,
+        }) = &self.grid
+        {
+            for (kind, tensors) in [
+                (SCALES, &scales.values()),
+                (SCALES_MEAN, mean),
+                (SCALES_SQUARE, square),
+            ] {
+                for (name, values) in tensors {
+                    put(format!("{kind}.{name}"), values);
+                }
+            }
         }
         let optimizer = self.learner.optimizer.into_bytes().map_err(damaged)?;
         tensors.insert(
@@ -146,7 +165,7 @@ impl Trainer {
             let values = |name: &str| floats(&format!("carry.{replica}.{name}"));
             *carry = restore(carry, values)?;
         }
-        run.scales = restore_scales(&run, &file)?;
+        run.grid = restore_grid(&run, &file)?;
         if let Some(checkpoint) = teacher {
             run.teach(checkpoint).map_err(damaged)?;
         }
@@ -198,21 +217,33 @@ fn restore(
     Ok(carry.with_values(&restored))
 }
 
-/// The scales of a run for integers, if it has any yet.
-fn restore_scales(run: &Trainer, file: &SafeTensors<'_>) -> Result<Option<Scales>, ResumeError> {
+/// The grid of a run for integers, if it has one yet.
+fn restore_grid(run: &Trainer, file: &SafeTensors<'_>) -> Result<Option<Grid>, ResumeError> {
     let Some(precision) = run.config.quantize else {
         return Ok(None);
     };
-    let stored = file.iter().filter_map(|(name, tensor)| {
-        let name = name.strip_prefix("scales.")?;
-        Some((name.to_owned(), from_le_bytes(tensor.data())))
-    });
-    let stored: BTreeMap<String, Vec<f32>> = stored.collect();
-    if stored.is_empty() {
+    let stored = |kind: &str| -> BTreeMap<String, Vec<f32>> {
+        let stored = file.iter().filter_map(|(name, tensor)| {
+            let name = name.strip_prefix(kind)?.strip_prefix('.')?;
+            Some((name.to_owned(), from_le_bytes(tensor.data())))
+        });
+        stored.collect()
+    };
+    let (scales, mean, square) = (stored(SCALES), stored(SCALES_MEAN), stored(SCALES_SQUARE));
+    if scales.is_empty() {
         return Ok(None);
     }
-    let scales = Scales::from_values(run.model().config(), &stored, precision).map_err(damaged)?;
-    Ok(Some(scales))
+    for (name, scales) in &scales {
+        for moments in [&mean, &square] {
+            same_len(name, scales.len(), moments.get(name).map_or(0, Vec::len))?;
+        }
+    }
+    let scales = Scales::from_values(run.model().config(), &scales, precision).map_err(damaged)?;
+    Ok(Some(Grid {
+        scales,
+        mean,
+        square,
+    }))
 }
 
 fn same_len(name: &str, expected: usize, found: usize) -> Result<(), ResumeError> {

@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Backend,
     average::Average,
+    grid::{Grid, Moment},
     learner::{self, Learner},
     loss::{self, Lesson, RouterLoss},
     model::{Carry, ConvertError, Dropout, LanguageModel, Tokens},
-    optimizer::OptimizerConfig,
+    optimizer::{Gradient, OptimizerConfig},
     schedule::Schedule,
     teacher::Teacher,
 };
@@ -42,9 +43,8 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
     /// Router terms of the loss.
     pub router: RouterLoss,
-    /// Precision that the model is trained for: every step sees the weights rounded to it, and its
-    /// gradient moves the weights that were rounded (the straight-through estimator, Bengio et al.
-    /// 2013).
+    /// Precision that the model is trained for. The learning rate is then in integers: what a step of
+    /// the optimiser moves a weight by is multiplied by the weight's scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Precision>,
     /// Weight of what the teacher predicts against what the text says, above 0 and at most 1; `None`
@@ -89,9 +89,6 @@ impl StepReport {
     }
 }
 
-/// Steps between searches for scales in a run for integers.
-const SCALES_AGE: u64 = 32;
-
 /// A run in progress.
 pub struct Trainer {
     pub(crate) learner: Learner,
@@ -100,8 +97,8 @@ pub struct Trainer {
     /// The average of the weights, for runs that have one.
     pub(crate) average: Option<Average>,
     pub(crate) teacher: Option<Teacher>,
-    /// What the weights are rounded with, in a run for integers.
-    pub(crate) scales: Option<Scales>,
+    /// What the weights are drawn to, in a run for integers; none before its first step.
+    pub(crate) grid: Option<Grid>,
     pub(crate) step: u64,
     pub(crate) config: TrainConfig,
 }
@@ -155,7 +152,7 @@ impl Trainer {
             carries,
             average,
             teacher: None,
-            scales: None,
+            grid: None,
             step: 0,
             config,
         })
@@ -197,13 +194,15 @@ impl Trainer {
         &self.learner.model
     }
 
-    /// The result so far: the model that steps move, or the average over its steps.
+    /// The result so far: the model that steps move, or the average over its steps; in a run for
+    /// integers, what its integers stand for.
     pub fn result(&self) -> LanguageModel {
-        let model = self.model().clone();
-        match &self.average {
-            Some(average) if self.step > 0 => model.with_parameters(average.values.clone()),
-            _ => model,
+        let average = self.average.as_ref().filter(|_| self.step > 0);
+        let mut values = average.map_or_else(|| self.model().values(), |a| a.values.clone());
+        if let Some(grid) = &self.grid {
+            grid.scales.round(&mut values);
         }
+        self.model().clone().with_parameters(values)
     }
 
     /// Steps done.
@@ -228,21 +227,17 @@ impl Trainer {
     pub fn step(&mut self) -> StepReport {
         let segment = self.lanes.next_segment();
         let learning_rate = self.config.schedule.rate(self.step);
-        let rounded = self.rounded();
-        let model = rounded.as_ref().unwrap_or_else(|| self.model());
         let router = self.config.router;
         let teacher = self.config.distill.map(|weight| {
             let teacher = self.teacher.as_ref();
             (weight, teacher.expect("a run with `distill` has a teacher"))
         });
-        let (gradient, shares) = learner::gradients(model, self.parts(&segment), |model, part| {
+        let parts = self.parts(&segment);
+        let (gradient, shares) = learner::gradients(self.model(), parts, |model, part| {
             objective(model, part, router, teacher)
         });
         let count = shares.len() as f32;
-        let clip_norm = self.config.optimizer.clip_norm;
-        let gradient_norm = self
-            .learner
-            .update(gradient, 1.0 / count, clip_norm, learning_rate);
+        let gradient_norm = self.update(gradient, 1.0 / count, learning_rate);
         self.step += 1;
         if let Some(average) = &mut self.average {
             average.add(self.step, &self.learner.model);
@@ -266,18 +261,30 @@ impl Trainer {
         report
     }
 
-    /// The model as a step of a run for integers sees it. Scales are searched at every
-    /// [`SCALES_AGE`]th step; between, weights are rounded to the nearest with those of before.
-    fn rounded(&mut self) -> Option<LanguageModel> {
-        let precision = self.config.quantize?;
-        if self.step.is_multiple_of(SCALES_AGE) {
-            self.scales = None;
-        }
-        let model = &self.learner.model;
-        let scales = self
-            .scales
-            .get_or_insert_with(|| model.searched_scales(precision));
-        Some(model.rounded_to(scales))
+    /// Moves the parameters along `gradient`, times `factor`; in a run for integers, on their grid.
+    /// Returns the norm of the gradient.
+    fn update(&mut self, gradient: Gradient, factor: f32, learning_rate: f64) -> f32 {
+        let config = &self.config;
+        let learner = &mut self.learner;
+        let clip_norm = config.optimizer.clip_norm;
+        let Some(precision) = config.quantize else {
+            return learner.update(gradient, factor, clip_norm, learning_rate);
+        };
+        let (before, slopes) = (learner.model.values(), gradient.by_name());
+        let norm = learner.update(gradient, factor, clip_norm, learning_rate);
+        let mut after = learner.model.values();
+        let grid = self.grid.get_or_insert_with(|| {
+            let scales = Scales::search(learner.model.config(), &before, precision);
+            Grid::new(scales.expect("the precision is one of integers"))
+        });
+        let moment = Moment {
+            step: self.step + 1,
+            steps: config.schedule.steps,
+            learning_rate: learning_rate as f32,
+        };
+        grid.step(&before, &slopes, &mut after, &config.optimizer, moment);
+        learner.model = learner.model.clone().with_parameters(after);
+        norm
     }
 
     /// The part of the segment that each replica reads.

@@ -66,10 +66,11 @@ pub(crate) struct FitArgs {
     /// Train the model without routing that has as many parameters in all, or per token.
     #[arg(long, value_name = "SIZE", requires = "preset")]
     pub(crate) dense: Option<DenseArg>,
-    /// bpe, char, bytes, or a file written by the subcommand `tokenizer`.
-    #[arg(long, default_value = "bpe", value_name = "KIND|FILE.json")]
-    pub(crate) tokenizer: TokenizerSource,
-    /// Entries of a bpe vocabulary [default: 512].
+    /// bpe, char, bytes, or a file written by the subcommand `tokenizer` [default: that of --init,
+    /// else bpe].
+    #[arg(long, value_name = "KIND|FILE.json")]
+    pub(crate) tokenizer: Option<TokenizerSource>,
+    /// Entries of a bpe vocabulary that is trained for the run [default: 512].
     #[arg(long, value_name = "N")]
     pub(crate) vocab_size: Option<usize>,
     /// Seed of the initial parameters and of the order of the documents.
@@ -91,9 +92,10 @@ pub(crate) struct FitArgs {
     /// Threads that share a batch.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) replicas: usize,
-    /// Highest learning rate.
-    #[arg(long, value_name = "X", default_value_t = 4e-3)]
-    pub(crate) learning_rate: f64,
+    /// Highest learning rate; with --quantize in integers, so that it suits large and small weights
+    /// [default: 0.004, with --quantize 0.1].
+    #[arg(long, value_name = "X")]
+    pub(crate) learning_rate: Option<f64>,
     /// Steps until the highest learning rate [default: 200, or a tenth of the steps if that is
     /// less].
     #[arg(long, value_name = "N")]
@@ -136,9 +138,9 @@ pub(crate) struct FitArgs {
     /// Weight of what the teacher predicts against what the text says, above 0 and at most 1.
     #[arg(long, value_name = "X", default_value_t = 0.9, requires = "teacher")]
     pub(crate) distill: f32,
-    /// Train for integer weights: every step sees the weights rounded, and evaluations do. The
-    /// checkpoint holds those that were rounded; `quantize --method search --calibration-tokens 0`
-    /// makes the file of integers.
+    /// Train for integer weights: each step draws the weights to multiples of their scales, ever
+    /// harder; evaluations see them rounded. The checkpoint holds what the integers stand for;
+    /// `quantize --method search --calibration-tokens 0` makes the file of integers.
     #[arg(long, value_name = "PRECISION")]
     pub(crate) quantize: Option<QuantizeArg>,
     #[command(flatten)]

@@ -56,6 +56,9 @@ impl fmt::Display for TokenizerSource {
 }
 
 impl TokenizerSource {
+    /// The default of a run with random weights.
+    pub(crate) const BPE: Self = Self::Train(TokenizerKind::Bpe);
+
     /// Trains or reads the tokenizer.
     pub(crate) fn obtain(
         &self,
@@ -84,7 +87,7 @@ impl TokenizerSource {
             return Ok(());
         };
         ensure!(
-            *self == Self::Train(TokenizerKind::Bpe),
+            *self == Self::BPE,
             "`--vocab-size` is for bpe tokenizers; leave it out for `{self}`"
         );
         // The tokenizer knows its own range; without text this takes no time.

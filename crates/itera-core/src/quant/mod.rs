@@ -7,7 +7,7 @@
 //! | `calibration` | what the error of each matrix is measured by, from calibration text |
 //! | `matrix` | rounding a whole tensor, row by row |
 //! | `row` | rounding one row: to the nearest, with searched scales, with error feedback |
-//! | `scales` | the scales alone, for training that sees its weights rounded |
+//! | `scales` | the scales alone, for training that draws its weights to multiples of them |
 //! | `moments` | second moments of the inputs of projections |
 //! | `linalg` | Cholesky |
 //! | `report` | what a tensor has lost |
@@ -38,11 +38,10 @@ use self::plan::Plan;
 pub use self::{
     provenance::{CalibrationSource, Provenance, source_sha256},
     report::TensorReport,
-    scales::Scales,
+    scales::{MatrixScales, Scales},
 };
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, Precision, Tensor},
-    config::ModelConfig,
     model::ModelError,
 };
 
@@ -222,24 +221,6 @@ pub fn quantize(
     quantised.validate()?;
     let report = report::rows(checkpoint, &quantised);
     Ok((quantised, report))
-}
-
-/// Rounds the matrices among the tensors of a model as [`quantize`] does with
-/// [`Options::data_free`], and gives back the floats that the integers stand for; other tensors stay
-/// as they are. Training for a precision sees its weights like this.
-///
-/// # Errors
-/// A precision that is no integer one.
-///
-/// # Panics
-/// If a tensor of the config is missing or has another number of values.
-pub fn round_matrices(
-    config: &ModelConfig,
-    tensors: &mut BTreeMap<String, Vec<f32>>,
-    precision: Precision,
-) -> Result<(), QuantError> {
-    Scales::search(config, tensors, precision)?.round(tensors);
-    Ok(())
 }
 
 fn check(checkpoint: &Checkpoint, options: &Options<'_>) -> Result<(), QuantError> {

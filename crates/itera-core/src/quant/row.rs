@@ -158,6 +158,9 @@ pub(super) fn search(weights: &[f64], moments: &[f64], form: Form) -> Rounded {
 /// The scale of a group that has the least squared error, weighted by `moments`; the one that just
 /// holds the largest weight if none has less.
 pub(super) fn best_scale(weights: &[f64], moments: &[f64], form: Form) -> f16 {
+    if let Some(scale) = exact_scale(weights, form) {
+        return scale;
+    }
     let whole = stored(largest(weights) / f64::from(form.high));
     let mut scales = vec![whole];
     scales.extend(candidates(weights, form));
@@ -171,6 +174,25 @@ pub(super) fn best_scale(weights: &[f64], moments: &[f64], form: Form) -> f16 {
         }
     }
     best
+}
+
+/// The scale of which all weights of a group are integers, as training for integers leaves them, if
+/// there is one.
+fn exact_scale(weights: &[f64], form: Form) -> Option<f16> {
+    let by_magnitude = |a: &&f64, b: &&f64| a.abs().total_cmp(&b.abs());
+    let largest = *weights.iter().max_by(by_magnitude)?;
+    let is_exact = |scale: &f16| {
+        let value = |weight: f64| f64::from(integer(weight, *scale, form)) * wide(*scale);
+        *scale != f16::ZERO
+            && weights
+                .iter()
+                .all(|w| value(*w).total_cmp(&(w + 0.0)).is_eq())
+    };
+    // Whichever integer the largest weight is.
+    (form.low..=form.high)
+        .filter(|q| *q != 0)
+        .map(|q| stored(largest / f64::from(q)))
+        .find(is_exact)
 }
 
 /// The weighted squared error of a group for each of up to [`ABREAST`] scales, summed in the order

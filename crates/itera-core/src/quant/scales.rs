@@ -1,7 +1,7 @@
-//! The scales of a model's matrices apart from their integers, for training that sees its weights
-//! rounded at every step and searches scales only now and then.
+//! The scales of a model's matrices apart from their integers, for training that draws its weights to
+//! multiples of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use half::f16;
 
@@ -15,15 +15,33 @@ use crate::{checkpoint::Precision, config::ModelConfig};
 /// Scales of every group of every matrix that a precision of integers rounds.
 #[derive(Clone, Debug)]
 pub struct Scales {
-    matrices: Vec<Matrix>,
+    matrices: Vec<MatrixScales>,
 }
 
-/// A matrix and the scales of its groups, `[len / group]`.
+/// A matrix and the scales of its groups.
 #[derive(Clone, Debug)]
-struct Matrix {
+pub struct MatrixScales {
     name: String,
     form: Form,
-    scales: Vec<f16>,
+    /// `[len / group]`. A file holds them as f16, and so they round; training moves them by less.
+    pub scales: Vec<f32>,
+}
+
+impl MatrixScales {
+    /// Name of the matrix.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Weights that share a scale.
+    pub const fn group(&self) -> usize {
+        self.form.group
+    }
+
+    /// The integers that a weight can be.
+    pub const fn integers(&self) -> RangeInclusive<i8> {
+        self.form.low..=self.form.high
+    }
 }
 
 impl Scales {
@@ -45,10 +63,10 @@ impl Scales {
             let groups = tensors[&name].chunks(form.group);
             let scales = groups.map(|group| {
                 let weights: Vec<f64> = group.iter().copied().map(f64::from).collect();
-                row::best_scale(&weights, &vec![1.0; weights.len()], form)
+                row::best_scale(&weights, &vec![1.0; weights.len()], form).to_f32()
             });
             let scales = scales.collect();
-            Matrix { name, form, scales }
+            MatrixScales { name, form, scales }
         });
         Ok(Self {
             matrices: matrices.collect(),
@@ -70,8 +88,8 @@ impl Scales {
             spec.map_or(0, |spec| spec.shape.iter().product())
         };
         let matrices = forms(config, precision)?.into_iter().map(|(name, form)| {
-            let values = values.get(&name).map_or(&[][..], Vec::as_slice);
-            let (found, expected) = (values.len(), len(&name) / form.group);
+            let scales = values.get(&name).cloned().unwrap_or_default();
+            let (found, expected) = (scales.len(), len(&name) / form.group);
             if found != expected {
                 return Err(QuantError::Scales {
                     tensor: name,
@@ -79,8 +97,7 @@ impl Scales {
                     expected,
                 });
             }
-            let scales = values.iter().copied().map(f16::from_f32).collect();
-            Ok(Matrix { name, form, scales })
+            Ok(MatrixScales { name, form, scales })
         });
         Ok(Self {
             matrices: matrices.collect::<Result<_, _>>()?,
@@ -89,24 +106,29 @@ impl Scales {
 
     /// The scales of each matrix by its name, in the order of its groups.
     pub fn values(&self) -> BTreeMap<String, Vec<f32>> {
-        let values = |matrix: &Matrix| matrix.scales.iter().map(|scale| scale.to_f32()).collect();
         let matrices = self.matrices.iter();
         matrices
-            .map(|matrix| (matrix.name.clone(), values(matrix)))
+            .map(|matrix| (matrix.name.clone(), matrix.scales.clone()))
             .collect()
     }
 
-    /// Rounds each weight to the nearest integer times its scale; other tensors stay as they are.
+    /// The scales of each matrix, in the order of the checkpoint.
+    pub fn matrices_mut(&mut self) -> impl Iterator<Item = &mut MatrixScales> {
+        self.matrices.iter_mut()
+    }
+
+    /// Rounds each weight to the nearest integer times its scale; other tensors stay as they are. What
+    /// is rounded so, [`Self::search`] finds the very integers of.
     ///
     /// # Panics
     /// If a matrix is missing or has another number of groups.
     pub fn round(&self, tensors: &mut BTreeMap<String, Vec<f32>>) {
-        for Matrix { name, form, scales } in &self.matrices {
+        for MatrixScales { name, form, scales } in &self.matrices {
             let values = tensors.get_mut(name).expect("all tensors are there");
             let groups = values.chunks_mut(form.group);
             assert_eq!(groups.len(), scales.len(), "groups of {name}");
             for (group, scale) in groups.zip(scales) {
-                row::round_in_place(group, *scale, *form);
+                row::round_in_place(group, f16::from_f32(*scale), *form);
             }
         }
     }
@@ -148,6 +170,29 @@ mod tests {
         assert_ne!(a, tensors);
         let norm = "final_norm.weight";
         assert_eq!(a[norm], tensors[norm]);
+    }
+
+    #[test]
+    fn what_is_rounded_is_found_again() {
+        let config = Preset::Test.config(257);
+        for precision in [Precision::Int8, Precision::Int4] {
+            let mut scales = Scales::search(&config, &tensors(&config), precision).unwrap();
+            // Scales that no search would choose: few of the integers are used, or many are cut off.
+            for (at, scale) in scales
+                .matrices
+                .iter_mut()
+                .flat_map(|m| &mut m.scales)
+                .enumerate()
+            {
+                *scale *= [0.3, 0.7, 1.9, 3.1][at % 4];
+            }
+            let mut rounded = tensors(&config);
+            scales.round(&mut rounded);
+            let mut again = rounded.clone();
+            let found = Scales::search(&config, &rounded, precision).unwrap();
+            found.round(&mut again);
+            assert_eq!(again, rounded, "{precision}");
+        }
     }
 
     #[test]

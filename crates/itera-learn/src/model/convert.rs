@@ -7,8 +7,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use itera_core::{
-    checkpoint::{Checkpoint, Precision, Tensor as StoredTensor},
-    quant::Scales,
+    checkpoint::{Checkpoint, Tensor as StoredTensor},
     tokenizer::Tokenizer,
 };
 use thiserror::Error;
@@ -51,30 +50,8 @@ impl LanguageModel {
         }
     }
 
-    /// The same model with its matrices rounded to a precision of integers, as
-    /// [`itera_core::quant::round_matrices`] does.
-    ///
-    /// # Panics
-    /// If the precision is not one of integers.
-    #[must_use]
-    pub fn rounded(&self, precision: Precision) -> Self {
-        self.rounded_to(&self.searched_scales(precision))
-    }
-
-    /// The scales that [`Self::rounded`] rounds with.
-    pub(crate) fn searched_scales(&self, precision: Precision) -> Scales {
-        Scales::search(&self.config, &self.values(), precision)
-            .expect("the precision is one of integers")
-    }
-
-    /// The same model with its matrices rounded to the nearest multiples of given scales.
-    pub(crate) fn rounded_to(&self, scales: &Scales) -> Self {
-        let mut values = self.values();
-        scales.round(&mut values);
-        self.clone().with_parameters(values)
-    }
-
-    fn values(&self) -> BTreeMap<String, Vec<f32>> {
+    /// Values of every parameter by name.
+    pub(crate) fn values(&self) -> BTreeMap<String, Vec<f32>> {
         let parameters = self.parameters().into_iter();
         parameters
             .map(|(name, (_, values))| (name, values))
@@ -111,18 +88,18 @@ pub(crate) fn parameters(module: &impl Module) -> BTreeMap<String, (Vec<usize>, 
 
 /// The dotted path of the module being visited.
 #[derive(Default)]
-struct Path(Vec<String>);
+pub(crate) struct Path(Vec<String>);
 
 impl Path {
-    fn enter(&mut self, name: &str) {
+    pub(crate) fn enter(&mut self, name: &str) {
         self.0.push(name.to_owned());
     }
 
-    fn exit(&mut self) {
+    pub(crate) fn exit(&mut self) {
         self.0.pop();
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.0.join(".")
     }
 }

@@ -32,7 +32,9 @@ impl FitOptions {
         if let Some(dense) = self.dense {
             add("dense", &dense.name());
         }
-        add("tokenizer", &self.tokenizer);
+        if let Some(tokenizer) = &self.tokenizer {
+            add("tokenizer", tokenizer);
+        }
         if let Some(vocab_size) = self.vocab_size {
             add("vocab-size", &vocab_size);
         }

@@ -9,7 +9,7 @@ use itera_core::{
 use rayon::prelude::*;
 
 use super::options::FitOptions;
-use crate::texts::Texts;
+use crate::{texts::Texts, tokenizer::TokenizerSource};
 
 /// What a run reads.
 #[derive(Debug)]
@@ -39,15 +39,20 @@ impl Data {
     /// Loads the text, trains or reads the tokenizer, and tokenises.
     pub(crate) fn load(options: &FitOptions) -> anyhow::Result<Self> {
         let texts = Texts::load(&options.dataset, options.valid.as_deref())?;
-        let tokenizer = options.tokenizer.obtain(options.vocab_size, &texts)?;
-        let of_tokenizer = |name: &Option<String>| {
-            let name = name.as_deref();
-            name.map(|name| of_tokenizer(name, &tokenizer)).transpose()
+        let load = |name: &Option<String>| name.as_deref().map(load_checkpoint).transpose();
+        let (init, teacher) = (load(&options.init)?, load(&options.teacher)?);
+        let tokenizer = match (&options.tokenizer, &init) {
+            (None, Some(init)) => init.checkpoint.tokenizer.clone(),
+            (source, _) => {
+                let source = source.as_ref().unwrap_or(&TokenizerSource::BPE);
+                source.obtain(options.vocab_size, &texts)?
+            }
         };
-        let (init, teacher) = (
-            of_tokenizer(&options.init)?,
-            of_tokenizer(&options.teacher)?,
-        );
+        for (name, loaded) in [(&options.init, &init), (&options.teacher, &teacher)] {
+            if let (Some(name), Some(loaded)) = (name, loaded) {
+                check_tokenizer(name, loaded, &tokenizer)?;
+            }
+        }
         let documents: Vec<&[u8]> = texts.train_documents().collect();
         let train = encode(&tokenizer, &documents, texts.name())?;
         let bytes: usize = documents.iter().map(|document| document.len()).sum();
@@ -74,15 +79,18 @@ impl Data {
     }
 }
 
-/// The checkpoint of this name, if it has the tokenizer of the run.
-fn of_tokenizer(name: &str, tokenizer: &Tokenizer) -> anyhow::Result<LoadedCheckpoint> {
-    let loaded = load_checkpoint(name)?;
+/// Refuses a checkpoint of another tokenizer than the run's.
+fn check_tokenizer(
+    name: &str,
+    loaded: &LoadedCheckpoint,
+    tokenizer: &Tokenizer,
+) -> anyhow::Result<()> {
     ensure!(
         loaded.checkpoint.tokenizer.to_json() == tokenizer.to_json(),
         "the tokenizer of `{name}` is not the one of this run; give the same text, `--tokenizer` and \
          `--vocab-size` as for that checkpoint"
     );
-    Ok(loaded)
+    Ok(())
 }
 
 fn valid(tokenizer: &Tokenizer, texts: &Texts) -> anyhow::Result<Vec<Document>> {

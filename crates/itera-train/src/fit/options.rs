@@ -21,6 +21,12 @@ use crate::{
 /// Steps of the warm-up unless told otherwise, in a long run.
 const DEFAULT_WARMUP: u64 = 200;
 
+/// Highest learning rate unless told otherwise.
+const DEFAULT_RATE: f64 = 4e-3;
+
+/// The same of a run for integers, in integers.
+const DEFAULT_RATE_FOR_INTEGERS: f64 = 0.1;
+
 /// Decay of the mean of the gradient.
 const BETA_1: f32 = 0.9;
 
@@ -36,7 +42,8 @@ pub(crate) struct FitOptions {
     pub(crate) preset: Option<Preset>,
     pub(crate) sizes: Vec<SizeArg>,
     pub(crate) dense: Option<DenseArg>,
-    pub(crate) tokenizer: TokenizerSource,
+    /// None for that of `init`.
+    pub(crate) tokenizer: Option<TokenizerSource>,
     pub(crate) vocab_size: Option<usize>,
     pub(crate) init: Option<String>,
     pub(crate) teacher: Option<String>,
@@ -83,11 +90,17 @@ impl FitOptions {
         );
         let save_every = Duration::try_from_secs_f64(60.0 * args.save_every)
             .with_context(|| format!("`--save-every` is {}, expected minutes", args.save_every))?;
-        args.tokenizer.check_vocab_size(args.vocab_size)?;
-        if let (Some(preset), Some(vocab_size)) =
-            (args.preset, args.tokenizer.vocab_size(args.vocab_size))
-        {
-            model_config(preset, &args.size, args.dense, vocab_size)?;
+        let is_that_of_init = args.init.is_some() && args.vocab_size.is_none();
+        let tokenizer = args
+            .tokenizer
+            .or_else(|| (!is_that_of_init).then_some(TokenizerSource::BPE));
+        if let Some(tokenizer) = &tokenizer {
+            tokenizer.check_vocab_size(args.vocab_size)?;
+            if let (Some(preset), Some(vocab_size)) =
+                (args.preset, tokenizer.vocab_size(args.vocab_size))
+            {
+                model_config(preset, &args.size, args.dense, vocab_size)?;
+            }
         }
         let options = Self {
             dataset: args.dataset,
@@ -95,7 +108,7 @@ impl FitOptions {
             preset: args.preset,
             sizes: args.size,
             dense: args.dense,
-            tokenizer: args.tokenizer,
+            tokenizer,
             vocab_size: args.vocab_size,
             init: args.init,
             teacher: args.teacher,
@@ -148,13 +161,16 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
         batch > 0 && batch % replicas == 0,
         "`--batch` is {batch}, expected a multiple of the {replicas} replicas"
     );
+    ensure!(
+        args.quantize.is_none() || args.optimizer == OptimizerArg::Adamw,
+        "`--quantize` measures the steps of adamw in integers; leave out `--optimizer`"
+    );
+    let learning_rate = args.learning_rate.unwrap_or(match args.quantize {
+        None => DEFAULT_RATE,
+        Some(_) => DEFAULT_RATE_FOR_INTEGERS,
+    });
     for (option, value, low, high) in [
-        (
-            "--learning-rate",
-            args.learning_rate,
-            f64::MIN_POSITIVE,
-            1.0,
-        ),
+        ("--learning-rate", learning_rate, f64::MIN_POSITIVE, 1.0),
         ("--floor", args.floor, 0.0, 1.0),
         ("--weight-decay", args.weight_decay.into(), 0.0, 10.0),
         ("--beta-2", args.beta_2.into(), 0.0, 0.999_999),
@@ -182,7 +198,7 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
         replicas,
         seed: args.seed,
         schedule: Schedule {
-            peak: args.learning_rate,
+            peak: learning_rate,
             floor: args.floor,
             warmup: 0,
             steps: 0,
@@ -272,6 +288,10 @@ pub(crate) mod tests {
             (
                 "--steps 5 --learning-rate 0",
                 "expected a number above 0 and at most 1",
+            ),
+            (
+                "--steps 5 --quantize int4 --optimizer muon",
+                "leave out `--optimizer`",
             ),
             (
                 "--steps 5 --beta-2 1",

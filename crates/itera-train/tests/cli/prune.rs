@@ -25,7 +25,7 @@ fn a_pruned_model_is_smaller_and_trains_on() {
     assert_eq!(pruned.training["pruned"]["heads"], 2);
     assert!(test.read("y.safetensors").len() < test.read("x.safetensors").len());
     test.run(
-        "fit --dataset sample-tinystories --init y.safetensors --tokenizer bytes --batch 2 \
+        "fit --dataset sample-tinystories --init y.safetensors --batch 2 \
          --length 8 --steps 2 --evaluate-every 0 --output z.safetensors",
     );
     let trained = Checkpoint::from_bytes(&test.read("z.safetensors")).unwrap();
