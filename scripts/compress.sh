@@ -17,7 +17,7 @@ prune() {
     local name=micro-tinystories-$1
     shift
     train prune --checkpoint "$model" "$@" --output "runs/$name-cut.safetensors"
-    train fit --init "runs/$name-cut.safetensors" --dataset tinystories --tokenizer bpe --vocab-size 1920 --seed 3 \
+    train fit --init "runs/$name-cut.safetensors" --dataset tinystories --seed 3 \
         --teacher "$model" --distill 0.5 --batch 32 --length 128 --replicas 1 \
         --optimizer muon --learning-rate 5e-3 --warmup 50 --steps 2500 --evaluate-every 500 \
         --output "runs/$name.safetensors"
