@@ -3,9 +3,8 @@
 //!
 //! The gradient is that of the weights as they are, not of rounded ones. After every step each weight
 //! is moved towards the nearest integer times its scale, which is the proximal step for a penalty on
-//! the distance (`ProxQuant`, Bai et al. 2019, with the absolute value as in their equation 6). The
-//! pull grows with the steps: weights that the text does not hold settle early, and those that are
-//! left make good what rounding them did wrong.
+//! the absolute distance (`ProxQuant`, Bai et al. 2019). The pull grows with the steps: weights that
+//! the text does not hold settle early, and those that are left make good what rounding them did wrong.
 //!
 //! Steps are measured in integers: what the optimiser moves a weight by is multiplied by its scale,
 //! so that large and small weights pass from one integer to the next alike. The scales are searched
