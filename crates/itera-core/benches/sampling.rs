@@ -8,7 +8,7 @@ fn main() {
 }
 
 /// Entries of the shipped vocabularies, character and byte-pair.
-const VOCABULARIES: [usize; 3] = [103, 512, 1920];
+const VOCABULARIES: [usize; 3] = [94, 1536, 1920];
 
 fn draw(bencher: Bencher<'_, '_>, vocab_size: usize, config: SamplingConfig) {
     let logits: Vec<f32> = (0..vocab_size)

@@ -77,9 +77,7 @@ impl Grid {
     ) {
         let growth = self.growth(before, gradient, optimizer, moment);
         let pull = PULL * moment.learning_rate * moment.step as f32 / moment.steps as f32;
-        let mut floats: Vec<&String> = before.keys().collect();
         for matrix in self.scales.matrices_mut() {
-            floats.retain(|name| *name != matrix.name());
             let (before, growth) = (&before[matrix.name()], &growth[matrix.name()]);
             let after = after.get_mut(matrix.name()).expect("all tensors are there");
             let (group, integers) = (matrix.group(), matrix.integers());
@@ -102,8 +100,10 @@ impl Grid {
                 *scale = grown;
             }
         }
-        for name in floats {
-            let after = after.get_mut(name).expect("all tensors are there");
+        for (name, after) in after {
+            if growth.contains_key(name) {
+                continue;
+            }
             for (after, before) in after.iter_mut().zip(&before[name]) {
                 *after = before + FLOAT_RATE * (*after - before);
             }

@@ -1,6 +1,6 @@
 //! Text, tokenizer, tokens: everything a run reads, ready before its first step.
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use itera_cli::warn;
 use itera_core::{
     io::{LoadedCheckpoint, load_checkpoint},
@@ -9,7 +9,7 @@ use itera_core::{
 use rayon::prelude::*;
 
 use super::options::FitOptions;
-use crate::{texts::Texts, tokenizer::TokenizerSource};
+use crate::texts::Texts;
 
 /// What a run reads.
 #[derive(Debug)]
@@ -42,11 +42,9 @@ impl Data {
         let load = |name: &Option<String>| name.as_deref().map(load_checkpoint).transpose();
         let (init, teacher) = (load(&options.init)?, load(&options.teacher)?);
         let tokenizer = match (&options.tokenizer, &init) {
+            (Some(source), _) => source.obtain(options.vocab_size, &texts)?,
             (None, Some(init)) => init.checkpoint.tokenizer.clone(),
-            (source, _) => {
-                let source = source.as_ref().unwrap_or(&TokenizerSource::BPE);
-                source.obtain(options.vocab_size, &texts)?
-            }
+            (None, None) => bail!("give the tokenizer with `--tokenizer`"),
         };
         for (name, loaded) in [(&options.init, &init), (&options.teacher, &teacher)] {
             if let (Some(name), Some(loaded)) = (name, loaded) {
