@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Other ways to make micro-tinystories smaller than those that ship, for the chart of quality against
 # size: with a fifth and a third fewer parameters, at mixed precision, and in 4 bits without training for them.
-# The files go to runs/, their scores to results/compression.json.
+# The files go to runs/, their scores and that of the teacher to results/compression.json.
 #
 # Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes some minutes.
 # `TRAIN=/path/to/itera-train` and `VALIDATE=/path/to/itera-validate` use programs that are built already.
@@ -40,4 +40,5 @@ validate --output results/compression.json \
     --checkpoint runs/micro-tinystories-pruned-32.safetensors \
     --checkpoint runs/micro-tinystories-mixed-6.safetensors \
     --checkpoint runs/micro-tinystories-mixed-7.safetensors \
-    --checkpoint runs/micro-tinystories-gptq.safetensors
+    --checkpoint runs/micro-tinystories-gptq.safetensors \
+    --checkpoint data/models/teacher/tiny-tinystories.safetensors

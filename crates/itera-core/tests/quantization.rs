@@ -188,10 +188,13 @@ fn overrides_choose_for_one_tensor() {
         ("layers.0.moe.w_in", Precision::Fp32),
         ("final_norm.weight", Precision::Fp32),
     ] {
-        options.overrides.insert(name.to_owned(), precision);
+        options
+            .precisions
+            .overrides
+            .insert(name.to_owned(), precision);
     }
     let (quantised, _) = quantize(&original, &options).unwrap();
-    for (name, precision) in &options.overrides {
+    for (name, precision) in &options.precisions.overrides {
         assert_eq!(quantised.tensors[name].precision(), *precision, "{name}");
     }
     for (name, precision) in [
@@ -200,7 +203,10 @@ fn overrides_choose_for_one_tensor() {
         ("layers.0.moe.router.weight", Precision::Int8),
     ] {
         let mut options = Options::data_free(Precision::Int4);
-        options.overrides.insert(name.to_owned(), precision);
+        options
+            .precisions
+            .overrides
+            .insert(name.to_owned(), precision);
         let error = quantize(&original, &options).unwrap_err();
         assert!(
             matches!(&error, QuantError::Override { tensor, .. } if tensor == name),

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Version of the file's layout.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Key of the JSON header in the metadata.
 const HEADER: &str = "itera.resume";
@@ -219,7 +219,7 @@ fn restore(
 
 /// The grid of a run for integers, if it has one yet.
 fn restore_grid(run: &Trainer, file: &SafeTensors<'_>) -> Result<Option<Grid>, ResumeError> {
-    let Some(precision) = run.config.quantize else {
+    let Some(precisions) = &run.config.quantize else {
         return Ok(None);
     };
     let stored = |kind: &str| -> BTreeMap<String, Vec<f32>> {
@@ -238,7 +238,7 @@ fn restore_grid(run: &Trainer, file: &SafeTensors<'_>) -> Result<Option<Grid>, R
             same_len(name, scales.len(), moments.get(name).map_or(0, Vec::len))?;
         }
     }
-    let scales = Scales::from_values(run.model().config(), &scales, precision).map_err(damaged)?;
+    let scales = Scales::from_values(run.model().config(), &scales, precisions).map_err(damaged)?;
     Ok(Some(Grid {
         scales,
         mean,

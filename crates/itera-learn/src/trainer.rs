@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use itera_core::{
-    checkpoint::{Checkpoint, Precision},
+    checkpoint::Checkpoint,
     config::ModelConfig,
-    quant::Scales,
+    quant::{Precisions, Scales},
 };
 use itera_data::{LaneOptions, Lanes, LanesError, Segment};
 use serde::{Deserialize, Serialize};
@@ -43,10 +43,10 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
     /// Router terms of the loss.
     pub router: RouterLoss,
-    /// Precision that the model is trained for. The learning rate is then in integers: what a step of
+    /// Precisions that the model is trained for. The learning rate is then in integers: what a step of
     /// the optimiser moves a weight by is multiplied by the weight's scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quantize: Option<Precision>,
+    pub quantize: Option<Precisions>,
     /// Weight of what the teacher predicts against what the text says, above 0 and at most 1; `None`
     /// without a teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -267,15 +267,15 @@ impl Trainer {
         let config = &self.config;
         let learner = &mut self.learner;
         let clip_norm = config.optimizer.clip_norm;
-        let Some(precision) = config.quantize else {
+        let Some(precisions) = &config.quantize else {
             return learner.update(gradient, factor, clip_norm, learning_rate);
         };
         let (before, slopes) = (learner.model.values(), gradient.by_name());
         let norm = learner.update(gradient, factor, clip_norm, learning_rate);
         let mut after = learner.model.values();
         let grid = self.grid.get_or_insert_with(|| {
-            let scales = Scales::search(learner.model.config(), &before, precision);
-            Grid::new(scales.expect("the precision is one of integers"))
+            let scales = Scales::search(learner.model.config(), &before, precisions);
+            Grid::new(scales.expect("the precisions are ones of this model"))
         });
         let moment = Moment {
             step: self.step + 1,

@@ -293,7 +293,7 @@ fn run_for_integers(steps: u64, start: Option<&Checkpoint>) -> Trainer {
         decay: Decay::Cosine,
         ..config.schedule
     };
-    config.quantize = Some(Precision::Int4);
+    config.quantize = Some(Precision::Int4.into());
     let sizes = Preset::Test.config(257);
     let mut trainer =
         Trainer::new(&sizes, config, documents(), END_OF_TEXT, Backend::Flex).unwrap();

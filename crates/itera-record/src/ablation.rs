@@ -26,7 +26,7 @@ pub struct AblationRecord {
 pub struct AblationStudy {
     /// Name of the study.
     pub name: String,
-    /// Bytes of training text that every run reads, repetitions included.
+    /// Bytes of training text that a run reads, repetitions included, unless its variant says otherwise.
     pub text_bytes: u64,
     /// The texts; the last is the one of validation.
     pub data: Vec<DataSource>,
@@ -48,6 +48,10 @@ pub struct AblationVariant {
     pub arguments: Vec<String>,
     /// Whether it is the transformer that serves as a baseline.
     pub is_transformer: bool,
+    /// Bytes of training text that its runs read in place of the study's, where a byte costs another
+    /// time than in the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_bytes: Option<u64>,
     /// Parameters, tied ones counted once.
     pub params: u64,
     /// Parameters that a token visits.

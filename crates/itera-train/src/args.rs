@@ -143,6 +143,10 @@ pub(crate) struct FitArgs {
     /// `quantize --method search --calibration-tokens 0` makes the file of integers.
     #[arg(long, value_name = "PRECISION")]
     pub(crate) quantize: Option<QuantizeArg>,
+    /// Another precision for one tensor of a run with --quantize; may be repeated, and be said to
+    /// `quantize` too.
+    #[arg(long, value_name = "NAME=PRECISION", value_parser = tensor_precision, requires = "quantize")]
+    pub(crate) tensor: Vec<(String, Precision)>,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
     /// Steps between two evaluations, 0 for none at all [default: a twentieth of the run].

@@ -3,7 +3,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `plan` | which tensor is stored how, and in which order they are rounded |
+//! | `precisions` | the precision of each tensor |
+//! | `plan` | which groups share a scale, and in which order tensors are rounded |
 //! | `calibration` | what the error of each matrix is measured by, from calibration text |
 //! | `matrix` | rounding a whole tensor, row by row |
 //! | `row` | rounding one row: to the nearest, with searched scales, with error feedback |
@@ -25,17 +26,19 @@ pub(crate) mod linalg;
 mod matrix;
 pub(crate) mod moments;
 mod plan;
+mod precisions;
 mod provenance;
 mod report;
 mod row;
 mod scales;
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
 use self::plan::Plan;
 pub use self::{
+    precisions::Precisions,
     provenance::{CalibrationSource, Provenance, source_sha256},
     report::TensorReport,
     scales::{MatrixScales, Scales},
@@ -96,26 +99,22 @@ impl FromStr for Method {
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Precision of embedding and projections: int8 or int4.
-    pub precision: Precision,
+    /// How exactly each tensor is stored.
+    pub precisions: Precisions,
     /// How weights are rounded.
     pub method: Method,
     /// Tokens of documents to calibrate with, end-of-text not among them; taken from the text that
     /// the model was trained on.
     pub calibration: Option<&'a [Vec<u32>]>,
-    /// Another precision for some tensors, by name: fp32, int8 or int4 for embedding and
-    /// projections, fp32 or fp16 for what stays float.
-    pub overrides: BTreeMap<String, Precision>,
 }
 
 impl Options<'_> {
-    /// Without calibration text or exceptions: the scales with the least squared error.
-    pub const fn data_free(precision: Precision) -> Self {
+    /// Without calibration text: the scales with the least squared error.
+    pub fn data_free(precisions: impl Into<Precisions>) -> Self {
         Self {
-            precision,
+            precisions: precisions.into(),
             method: Method::Search,
             calibration: None,
-            overrides: BTreeMap::new(),
         }
     }
 }
@@ -224,9 +223,6 @@ pub fn quantize(
 }
 
 fn check(checkpoint: &Checkpoint, options: &Options<'_>) -> Result<(), QuantError> {
-    if options.precision.max_integer().is_none() {
-        return Err(QuantError::Precision(options.precision));
-    }
     let mut tensors = checkpoint.tensors.iter();
     if let Some((name, tensor)) = tensors.find(|(_, t)| t.precision() != Precision::Fp32) {
         return Err(QuantError::NotFp32 {

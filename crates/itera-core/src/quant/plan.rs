@@ -1,4 +1,4 @@
-//! Which tensor of a quantised checkpoint is stored how, and in which order they are rounded.
+//! Which groups of a tensor share a scale, and in which order tensors are rounded.
 
 use super::{Method, Options, QuantError};
 use crate::{
@@ -37,19 +37,18 @@ pub(super) struct Item {
 }
 
 impl Plan {
-    /// The plan for a model. Without overrides, embedding and projections are rounded, the
-    /// dynamics of the state space stay fp32, and norms, convolution and router, which are computed
-    /// in fp32, are stored as fp16: of the small tensors that saves half the bytes, and their
-    /// eleven bits are finer than any integer beside them.
+    /// The plan for a model.
+    ///
+    /// # Errors
+    /// Precisions that the model cannot have.
     pub(super) fn new(config: &ModelConfig, options: &Options<'_>) -> Result<Self, QuantError> {
-        let specs = config.tensors();
-        check_overrides(&specs, options)?;
+        options.precisions.check(config)?;
         let mut plan = Self {
             floats: Vec::new(),
             stages: Vec::new(),
         };
-        for spec in &specs {
-            let precision = precision(spec, options);
+        for spec in &config.tensors() {
+            let precision = options.precisions.of(spec);
             match group(spec, config, precision, options.method) {
                 None => plan.floats.push((spec.name.clone(), precision)),
                 Some(group) => plan.stages.push(vec![Item {
@@ -62,21 +61,6 @@ impl Plan {
             }
         }
         Ok(plan)
-    }
-}
-
-/// The precision that a tensor is stored in. A row that int4 cannot store in groups becomes int8.
-fn precision(spec: &TensorSpec, options: &Options<'_>) -> Precision {
-    let usual = match spec.role {
-        TensorRole::Embedding | TensorRole::Projection => options.precision,
-        TensorRole::Dynamics => Precision::Fp32,
-        TensorRole::Norm | TensorRole::Conv | TensorRole::Router => Precision::Fp16,
-    };
-    let wanted = options.overrides.get(&spec.name).copied().unwrap_or(usual);
-    let row = spec.shape.last().copied().unwrap_or(0);
-    match (wanted, wanted.group(row)) {
-        (Precision::Int4, None) => Precision::Int8,
-        _ => wanted,
     }
 }
 
@@ -97,30 +81,6 @@ fn group(
         && method != Method::Nearest
         && LARGE_PART * spec.len() <= config.parameters();
     Some(if small { usual.min(SMALL_GROUP) } else { usual })
-}
-
-fn check_overrides(specs: &[TensorSpec], options: &Options<'_>) -> Result<(), QuantError> {
-    for (name, &precision) in &options.overrides {
-        let refuse = |reason| QuantError::Override {
-            tensor: name.clone(),
-            precision,
-            reason,
-        };
-        let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
-            return Err(refuse("the model has no such tensor"));
-        };
-        let large = matches!(spec.role, TensorRole::Embedding | TensorRole::Projection);
-        match precision {
-            Precision::Fp16 if spec.role == TensorRole::Dynamics => {
-                return Err(refuse("the dynamics of the state space need every bit"));
-            }
-            Precision::Int8 | Precision::Int4 if !large => {
-                return Err(refuse("only embedding and projections can be integers"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Where the inputs of a tensor are seen.

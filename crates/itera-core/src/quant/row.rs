@@ -181,12 +181,15 @@ pub(super) fn best_scale(weights: &[f64], moments: &[f64], form: Form) -> f16 {
 fn exact_scale(weights: &[f64], form: Form) -> Option<f16> {
     let by_magnitude = |a: &&f64, b: &&f64| a.abs().total_cmp(&b.abs());
     let largest = *weights.iter().max_by(by_magnitude)?;
+    // Only where there is one integer more below 0 than above does a scale below 0 hold more.
+    let may_be_negative = form.low < -form.high;
     let is_exact = |scale: &f16| {
-        let value = |weight: f64| f64::from(integer(weight, *scale, form)) * wide(*scale);
-        *scale != f16::ZERO
-            && weights
-                .iter()
-                .all(|w| value(*w).total_cmp(&(w + 0.0)).is_eq())
+        // Equal, whichever sign a zero has: 0 times a negative scale is -0.
+        #[expect(clippy::float_cmp, reason = "exact is what is asked for")]
+        let is_value =
+            |weight: &f64| f64::from(integer(*weight, *scale, form)) * wide(*scale) == *weight;
+        (*scale > f16::ZERO || may_be_negative && *scale < f16::ZERO)
+            && weights.iter().all(is_value)
     };
     // Whichever integer the largest weight is.
     (form.low..=form.high)

@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use half::f16;
 
 use super::{
-    Options, QuantError,
+    Options, Precisions, QuantError,
     plan::{Item, Plan},
     row::{self, Form},
 };
-use crate::{checkpoint::Precision, config::ModelConfig};
+use crate::config::ModelConfig;
 
 /// Scales of every group of every matrix that a precision of integers rounds.
 #[derive(Clone, Debug)]
@@ -49,16 +49,16 @@ impl Scales {
     /// tensors of a model: those with the least squared error.
     ///
     /// # Errors
-    /// A precision that is no integer one.
+    /// Precisions that the model cannot have.
     ///
     /// # Panics
     /// If a tensor of the config is missing.
     pub fn search(
         config: &ModelConfig,
         tensors: &BTreeMap<String, Vec<f32>>,
-        precision: Precision,
+        precisions: &Precisions,
     ) -> Result<Self, QuantError> {
-        let matrices = forms(config, precision)?.into_iter();
+        let matrices = forms(config, precisions)?.into_iter();
         let matrices = matrices.map(|(name, form)| {
             let groups = tensors[&name].chunks(form.group);
             let scales = groups.map(|group| {
@@ -76,18 +76,18 @@ impl Scales {
     /// Scales as [`Scales::values`] gave them.
     ///
     /// # Errors
-    /// A precision that is no integer one, or another number of scales than the model has groups.
+    /// Precisions that the model cannot have, or another number of scales than it has groups.
     pub fn from_values(
         config: &ModelConfig,
         values: &BTreeMap<String, Vec<f32>>,
-        precision: Precision,
+        precisions: &Precisions,
     ) -> Result<Self, QuantError> {
         let specs = config.tensors();
         let len = |name: &str| {
             let spec = specs.iter().find(|spec| spec.name == name);
             spec.map_or(0, |spec| spec.shape.iter().product())
         };
-        let matrices = forms(config, precision)?.into_iter().map(|(name, form)| {
+        let matrices = forms(config, precisions)?.into_iter().map(|(name, form)| {
             let scales = values.get(&name).cloned().unwrap_or_default();
             let (found, expected) = (scales.len(), len(&name) / form.group);
             if found != expected {
@@ -135,11 +135,8 @@ impl Scales {
 }
 
 /// The matrices that are rounded, and how each is stored.
-fn forms(config: &ModelConfig, precision: Precision) -> Result<Vec<(String, Form)>, QuantError> {
-    if precision.max_integer().is_none() {
-        return Err(QuantError::Precision(precision));
-    }
-    let plan = Plan::new(config, &Options::data_free(precision))?;
+fn forms(config: &ModelConfig, precisions: &Precisions) -> Result<Vec<(String, Form)>, QuantError> {
+    let plan = Plan::new(config, &Options::data_free(precisions.clone()))?;
     let form = |item: Item| Some((item.name, Form::new(item.precision, item.group)?));
     Ok(plan.stages.into_iter().flatten().filter_map(form).collect())
 }
@@ -147,7 +144,11 @@ fn forms(config: &ModelConfig, precision: Precision) -> Result<Vec<(String, Form
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Preset;
+    use crate::{checkpoint::Precision, config::Preset};
+
+    fn int4() -> Precisions {
+        Precision::Int4.into()
+    }
 
     /// A model whose weights are anything.
     fn tensors(config: &ModelConfig) -> BTreeMap<String, Vec<f32>> {
@@ -161,8 +162,8 @@ mod tests {
     fn stored_scales_round_alike() {
         let config = Preset::Test.config(257);
         let tensors = tensors(&config);
-        let searched = Scales::search(&config, &tensors, Precision::Int4).unwrap();
-        let stored = Scales::from_values(&config, &searched.values(), Precision::Int4).unwrap();
+        let searched = Scales::search(&config, &tensors, &int4()).unwrap();
+        let stored = Scales::from_values(&config, &searched.values(), &int4()).unwrap();
         let (mut a, mut b) = (tensors.clone(), tensors.clone());
         searched.round(&mut a);
         stored.round(&mut b);
@@ -175,8 +176,13 @@ mod tests {
     #[test]
     fn what_is_rounded_is_found_again() {
         let config = Preset::Test.config(257);
-        for precision in [Precision::Int8, Precision::Int4] {
-            let mut scales = Scales::search(&config, &tensors(&config), precision).unwrap();
+        let overrides = [("layers.0.mixer.in_proj.weight".to_owned(), Precision::Int8)];
+        let mixed = Precisions {
+            overrides: overrides.into(),
+            ..int4()
+        };
+        for precisions in [Precision::Int8.into(), int4(), mixed] {
+            let mut scales = Scales::search(&config, &tensors(&config), &precisions).unwrap();
             // Scales that no search would choose: few of the integers are used, or many are cut off.
             for (at, scale) in scales
                 .matrices
@@ -189,19 +195,19 @@ mod tests {
             let mut rounded = tensors(&config);
             scales.round(&mut rounded);
             let mut again = rounded.clone();
-            let found = Scales::search(&config, &rounded, precision).unwrap();
+            let found = Scales::search(&config, &rounded, &precisions).unwrap();
             found.round(&mut again);
-            assert_eq!(again, rounded, "{precision}");
+            assert_eq!(again, rounded, "{precisions:?}");
         }
     }
 
     #[test]
     fn scales_of_another_model_are_refused() {
         let config = Preset::Test.config(257);
-        let searched = Scales::search(&config, &tensors(&config), Precision::Int4).unwrap();
+        let searched = Scales::search(&config, &tensors(&config), &int4()).unwrap();
         let mut values = searched.values();
         values.get_mut("embedding.weight").unwrap().pop();
-        let result = Scales::from_values(&config, &values, Precision::Int4);
+        let result = Scales::from_values(&config, &values, &int4());
         assert!(matches!(result, Err(QuantError::Scales { .. })));
     }
 }

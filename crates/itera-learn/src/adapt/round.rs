@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor, TensorData},
-    quant::{Options, QuantError, quantize},
+    quant::{Options, Precisions, QuantError, quantize},
 };
 
 /// The threshold is this many times ...
@@ -23,8 +23,7 @@ pub(super) struct Rounded {
 
 /// Rounds an fp32 checkpoint. Tensors whose error at 4 bits is above the threshold get 8 bits.
 pub(super) fn round(checkpoint: &Checkpoint, precision: Precision) -> Result<Rounded, QuantError> {
-    let options = Options::data_free(precision);
-    let (rounded, _) = quantize(checkpoint, &options)?;
+    let (rounded, _) = quantize(checkpoint, &Options::data_free(precision))?;
     let errors: BTreeMap<&String, Vec<f64>> = checkpoint
         .tensors
         .iter()
@@ -40,14 +39,14 @@ pub(super) fn round(checkpoint: &Checkpoint, precision: Precision) -> Result<Rou
     let overrides = fallen_back
         .iter()
         .map(|name| (name.clone(), Precision::Int8));
-    let options = Options {
+    let precisions = Precisions {
         overrides: overrides.collect(),
-        ..options
+        ..precision.into()
     };
     let checkpoint = if fallen_back.is_empty() {
         rounded
     } else {
-        quantize(checkpoint, &options)?.0
+        quantize(checkpoint, &Options::data_free(precisions))?.0
     };
     Ok(Rounded {
         checkpoint,

@@ -59,7 +59,7 @@ impl ScatterChart {
 
 impl Panel {
     const fn height() -> f64 {
-        frame::panel_title_height() + 3.0 * TICK + 42.0 + PLOT
+        frame::panel_title_height() + 3.0 * TICK + 46.0 + PLOT
     }
 
     /// The lower axis and the one to the left.
@@ -71,13 +71,14 @@ impl Panel {
         );
         // Room above and below, so that equal values do not lie on the frame.
         let room = (0.25 * (high - low)).max(0.04 * high);
-        let right = self
-            .points
-            .iter()
-            .map(|point| point.at.0)
-            .fold(0.0, f64::max);
+        let sizes = || self.points.iter().map(|point| point.at.0);
+        let (least, most) = (
+            sizes().fold(f64::INFINITY, f64::min),
+            sizes().fold(0.0, f64::max),
+        );
         (
-            Axis::linear(0.0, right * 1.05, 7),
+            // Of a teacher and of a model a hundredth of its size both are to be seen.
+            Axis::logarithmic(least * 0.9, most * 1.1),
             Axis::linear((low - room).max(0.0), high + room, 5),
         )
     }
@@ -123,7 +124,7 @@ impl Panel {
             canvas.line(vec![(plot.x, y), (plot.right(), y)], 1.0, GRID);
             canvas.text(frame::tick(text, plot.x - 7.0, y, Anchor::Right));
         }
-        let y = plot.bottom() + TICK / 2.0 + 8.0;
+        let y = plot.bottom() + TICK / 2.0 + 12.0;
         for (tick, text) in horizontal.ticks.iter().zip(horizontal.labels()) {
             let x = plot.x + horizontal.at(*tick) * plot.width;
             canvas.line(vec![(x, plot.y), (x, plot.bottom())], 1.0, GRID);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use itera_record::ModelInfo;
+use itera_record::{Envelope, ModelInfo};
 
 use super::{Inputs, Of, Problem};
 
@@ -23,10 +23,13 @@ pub(super) fn resolve(inputs: &mut Inputs) {
             .retain(|row| !ambiguous.contains(&row.model.name));
     }
     inputs.power.retain(|record| !record.item.rows.is_empty());
-    inputs.engine.retain(|record| {
-        let model = record.item.envelope.model.as_ref();
+    let is_clear = |envelope: &Envelope| {
+        let model = envelope.model.as_ref();
         model.is_none_or(|model| !ambiguous.contains(&model.name))
-    });
+    };
+    inputs.engine.retain(|of| is_clear(&of.item.envelope));
+    inputs.serve_bench.retain(|of| is_clear(&of.item.envelope));
+    inputs.simulation.retain(|of| is_clear(&of.item.envelope));
     repeated_scores(inputs);
 }
 
@@ -86,9 +89,21 @@ fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
             note(&row.model.name, &row.model, *source);
         }
     }
-    for Of { source, item } in &inputs.engine {
-        if let Some(model) = &item.envelope.model {
-            note(&model.name, model, *source);
+    let engine = inputs
+        .engine
+        .iter()
+        .map(|of| (of.source, &of.item.envelope));
+    let bench = inputs
+        .serve_bench
+        .iter()
+        .map(|of| (of.source, &of.item.envelope));
+    let simulation = inputs
+        .simulation
+        .iter()
+        .map(|of| (of.source, &of.item.envelope));
+    for (source, envelope) in engine.chain(bench).chain(simulation) {
+        if let Some(model) = &envelope.model {
+            note(&model.name, model, source);
         }
     }
     models

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use anyhow::Context as _;
 use itera_record::{
     AblationRecord, EngineBenchRecord, Envelope, ExportRecord, PowerRecord, QuantizationRecord,
-    Record, TrainingRecord, ValidationRecord,
+    Record, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -117,6 +117,14 @@ impl Loader {
                 let record = self.record(file, |record: &QuantizationRecord| &record.envelope)?;
                 self.inputs.quantization.push(record);
             }
+            ServeBenchRecord::SCHEMA => {
+                let record = self.record(file, |record: &ServeBenchRecord| &record.envelope)?;
+                self.inputs.serve_bench.push(record);
+            }
+            SimulationRecord::SCHEMA => {
+                let record = self.record(file, |record: &SimulationRecord| &record.envelope)?;
+                self.inputs.simulation.push(record);
+            }
             TrainingBench::SCHEMA => {
                 let item: TrainingBench = parse(file.bytes)?;
                 item.check()?;
@@ -198,6 +206,8 @@ impl Loader {
             ExportRecord::SCHEMA,
             PowerRecord::SCHEMA,
             QuantizationRecord::SCHEMA,
+            ServeBenchRecord::SCHEMA,
+            SimulationRecord::SCHEMA,
             TrainingBench::SCHEMA,
             CodeRecord::SCHEMA,
             GateCheck::SCHEMA,

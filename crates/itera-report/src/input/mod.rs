@@ -16,7 +16,7 @@ mod training_bench;
 
 use itera_record::{
     AblationRecord, EngineBenchRecord, ExportRecord, HostInfo, PowerRecord, QuantizationRecord,
-    TrainingRecord, ValidationRow,
+    ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRow,
 };
 
 pub(crate) use self::{
@@ -48,6 +48,8 @@ pub(crate) struct Inputs {
     pub(crate) export: Vec<Of<ExportRecord>>,
     pub(crate) power: Vec<Of<PowerRecord>>,
     pub(crate) quantization: Vec<Of<QuantizationRecord>>,
+    pub(crate) serve_bench: Vec<Of<ServeBenchRecord>>,
+    pub(crate) simulation: Vec<Of<SimulationRecord>>,
     pub(crate) gate_check: Vec<Of<GateCheck>>,
     pub(crate) code: Vec<Of<CodeRecord>>,
     pub(crate) feedback: Vec<Of<FeedbackLog>>,

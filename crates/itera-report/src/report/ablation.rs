@@ -19,15 +19,16 @@ pub(super) fn doc(context: &Context<'_>) -> Doc {
         return doc;
     }
     doc.paragraph(
-        "A base and variants of it, each trained on the same number of bytes of the same text. Differences are of \
-         runs with the same seed, their intervals by Student's t; a claim takes three seeds and an interval without \
-         0. Runs are short: what pays later in a long one may not show here.",
+        "A base and variants of it, each trained on the same number of bytes of the same text, or on fewer where a \
+         variant is compared at equal time. Differences are of runs with the same seed, their intervals by Student's \
+         t; a claim takes three seeds and an interval without 0. Runs are short: what pays later in a long one may \
+         not show here. Seconds are the mean of the runs, which shared the machine: an indication only.",
     );
     for of in &inputs.ablations {
         for study in &of.item.studies {
             doc.heading(2, &study.name);
             doc.paragraph(&format!(
-                "{} bytes of text for each run; validation: {}. From {}.",
+                "{} bytes of text for a run; validation: {}. From {}.",
                 thousands(study.text_bytes),
                 study.validation,
                 inputs.cite(of)

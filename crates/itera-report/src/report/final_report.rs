@@ -7,7 +7,7 @@ use super::{
 use crate::{
     md::{Doc, code, link},
     num::{fixed, thousands},
-    view::{code as code_view, engine, power, quality, training},
+    view::{code as code_view, engine, power, quality, serve, training},
 };
 
 pub(super) fn doc(context: &Context<'_>) -> Doc {
@@ -67,6 +67,21 @@ fn quantities(doc: &mut Doc, context: &Context<'_>) {
             "Energy per token",
             power::energy_table(inputs),
             "itera.power/1",
+        ),
+        (
+            "Inference server",
+            serve::load_table(inputs),
+            "itera.serve-bench/1",
+        ),
+        (
+            "Bars of the server",
+            serve::bar_table(inputs),
+            "itera.serve-bench/1",
+        ),
+        (
+            "Learning from feedback",
+            serve::simulation_table(inputs),
+            "itera.simulation/1",
         ),
     ] {
         doc.heading(3, title);

@@ -1,6 +1,6 @@
 //! The results in a few sentences, each with its file.
 
-use itera_record::{PowerMode, ValidationRow};
+use itera_record::{PowerMode, ServeBenchRecord, SimulationRecord, ValidationRow};
 
 use super::sources::missing;
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
         engine, enumerate, model_name,
         power::{is_platform, rows, source_name, sources, with_bounds},
         quality::{best, groups, text_name},
+        serve,
     },
 };
 
@@ -20,6 +21,8 @@ pub(super) fn headlines(inputs: &Inputs) -> Vec<String> {
     all.extend(engine(inputs));
     all.extend(training(inputs));
     all.extend(energy(inputs));
+    all.extend(serving(inputs));
+    all.extend(learning(inputs));
     all.extend(gate(inputs));
     let missing: Vec<String> = missing(inputs)
         .iter()
@@ -114,6 +117,45 @@ fn training(inputs: &Inputs) -> Option<String> {
         row.batch,
         inputs.cite(bench)
     ))
+}
+
+/// The rate at full load, and what one request waits for at half of it.
+fn serving(inputs: &Inputs) -> Vec<String> {
+    let sentence = |of: &Of<ServeBenchRecord>| {
+        let loads = &of.item.measured.loads;
+        let load = |name: &str| loads.iter().find(|load| load.name == name);
+        let (full, half) = (load("full")?, load("half")?);
+        Some(format!(
+            "itera-serve answers **{} requests/s** of {} tokens with {}; at half that load 99 of 100 \
+             requests take at most {} ms ({}).",
+            thousands(full.requests_per_s.round() as u64),
+            short(full.tokens_per_request),
+            serve::served_name(of),
+            fixed(half.p99_ms, 1),
+            inputs.cite(of)
+        ))
+    };
+    inputs.serve_bench.iter().filter_map(sentence).collect()
+}
+
+/// What is learnt from feedback, and what is forgotten.
+fn learning(inputs: &Inputs) -> Vec<String> {
+    let sentence = |of: &Of<SimulationRecord>| {
+        let record = &of.item;
+        let lost = record.largest_base_loss_percent;
+        format!(
+            "After {} records of feedback from {} the model predicts new text from there at least **{} % \
+             better**, its own text at {} {} % {} ({}).",
+            thousands(record.protocol.records),
+            record.protocol.domain,
+            fixed(record.least_improvement_percent, 1),
+            if lost > 0.0 { "most" } else { "least" },
+            fixed(lost.abs(), 2),
+            if lost > 0.0 { "worse" } else { "better" },
+            inputs.cite(of)
+        )
+    };
+    inputs.simulation.iter().map(sentence).collect()
 }
 
 /// Whether the gate for regressions can be trusted.

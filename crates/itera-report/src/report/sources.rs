@@ -17,7 +17,7 @@ pub(crate) struct Kind {
     is_there: fn(&Inputs) -> bool,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind {
         what: "scores on text",
         form: "itera.validation/1",
@@ -61,7 +61,19 @@ const KINDS: [Kind; 9] = [
         is_there: |inputs| !inputs.code.is_empty(),
     },
     Kind {
-        what: "feedback",
+        what: "speed of the server",
+        form: "itera.serve-bench/1",
+        command: "scripts/serve-bench.py",
+        is_there: |inputs| !inputs.serve_bench.is_empty(),
+    },
+    Kind {
+        what: "learning from feedback",
+        form: "itera.simulation/1",
+        command: "cargo run --release -p itera-serve -- simulate",
+        is_there: |inputs| !inputs.simulation.is_empty(),
+    },
+    Kind {
+        what: "feedback of users",
         form: "a feedback log (.jsonl)",
         command: "itera-serve feedback export",
         is_there: |inputs| !inputs.feedback.is_empty(),

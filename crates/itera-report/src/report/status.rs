@@ -61,14 +61,14 @@ fn tasks(context: &Context<'_>) -> Vec<Task> {
         Task {
             name: "Inference server",
             report: FINAL,
-            is_measured: false,
+            is_measured: !inputs.serve_bench.is_empty(),
             evidence: server(inputs),
         },
         Task {
             name: "Learning from feedback",
             report: FINAL,
-            is_measured: !inputs.feedback.is_empty(),
-            evidence: feedback(inputs),
+            is_measured: !inputs.simulation.is_empty(),
+            evidence: learning(inputs),
         },
         Task {
             name: "Energy and efficiency",
@@ -210,38 +210,45 @@ fn ablations(inputs: &Inputs) -> String {
     )
 }
 
-/// Results of the server have no form that is rendered yet; that they are there is said.
 fn server(inputs: &Inputs) -> String {
-    let files = inputs
-        .unknown
-        .iter()
-        .filter(|file| file.label.contains("serve"));
-    let names: Vec<String> = files.map(|file| code(&file.label)).collect();
-    if names.is_empty() {
+    if inputs.serve_bench.is_empty() {
         return "no result".to_owned();
     }
-    format!("{}, which this report does not render", names.join(", "))
+    let bars = || inputs.serve_bench.iter().flat_map(|of| &of.item.bars);
+    format!(
+        "{} of {} hold ({})",
+        bars().filter(|bar| bar.holds).count(),
+        count_of(bars().count(), "bar"),
+        inputs.cite_all(&inputs.serve_bench)
+    )
 }
 
-fn feedback(inputs: &Inputs) -> String {
-    let logs: Vec<String> = inputs
-        .feedback
-        .iter()
-        .map(|log| {
-            let ratings: Vec<String> = log.item.ratings.iter().map(u64::to_string).collect();
-            format!(
-                "{} records, {} corrections, ratings of 1 to 5: {} ({})",
-                thousands(log.item.records),
-                thousands(log.item.corrections),
-                ratings.join(", "),
-                inputs.cite(log)
-            )
-        })
-        .collect();
-    if logs.is_empty() {
+/// Simulated streams of feedback, and the feedback that users gave.
+fn learning(inputs: &Inputs) -> String {
+    let simulations = inputs.simulation.iter().map(|of| {
+        let adaptations = of.item.runs.iter().flat_map(|run| &run.adaptations);
+        format!(
+            "{} in {} ({})",
+            count_of(adaptations.count(), "adaptation"),
+            count_of(of.item.runs.len(), "simulated stream"),
+            inputs.cite(of)
+        )
+    });
+    let logs = inputs.feedback.iter().map(|log| {
+        let ratings: Vec<String> = log.item.ratings.iter().map(u64::to_string).collect();
+        format!(
+            "{} records of users, {} corrections, ratings of 1 to 5: {} ({})",
+            thousands(log.item.records),
+            thousands(log.item.corrections),
+            ratings.join(", "),
+            inputs.cite(log)
+        )
+    });
+    let all: Vec<String> = simulations.chain(logs).collect();
+    if all.is_empty() {
         "no result".to_owned()
     } else {
-        logs.join("; ")
+        all.join("; ")
     }
 }
 

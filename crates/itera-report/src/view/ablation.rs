@@ -95,6 +95,8 @@ pub(crate) fn table(study: &AblationStudy) -> Table {
         ">parameters",
         ">per token",
         ">bytes/token",
+        ">text, MB",
+        ">seconds",
         ">seeds",
         ">bits/byte",
         ">against base",
@@ -112,6 +114,8 @@ pub(crate) fn table(study: &AblationStudy) -> Table {
             thousands(variant.params),
             thousands(variant.active_params),
             fixed(variant.bytes_per_token, 3),
+            fixed(text_bytes(study, variant) as f64 / 1e6, 1),
+            mean_seconds(variant).map_or_else(none, |seconds| fixed(seconds, 0)),
             variant.runs.len().to_string(),
             bits(variant),
             difference.map_or_else(none, |d| signed(d.mean)),
@@ -189,6 +193,16 @@ fn bits(variant: &AblationVariant) -> String {
     }
 }
 
+/// Bytes of text that a run reads.
+fn text_bytes(study: &AblationStudy, variant: &AblationVariant) -> u64 {
+    variant.text_bytes.unwrap_or(study.text_bytes)
+}
+
+fn mean_seconds(variant: &AblationVariant) -> Option<f64> {
+    let seconds: f64 = variant.runs.iter().map(|run| run.seconds).sum();
+    (!variant.runs.is_empty()).then(|| seconds / variant.runs.len() as f64)
+}
+
 fn signed(value: f64) -> String {
     let sign = if value > 0.0 { "+" } else { "" };
     format!("{sign}{}", fixed(value, DECIMALS))
@@ -233,6 +247,7 @@ mod tests {
                 .map(str::to_owned)
                 .into(),
             is_transformer: false,
+            text_bytes: None,
             params: 10,
             active_params: 10,
             bytes_per_token: 2.0,

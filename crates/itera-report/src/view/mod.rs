@@ -10,6 +10,7 @@ pub(crate) mod power_figure;
 pub(crate) mod quality;
 pub(crate) mod quality_figure;
 pub(crate) mod quantization;
+pub(crate) mod serve;
 pub(crate) mod size;
 pub(crate) mod training;
 

@@ -140,6 +140,15 @@ fn alt(groups: &[Group<'_>]) -> String {
     )
 }
 
+/// How many times `bytes` goes into `largest`.
+fn times(largest: u64, bytes: u64) -> String {
+    if bytes == largest {
+        "–".to_owned()
+    } else {
+        format!("{} times", fixed(largest as f64 / bytes as f64, 1))
+    }
+}
+
 fn table(groups: &[Group<'_>]) -> Table {
     let mut table = Table::new([
         "text",
@@ -148,6 +157,7 @@ fn table(groups: &[Group<'_>]) -> Table {
         ">parameters",
         ">active",
         ">bytes",
+        ">smaller than the largest",
         ">bits/weight",
         ">bits/byte",
         ">tokens/s scored",
@@ -155,6 +165,7 @@ fn table(groups: &[Group<'_>]) -> Table {
     ]);
     for group in groups {
         let front = front(group);
+        let largest = group.iter().map(|row| row.item.model.bytes).max();
         for row in group {
             let row = &row.item;
             let is_on = front.iter().any(|other| std::ptr::eq(*other, row));
@@ -165,6 +176,7 @@ fn table(groups: &[Group<'_>]) -> Table {
                 thousands(row.model.params),
                 thousands(row.model.active_params),
                 thousands(row.model.bytes),
+                times(largest.unwrap_or_default(), row.model.bytes),
                 short(row.model.bits_per_weight),
                 fixed(row.bits_per_byte, 4),
                 thousands(row.tokens_per_s.round() as u64),

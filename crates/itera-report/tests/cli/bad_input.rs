@@ -17,10 +17,7 @@ fn bad_files_are_listed_and_the_rest_is_rendered() {
     test.write("results/older.json", "{\"schema\": \"itera.power/0\"}");
     test.write("results/foreign.json", "{\"schema\": \"other/1\"}");
     test.write("results/none.json", "{}");
-    test.write(
-        "results/serve-bench.json",
-        "{\"schema\": \"itera.serve-bench/1\"}",
-    );
+    test.write("results/other.json", "{\"schema\": \"itera.other/1\"}");
     test.write("results/binary.json", [0_u8, 255]);
     std::fs::remove_file(test.path("data/models/small.metrics.csv")).unwrap();
     snapshot!(test, "", @r"
@@ -37,7 +34,7 @@ fn bad_files_are_listed_and_the_rest_is_rendered() {
     warning: results/none.json: has no field `schema`, so it is no result of this project
     warning: results/older.json: is of the form `itera.power/0`, this program reads `itera.power/1`; use the version of itera-report that belongs to it, or write the result anew
     warning: data/models/small.metrics.csv: the curve of data/models/small.training.json is left out: No such file or directory (os error 2)
-    results/serve-bench.json: of the form `itera.serve-bench/1`, which has no report
+    results/other.json: of the form `itera.other/1`, which has no report
     [DIR]/reports: 13 files, 13 of them new or changed
     ");
     let report = test.read("reports/final_validation.md");
@@ -90,12 +87,16 @@ fn two_models_under_one_name_are_not_mixed() {
     ----- stdout -----
 
     ----- stderr -----
-    warning: results/engine-bench.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
-    warning: results/power.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
-    warning: results/validation.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
-    warning: data/models/small.training.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
+    warning: results/engine-bench.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/serve-bench.json, results/serve-simulation.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
+    warning: results/power.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/serve-bench.json, results/serve-simulation.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
+    warning: results/serve-bench.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/serve-bench.json, results/serve-simulation.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
+    warning: results/serve-simulation.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/serve-bench.json, results/serve-simulation.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
+    warning: results/validation.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/serve-bench.json, results/serve-simulation.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
+    warning: data/models/small.training.json: two models are called `small` at fp32 (sha256 090909090909 in results/engine-bench.json, results/serve-bench.json, results/serve-simulation.json, results/validation.json, data/models/small.training.json; abababababab in results/power.json), so what is said about it is left out; measure again with one file, or give the other a name of its own
     not measured: training runs, no file of the form itera.training/1
     not measured: speed of the native engine, no file of the form itera.engine-bench/1
+    not measured: speed of the server, no file of the form itera.serve-bench/1
+    not measured: learning from feedback, no file of the form itera.simulation/1
     [DIR]/reports: 11 files, 11 of them new or changed
     ");
     let report = test.read("reports/final_validation.md");

@@ -30,7 +30,7 @@ pub(crate) struct Plan {
 #[serde(deny_unknown_fields)]
 pub(crate) struct StudyPlan {
     pub(super) name: String,
-    /// Bytes of text that every run reads.
+    /// Bytes of text that a run reads, unless its variant says otherwise.
     pub(super) text_bytes: u64,
     pub(super) seeds: Vec<u64>,
     /// Options of `itera-train fit` without their dashes.
@@ -46,6 +46,8 @@ struct VariantPlan {
     name: String,
     #[serde(default)]
     transformer: bool,
+    /// Bytes of text that its runs read, for a variant that is compared at equal time.
+    text_bytes: Option<u64>,
     /// In place of, or beside, the options of the base.
     #[serde(default)]
     set: FitArguments,
@@ -67,6 +69,8 @@ pub(crate) struct Variant {
     pub(super) axis: String,
     pub(super) name: String,
     pub(super) transformer: bool,
+    /// Bytes of text in place of the study's.
+    pub(super) text_bytes: Option<u64>,
     /// Without seed, steps and output.
     pub(super) arguments: Vec<String>,
 }
@@ -95,6 +99,7 @@ impl StudyPlan {
             axis: BASE.to_owned(),
             name: BASE.to_owned(),
             transformer: false,
+            text_bytes: None,
             arguments: words(&self.base),
         };
         let others = self.variants.iter().map(|variant| {
@@ -104,6 +109,7 @@ impl StudyPlan {
                 axis: variant.axis.clone(),
                 name: variant.name.clone(),
                 transformer: variant.transformer,
+                text_bytes: variant.text_bytes,
                 arguments: words(&arguments),
             }
         });
@@ -111,7 +117,11 @@ impl StudyPlan {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.text_bytes > 0, "`text_bytes` is 0; give more");
+        let mut texts = self.variants.iter().filter_map(|v| v.text_bytes);
+        ensure!(
+            self.text_bytes > 0 && texts.all(|bytes| bytes > 0),
+            "`text_bytes` is 0; give more"
+        );
         ensure!(
             !self.seeds.is_empty(),
             "`seeds` is empty; give at least one"

@@ -66,7 +66,7 @@ pub(super) fn run(
     let data = texts.load(&options)?;
     let train = options.train_config(SOME_STEPS)?;
     let segment = train.batch * train.length;
-    let tokens = study.text_bytes as f64 / data.bytes_per_token;
+    let tokens = variant.text_bytes.unwrap_or(study.text_bytes) as f64 / data.bytes_per_token;
     let steps = (tokens / segment as f64).round().max(1.0) as u64;
     let options = variant.options(seed, steps)?;
     let trained = if variant.transformer {

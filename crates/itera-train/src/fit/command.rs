@@ -66,8 +66,11 @@ impl FitOptions {
             add("teacher", teacher);
             add("distill", &weight);
         }
-        if let Some(precision) = train.quantize {
-            add("quantize", &precision);
+        if let Some(precisions) = &train.quantize {
+            add("quantize", &precisions.usual);
+            for (name, precision) in &precisions.overrides {
+                add("tensor", &format_args!("{name}={precision}"));
+            }
         }
         add("steps", &schedule.steps);
         add("evaluate-every", &evaluate_every);
@@ -110,11 +113,8 @@ mod tests {
     use super::*;
     use crate::{Args, args::Command, fit::options::tests::options};
 
-    #[test]
-    fn the_command_repeats_the_run() {
-        let typed = "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5 \
-                     --init x --size d_state=16 --size d_conv=3 --optimizer muon --dropout 0.1 \
-                     --average 0.99";
+    /// The command of these arguments gives the same command.
+    fn repeats(typed: &str) {
         let first = options(typed).unwrap();
         let command = first.command(&first.train_config(50).unwrap(), 7);
         let args = match Args::try_parse_from(&command).unwrap().command {
@@ -126,5 +126,17 @@ mod tests {
         assert_eq!(config, first.train_config(50).unwrap());
         assert_eq!(again.evaluate_every, Some(7));
         assert_eq!(again.command(&config, 7), command);
+    }
+
+    #[test]
+    fn the_command_repeats_the_run() {
+        repeats(
+            "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5 --init x \
+             --size d_state=16 --size d_conv=3 --optimizer muon --dropout 0.1 --average 0.99",
+        );
+        repeats(
+            "--steps 50 --init x --teacher x --quantize int4 --tensor embedding.weight=int8 \
+             --tensor final_norm.weight=fp32",
+        );
     }
 }

@@ -64,7 +64,11 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
         (Some(saved), Budget::Minutes(_)) => saved.steps()?,
         (None, Budget::Minutes(minutes)) => pace::steps(minutes, &options, &model, &data)?,
     };
-    let settings = Settings::new(&options, &data, model, options.train_config(steps)?);
+    let train = options.train_config(steps)?;
+    if let Some(precisions) = &train.quantize {
+        precisions.check(&model)?;
+    }
+    let settings = Settings::new(&options, &data, model, train);
     let (trainer, history) = match saved {
         Some(saved) => saved.restore(&settings, &options, &mut data)?,
         None => (start(&settings, &mut data)?, History::default()),

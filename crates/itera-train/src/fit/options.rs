@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use itera_core::config::Preset;
+use itera_core::{config::Preset, quant::Precisions};
 use itera_data::Dataset;
 use itera_learn::{
     Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule, trainer::TrainConfig,
@@ -14,7 +14,7 @@ use super::{
     size::{SizeArg, model_config},
 };
 use crate::{
-    args::{DecayArg, DenseArg, FitArgs, OptimizerArg, QuantizeArg},
+    args::{DecayArg, DenseArg, FitArgs, OptimizerArg},
     tokenizer::TokenizerSource,
 };
 
@@ -221,7 +221,10 @@ fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
             balance: args.balance,
             z: args.z_loss,
         },
-        quantize: args.quantize.map(QuantizeArg::precision),
+        quantize: args.quantize.map(|usual| Precisions {
+            usual: usual.precision(),
+            overrides: args.tensor.iter().cloned().collect(),
+        }),
         distill: args.teacher.as_ref().map(|_| args.distill),
         average: args.average,
         dropout: args.dropout,
@@ -292,6 +295,10 @@ pub(crate) mod tests {
             (
                 "--steps 5 --quantize int4 --optimizer muon",
                 "leave out `--optimizer`",
+            ),
+            (
+                "--steps 5 --tensor embedding.weight=int8",
+                "required arguments were not provided",
             ),
             (
                 "--steps 5 --beta-2 1",

@@ -157,8 +157,8 @@ impl<'a> Run<'a> {
     fn evaluate(&self, documents: &[Document]) -> anyhow::Result<Option<f64>> {
         let trained = self.trainer.result();
         let mut checkpoint = trained.to_checkpoint(&self.data.tokenizer, Value::Null);
-        if let Some(precision) = self.settings.train.quantize {
-            checkpoint = quant::quantize(&checkpoint, &quant::Options::data_free(precision))?.0;
+        if let Some(precisions) = self.settings.train.quantize.clone() {
+            checkpoint = quant::quantize(&checkpoint, &quant::Options::data_free(precisions))?.0;
         }
         let model = Model::from_checkpoint(&checkpoint)
             .context("the trained weights cannot be used; train with a lower `--learning-rate`")?;

@@ -1,12 +1,10 @@
 //! Which tensors of a mixed model get 8 bits: those where they save most for their bytes.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, ensure};
 use itera_cli::note;
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    quant::{self, Options},
+    quant::{self, Options, Precisions},
 };
 
 use super::cost::Text;
@@ -21,17 +19,16 @@ struct Upgrade {
     bytes: usize,
 }
 
-/// The tensors that get int8 where the others get int4, so that a weight takes `target_bits` at
-/// most. `options` are those of the int4 model; costs are measured on `text`.
+/// Int8 for some tensors and int4 for the others, so that a weight takes `target_bits` at most. `options` are those of the int4 model; costs are measured on `text`.
 pub(super) fn choose(
     source: &Checkpoint,
     options: &Options<'_>,
     text: &Text,
     target_bits: f64,
-) -> anyhow::Result<BTreeMap<String, Precision>> {
-    let at = |precision| {
+) -> anyhow::Result<Precisions> {
+    let at = |precision: Precision| {
         let options = Options {
-            precision,
+            precisions: precision.into(),
             ..options.clone()
         };
         let (checkpoint, _) = quant::quantize(source, &options)?;
@@ -70,10 +67,11 @@ pub(super) fn choose(
         cost4.len(),
         chosen.join(", ")
     ));
-    Ok(chosen
-        .into_iter()
-        .map(|name| (name, Precision::Int8))
-        .collect())
+    let overrides = chosen.into_iter().map(|name| (name, Precision::Int8));
+    Ok(Precisions {
+        overrides: overrides.collect(),
+        ..Precision::Int4.into()
+    })
 }
 
 /// Those that save most for each byte, as long as there is room; what does not fit is passed over.

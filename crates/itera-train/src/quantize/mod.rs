@@ -12,17 +12,14 @@ mod cost;
 mod mixed;
 mod output;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, print};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     io::{LoadedCheckpoint, check_writable, companion_path, load_checkpoint, write_atomic},
-    quant::{self, Method, Options, Provenance, TensorReport},
+    quant::{self, Method, Options, Precisions, Provenance, TensorReport},
 };
 use itera_record::Record as _;
 
@@ -151,15 +148,17 @@ fn quantise(
         note(format_args!("calibrated with {calibration}"));
     }
     let mut options = Options {
-        precision: args.precision.unwrap_or(Precision::Int4),
+        precisions: Precisions {
+            usual: args.precision.unwrap_or(Precision::Int4),
+            overrides: args.tensor.iter().cloned().collect(),
+        },
         method: args.method,
         calibration: calibration
             .as_ref()
             .map(|calibration| &calibration.documents[..]),
-        overrides: args.tensor.iter().cloned().collect(),
     };
     if let (Some(target_bits), Some(texts)) = (args.target_bits, &texts) {
-        options.overrides = mix(texts, &source, &options, args.validate_tokens, target_bits)?;
+        options.precisions = mix(texts, &source, &options, args.validate_tokens, target_bits)?;
     }
     let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, &options)
         .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
@@ -192,7 +191,7 @@ fn quantise(
     })
 }
 
-/// The tensors that get more bits than the others, chosen on `limit` tokens of training text after
+/// Precisions of which some tensors have more bits than the others, chosen on `limit` tokens of training text after
 /// those of the calibration.
 fn mix(
     texts: &Texts,
@@ -200,7 +199,7 @@ fn mix(
     options: &Options<'_>,
     limit: usize,
     target_bits: f64,
-) -> anyhow::Result<BTreeMap<String, Precision>> {
+) -> anyhow::Result<Precisions> {
     let calibrated = options.calibration.map_or(0, <[_]>::len);
     let text = Text::read(
         texts.train_documents().skip(calibrated),
