@@ -17,3 +17,13 @@ validate() {
         cargo run --locked --release -p itera-validate -- "$@"
     fi
 }
+
+# tensors_of MODEL: what does not have 4 bits in its 4-bit file, as options of `fit` and `quantize`.
+tensors_of() {
+    case $1 in
+        nano-tinystories)
+            # A tenth of the weights, which lose most for their bytes.
+            echo --tensor layers.0.mixer.in_proj.weight=int8 --tensor layers.0.mixer.out_proj.weight=int8
+            ;;
+    esac
+}

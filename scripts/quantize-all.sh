@@ -29,7 +29,8 @@ for model in "${models[@]}"; do
     quantize "$model" int8 --checkpoint "$source"
     if [[ -f $tuned ]]; then
         # Its weights are integers times their scales already, which the search finds.
-        quantize "$model" int4 --checkpoint "$tuned" --of "$source" \
+        # shellcheck disable=SC2046 # several words
+        quantize "$model" int4 --checkpoint "$tuned" --of "$source" $(tensors_of "$model") \
             --method search --calibration-tokens 0 --output "data/models/$model.int4.safetensors"
     else
         echo "data/models/$model.int4.safetensors stays as it is: $tuned is missing, which" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains the checkpoints of data/models/ anew, each by the very commands that made it, and makes their
-# INT8 and INT4 files (scripts/quantize-all.sh).
+# INT8 and INT4 files (scripts/quantize-all.sh); the teacher has none.
 #
 # Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes some hours.
 # Equal texts and an equal build give equal files. Models may be named; without arguments all are made.
@@ -14,16 +14,25 @@ fit() {
 }
 
 # for_integers MODEL DATASET SEED STEPS [OPTION...]: trains on while the weights are drawn to integers, with
-# the model in floats as the teacher.
+# the model in floats as the teacher, and makes the files of integers.
 for_integers() {
     local model=$1 dataset=$2 seed=$3 steps=$4
     shift 4
+    # shellcheck disable=SC2046 # several words
     fit --dataset "$dataset" --seed "$seed" --init "data/models/$model.safetensors" \
-        --teacher "data/models/$model.safetensors" --distill 0.9 --quantize int4 \
+        --teacher "data/models/$model.safetensors" --distill 0.9 --quantize int4 $(tensors_of "$model") \
         --warmup 20 --steps "$steps" --evaluate-every 1000 --output "runs/$model-int4.safetensors" "$@"
+    scripts/quantize-all.sh "$model"
 }
 
-mkdir -p runs
+mkdir -p runs data/models/teacher
+
+tiny-tinystories() {
+    # What sizes are compared with, and the teacher of an ablation.
+    fit --preset tiny --dataset tinystories --tokenizer bpe --vocab-size 1920 --seed 1 \
+        --optimizer muon --learning-rate 2e-2 --warmup 300 --steps 7000 --evaluate-every 700 \
+        --output data/models/teacher/tiny-tinystories.safetensors
+}
 
 micro-tinystories() {
     # Fewer layers than the preset's five and longer tokens: at equal time that is twice the text, and
@@ -57,7 +66,7 @@ micro-tinystories-char() {
 }
 
 nano-tinystories() {
-    # Narrower than the preset, for tokens three times as many.
+    # Narrower than the preset, for a vocabulary three times as large.
     fit --preset nano --size d_model=32 --dataset tinystories --tokenizer bpe --vocab-size 1536 --seed 1 \
         --optimizer muon --learning-rate 3e-2 --warmup 300 --steps 24000 --evaluate-every 1500 \
         --output data/models/nano-tinystories.safetensors
@@ -66,9 +75,8 @@ nano-tinystories() {
 
 models=("$@")
 if [[ ${#models[@]} -eq 0 ]]; then
-    models=(micro-tinystories micro-wikitext2 micro-tinystories-char nano-tinystories)
+    models=(tiny-tinystories micro-tinystories micro-wikitext2 micro-tinystories-char nano-tinystories)
 fi
 for model in "${models[@]}"; do
     "$model"
 done
-scripts/quantize-all.sh "${models[@]}"

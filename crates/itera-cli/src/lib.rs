@@ -1,5 +1,5 @@
 //! What every binary shares at the terminal: exit statuses, the error report, progress, tables,
-//! and the origin that each record states.
+//! options that several have, and the origin that each record states.
 //!
 //! A binary's `main` is one line, `main_with(|| run(Args::parse()))`. Standard output is the
 //! result and standard error the talk; no other crate writes to standard error.
@@ -7,6 +7,7 @@
 mod exit;
 mod files;
 mod output;
+mod precision;
 mod progress;
 mod provenance;
 mod table;
@@ -14,6 +15,7 @@ mod table;
 pub use exit::{ExitStatus, main_with, report};
 pub use files::{check_output, results_folder};
 pub use output::{note, print, warn};
+pub use precision::PrecisionArg;
 pub use progress::Progress;
 pub use provenance::{created_at, envelope, host, model_info, tool};
 pub use table::{Align, Table};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use itera_core::checkpoint::Precision;
+use itera_cli::PrecisionArg;
 use itera_data::{Dataset, Split};
 
 /// Write checkpoints as ONNX files, check that other runtimes compute the same, and measure them.
@@ -134,31 +134,6 @@ pub(crate) enum GraphArg {
     Sequence,
     /// One file for each.
     Both,
-}
-
-/// Precision of the weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PrecisionArg {
-    /// 32-bit floats.
-    Fp32,
-    /// 8-bit integers.
-    Int8,
-    /// 4-bit integers.
-    Int4,
-    /// One file for each.
-    All,
-}
-
-impl PrecisionArg {
-    /// The precisions that it stands for.
-    pub(crate) fn list(self) -> Vec<Precision> {
-        match self {
-            Self::Fp32 => vec![Precision::Fp32],
-            Self::Int8 => vec![Precision::Int8],
-            Self::Int4 => vec![Precision::Int4],
-            Self::All => Precision::ALL.to_vec(),
-        }
-    }
 }
 
 /// How layers are written.

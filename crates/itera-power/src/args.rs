@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use itera_cli::PrecisionArg;
 
 /// Measure time, memory and energy per token of checkpoints, with their uncertainty.
 ///
@@ -17,7 +18,7 @@ pub struct Args {
     /// Checkpoint by name or path; may be repeated [default: every shipped one].
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) checkpoint: Vec<String>,
-    /// Precision of the weights [default: all].
+    /// Precision of the weights; all are those that the checkpoint has [default: all].
     #[arg(long)]
     pub(crate) precision: Option<PrecisionArg>,
     /// Platforms to estimate energy for, by name [default: desktop,laptop,embedded, or all of
@@ -67,19 +68,6 @@ pub struct Args {
     /// Print the JSON on standard output instead of the tables.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// Precision of the weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PrecisionArg {
-    /// 32-bit floats.
-    Fp32,
-    /// 8-bit integers with a scale for each group.
-    Int8,
-    /// 4-bit integers with a scale for each group.
-    Int4,
-    /// All three, as far as the checkpoint has them.
-    All,
 }
 
 /// What a pass does.

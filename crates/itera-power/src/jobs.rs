@@ -13,9 +13,6 @@ use itera_record::{ModelInfo, ValidationRecord};
 
 use crate::{options::Options, workload};
 
-/// Precisions, the finest first.
-pub(crate) const PRECISIONS: [Precision; 3] = [Precision::Fp32, Precision::Int8, Precision::Int4];
-
 /// One model at one precision, and the tokens that it reads and writes.
 pub(crate) struct Job {
     pub(crate) loaded: LoadedCheckpoint,
@@ -74,7 +71,7 @@ fn load_one(name: &str, options: &Options) -> anyhow::Result<Vec<Job>> {
     let wanted = match options.precision {
         Some(precision) => vec![precision],
         // What a quantised file says is no finer than it is stored.
-        None => PRECISIONS
+        None => Precision::ALL
             .into_iter()
             .filter(|p| p.bits() <= stored.bits())
             .collect(),

@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{check_output, results_folder};
+use itera_cli::{PrecisionArg, check_output, results_folder};
 use itera_core::checkpoint::Precision;
 use itera_record::{PowerMode, PowerPlatform, PowerProtocol, Record, ValidationRecord};
 
 use crate::{
-    args::{Args, ModeArg, PrecisionArg},
+    args::{Args, ModeArg},
     calibration, emissions,
     gate::Baseline,
     platforms, workload,
@@ -76,7 +76,7 @@ impl Options {
         let max_regression = args.max_regression.unwrap_or(DEFAULT_MAX_REGRESSION);
         in_range("--max-regression", max_regression, 0.0, MAX_PERCENT)?;
         let options = Self {
-            precision: args.precision.and_then(precision),
+            precision: args.precision.and_then(PrecisionArg::only),
             modes: modes(args.mode),
             platforms: platforms::load(args.platforms.as_deref(), &args.platform)?,
             platforms_chosen: args.platforms.is_some() || !args.platform.is_empty(),
@@ -167,15 +167,6 @@ fn in_range(option: &str, value: f64, low: f64, high: f64) -> anyhow::Result<()>
     let holds = (low..=high).contains(&value);
     ensure!(holds, "`{option}` is {value}, expected {low} to {high}");
     Ok(())
-}
-
-const fn precision(argument: PrecisionArg) -> Option<Precision> {
-    match argument {
-        PrecisionArg::Fp32 => Some(Precision::Fp32),
-        PrecisionArg::Int8 => Some(Precision::Int8),
-        PrecisionArg::Int4 => Some(Precision::Int4),
-        PrecisionArg::All => None,
-    }
 }
 
 fn modes(argument: Option<ModeArg>) -> Vec<PowerMode> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use itera_cli::PrecisionArg;
 use itera_core::checkpoint::Precision;
 use itera_data::{Dataset, Split};
 
@@ -169,31 +170,6 @@ pub(crate) enum ProtocolArg {
     Stream,
     /// At every window of a document, as transformer tools do.
     Window,
-}
-
-/// Precision of the weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PrecisionArg {
-    /// 32-bit floats; quantised weights are unpacked.
-    Fp32,
-    /// 8-bit integers.
-    Int8,
-    /// 4-bit integers.
-    Int4,
-    /// One after the other.
-    All,
-}
-
-impl PrecisionArg {
-    /// The precisions that it stands for.
-    pub(crate) fn list(self) -> Vec<Precision> {
-        match self {
-            Self::Fp32 => vec![Precision::Fp32],
-            Self::Int8 => vec![Precision::Int8],
-            Self::Int4 => vec![Precision::Int4],
-            Self::All => Precision::ALL.to_vec(),
-        }
-    }
 }
 
 /// What to compare with.

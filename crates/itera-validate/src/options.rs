@@ -3,7 +3,7 @@
 use std::{num::NonZero, path::PathBuf, str::FromStr, thread};
 
 use anyhow::{Context as _, Error, anyhow, bail, ensure};
-use itera_cli::{check_output, results_folder};
+use itera_cli::{PrecisionArg, check_output, results_folder};
 use itera_core::{
     checkpoint::Precision,
     kernels::{Kernel, KernelError},
@@ -13,7 +13,7 @@ use itera_record::{Bootstrap, ProtocolKind, ScoringProtocol, ShardInfo};
 
 use crate::{
     adapt,
-    args::{EngineArg, PrecisionArg, ProtocolArg, ScoreArgs},
+    args::{EngineArg, ProtocolArg, ScoreArgs},
 };
 
 /// Tokens in a window unless told otherwise: what most transformer tools use.

@@ -28,13 +28,13 @@ fn help() {
               Checkpoint by name or path; may be repeated [default: every shipped one]
 
           --precision <PRECISION>
-              Precision of the weights [default: all]
+              Precision of the weights; all are those that the checkpoint has [default: all]
 
               Possible values:
-              - fp32: 32-bit floats
+              - fp32: 32-bit floats; quantised weights are unpacked
               - int8: 8-bit integers with a scale for each group
               - int4: 4-bit integers with a scale for each group
-              - all:  All three, as far as the checkpoint has them
+              - all:  One after the other
 
           --platform <NAME,...>
               Platforms to estimate energy for, by name [default: desktop,laptop,embedded, or all of

@@ -119,18 +119,19 @@ fn training(inputs: &Inputs) -> Option<String> {
     ))
 }
 
-/// The rate at full load, and what one request waits for at half of it.
+/// The rate at full load, and what requests wait for below it.
 fn serving(inputs: &Inputs) -> Vec<String> {
     let sentence = |of: &Of<ServeBenchRecord>| {
         let loads = &of.item.measured.loads;
         let load = |name: &str| loads.iter().find(|load| load.name == name);
         let (full, half) = (load("full")?, load("half")?);
         Some(format!(
-            "itera-serve answers **{} requests/s** of {} tokens with {}; at half that load 99 of 100 \
-             requests take at most {} ms ({}).",
+            "itera-serve answers **{} requests/s** of {} tokens with {}; at {} requests/s 99 of 100 of them \
+             take at most {} ms ({}).",
             thousands(full.requests_per_s.round() as u64),
             short(full.tokens_per_request),
             serve::served_name(of),
+            thousands(half.requests_per_s.round() as u64),
             fixed(half.p99_ms, 1),
             inputs.cite(of)
         ))
