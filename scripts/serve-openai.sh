@@ -6,31 +6,15 @@
 # Needs python3 with venv.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/serving.sh
 
-target=${CARGO_TARGET_DIR:-target}
-mkdir -p "$target"
-target=$(cd "$target" && pwd)
-binary=${1:-}
-if [[ -z $binary ]]; then
-    cargo build --locked --release -p itera-serve
-    binary=$target/release/itera-serve
-fi
+find_server "$@"
 tools=$target/openai-tools
 [[ -x $tools/bin/python ]] || python3 -m venv "$tools"
 "$tools/bin/pip" install -q "openai>=2,<3"
 
-work=$(mktemp -d)
-touch "$work/log"
-"$binary" --port 0 --rate-limit 0 --database "$work/openai.db" 2>"$work/log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
-for _ in $(seq 200); do
-    URL=$(sed -n 's/.* on \(http:.*\)/\1/p' "$work/log")
-    [[ -n $URL ]] && break
-    sleep 0.1
-done
-[[ -n $URL ]] || { cat "$work/log" >&2; exit 2; }
-export URL
+start_server
+export URL=$url
 "$tools/bin/python" - <<'PYTHON'
 import os
 

@@ -13,6 +13,9 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Files of training runs beside the models.
 const TRAINING: &str = ".training.json";
 
+/// The folder among the models of those that do not ship for use, but to learn from.
+const TEACHERS: &str = "teacher";
+
 /// A file and its bytes, or why there are none.
 #[derive(Debug)]
 pub(super) struct File {
@@ -28,8 +31,8 @@ impl File {
     }
 }
 
-/// The files of the results, and the training records beside the models, in the order of their
-/// names.
+/// The files of the results, and the training records beside the models and the teachers, each in
+/// the order of their names.
 ///
 /// # Errors
 /// If the folder of results cannot be listed. That of the models may be missing.
@@ -42,10 +45,11 @@ pub(super) fn of(results: &Path, models: &Path) -> anyhow::Result<Vec<File>> {
             results.display()
         )
     })?;
-    let beside_models = list(models, |name| name.ends_with(TRAINING)).unwrap_or_default();
+    let records = |folder: &Path| list(folder, |name| name.ends_with(TRAINING)).unwrap_or_default();
     Ok(listed
         .into_iter()
-        .chain(beside_models)
+        .chain(records(models))
+        .chain(records(&models.join(TEACHERS)))
         .map(File::read)
         .collect())
 }
