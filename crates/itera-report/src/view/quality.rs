@@ -1,5 +1,6 @@
 //! How well models predict texts: the rows of all validation results, as tables and words.
 
+use itera_core::config::MICRO_PARAMETER_BUDGET;
 use itera_record::{StateError, ValidationRow};
 
 use super::{base_name, rank_of_precision};
@@ -74,13 +75,15 @@ pub(crate) fn is_complete(row: &ValidationRow) -> bool {
     row.bytes_scored_fraction >= 1.0 && row.unknown_tokens == 0 && row.shard.is_none()
 }
 
-/// The best score on the text of a group: the lowest of those that are complete.
+/// The best score on the text of a group: the lowest of those that are complete, of a model within
+/// the budget of `micro` where there is one. A teacher is larger, and is not what the project is for.
 pub(crate) fn best<'i>(group: &Group<'i>) -> Option<&'i Of<ValidationRow>> {
-    group
-        .iter()
-        .copied()
-        .filter(|row| is_complete(&row.item))
-        .min_by(|a, b| a.item.bits_per_byte.total_cmp(&b.item.bits_per_byte))
+    let is_large = |row: &ValidationRow| row.model.params > MICRO_PARAMETER_BUDGET as u64;
+    let complete = group.iter().copied().filter(|row| is_complete(&row.item));
+    complete.min_by(|a, b| {
+        let bits = a.item.bits_per_byte.total_cmp(&b.item.bits_per_byte);
+        is_large(&a.item).cmp(&is_large(&b.item)).then(bits)
+    })
 }
 
 /// Scores, intervals and baselines of all rows.
