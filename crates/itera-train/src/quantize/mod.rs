@@ -191,8 +191,8 @@ fn quantise(
     })
 }
 
-/// Precisions of which some tensors have more bits than the others, chosen on `limit` tokens of training text after
-/// those of the calibration.
+/// Precisions of which some tensors have more bits than the others, chosen on `limit` tokens of
+/// training text after those of the calibration.
 fn mix(
     texts: &Texts,
     source: &LoadedCheckpoint,
