@@ -55,6 +55,12 @@ impl Form {
         let (low, high) = (precision.min_integer()?, precision.max_integer()?);
         Some(Self { group, low, high })
     }
+
+    /// Whether a scale may be below 0: where there is one integer more below 0 than above, a negative
+    /// scale puts it at the other end of a group.
+    const fn may_be_negative(self) -> bool {
+        self.low < -self.high
+    }
 }
 
 /// What the error of a row is measured by, prepared once for all rows of a matrix.
@@ -181,14 +187,12 @@ pub(super) fn best_scale(weights: &[f64], moments: &[f64], form: Form) -> f16 {
 fn exact_scale(weights: &[f64], form: Form) -> Option<f16> {
     let by_magnitude = |a: &&f64, b: &&f64| a.abs().total_cmp(&b.abs());
     let largest = *weights.iter().max_by(by_magnitude)?;
-    // Only where there is one integer more below 0 than above does a scale below 0 hold more.
-    let may_be_negative = form.low < -form.high;
     let is_exact = |scale: &f16| {
         // Equal, whichever sign a zero has: 0 times a negative scale is -0.
         #[expect(clippy::float_cmp, reason = "exact is what is asked for")]
         let is_value =
             |weight: &f64| f64::from(integer(*weight, *scale, form)) * wide(*scale) == *weight;
-        (*scale > f16::ZERO || may_be_negative && *scale < f16::ZERO)
+        (*scale > f16::ZERO || form.may_be_negative() && *scale < f16::ZERO)
             && weights.iter().all(is_value)
     };
     // Whichever integer the largest weight is.
@@ -481,7 +485,7 @@ impl<'a> Descent<'a> {
 fn candidates(weights: &[f64], form: Form) -> Vec<f16> {
     let share = |index: usize| LEAST_SHARE + SHARE_STEP * index as f64;
     let both = [1.0, -1.0];
-    let signs = if form.low < -form.high {
+    let signs = if form.may_be_negative() {
         &both[..]
     } else {
         &both[..1]
