@@ -1,12 +1,21 @@
-//! Likelihood of a text through Burn, to cross-check the native forward pass.
+//! Likelihood of a text through Burn: to cross-check the native forward pass, and of models that it does
+//! not run.
+
+use std::{
+    f64::consts::LN_2,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
 
 use crate::{
     Backend,
-    model::{ConvertError, LanguageModel, paper::PaperState},
+    model::{ConvertError, LanguageModel, Tokens, paper::PaperState},
 };
+
+/// Tokens of a document that are read together, where nothing but memory depends on it.
+const SEGMENT: usize = 512;
 
 /// A model that scores through Burn, in the chunked form of [`crate::model::paper`].
 pub struct Scorer {
@@ -59,4 +68,49 @@ impl Scorer {
         let logits = self.model.chunked(&ids, state).into_data();
         logits.try_into_vec().expect("logits are f32")
     }
+}
+
+impl LanguageModel {
+    /// The meaning of [`Scorer::score`] for a document, by the forward pass of training.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn score(&self, context: u32, tokens: &[u32]) -> Vec<f64> {
+        let mut carry = self.new_carry(1);
+        let mut nats = Vec::with_capacity(tokens.len());
+        let mut previous = context;
+        for targets in tokens.chunks(SEGMENT) {
+            let inputs = std::iter::once(previous).chain(targets.iter().copied());
+            let segment = Tokens {
+                batch: 1,
+                length: targets.len(),
+                inputs: inputs.take(targets.len()).collect(),
+                resets: vec![false; targets.len()].into(),
+            };
+            let logits = self.forward(&segment, &mut carry).logits.into_data();
+            let logits: Vec<f32> = logits.try_into_vec().expect("logits are f32");
+            let rows = logits.chunks_exact(self.config.vocab_size).zip(targets);
+            nats.extend(rows.map(|(row, target)| -log_softmax_at(row, *target as usize)));
+            previous = targets[targets.len() - 1];
+        }
+        nats
+    }
+}
+
+/// Bits per byte of documents of tokens and bytes, summed in their order; `score` gives the nats of each
+/// token of a document. None without a byte, or if `stop` is set meanwhile.
+pub fn bits_per_byte<'a>(
+    score: impl Fn(&[u32]) -> Vec<f64>,
+    documents: impl IntoIterator<Item = (&'a [u32], usize)>,
+    stop: &AtomicBool,
+) -> Option<f64> {
+    let (mut nats, mut bytes) = (0.0, 0);
+    for (tokens, len) in documents {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        nats += score(tokens).iter().sum::<f64>();
+        bytes += len;
+    }
+    (bytes > 0).then(|| nats / LN_2 / bytes as f64)
 }

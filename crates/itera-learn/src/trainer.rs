@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::{module::Module as _, tensor::Tensor};
 use itera_core::{
     checkpoint::Checkpoint,
     config::ModelConfig,
@@ -171,6 +171,13 @@ impl Trainer {
         Ok(())
     }
 
+    /// Gives the model an output head of its own in place of the embedding: for a comparison, since the
+    /// result has no checkpoint.
+    pub fn untie_head(&mut self) {
+        let seed = self.config.seed;
+        self.learner.model = self.learner.model.clone().with_own_head(seed);
+    }
+
     /// Sets the teacher of a run with [`TrainConfig::distill`].
     ///
     /// # Errors
@@ -195,14 +202,14 @@ impl Trainer {
     }
 
     /// The result so far: the model that steps move, or the average over its steps; in a run for
-    /// integers, what its integers stand for.
+    /// integers, what its integers stand for. It comes without autodiff.
     pub fn result(&self) -> LanguageModel {
         let average = self.average.as_ref().filter(|_| self.step > 0);
         let mut values = average.map_or_else(|| self.model().values(), |a| a.values.clone());
         if let Some(grid) = &self.grid {
             grid.scales.round(&mut values);
         }
-        self.model().clone().with_parameters(values)
+        self.model().valid().with_parameters(values)
     }
 
     /// Steps done.

@@ -6,6 +6,7 @@ use itera_learn::{
     Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
     baseline::{self, Trainer, Transformer, TransformerConfig},
     model::Tokens,
+    scoring,
     trainer::TrainConfig,
 };
 
@@ -212,17 +213,12 @@ fn bits_per_byte_are_nats_over_bytes() {
         .iter()
         .flat_map(|(tokens, _)| model.score(END_OF_TEXT, tokens))
         .sum();
-    let bits = baseline::bits_per_byte(&model, END_OF_TEXT, documents, &stop).unwrap();
+    let score = |tokens: &[u32]| model.score(END_OF_TEXT, tokens);
+    let bits = scoring::bits_per_byte(score, documents, &stop).unwrap();
     assert!((bits - nats / 2_f64.ln() / 42.0).abs() < 1e-9);
-    assert_eq!(
-        baseline::bits_per_byte(&model, END_OF_TEXT, [], &stop),
-        None
-    );
+    assert_eq!(scoring::bits_per_byte(score, [], &stop), None);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(
-        baseline::bits_per_byte(&model, END_OF_TEXT, documents, &stop),
-        None
-    );
+    assert_eq!(scoring::bits_per_byte(score, documents, &stop), None);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use itera_core::{
 };
 use itera_learn::{
     Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
+    model::LanguageModel,
     resume::ResumeError,
     trainer::{TrainConfig, Trainer},
 };
@@ -141,6 +142,41 @@ fn muon_learns_and_moves_projections_only() {
         last = run.step().cross_entropy;
     }
     assert!(last < 0.75 * first, "from {first} to {last}");
+}
+
+#[test]
+fn a_head_of_its_own_is_read_and_learns_apart_from_the_embedding() {
+    let (mut tied, mut run) = (trainer(1, Backend::Flex), trainer(1, Backend::Flex));
+    run.untie_head();
+    let start = run.result();
+    let text = &documents()[0];
+    // Another head than the embedding, and not one that knows more.
+    let bits = |model: &LanguageModel| model.score(END_OF_TEXT, text).iter().sum::<f64>();
+    assert!((bits(&start) - bits(&tied.result())).abs() > 1e-3);
+    assert_eq!(
+        start.parameters().len(),
+        tied.result().parameters().len() + 1
+    );
+    for _ in 0..20 {
+        tied.step();
+        run.step();
+    }
+    let end = run.result();
+    assert!(bits(&end) < 0.8 * bits(&start));
+    // A token that the text does not have: the head learns that it does not come, its embedding nothing.
+    let row = |model: &LanguageModel, name: &str| {
+        let (shape, values) = model.parameters()[name].clone();
+        values[200 * shape[1]..][..shape[1]].to_vec()
+    };
+    assert_ne!(row(&end, "head.weight"), row(&start, "head.weight"));
+    assert_eq!(
+        row(&end, "embedding.weight"),
+        row(&start, "embedding.weight")
+    );
+    assert_ne!(
+        row(&tied.result(), "embedding.weight"),
+        row(&start, "embedding.weight")
+    );
 }
 
 #[test]

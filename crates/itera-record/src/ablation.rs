@@ -44,10 +44,14 @@ pub struct AblationVariant {
     /// What is decided otherwise.
     pub name: String,
     /// Arguments of `itera-train fit` that lead to a run of it, without seed, steps and output; for
-    /// the baseline, which `fit` does not train, those that it shares.
+    /// what `fit` does not train, those that it shares.
     pub arguments: Vec<String>,
     /// Whether it is the transformer that serves as a baseline.
     pub is_transformer: bool,
+    /// Whether its output head is a matrix of its own and not the embedding, which no model that ships
+    /// has and `fit` does not train.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_own_head: bool,
     /// Bytes of training text that its runs read in place of the study's, where a byte costs another
     /// time than in the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +124,15 @@ impl AblationVariant {
         let squares: f64 = bits.iter().map(|bits| (bits - mean).powi(2)).sum();
         let deviation = (bits.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
         (!bits.is_empty()).then_some((mean, deviation))
+    }
+
+    /// What it takes more in bits per byte than `base`, for every seed that both have.
+    pub fn against(&self, base: &Self) -> Vec<f64> {
+        let pairs = self.runs.iter().filter_map(|run| {
+            let twin = base.runs.iter().find(|twin| twin.seed == run.seed)?;
+            Some(run.valid_bits_per_byte? - twin.valid_bits_per_byte?)
+        });
+        pairs.collect()
     }
 
     fn validate(&self, at: &str) -> Result<(), RecordError> {

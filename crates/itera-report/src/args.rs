@@ -45,7 +45,8 @@ pub(crate) struct RenderArgs {
     /// folder of results].
     #[arg(long, value_name = "DIR")]
     pub(crate) models: Option<PathBuf>,
-    /// Folder for the reports [default: reports of the workspace].
+    /// Folder for the reports [default: reports of the workspace, and the figures in its README.md and
+    /// data/models/README.md].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Write nothing; fail if the reports are not those of the results.

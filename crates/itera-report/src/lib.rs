@@ -9,6 +9,7 @@
 //! | `view` | which rows a table or a picture shows, and in which words |
 //! | `chart` | pictures: shapes first, then PNG with the compiled-in typeface |
 //! | `report` | Markdown with tables, pictures and links to the results |
+//! | `page` | blocks of pages that people keep: the README |
 //! | `compare`, `benchmark` | metrics of two sets of results; metrics for dashboards |
 //! | `output` | files written whole or not at all, or compared with what is there |
 //! | `count` | the subcommand that counts code into a result file |
@@ -25,6 +26,7 @@ mod md;
 mod num;
 mod options;
 mod output;
+mod page;
 mod report;
 mod view;
 
@@ -85,7 +87,15 @@ fn render(args: RenderArgs) -> anyhow::Result<ExitStatus> {
         Format::Markdown => report::render(&inputs)?,
         Format::GithubBenchmark => benchmark::files(&inputs)?,
     };
-    let stale = deliver(&options, &files)?;
+    // Before anything is written: a page may be refused.
+    let pages = match &options.pages {
+        Some(workspace) => page::render(&inputs, workspace)?,
+        None => Files::new(),
+    };
+    let mut stale = deliver(&options, &files)?;
+    if let Some(workspace) = &options.pages {
+        stale.extend(deliver_pages(&options, &pages, workspace)?);
+    }
     let mut has_passed = !options.check || (stale.is_empty() && inputs.problems.is_empty());
     let limit = options.max_regression_percent();
     let outcome = old.map(|old| Outcome::new(&old, &inputs, limit));
@@ -156,6 +166,26 @@ fn deliver(options: &Options, files: &Files) -> anyhow::Result<Vec<String>> {
                 "{name} in {out} is not of these results any more; delete it"
             ));
         }
+    }
+    Ok(Vec::new())
+}
+
+/// Writes the pages, or says which of them are stale.
+fn deliver_pages(
+    options: &Options,
+    pages: &Files,
+    workspace: &Path,
+) -> anyhow::Result<Vec<String>> {
+    if options.check {
+        let stale = output::differing(workspace, pages);
+        for line in &stale {
+            print(format!("{line}\n"))?;
+        }
+        return Ok(stale);
+    }
+    let written = output::write_all(workspace, pages)?;
+    if written > 0 {
+        note(format!("{written} pages with new figures"));
     }
     Ok(Vec::new())
 }

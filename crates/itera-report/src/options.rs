@@ -15,6 +15,9 @@ pub(crate) struct Options {
     pub(crate) results: PathBuf,
     pub(crate) models: PathBuf,
     pub(crate) out: PathBuf,
+    /// The workspace, if the figures of its pages are to be those of the results: not where reports go
+    /// elsewhere.
+    pub(crate) pages: Option<PathBuf>,
     pub(crate) check: bool,
     pub(crate) compare: Option<Old>,
     pub(crate) summary: Option<PathBuf>,
@@ -47,7 +50,9 @@ impl Options {
             results: old,
             max_regression_percent: args.fail_on_regression,
         });
+        let is_of_workspace = args.out.is_none() && args.format == Format::Markdown;
         Ok(Self {
+            pages: is_of_workspace.then(|| root.clone()),
             models: args.models.unwrap_or_else(|| models_beside(&results)),
             out: args.out.unwrap_or_else(|| root.join("reports")),
             check: args.check,

@@ -58,8 +58,17 @@ pub(crate) fn write_all(folder: &Path, files: &Files) -> anyhow::Result<usize> {
     Ok(written)
 }
 
-/// What is wrong with a folder that should hold these files, one line each.
+/// What is wrong with a folder that should hold these files and no other, one line each.
 pub(crate) fn stale(folder: &Path, files: &Files) -> Vec<String> {
+    let mut stale = differing(folder, files);
+    for name in leftovers(folder, files) {
+        stale.push(format!("{name}: no result gives it any more; delete it"));
+    }
+    stale
+}
+
+/// Which files of a folder are not these, one line each.
+pub(crate) fn differing(folder: &Path, files: &Files) -> Vec<String> {
     let mut stale = Vec::new();
     for (name, bytes) in files {
         match fs::read(folder.join(name)) {
@@ -70,9 +79,6 @@ pub(crate) fn stale(folder: &Path, files: &Files) -> Vec<String> {
             }
             Err(error) => stale.push(format!("{name}: cannot be read: {error}")),
         }
-    }
-    for name in leftovers(folder, files) {
-        stale.push(format!("{name}: no result gives it any more; delete it"));
     }
     stale
 }

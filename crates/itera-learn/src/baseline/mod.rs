@@ -19,6 +19,5 @@ mod trainer;
 mod transformer;
 
 pub use config::TransformerConfig;
-pub use score::bits_per_byte;
 pub use trainer::{Trainer, train};
 pub use transformer::Transformer;

@@ -1,35 +1,12 @@
 //! Likelihood of documents under the baseline, by the protocol `document`: each is read after an
 //! end-of-text token, and all its bytes count.
 
-use std::{
-    f64::consts::LN_2,
-    ops::Range,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::ops::Range;
 
 use itera_core::sampling::log_softmax_at;
 
 use super::Transformer;
 use crate::model::Tokens;
-
-/// Bits per byte of documents of tokens and bytes, summed in their order. None without a byte, or
-/// if `stop` is set meanwhile.
-pub fn bits_per_byte<'a>(
-    model: &Transformer,
-    end_of_text: u32,
-    documents: impl IntoIterator<Item = (&'a [u32], usize)>,
-    stop: &AtomicBool,
-) -> Option<f64> {
-    let (mut nats, mut bytes) = (0.0, 0);
-    for (tokens, len) in documents {
-        if stop.load(Ordering::Relaxed) {
-            return None;
-        }
-        nats += model.score(end_of_text, tokens).iter().sum::<f64>();
-        bytes += len;
-    }
-    (bytes > 0).then(|| nats / LN_2 / bytes as f64)
-}
 
 impl Transformer {
     /// Negative log-likelihood in nats of each token of a document, given `context` (end-of-text)

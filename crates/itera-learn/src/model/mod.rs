@@ -29,7 +29,8 @@ pub(crate) use dropout::Dropout;
 /// The whole model.
 #[derive(Module, Debug)]
 pub struct LanguageModel {
-    pub(crate) embedding: Weight, // [vocab_size, d_model], also the output head
+    pub(crate) embedding: Weight, // [vocab_size, d_model], also the output head if there is no other
+    pub(crate) head: Option<Weight>, // [vocab_size, d_model], of no model that has a checkpoint
     pub(crate) layers: Vec<Block>,
     pub(crate) final_norm: Gain, // [d_model]
     #[module(skip)]
@@ -162,6 +163,11 @@ impl LanguageModel {
         self.final_norm.weight.val().device()
     }
 
+    /// What gives the logits of the last norm's output, `[vocab_size, d_model]`.
+    fn output_head(&self) -> Tensor<2> {
+        self.head.as_ref().unwrap_or(&self.embedding).weight.val()
+    }
+
     /// A carry that has read nothing.
     pub fn new_carry(&self, batch: usize) -> Carry {
         let memory = Arc::new(SsmMemory::new(&self.dims(batch, 0)));
@@ -225,7 +231,7 @@ impl LanguageModel {
             x = x + drop(y);
         }
         let x = self.norm(x, &self.final_norm);
-        let logits = x.matmul(self.embedding.weight.val().transpose()); // [rows, vocab_size]
+        let logits = x.matmul(self.output_head().transpose()); // [rows, vocab_size]
         Output {
             logits,
             router,

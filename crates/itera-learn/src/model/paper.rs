@@ -84,7 +84,7 @@ impl LanguageModel {
             x = block.forward(config, x, memory, ssd);
         }
         let x = norm(x, &self.final_norm, config.norm_eps);
-        x.matmul(self.embedding.weight.val().transpose().unsqueeze())
+        x.matmul(self.output_head().transpose().unsqueeze())
     }
 }
 

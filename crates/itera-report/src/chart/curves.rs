@@ -42,7 +42,8 @@ pub(crate) struct Panel {
 pub(crate) struct Curve {
     pub(crate) points: Vec<(f64, f64)>,
     pub(crate) color: RGBColor,
-    pub(crate) has_signs: bool,
+    /// What marks each point.
+    pub(crate) sign: Option<Sign>,
 }
 
 impl CurveChart {
@@ -145,9 +146,9 @@ impl Curve {
         if points.len() > 1 {
             canvas.line(points.clone(), 2.0, self.color);
         }
-        if self.has_signs {
+        if let Some(sign) = self.sign {
             for point in points {
-                canvas.sign(Sign::Dot, point, self.color);
+                canvas.sign(sign, point, self.color);
             }
         }
     }

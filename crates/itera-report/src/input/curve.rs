@@ -9,6 +9,8 @@ use super::files::File;
 /// One logged step.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub(crate) struct CurvePoint {
+    /// The pass over the text, counted from 0.
+    pub(crate) epoch: u64,
     /// Tokens trained on so far.
     pub(crate) tokens: u64,
     pub(crate) train_bits_per_byte: f64,

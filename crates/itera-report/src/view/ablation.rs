@@ -41,13 +41,7 @@ pub(crate) enum Verdict {
 impl Difference {
     /// None without a seed that both have.
     pub(crate) fn of(base: &AblationVariant, variant: &AblationVariant) -> Option<Self> {
-        let bits = |variant: &AblationVariant, seed: u64| {
-            let run = variant.runs.iter().find(|run| run.seed == seed)?;
-            run.valid_bits_per_byte
-        };
-        let seeds = variant.runs.iter().map(|run| run.seed);
-        let pairs = seeds.filter_map(|seed| Some(bits(variant, seed)? - bits(base, seed)?));
-        let differences: Vec<f64> = pairs.collect();
+        let differences = variant.against(base);
         let seeds = differences.len();
         if seeds == 0 {
             return None;
@@ -137,10 +131,17 @@ pub(crate) fn arguments_table(study: &AblationStudy) -> Table {
         .map_or(&[], |variant| &variant.arguments);
     for variant in with_runs(study).skip(1) {
         let own = differing(&variant.arguments, base);
-        let arguments = match (variant.is_transformer, own.is_empty()) {
-            (true, true) => "the transformer".to_owned(),
-            (true, false) => format!("the transformer, {}", code(&own)),
-            (false, _) => code(&own),
+        let model = if variant.is_transformer {
+            Some("the transformer")
+        } else if variant.has_own_head {
+            Some("an output head of its own")
+        } else {
+            None
+        };
+        let arguments = match (model, own.is_empty()) {
+            (Some(model), true) => model.to_owned(),
+            (Some(model), false) => format!("{model}, {}", code(&own)),
+            (None, _) => code(&own),
         };
         table.row([variant.axis.clone(), variant.name.clone(), arguments]);
     }
@@ -247,6 +248,7 @@ mod tests {
                 .map(str::to_owned)
                 .into(),
             is_transformer: false,
+            has_own_head: false,
             text_bytes: None,
             params: 10,
             active_params: 10,

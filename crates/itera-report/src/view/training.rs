@@ -5,6 +5,7 @@ use itera_record::TrainingRecord;
 use super::Figure;
 use crate::{
     chart::{
+        canvas::Sign,
         curves::{Curve, CurveChart, Panel},
         legend::{Entry, Key},
         palette::{SKY, VERMILION},
@@ -34,7 +35,11 @@ pub(crate) fn figure(inputs: &Inputs) -> Option<Figure> {
     }
     let legend = vec![
         Entry::new(Key::Line(SKY), "train, mean since the point before"),
-        Entry::new(Key::Points(VERMILION), "validation"),
+        Entry::new(Key::Points(VERMILION), "validation, some documents"),
+        Entry::new(
+            Key::Sign(Sign::Diamond, VERMILION),
+            "validation at the end, all documents",
+        ),
     ];
     let ends: Vec<String> = runs.iter().map(|run| alt(&run.item)).collect();
     Some(Figure {
@@ -65,10 +70,12 @@ pub(crate) fn table(inputs: &Inputs) -> Table {
         ">parameters",
         ">steps",
         ">tokens",
+        ">passes",
         ">minutes",
         ">tokens/s",
         ">train nats/token",
         ">valid bits/byte",
+        "lowest",
         ">dead experts",
         "source",
     ]);
@@ -82,10 +89,12 @@ pub(crate) fn table(inputs: &Inputs) -> Table {
             params.map_or("not said".to_owned(), thousands),
             thousands(record.steps),
             thousands(record.tokens),
+            passes(&run.item.curve),
             fixed(record.seconds / 60.0, 1),
             short(record.tokens_per_s),
             fixed(record.train_nats_per_token, 4),
             valid(record),
+            lowest(&run.item.curve),
             dead_experts(&run.item.curve),
             inputs.cite(run),
         ]);
@@ -147,6 +156,30 @@ fn valid(record: &TrainingRecord) -> String {
         .map_or("not measured".to_owned(), |bits| fixed(bits, 4))
 }
 
+/// How often the text was read, the last time in part.
+fn passes(curve: &[CurvePoint]) -> String {
+    let last = curve.last();
+    last.map_or("not measured".to_owned(), |point| {
+        thousands(point.epoch + 1)
+    })
+}
+
+/// Where validation was lowest, among the evaluations before the last, which read the same documents: a run
+/// that goes on for too long has it before its end.
+fn lowest(curve: &[CurvePoint]) -> String {
+    let valid = curve
+        .iter()
+        .filter_map(|point| Some((point.tokens, point.valid_bits_per_byte?)));
+    let mut valid: Vec<(u64, f64)> = valid.collect();
+    valid.pop();
+    let lowest = valid.iter().min_by(|(_, a), (_, b)| a.total_cmp(b));
+    match (lowest, valid.last()) {
+        (Some(lowest), Some(last)) if lowest == last => "at the end".to_owned(),
+        (Some((tokens, _)), _) => format!("after {} tokens", thousands(*tokens)),
+        (None, _) => "not measured".to_owned(),
+    }
+}
+
 /// The most experts without a token at any logged step of the last tenth.
 fn dead_experts(curve: &[CurvePoint]) -> String {
     let late = &curve[curve.len() - curve.len().div_ceil(10)..];
@@ -167,6 +200,9 @@ fn panel(run: &Training) -> Panel {
         .curve
         .iter()
         .filter_map(|point| Some((at(point), point.valid_bits_per_byte?)));
+    let mut valid: Vec<(f64, f64)> = valid.collect();
+    // Of other documents than the points before, so no line leads to it.
+    let end = valid.pop();
     let shown = |points: Vec<(f64, f64)>| {
         points
             .into_iter()
@@ -188,12 +224,17 @@ fn panel(run: &Training) -> Panel {
             Curve {
                 points: shown(train.collect()),
                 color: SKY,
-                has_signs: false,
+                sign: None,
             },
             Curve {
-                points: shown(valid.collect()),
+                points: shown(valid),
                 color: VERMILION,
-                has_signs: true,
+                sign: Some(Sign::Dot),
+            },
+            Curve {
+                points: shown(Vec::from_iter(end)),
+                color: VERMILION,
+                sign: Some(Sign::Diamond),
             },
         ],
     }
@@ -230,6 +271,7 @@ mod tests {
     #[test]
     fn the_first_steps_do_not_flatten_the_curve() {
         let point = |i: u64| CurvePoint {
+            epoch: 0,
             tokens: i,
             train_bits_per_byte: if i < 4 { 8.0 } else { 1.5 },
             valid_bits_per_byte: None,
@@ -239,5 +281,26 @@ mod tests {
         assert_eq!(range(&curve), (1.5, 1.5));
         assert_eq!(range(&curve[..1]), (8.0, 8.0));
         assert_eq!(dead_experts(&[]), "not measured");
+    }
+
+    #[test]
+    fn a_run_that_went_on_for_too_long_is_found() {
+        let curve = |valid: &[f64]| -> Vec<CurvePoint> {
+            let points = valid.iter().zip(1_u64..);
+            points
+                .map(|(valid, i)| CurvePoint {
+                    epoch: i,
+                    tokens: 1000 * i,
+                    train_bits_per_byte: 1.0,
+                    valid_bits_per_byte: Some(*valid),
+                    dead_experts: 0,
+                })
+                .collect()
+        };
+        // The last value is one of other documents.
+        assert_eq!(lowest(&curve(&[1.3, 1.2, 1.1, 1.4])), "at the end");
+        assert_eq!(lowest(&curve(&[1.3, 1.1, 1.2, 1.0])), "after 2,000 tokens");
+        assert_eq!(lowest(&curve(&[1.3])), "not measured");
+        assert_eq!(passes(&curve(&[1.3, 1.2])), "3");
     }
 }

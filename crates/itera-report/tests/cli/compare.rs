@@ -53,7 +53,8 @@ fn the_help_says_what_there_is() {
               folder of results]
 
           --out <DIR>
-              Folder for the reports [default: reports of the workspace]
+              Folder for the reports [default: reports of the workspace, and the figures in its
+              README.md and data/models/README.md]
 
           --check
               Write nothing; fail if the reports are not those of the results

@@ -5,4 +5,5 @@ mod bad_input;
 mod compare;
 mod fixture;
 mod golden;
+mod pages;
 mod records;

@@ -44,8 +44,12 @@ pub(crate) struct StudyPlan {
 struct VariantPlan {
     axis: String,
     name: String,
+    /// The transformer in place of our architecture.
     #[serde(default)]
     transformer: bool,
+    /// An output head of its own in place of the embedding.
+    #[serde(default)]
+    untied: bool,
     /// Bytes of text that its runs read, for a variant that is compared at equal time.
     text_bytes: Option<u64>,
     /// In place of, or beside, the options of the base.
@@ -69,6 +73,7 @@ pub(crate) struct Variant {
     pub(super) axis: String,
     pub(super) name: String,
     pub(super) transformer: bool,
+    pub(super) untied: bool,
     /// Bytes of text in place of the study's.
     pub(super) text_bytes: Option<u64>,
     /// Without seed, steps and output.
@@ -99,6 +104,7 @@ impl StudyPlan {
             axis: BASE.to_owned(),
             name: BASE.to_owned(),
             transformer: false,
+            untied: false,
             text_bytes: None,
             arguments: words(&self.base),
         };
@@ -109,6 +115,7 @@ impl StudyPlan {
                 axis: variant.axis.clone(),
                 name: variant.name.clone(),
                 transformer: variant.transformer,
+                untied: variant.untied,
                 text_bytes: variant.text_bytes,
                 arguments: words(&arguments),
             }
@@ -135,6 +142,12 @@ impl StudyPlan {
                 replicas == 1,
                 "variant `{}` has {replicas} replicas; runs are single-threaded and stand side by \
                  side, so give `\"replicas\": \"1\"`",
+                variant.name
+            );
+            ensure!(
+                !(variant.transformer && variant.untied),
+                "variant `{}` is both `transformer` and `untied`; the transformer's head is its embedding, \
+                 so leave one of them out",
                 variant.name
             );
             let twin = variants[..index].iter().find(|v| v.is(variant));

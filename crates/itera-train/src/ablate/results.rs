@@ -112,6 +112,7 @@ fn study_record(study: &StudyPlan, old: &[AblationStudy]) -> AblationStudy {
             name: variant.name,
             arguments: variant.arguments,
             is_transformer: variant.transformer,
+            has_own_head: variant.untied,
             text_bytes: variant.text_bytes,
             params: 0,
             active_params: 0,
@@ -133,5 +134,6 @@ fn is_of(record: &AblationVariant, variant: &Variant) -> bool {
         && record.name == variant.name
         && record.arguments == variant.arguments
         && record.is_transformer == variant.transformer
+        && record.has_own_head == variant.untied
         && record.text_bytes == variant.text_bytes
 }

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use itera_core::{config::ModelConfig, model::Model};
 use itera_learn::{
     baseline::{self, TransformerConfig},
+    scoring,
     trainer::{StepReport, Trainer},
 };
 use itera_record::{AblationRun, DataSource};
@@ -72,7 +73,7 @@ pub(super) fn run(
     let trained = if variant.transformer {
         Trained::transformer(&options, &data, stop)
     } else {
-        Trained::language_model(&options, &data, stop)
+        Trained::language_model(&options, variant.untied, &data, stop)
     };
     let Some(trained) = trained? else {
         return Ok(None);
@@ -103,16 +104,22 @@ struct Trained {
 }
 
 impl Trained {
-    /// Our own architecture.
+    /// Our own architecture, with an output head of its own if it is `untied`.
     fn language_model(
         options: &FitOptions,
+        untied: bool,
         data: &Data,
         stop: &AtomicBool,
     ) -> anyhow::Result<Option<Self>> {
         let config = sizes(options, data)?;
+        let head = if untied {
+            config.vocab_size * config.d_model
+        } else {
+            0
+        };
         let size = Size {
-            params: config.parameters(),
-            active_params: config.active_parameters(),
+            params: config.parameters() + head,
+            active_params: config.active_parameters() + head,
             bytes_per_token: data.bytes_per_token,
         };
         let settings = options.train_config(options.steps())?;
@@ -128,6 +135,9 @@ impl Trained {
         if let Some(init) = &data.init {
             trainer.start_from(&init.checkpoint)?;
         }
+        if untied {
+            trainer.untie_head();
+        }
         if let Some(teacher) = &data.teacher {
             trainer.teach(&teacher.checkpoint)?;
         }
@@ -136,9 +146,15 @@ impl Trained {
         };
         let mut bits = None;
         if is_number {
-            let checkpoint = trainer.result().to_checkpoint(&data.tokenizer, Value::Null);
-            let model = Model::from_checkpoint(&checkpoint)?;
-            bits = bits_per_byte(&model, end_of_text, &data.valid, stop);
+            let result = trainer.result();
+            bits = if untied {
+                let score = |tokens: &[u32]| result.score(end_of_text, tokens);
+                scoring::bits_per_byte(score, documents(data), stop)
+            } else {
+                let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);
+                let model = Model::from_checkpoint(&checkpoint)?;
+                bits_per_byte(&model, end_of_text, &data.valid, stop)
+            };
             if bits.is_none() {
                 return Ok(None);
             }
@@ -175,23 +191,27 @@ impl Trained {
         let Some((seconds, is_number)) = train(options.steps(), stop, || trainer.step()) else {
             return Ok(None);
         };
-        let documents = data.valid.iter();
-        let documents = documents.map(|document| (&document.tokens[..], document.bytes));
-        let bits = if is_number {
-            let bits = baseline::bits_per_byte(&trainer.trained(), end_of_text, documents, stop);
+        let mut bits = None;
+        if is_number {
+            let trained = trainer.trained();
+            let score = |tokens: &[u32]| trained.score(end_of_text, tokens);
+            bits = scoring::bits_per_byte(score, documents(data), stop);
             if bits.is_none() {
                 return Ok(None);
             }
-            bits
-        } else {
-            None
-        };
+        }
         Ok(Some(Self {
             size,
             seconds,
             bits,
         }))
     }
+}
+
+/// Tokens and bytes of the documents of validation.
+fn documents(data: &Data) -> impl Iterator<Item = (&[u32], usize)> {
+    let documents = data.valid.iter();
+    documents.map(|document| (&document.tokens[..], document.bytes))
 }
 
 /// Takes so many steps, or those until the loss is no number. Returns their seconds, and whether the loss

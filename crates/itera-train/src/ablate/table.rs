@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use itera_cli::{Align, Table};
-use itera_record::{AblationRecord, AblationRun, AblationStudy, AblationVariant};
+use itera_record::{AblationRecord, AblationRun, AblationStudy};
 
 use super::plan::{StudyPlan, Variant};
 
@@ -33,12 +33,16 @@ fn study(study: &AblationStudy) -> String {
         ("bits/byte", Align::Right),
         ("against base", Align::Right),
     ]);
-    let base = study.variants.first().and_then(AblationVariant::bits);
+    let base = study.variants.first();
     for variant in study.variants.iter().filter(|v| !v.runs.is_empty()) {
         let bits = variant.bits();
-        let against = match (base, bits) {
-            (Some((base, _)), Some((bits, _))) => format!("{:+.4}", bits - base),
-            _ => "-".to_owned(),
+        // Of the seeds that both have: others would count as a difference of the variant.
+        let differences = base.map_or_else(Vec::new, |base| variant.against(base));
+        let against = if differences.is_empty() {
+            "-".to_owned()
+        } else {
+            let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+            format!("{mean:+.4}")
         };
         table.row([
             variant.axis.clone(),

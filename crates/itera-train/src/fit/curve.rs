@@ -26,11 +26,15 @@ struct Curves {
     /// Tokens are shown in units of this many.
     unit: (f64, &'static str),
     train: Vec<(f64, f64)>,
+    /// Of some documents.
     valid: Vec<(f64, f64)>,
+    /// Of all documents, in a run that has ended.
+    end: Option<(f64, f64)>,
 }
 
-/// Draws the rows of the run of the model `name`.
-pub(crate) fn png(name: &str, rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+/// Draws the rows of the run of the model `name`; the last row of one that `has_ended` is an evaluation
+/// of all documents.
+pub(crate) fn png(name: &str, rows: &[Row], has_ended: bool) -> anyhow::Result<Vec<u8>> {
     static FONTS: Once = Once::new();
     FONTS.call_once(|| {
         // Fails only for a file that is no font; the drawing then fails with the reason.
@@ -40,7 +44,7 @@ pub(crate) fn png(name: &str, rows: &[Row]) -> anyhow::Result<Vec<u8>> {
     let file = file.context("cannot make a temporary file for the loss curve")?;
     let area = BitMapBackend::new(file.path(), SIZE).into_drawing_area();
     // The error type of plotters names its backend and cannot leave this function.
-    draw(&area, name, &Curves::new(rows)).map_err(|error| anyhow!("{error}"))?;
+    draw(&area, name, &Curves::new(rows, has_ended)).map_err(|error| anyhow!("{error}"))?;
     area.present()
         .map_err(|error| anyhow!("{error}"))
         .context("cannot draw the loss curve")?;
@@ -48,7 +52,7 @@ pub(crate) fn png(name: &str, rows: &[Row]) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Curves {
-    fn new(rows: &[Row]) -> Self {
+    fn new(rows: &[Row], has_ended: bool) -> Self {
         let unit = match rows.last().map_or(0, |row| row.tokens) {
             0..10_000 => (1.0, "tokens"),
             10_000..2_000_000 => (1e3, "thousand tokens"),
@@ -56,13 +60,15 @@ impl Curves {
         };
         let at = |row: &Row| row.tokens as f64 / unit.0;
         let valid = |row: &Row| Some((at(row), row.valid_bits_per_byte?));
+        let (before, last) = rows.split_at(rows.len() - usize::from(has_ended && !rows.is_empty()));
         Self {
             unit,
             train: rows
                 .iter()
                 .map(|row| (at(row), row.train_bits_per_byte))
                 .collect(),
-            valid: rows.iter().filter_map(valid).collect(),
+            valid: before.iter().filter_map(valid).collect(),
+            end: last.iter().find_map(valid),
         }
     }
 
@@ -72,7 +78,8 @@ impl Curves {
         train.sort_by(f64::total_cmp);
         let cut = (train.len() as f64 * (1.0 - CUT_SHARE)) as usize;
         let shown = train[..cut].iter().chain(train.first()).copied();
-        let all = shown.chain(self.valid.iter().map(|(_, bits)| *bits));
+        let valid = self.valid.iter().chain(&self.end);
+        let all = shown.chain(valid.map(|(_, bits)| *bits));
         let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), bits| {
             (low.min(bits), high.max(bits))
         });
@@ -118,8 +125,16 @@ fn draw<B: DrawingBackend>(
         let style = VALID_COLOR.filled().stroke_width(2);
         chart
             .draw_series(LineSeries::new(curves.valid.iter().copied(), style).point_size(3))?
-            .label("validation")
+            .label("validation, some documents")
             .legend(|(x, y)| line((x, y), VALID_COLOR));
+    }
+    // Of other documents than the points before, so no line leads to it.
+    if let Some(end) = curves.end {
+        let style = VALID_COLOR.filled();
+        chart
+            .draw_series([TriangleMarker::new(end, 9, style)])?
+            .label("validation at the end, all documents")
+            .legend(move |(x, y)| TriangleMarker::new((x + 10, y), 9, style));
     }
     chart
         .configure_series_labels()
@@ -171,8 +186,10 @@ mod tests {
                 .collect()
         };
         for n in [0, 1, 2, 400] {
-            let png = png("name", &rows(n)).unwrap();
-            assert!(png.starts_with(b"\x89PNG"), "{n} rows");
+            for has_ended in [false, true] {
+                let png = png("name", &rows(n), has_ended).unwrap();
+                assert!(png.starts_with(b"\x89PNG"), "{n} rows");
+            }
         }
     }
 
@@ -181,7 +198,22 @@ mod tests {
         let rows: Vec<Row> = (1..=100)
             .map(|i| row(i, if i < 4 { 8.0 } else { 1.5 }, None))
             .collect();
-        let (low, high) = Curves::new(&rows).range();
+        let (low, high) = Curves::new(&rows, false).range();
         assert!(low > 1.4 && high < 1.6, "{low} {high}");
+    }
+
+    #[test]
+    fn the_evaluation_of_all_documents_stands_apart() {
+        let rows = [
+            row(1, 2.0, Some(2.1)),
+            row(2, 1.9, None),
+            row(3, 1.8, Some(2.2)),
+        ];
+        let meanwhile = Curves::new(&rows, false);
+        assert_eq!((meanwhile.valid.len(), meanwhile.end), (2, None));
+        let ended = Curves::new(&rows, true);
+        assert_eq!(ended.valid.len(), 1);
+        assert_eq!(ended.end.map(|(_, bits)| bits), Some(2.2));
+        assert_eq!(ended.train.len(), 3);
     }
 }

@@ -24,7 +24,8 @@ pub(crate) fn write(run: &Run) -> anyhow::Result<ModelInfo> {
         .context("the trained weights cannot be saved; train with a lower `--learning-rate`")?;
     write_atomic(&paths.checkpoint, &bytes)?;
     write_atomic(&paths.metrics, &run.history.csv()?)?;
-    write_atomic(&paths.curve, &curve::png(&paths.name(), &run.history.rows)?)?;
+    let png = curve::png(&paths.name(), &run.history.rows, run.trainer.is_done())?;
+    write_atomic(&paths.curve, &png)?;
     Ok(model_info(&paths.name(), &sha256_hex(&bytes), &checkpoint))
 }
 

@@ -1,0 +1,93 @@
+//! The pages of a workspace: their blocks have the figures of the results, all else is theirs.
+
+use crate::fixture::{CliTest, snapshot};
+
+/// The name of every block of a page.
+const README: [&str; 6] = [
+    "scores",
+    "compression",
+    "engine",
+    "speed",
+    "runtimes",
+    "server",
+];
+const MODELS: [&str; 2] = ["models", "runs"];
+
+fn page(blocks: &[&str]) -> String {
+    let block =
+        |name: &&str| format!("By hand.\n\n<!-- {name}:begin -->\nold\n<!-- {name}:end -->\n");
+    blocks.iter().map(block).collect()
+}
+
+fn test() -> CliTest {
+    let test = CliTest::new();
+    test.write("README.md", page(&README));
+    test.write("data/models/README.md", page(&MODELS));
+    test
+}
+
+#[test]
+fn the_pages_are_those_that_were_reviewed() {
+    let test = test();
+    // A model to compare sizes with, beyond the budget of those that ship.
+    let scores = test.read("results/validation.json");
+    let larger = scores
+        .replace("100000", "1000000")
+        .replace("400000", "4000000")
+        .replace("\"small\"", "\"large\"")
+        .replace(&"09".repeat(32), &"77".repeat(32));
+    test.write("results/compression.json", larger);
+    test.succeed("");
+    insta::assert_snapshot!("readme", test.read("README.md"));
+    insta::assert_snapshot!("models", test.read("data/models/README.md"));
+    test.succeed("--check");
+}
+
+#[test]
+fn a_page_with_another_figure_is_stale() {
+    let test = test();
+    test.succeed("");
+    test.replace("README.md", "answers/s", "answers a second");
+    snapshot!(test, "--check", @r#"
+    success: false
+    exit_code: 1
+    ----- stdout -----
+    README.md: differs from what the results give
+
+    ----- stderr -----
+    [DIR]/reports: all 14 files are those of the results
+    "#);
+}
+
+#[test]
+fn reports_that_go_elsewhere_leave_the_pages_alone() {
+    let test = test();
+    test.succeed("--out elsewhere");
+    assert_eq!(test.read("README.md"), page(&README));
+}
+
+#[test]
+fn blocks_without_results_say_so() {
+    let test = test();
+    for name in ["serve-bench", "serve-simulation"] {
+        std::fs::remove_file(test.path(&format!("results/{name}.json"))).unwrap();
+    }
+    test.succeed("");
+    let expected = "<!-- server:begin -->\nNot measured.\n<!-- server:end -->\n";
+    assert!(test.read("README.md").contains(expected));
+}
+
+#[test]
+fn a_block_is_unknown() {
+    let test = test();
+    test.replace("README.md", "server:", "servers:");
+    snapshot!(test, "", @r#"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot fill `[DIR]/README.md`: no result fills a block `servers`; take away the line `<!-- servers:begin -->`
+    "#);
+    assert!(!test.path("reports").exists());
+}
