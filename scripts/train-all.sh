@@ -9,8 +9,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/programs.sh
 
+# Threads that share a batch: a part of what a run is, like its seed.
+replicas=1
+
 fit() {
-    train fit --batch 32 --length 128 --replicas 1 "$@"
+    train fit --batch 32 --length 128 --replicas "$replicas" "$@"
 }
 
 # for_integers MODEL DATASET SEED STEPS [OPTION...]: trains on while the weights are drawn to integers, with
@@ -46,7 +49,7 @@ micro-tinystories() {
         --teacher data/models/teacher/tiny-tinystories.safetensors --distill 0.5 \
         --optimizer muon --learning-rate 1e-2 --warmup 50 --steps 14000 --evaluate-every 1000 \
         --output data/models/micro-tinystories.safetensors
-    for_integers micro-tinystories tinystories 2 6000
+    replicas=2 for_integers micro-tinystories tinystories 2 5000
 }
 
 micro-wikitext2() {
