@@ -11,16 +11,17 @@ use crate::{
 
 pub(super) const BLOCKS: [(&str, Block); 2] = [("models", models), ("runs", runs)];
 
-/// Every checkpoint in floats, with the files of the run that made it.
+/// Every checkpoint that was scored, with the files of the run that made it.
 fn models(cited: &Cited<'_>, doc: &mut Doc) {
     let mut table = Table::new(["file", "data", "tokenizer", ">parameters", "run"]);
     for run in &cited.inputs.training {
-        let Training { name, record, .. } = &run.item;
+        let record = &run.item.record;
         let Some(model) = &record.envelope.model else {
             continue;
         };
-        // What a model was on its way, and runs for integers, are no checkpoints in floats.
-        if model.name != *name || is_for_integers(record) {
+        // What a model was on its way, and runs for integers, end with files that are not kept.
+        let scored = &mut cited.inputs.validation.iter();
+        if !scored.any(|row| row.item.model.file_sha256 == model.file_sha256) {
             continue;
         }
         let label = &cited.inputs.source(run).label;
