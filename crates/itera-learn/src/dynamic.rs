@@ -8,15 +8,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::{module::Module as _, tensor::Tensor};
-use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
+use burn::module::Module as _;
+use itera_core::checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend, MatrixOptimizer, OptimizerConfig,
     learner::{self, Learner},
     loss,
-    model::{Carry, ConvertError, LanguageModel, Tokens},
+    model::{Carry, ConvertError, LanguageModel},
+    scoring::read,
 };
 
 /// How a text is learnt from while it is scored.
@@ -143,27 +144,4 @@ fn values(model: &LanguageModel) -> BTreeMap<String, Vec<f32>> {
     parameters
         .map(|(name, (_, values))| (name, values))
         .collect()
-}
-
-/// Likelihood of a segment, the carry after it, and its logits `[len, vocab_size]`.
-fn read(
-    model: &LanguageModel,
-    carry: &Carry,
-    context: u32,
-    segment: &[u32],
-) -> (Vec<f64>, Carry, Tensor<2>) {
-    let inputs = std::iter::once(context).chain(segment.iter().copied());
-    let tokens = Tokens {
-        batch: 1,
-        length: segment.len(),
-        inputs: inputs.take(segment.len()).collect(),
-        resets: vec![false; segment.len()].into(),
-    };
-    let mut carry = carry.clone();
-    let output = model.forward(&tokens, &mut carry);
-    let logits = output.logits.clone().detach().into_data();
-    let logits: Vec<f32> = logits.try_into_vec().expect("logits are f32");
-    let rows = logits.chunks_exact(model.config().vocab_size).zip(segment);
-    let nats = rows.map(|(row, target)| -log_softmax_at(row, *target as usize));
-    (nats.collect(), carry, output.logits)
 }

@@ -11,7 +11,7 @@ use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
 
 use crate::{
     Backend,
-    model::{ConvertError, LanguageModel, Tokens, paper::PaperState},
+    model::{Carry, ConvertError, LanguageModel, Tokens, paper::PaperState},
 };
 
 /// Tokens of a document that are read together, where nothing but memory depends on it.
@@ -80,21 +80,35 @@ impl LanguageModel {
         let mut nats = Vec::with_capacity(tokens.len());
         let mut previous = context;
         for targets in tokens.chunks(SEGMENT) {
-            let inputs = std::iter::once(previous).chain(targets.iter().copied());
-            let segment = Tokens {
-                batch: 1,
-                length: targets.len(),
-                inputs: inputs.take(targets.len()).collect(),
-                resets: vec![false; targets.len()].into(),
-            };
-            let logits = self.forward(&segment, &mut carry).logits.into_data();
-            let logits: Vec<f32> = logits.try_into_vec().expect("logits are f32");
-            let rows = logits.chunks_exact(self.config.vocab_size).zip(targets);
-            nats.extend(rows.map(|(row, target)| -log_softmax_at(row, *target as usize)));
-            previous = targets[targets.len() - 1];
+            let (of_segment, after, _) = read(self, &carry, previous, targets);
+            nats.extend(of_segment);
+            (carry, previous) = (after, targets[targets.len() - 1]);
         }
         nats
     }
+}
+
+/// Likelihood of a segment, the carry after it, and its logits `[len, vocab_size]`.
+pub(crate) fn read(
+    model: &LanguageModel,
+    carry: &Carry,
+    context: u32,
+    segment: &[u32],
+) -> (Vec<f64>, Carry, Tensor<2>) {
+    let inputs = std::iter::once(context).chain(segment.iter().copied());
+    let tokens = Tokens {
+        batch: 1,
+        length: segment.len(),
+        inputs: inputs.take(segment.len()).collect(),
+        resets: vec![false; segment.len()].into(),
+    };
+    let mut carry = carry.clone();
+    let output = model.forward(&tokens, &mut carry);
+    let logits = output.logits.clone().detach().into_data();
+    let logits: Vec<f32> = logits.try_into_vec().expect("logits are f32");
+    let rows = logits.chunks_exact(model.config().vocab_size).zip(segment);
+    let nats = rows.map(|(row, target)| -log_softmax_at(row, *target as usize));
+    (nats.collect(), carry, output.logits)
 }
 
 /// Bits per byte of documents of tokens and bytes, summed in their order; `score` gives the nats of each

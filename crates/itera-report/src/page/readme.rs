@@ -1,6 +1,5 @@
 //! The blocks of `README.md`: the figures that the project is judged by.
 
-use itera_core::config::MICRO_PARAMETER_BUDGET;
 use itera_record::{EngineBenchRow, ServeLoad, ValidationRow};
 
 use super::{Block, Cited};
@@ -8,7 +7,11 @@ use crate::{
     input::{Inputs, Of, machine},
     md::{Doc, Table, code},
     num::{change_percent, fixed, interval, thousands, times},
-    view::{base_name, count_of, enumerate, quality::text_name},
+    view::{
+        base_name, count_of, enumerate, export,
+        quality::{is_large, text_name},
+        serve::load,
+    },
 };
 
 pub(super) const BLOCKS: [(&str, Block); 6] = [
@@ -37,8 +40,8 @@ fn at_precision<'i>(
     row: &ValidationRow,
     precision: &str,
 ) -> Option<&'i ValidationRow> {
-    let rows = shipped(inputs).map(|row| &row.item);
-    rows.into_iter().find(|other| {
+    let mut rows = shipped(inputs).map(|row| &row.item);
+    rows.find(|other| {
         other.precision == precision
             && base_name(&other.model) == base_name(&row.model)
             && other.dataset_sha256 == row.dataset_sha256
@@ -107,7 +110,6 @@ fn scores(cited: &Cited<'_>, doc: &mut Doc) {
 /// What weights at 4 bits are of those of a larger model in floats, and what that costs.
 fn compression(cited: &Cited<'_>, doc: &mut Doc) {
     let inputs = cited.inputs;
-    let is_large = |row: &ValidationRow| row.model.params > MICRO_PARAMETER_BUDGET as u64;
     let large = inputs.validation.iter();
     let large = large.filter(|of| of.item.precision == "fp32" && is_large(&of.item));
     let Some(teacher) = large.max_by_key(|of| of.item.model.params) else {
@@ -246,10 +248,7 @@ fn speed(cited: &Cited<'_>, doc: &mut Doc) {
 
 /// Every runtime, the fastest first.
 fn runtimes(cited: &Cited<'_>, doc: &mut Doc) {
-    for of in &cited.inputs.export {
-        let Some(bench) = &of.item.bench else {
-            continue;
-        };
+    for (of, bench) in export::benches(cited.inputs) {
         let mut table = Table::new([
             "runtime",
             "precision",
@@ -359,8 +358,4 @@ fn server(cited: &Cited<'_>, doc: &mut Doc) {
             cited.cite(of)
         ));
     }
-}
-
-fn load<'l>(loads: &'l [ServeLoad], name: &str) -> Option<&'l ServeLoad> {
-    loads.iter().find(|load| load.name == name)
 }

@@ -123,8 +123,7 @@ fn training(inputs: &Inputs) -> Option<String> {
 fn serving(inputs: &Inputs) -> Vec<String> {
     let sentence = |of: &Of<ServeBenchRecord>| {
         let loads = &of.item.measured.loads;
-        let load = |name: &str| loads.iter().find(|load| load.name == name);
-        let (full, half) = (load("full")?, load("half")?);
+        let (full, half) = (serve::load(loads, "full")?, serve::load(loads, "half")?);
         Some(format!(
             "itera-serve answers **{} requests/s** of {} tokens with {}; at {} requests/s 99 of 100 of them \
              take at most {} ms ({}).",

@@ -168,7 +168,7 @@ fn verdict(verdict: ExportVerdict, reason: Option<&str>) -> String {
 }
 
 /// The bench of every record that has one.
-fn benches(inputs: &Inputs) -> impl Iterator<Item = (&Of<ExportRecord>, &ExportBench)> {
+pub(crate) fn benches(inputs: &Inputs) -> impl Iterator<Item = (&Of<ExportRecord>, &ExportBench)> {
     let bench = |record| {
         let Of { item, .. }: &Of<ExportRecord> = record;
         Some((record, item.bench.as_ref()?))

@@ -75,10 +75,14 @@ pub(crate) fn is_complete(row: &ValidationRow) -> bool {
     row.bytes_scored_fraction >= 1.0 && row.unknown_tokens == 0 && row.shard.is_none()
 }
 
+/// Whether the model is beyond the budget of `micro`, as a teacher is.
+pub(crate) fn is_large(row: &ValidationRow) -> bool {
+    row.model.params > MICRO_PARAMETER_BUDGET as u64
+}
+
 /// The best score on the text of a group: the lowest of those that are complete, of a model within
 /// the budget of `micro` where there is one. A teacher is larger, and is not what the project is for.
 pub(crate) fn best<'i>(group: &Group<'i>) -> Option<&'i Of<ValidationRow>> {
-    let is_large = |row: &ValidationRow| row.model.params > MICRO_PARAMETER_BUDGET as u64;
     let complete = group.iter().copied().filter(|row| is_complete(&row.item));
     complete.min_by(|a, b| {
         let bits = a.item.bits_per_byte.total_cmp(&b.item.bits_per_byte);

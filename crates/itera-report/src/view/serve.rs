@@ -1,6 +1,6 @@
 //! How the server answers and learns: its loads, its bars, and simulated streams of feedback.
 
-use itera_record::{ServeBenchRecord, SimulationRun};
+use itera_record::{ServeBenchRecord, ServeLoad, SimulationRun};
 
 use super::model_name;
 use crate::{
@@ -8,6 +8,11 @@ use crate::{
     md::{Table, code},
     num::{fixed, short, thousands},
 };
+
+/// A load by its name.
+pub(crate) fn load<'l>(loads: &'l [ServeLoad], name: &str) -> Option<&'l ServeLoad> {
+    loads.iter().find(|load| load.name == name)
+}
 
 /// Every load with its rate and latencies.
 pub(crate) fn load_table(inputs: &Inputs) -> Table {
