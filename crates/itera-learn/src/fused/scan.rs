@@ -196,11 +196,14 @@ impl Scan<'_> {
         let (lanes, blocks) = (self.dims.state_lanes(), self.dims.blocks());
         buffers.states[..lanes].copy_from_slice(checkpoint);
         for (s, t) in tokens.enumerate() {
+            // What is before this token is after the last one, whose gradient wants it even where this
+            // token starts a document.
             let (before, after) = buffers.states[s * lanes..].split_at_mut(lanes);
             if self.view.resets[t] {
-                before.fill(ZERO);
+                after[..lanes].fill(ZERO);
+            } else {
+                after[..lanes].copy_from_slice(before);
             }
-            after[..lanes].copy_from_slice(before);
             let y = &mut buffers.y[s * blocks..][..blocks];
             self.token(v, t, &mut after[..lanes], y);
         }
@@ -243,9 +246,14 @@ impl Scan<'_> {
                 d_decay = v.fma(g, *before, d_decay);
                 *dh = v.mul(g, decay);
             }
-            // decay = exp(dt A): d(dt A) = d_decay * decay, A = -exp(a_log).
+            // decay = exp(dt A): d(dt A) = d_decay * decay, A = -exp(a_log). Where a document starts,
+            // nothing decays.
             let a = spread(head_dim, &self.dynamics.a, block);
-            let d_dta = v.mul(d_decay, decay);
+            let d_dta = if self.view.resets[t] {
+                ZERO
+            } else {
+                v.mul(d_decay, decay)
+            };
             let d_step = v.fma(d_dta, a, v.mul(d_dtx, x));
             gather(head_dim, d_step, block, d_dt);
             let d_a_log = v.mul(v.mul(d_dta, a), dt);
