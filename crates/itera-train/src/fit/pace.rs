@@ -45,6 +45,9 @@ pub(crate) fn steps(
         options.backend,
     )
     .with_context(|| format!("cannot train on {}", data.texts.name()))?;
+    if let Some(teacher) = &data.teacher {
+        trainer.teach(&teacher.checkpoint)?;
+    }
     for _ in 0..UNTIMED_STEPS {
         trainer.step();
     }

@@ -98,6 +98,20 @@ fn minutes_become_steps() {
 }
 
 #[test]
+fn minutes_with_a_teacher_become_steps_too() {
+    let test = CliTest::new();
+    test.run(&format!(
+        "{QUICK_FIT} --steps 1 --output teacher.safetensors"
+    ));
+    test.run(&format!(
+        "{QUICK_FIT} --minutes 0.02 --init teacher.safetensors --teacher teacher.safetensors \
+         --output x.safetensors"
+    ));
+    let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
+    assert!(record.steps > 0);
+}
+
+#[test]
 fn presets_keep_their_promise_with_any_tokenizer() {
     let test = CliTest::new();
     test.run(
