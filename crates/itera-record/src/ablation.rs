@@ -79,6 +79,9 @@ pub struct AblationRun {
     pub epochs: f64,
     /// Wall time of the steps. Runs side by side share the machine, so it is an indication only.
     pub seconds: f64,
+    /// The processor that it ran on; runs of one record may be from several machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// Bits per byte of validation after the last step; null if the loss was no number on the way.
     pub valid_bits_per_byte: Option<f64>,
 }

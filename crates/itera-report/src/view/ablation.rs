@@ -239,6 +239,7 @@ mod tests {
             tokens: 100,
             epochs: 0.5,
             seconds: 1.0,
+            cpu: None,
             valid_bits_per_byte: Some(*bits),
         };
         AblationVariant {

@@ -90,6 +90,7 @@ pub(super) fn run(
             tokens,
             epochs: tokens as f64 * data.bytes_per_token / bytes as f64,
             seconds: trained.seconds,
+            cpu: Some(itera_cli::host().cpu),
             valid_bits_per_byte: trained.bits,
         },
     }))
