@@ -7,13 +7,15 @@
 use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
+#[cfg(feature = "cuda")]
+use burn::tensor::DeviceType;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Version of Burn in this build.
 pub const BURN_VERSION: &str = "0.22.1";
 
-/// A Burn backend of the host.
+/// A Burn backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -22,22 +24,86 @@ pub enum Backend {
     Flex,
     /// `burn-ndarray`.
     NdArray,
+    /// `burn-cuda` with fusion, on the first NVIDIA card.
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
-/// No backend has this name.
+/// No backend of this build has this name.
 #[derive(Debug, Error)]
-#[error("no backend is called `{0}`; backends are flex, ndarray")]
-pub struct UnknownBackend(String);
+#[error(
+    "this build has no backend `{name}`, it has {}{}",
+    Backend::names(),
+    hint(name)
+)]
+pub struct UnknownBackend {
+    name: String,
+}
+
+fn hint(name: &str) -> &'static str {
+    match name {
+        "cuda" => "; build with `--features cuda` for NVIDIA cards",
+        _ => "",
+    }
+}
+
+/// A backend of this build cannot be used here.
+#[derive(Debug, Error)]
+#[error(
+    "no NVIDIA card can be used here; leave out `--backend cuda` or run `nvidia-smi` to see what is wrong"
+)]
+pub struct NoDevice;
 
 impl Backend {
-    /// Both backends.
-    pub const ALL: [Self; 2] = [Self::Flex, Self::NdArray];
+    /// The backends of the host.
+    pub const HOST: [Self; 2] = [Self::Flex, Self::NdArray];
+
+    /// All backends of this build.
+    pub const ALL: &[Self] = &[
+        Self::Flex,
+        Self::NdArray,
+        #[cfg(feature = "cuda")]
+        Self::Cuda,
+    ];
 
     /// The name used on command lines and in results.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Flex => "flex",
             Self::NdArray => "ndarray",
+            #[cfg(feature = "cuda")]
+            Self::Cuda => "cuda",
+        }
+    }
+
+    fn names() -> String {
+        Self::ALL
+            .iter()
+            .map(|backend| backend.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Whether its tensors lie in host memory.
+    pub const fn is_host(self) -> bool {
+        match self {
+            Self::Flex | Self::NdArray => true,
+            #[cfg(feature = "cuda")]
+            Self::Cuda => false,
+        }
+    }
+
+    /// Whether its device is there.
+    ///
+    /// # Errors
+    /// [`NoDevice`] if not.
+    pub fn check(self) -> Result<(), NoDevice> {
+        match self {
+            Self::Flex | Self::NdArray => Ok(()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => (!Device::enumerate(DeviceType::Cuda).is_empty())
+                .then_some(())
+                .ok_or(NoDevice),
         }
     }
 
@@ -46,6 +112,8 @@ impl Backend {
         match self {
             Self::Flex => Device::flex(),
             Self::NdArray => Device::ndarray(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Device::cuda(0),
         }
     }
 }
@@ -60,8 +128,10 @@ impl FromStr for Backend {
     type Err = UnknownBackend;
 
     fn from_str(name: &str) -> Result<Self, UnknownBackend> {
-        let found = Self::ALL.into_iter().find(|backend| backend.name() == name);
-        found.ok_or_else(|| UnknownBackend(name.to_owned()))
+        let found = Self::ALL.iter().find(|backend| backend.name() == name);
+        found.copied().ok_or_else(|| UnknownBackend {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -72,5 +142,21 @@ mod tests {
         let lock = include_str!("../../../Cargo.lock");
         let entry = format!("name = \"burn\"\nversion = \"{}\"\n", super::BURN_VERSION);
         assert!(lock.contains(&entry), "Cargo.lock has another version");
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_answered_with_those_that_are() {
+        let error = "wgpu".parse::<super::Backend>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("this build has no backend `wgpu`, it has flex, ndarray"),
+            "{error}"
+        );
+        if !cfg!(feature = "cuda") {
+            let error = "cuda".parse::<super::Backend>().unwrap_err().to_string();
+            assert!(
+                error.ends_with("build with `--features cuda` for NVIDIA cards"),
+                "{error}"
+            );
+        }
     }
 }

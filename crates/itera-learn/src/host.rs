@@ -15,7 +15,7 @@ use std::{borrow::Cow, fmt::Debug};
 
 use burn::{
     backend::{
-        Autodiff, Backend, BackendTensor, DispatchKindConversion, DispatchTensor,
+        Autodiff, Backend, BackendTensor, DispatchDevice, DispatchKindConversion, DispatchTensor,
         DispatchTensorKind, Flex, NdArray, TensorMetadata,
         autodiff::{
             checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
@@ -26,8 +26,11 @@ use burn::{
         ops::FloatTensorOps,
         tensor::FloatTensor,
     },
-    tensor::{Shape, TensorData},
+    tensor::{Device, Shape, TensorData},
 };
+
+#[cfg(feature = "cuda")]
+const NOT_HERE: &str = "fused operators run in host memory";
 
 /// A backend whose tensors lie in host memory.
 pub(crate) trait HostBackend: Backend {
@@ -99,8 +102,22 @@ pub(crate) fn apply<const N: usize, O: Operator<N>>(
         DispatchTensorKind::Autodiff(inner) => match inner.as_ref() {
             DispatchTensorKind::Flex(_) => apply_tracked::<N, Flex, O>(op, inputs),
             DispatchTensorKind::NdArray(_) => apply_tracked::<N, NdArray, O>(op, inputs),
+            #[cfg(feature = "cuda")]
+            DispatchTensorKind::Cube(_) => panic!("{NOT_HERE}"),
             DispatchTensorKind::Autodiff(_) => unreachable!("autodiff does not nest"),
         },
+        #[cfg(feature = "cuda")]
+        DispatchTensorKind::Cube(_) => panic!("{NOT_HERE}"),
+    }
+}
+
+/// Whether the tensors of a device lie in host memory, so that operators can run on them.
+pub(crate) fn holds(device: &Device) -> bool {
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Flex(_) | DispatchDevice::NdArray(_) => true,
+        #[cfg(feature = "cuda")]
+        DispatchDevice::Cube(_) => false,
+        DispatchDevice::Autodiff(_) => unreachable!("an inner device has no autodiff"),
     }
 }
 

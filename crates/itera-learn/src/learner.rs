@@ -67,9 +67,9 @@ impl<M: Learnable> Learner<M> {
     }
 }
 
-/// Sum over `parts` of the gradient of `objective`, and what else it returns. Each part is
-/// worked on by a thread of its own, with an autodiff graph of its own; sums are in the order of the
-/// parts.
+/// Sum over `parts` of the gradient of `objective`, and what else it returns. Each part has an
+/// autodiff graph of its own, and a thread of its own where there are several; sums are in the order of
+/// the parts.
 ///
 /// # Panics
 /// If there are no parts.
@@ -85,6 +85,12 @@ pub(crate) fn gradients<M: Learnable, P: Send, T: Send>(
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         (Gradient::collect(&model, grads), rest)
     };
+    // A card has a queue for each thread, so a new thread for every step would cost it dear.
+    let mut parts = parts;
+    if let [_] = parts[..] {
+        let (gradient, rest) = work(parts.remove(0));
+        return (gradient, vec![rest]);
+    }
     let shares: Vec<(Gradient, T)> = std::thread::scope(|scope| {
         let work = &work;
         let threads = parts

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData, Transaction},
 };
 use itera_core::config::{ModelConfig, TensorRole};
 use serde::{Deserialize, Serialize};
@@ -106,11 +106,17 @@ impl Gradient {
             grads,
             path: Path::default(),
             tensors: Vec::new(),
+            read: Transaction::default(),
         };
         model.visit(&mut collect);
-        Self {
-            tensors: collect.tensors,
+        let Collect {
+            mut tensors, read, ..
+        } = collect;
+        let found = tensors.iter_mut().filter(|slope| slope.values.is_empty());
+        for (slope, values) in found.zip(read.execute()) {
+            slope.values = values.try_into_vec().expect("gradients are f32");
         }
+        Self { tensors }
     }
 
     /// `self += other`.
@@ -179,7 +185,10 @@ impl Gradient {
 struct Collect {
     grads: GradientsParams,
     path: Path,
+    /// Without values where they are still to be read.
     tensors: Vec<Slope>,
+    /// All gradients at once, so that a card is waited for once.
+    read: Transaction,
 }
 
 impl ModuleVisitor for Collect {
@@ -194,7 +203,10 @@ impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let shape = param.lazy_shape().to_vec();
         let values = match self.grads.remove::<D>(param.id) {
-            Some(grad) => grad.into_data().try_into_vec().expect("gradients are f32"),
+            Some(grad) => {
+                self.read = std::mem::take(&mut self.read).register(grad);
+                Vec::new()
+            }
             None => vec![0.0; shape.iter().product()],
         };
         self.tensors.push(Slope {

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
 
 use crate::{
@@ -62,10 +62,8 @@ impl Scorer {
     /// # Panics
     /// If a token is not below `vocab_size`.
     pub fn logits(&self, state: &mut PaperState, tokens: &[u32]) -> Vec<f32> {
-        let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
-        let ids = TensorData::new(ids, [1, tokens.len()]);
-        let ids = Tensor::<2, Int>::from_data(ids, &self.model.device());
-        let logits = self.model.chunked(&ids, state).into_data();
+        let tokens = Tokens::sequence(tokens.iter().copied());
+        let logits = self.model.chunked(&tokens, state).into_data();
         logits.try_into_vec().expect("logits are f32")
     }
 }
@@ -96,12 +94,7 @@ pub(crate) fn read(
     segment: &[u32],
 ) -> (Vec<f64>, Carry, Tensor<2>) {
     let inputs = std::iter::once(context).chain(segment.iter().copied());
-    let tokens = Tokens {
-        batch: 1,
-        length: segment.len(),
-        inputs: inputs.take(segment.len()).collect(),
-        resets: vec![false; segment.len()].into(),
-    };
+    let tokens = Tokens::sequence(inputs.take(segment.len()));
     let mut carry = carry.clone();
     let output = model.forward(&tokens, &mut carry);
     let logits = output.logits.clone().detach().into_data();

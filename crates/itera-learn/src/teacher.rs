@@ -1,9 +1,7 @@
 //! A trained model whose predictions are learnt from beside the text: distillation (Hinton et al.
 //! 2015, at temperature 1).
 
-use std::sync::Arc;
-
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use itera_core::checkpoint::Checkpoint;
 
 use crate::model::{Carry, ConvertError, LanguageModel, Tokens};
@@ -30,8 +28,7 @@ impl Teacher {
     }
 
     /// Logits of what follows each token, `[rows, vocab_size]`; the carry moves on.
-    pub(crate) fn logits(&self, tokens: &Tokens, carry: &mut Carry) -> Arc<[f32]> {
-        let logits = self.model.forward(tokens, carry).logits.into_data();
-        logits.try_into_vec::<f32>().expect("logits are f32").into()
+    pub(crate) fn logits(&self, tokens: &Tokens, carry: &mut Carry) -> Tensor<2> {
+        self.model.forward(tokens, carry).logits
     }
 }

@@ -115,11 +115,17 @@ struct Part {
 
 /// What a replica brings back from a step.
 struct Share {
-    cross_entropy: f32,
-    balance: f32,
-    visits: Vec<Vec<usize>>,
+    /// Mean cross-entropy, load-balancing term, and for every layer the visits of each expert.
+    figures: Tensor<1>,
     carry: Carry,
     teacher: Option<Carry>,
+}
+
+/// What the replicas' shares say together.
+struct Figures {
+    cross_entropy: f32,
+    balance: f32,
+    expert_load: Vec<Vec<f64>>,
 }
 
 impl Trainer {
@@ -249,15 +255,16 @@ impl Trainer {
         if let Some(average) = &mut self.average {
             average.add(self.step, &self.learner.model);
         }
+        let figures = Figures::of(&shares, self.model().config().n_experts);
         let report = StepReport {
             step: self.step,
             epoch: segment.epoch,
-            cross_entropy: shares.iter().map(|share| share.cross_entropy).sum::<f32>() / count,
-            balance: shares.iter().map(|share| share.balance).sum::<f32>() / count,
+            cross_entropy: figures.cross_entropy,
+            balance: figures.balance,
             gradient_norm,
             learning_rate,
             tokens: segment.inputs.len(),
-            expert_load: expert_load(&shares),
+            expert_load: figures.expert_load,
         };
         for (replica, share) in shares.into_iter().enumerate() {
             self.carries[replica] = share.carry;
@@ -338,7 +345,7 @@ fn objective(
 ) -> (Tensor<1>, Share) {
     let (mut carry, mut teacher_carry) = (part.carry, part.teacher);
     let output = model.forward_dropping(&part.tokens, &mut carry, part.dropout);
-    let visits = output.visits.clone();
+    let visits = output.visits.clone().into_iter();
     let lesson = match (teacher, &mut teacher_carry) {
         (Some((weight, teacher)), Some(carry)) => Some(Lesson {
             weight,
@@ -347,31 +354,34 @@ fn objective(
         _ => None,
     };
     let loss = loss::loss(output, part.targets, router, lesson);
+    let figures = [loss.cross_entropy, loss.balance].into_iter().chain(visits);
     let share = Share {
-        cross_entropy: loss.cross_entropy,
-        balance: loss.balance,
-        visits,
+        figures: Tensor::cat(figures.collect(), 0),
         carry,
         teacher: teacher_carry,
     };
     (loss.total, share)
 }
 
-/// Share of the visits of each expert, per layer, over all replicas.
-fn expert_load(shares: &[Share]) -> Vec<Vec<f64>> {
-    let layers = shares[0].visits.len();
-    let sum = |layer: usize, expert: usize| -> usize {
-        shares.iter().map(|share| share.visits[layer][expert]).sum()
-    };
-    let load = |layer: usize| {
-        let visits: Vec<usize> = (0..shares[0].visits[layer].len())
-            .map(|expert| sum(layer, expert))
-            .collect();
-        let total = visits.iter().sum::<usize>().max(1) as f64;
-        visits
-            .into_iter()
-            .map(|visits| visits as f64 / total)
-            .collect()
-    };
-    (0..layers).map(load).collect()
+impl Figures {
+    /// Means over the replicas, and over all of them the share of the visits of each expert.
+    fn of(shares: &[Share], n_experts: usize) -> Self {
+        let read = |share: &Share| -> Vec<f32> {
+            let figures = share.figures.clone().into_data();
+            figures.try_into_vec().expect("figures are f32")
+        };
+        let all: Vec<Vec<f32>> = shares.iter().map(read).collect();
+        let sum = |at: usize| all.iter().map(|figures| figures[at]).sum::<f32>();
+        let count = shares.len() as f32;
+        let visits: Vec<f64> = (2..all[0].len()).map(|at| f64::from(sum(at))).collect();
+        let load = |layer: &[f64]| {
+            let total = layer.iter().sum::<f64>().max(1.0);
+            layer.iter().map(|visits| visits / total).collect()
+        };
+        Self {
+            cross_entropy: sum(0) / count,
+            balance: sum(1) / count,
+            expert_load: visits.chunks(n_experts).map(load).collect(),
+        }
+    }
 }

@@ -80,7 +80,7 @@ pub(crate) struct FitArgs {
     /// and, where --preset is given, of its sizes.
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) init: Option<String>,
-    /// Burn backend: flex or ndarray.
+    /// Burn backend: flex or ndarray, or in a build with the feature `cuda` an NVIDIA card: cuda.
     #[arg(long, default_value = "flex")]
     pub(crate) backend: Backend,
     /// Documents read side by side, a multiple of --replicas.
@@ -89,9 +89,9 @@ pub(crate) struct FitArgs {
     /// Tokens of each of them per step; the state is carried on to the next step.
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) length: usize,
-    /// Threads that share a batch.
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub(crate) replicas: usize,
+    /// Threads that share a batch [default: 2, on a card 1].
+    #[arg(long, value_name = "N")]
+    pub(crate) replicas: Option<usize>,
     /// Highest learning rate; with --quantize in integers, so that it suits large and small weights
     /// [default: 0.004, with --quantize 0.1].
     #[arg(long, value_name = "X")]

@@ -17,6 +17,7 @@ use crate::{
     fused::{Objective, Term},
     host,
     learner::{self, Learner},
+    loss,
     model::{LanguageModel, Tokens},
 };
 
@@ -113,18 +114,13 @@ fn objective(
         let mut carry = model.new_carry(batch.tokens.batch);
         model.forward(&batch.tokens, &mut carry).logits // [rows, vocab_size]
     };
-    let reference = teacher.map_or(Vec::new(), |teacher| {
-        let logits = logits(teacher).into_data();
-        logits.try_into_vec::<f32>().expect("logits are f32")
-    });
     let op = Objective {
         terms: batch.terms.clone(),
-        reference: reference.into(),
+        reference: teacher.map_or_else(Arc::default, |teacher| loss::reference(logits(teacher))),
     };
     let (loss, _) = host::apply(op, [logits(model).into_dispatch()]);
     let loss = Tensor::<1>::from_dispatch(loss);
-    let value = loss.clone().detach().into_data();
-    let value = value.try_into_vec::<f32>().expect("losses are f32")[0];
+    let value = loss::scalar(&loss);
     (loss, value)
 }
 

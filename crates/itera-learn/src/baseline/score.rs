@@ -39,12 +39,7 @@ impl Transformer {
 
     /// Logits of one sequence, `[length, vocab_size]`.
     fn logits(&self, inputs: &[u32]) -> Vec<f32> {
-        let tokens = Tokens {
-            batch: 1,
-            length: inputs.len(),
-            inputs: inputs.to_vec(),
-            resets: vec![false; inputs.len()].into(),
-        };
+        let tokens = Tokens::sequence(inputs.iter().copied());
         let logits = self.forward(&tokens).detach().into_data();
         logits.try_into_vec().expect("logits are f32")
     }

@@ -34,8 +34,8 @@ pub(crate) struct Routed {
 
 impl Routed {
     /// Tokens that visited each expert.
-    pub(crate) fn visits(&self) -> Vec<usize> {
-        self.ranges.iter().map(ExactSizeIterator::len).collect()
+    pub(crate) fn visits(&self) -> Vec<f32> {
+        self.ranges.iter().map(|slots| slots.len() as f32).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData, Transaction},
 };
 use itera_core::{
     checkpoint::{Checkpoint, Tensor as StoredTensor},
@@ -78,12 +78,14 @@ impl LanguageModel {
 
 /// Shape and values of every parameter of a module by name.
 pub(crate) fn parameters(module: &impl Module) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    let mut collect = Collect {
-        path: Path::default(),
-        parameters: BTreeMap::new(),
-    };
+    let mut collect = Collect::default();
     module.visit(&mut collect);
-    collect.parameters
+    let values = collect.read.execute().into_iter();
+    let values = values.map(|values| values.try_into_vec().expect("parameters are f32"));
+    let named = collect.shapes.into_iter().zip(values);
+    named
+        .map(|((name, shape), values)| (name, (shape, values)))
+        .collect()
 }
 
 /// The dotted path of the module being visited.
@@ -104,9 +106,12 @@ impl Path {
     }
 }
 
+#[derive(Default)]
 struct Collect {
     path: Path,
-    parameters: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    shapes: Vec<(String, Vec<usize>)>,
+    /// All values at once, so that a card is waited for once.
+    read: Transaction,
 }
 
 impl ModuleVisitor for Collect {
@@ -120,12 +125,8 @@ impl ModuleVisitor for Collect {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
-        let shape = tensor.dims().to_vec();
-        let values = tensor
-            .into_data()
-            .try_into_vec()
-            .expect("parameters are f32");
-        self.parameters.insert(self.path.name(), (shape, values));
+        self.shapes.push((self.path.name(), tensor.dims().to_vec()));
+        self.read = std::mem::take(&mut self.read).register(tensor);
     }
 }
 

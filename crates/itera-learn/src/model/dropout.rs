@@ -23,8 +23,8 @@ impl Dropout {
     /// `x` with elements dropped and the others scaled up, so that the mean stays.
     ///
     /// # Shapes
-    /// `x [rows, d_model]`, the result alike.
-    pub(super) fn apply(&mut self, x: Tensor<2>) -> Tensor<2> {
+    /// `x [..., d_model]`, the result alike.
+    pub(super) fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
         let (dims, device) = (x.dims(), x.device());
         let kept = 1.0 / (1.0 - self.rate);
         let mut draw = || {
@@ -34,7 +34,7 @@ impl Dropout {
                 kept
             }
         };
-        let mask: Vec<f32> = (0..dims[0] * dims[1]).map(|_| draw()).collect();
+        let mask: Vec<f32> = (0..dims.iter().product()).map(|_| draw()).collect();
         x * Tensor::from_data(TensorData::new(mask, dims), &device)
     }
 }

@@ -1,11 +1,12 @@
 //! The architecture as Burn modules.
 //!
 //! Module and field names are those of the checkpoint, so that the path of a parameter is the name
-//! of its tensor. [`LanguageModel::forward`] is the path that training takes: matrix products by
-//! Burn, everything between them by fused operators. [`paper`] holds the chunked and the step form
-//! in plain tensor operations.
+//! of its tensor. [`LanguageModel::forward`] is the path that training takes: in host memory matrix
+//! products by Burn and everything between them by fused operators. [`paper`] holds the chunked and the
+//! step form in plain tensor operations, the former of which training takes elsewhere.
 
 pub(crate) mod convert;
+mod documents;
 mod dropout;
 pub(crate) mod init;
 pub mod paper;
@@ -25,6 +26,7 @@ use crate::{
 
 pub use convert::ConvertError;
 pub(crate) use dropout::Dropout;
+use paper::PaperState;
 
 /// The whole model.
 #[derive(Module, Debug)]
@@ -106,38 +108,73 @@ pub struct Tokens {
     pub resets: Arc<[bool]>,
 }
 
-/// What a batch of sequences carries from one segment to the next: one memory per layer.
+impl Tokens {
+    /// Tokens of one sequence in which no document starts.
+    pub fn sequence(inputs: impl Iterator<Item = u32>) -> Self {
+        let inputs: Vec<u32> = inputs.collect();
+        Self {
+            batch: 1,
+            length: inputs.len(),
+            resets: vec![false; inputs.len()].into(),
+            inputs,
+        }
+    }
+}
+
+/// What a batch of sequences carries from one segment to the next. Its kind decides the form of the
+/// forward pass.
 #[derive(Clone, Debug)]
-pub struct Carry {
-    pub(crate) layers: Vec<Arc<SsmMemory>>,
+pub enum Carry {
+    /// Of the fused operators.
+    Fused(FusedState),
+    /// Of the chunked form in plain tensor operations.
+    Plain(PaperState),
+}
+
+/// What the fused operators remember: one memory per layer.
+#[derive(Clone, Debug)]
+pub struct FusedState {
+    layers: Vec<Arc<SsmMemory>>,
 }
 
 impl Carry {
     /// The carried values by name.
     pub(crate) fn values(&self) -> Vec<(String, Vec<f32>)> {
-        let layers = self.layers.iter().enumerate();
-        let parts = layers.flat_map(|(layer, memory)| {
-            let h = memory.h.as_flattened().to_vec();
-            [
-                (format!("{layer}.h"), h),
-                (format!("{layer}.conv"), memory.conv.clone()),
-            ]
+        let layers: Vec<[Vec<f32>; 2]> = match self {
+            Self::Fused(state) => {
+                let layers = state.layers.iter();
+                layers
+                    .map(|memory| [memory.h.as_flattened().to_vec(), memory.conv.clone()])
+                    .collect()
+            }
+            Self::Plain(state) => state.values(),
+        };
+        let layers = layers.into_iter().enumerate();
+        let parts = layers.flat_map(|(layer, [h, conv])| {
+            [(format!("{layer}.h"), h), (format!("{layer}.conv"), conv)]
         });
         parts.collect()
     }
 
     /// The carry with other values, of the same numbers of elements.
     pub(crate) fn with_values(&self, values: &BTreeMap<String, Vec<f32>>) -> Self {
-        let layers = (0..self.layers.len()).map(|layer| {
-            let (lanes, _) = values[&format!("{layer}.h")].as_chunks();
-            let conv = values[&format!("{layer}.conv")].clone();
-            Arc::new(SsmMemory {
-                h: lanes.to_vec(),
-                conv,
-            })
-        });
-        Self {
-            layers: layers.collect(),
+        let of =
+            |layer: usize| ["h", "conv"].map(|part| values[&format!("{layer}.{part}")].clone());
+        match self {
+            Self::Fused(state) => {
+                let layers = (0..state.layers.len()).map(|layer| {
+                    let [h, conv] = of(layer);
+                    let (lanes, _) = h.as_chunks();
+                    Arc::new(SsmMemory {
+                        h: lanes.to_vec(),
+                        conv,
+                    })
+                });
+                Self::Fused(FusedState {
+                    layers: layers.collect(),
+                })
+            }
+            Self::Plain(state) => Self::Plain(state.with_values(of)),
         }
     }
 }
@@ -148,8 +185,14 @@ pub struct Output {
     pub logits: Tensor<2>,
     /// Router logits of every layer, `[rows, n_experts]`; empty for a dense model.
     pub router: Vec<Tensor<2>>,
-    /// Tokens that visited each expert, for every layer; empty for a dense model.
-    pub(crate) visits: Vec<Vec<usize>>,
+    /// Tokens that visited each expert, for every layer, `[n_experts]`; empty for a dense model.
+    pub(crate) visits: Vec<Tensor<1>>,
+}
+
+/// Tokens as a tensor.
+pub(crate) fn indices(tokens: &[u32], device: &Device) -> Tensor<1, Int> {
+    let tokens: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
+    Tensor::from_data(TensorData::from(tokens.as_slice()), device)
 }
 
 impl LanguageModel {
@@ -170,10 +213,13 @@ impl LanguageModel {
 
     /// A carry that has read nothing.
     pub fn new_carry(&self, batch: usize) -> Carry {
-        let memory = Arc::new(SsmMemory::new(&self.dims(batch, 0)));
-        Carry {
-            layers: vec![memory; self.config.n_layers],
+        if !host::holds(&self.device()) {
+            return Carry::Plain(self.new_paper_state(batch));
         }
+        let memory = Arc::new(SsmMemory::new(&self.dims(batch, 0)));
+        Carry::Fused(FusedState {
+            layers: vec![memory; self.config.n_layers],
+        })
     }
 
     fn dims(&self, batch: usize, length: usize) -> SsmDims {
@@ -198,21 +244,30 @@ impl LanguageModel {
         &self,
         tokens: &Tokens,
         carry: &mut Carry,
+        dropout: Option<Dropout>,
+    ) -> Output {
+        match carry {
+            Carry::Fused(state) => self.fused(tokens, state, dropout),
+            Carry::Plain(state) => self.plain(tokens, state, dropout),
+        }
+    }
+
+    fn fused(
+        &self,
+        tokens: &Tokens,
+        state: &mut FusedState,
         mut dropout: Option<Dropout>,
     ) -> Output {
         let mut drop = |y: Tensor<2>| match &mut dropout {
             Some(dropout) => dropout.apply(y),
             None => y,
         };
-        let device = self.device();
-        let rows = tokens.batch * tokens.length;
-        let ids: Vec<i32> = tokens.inputs.iter().map(|id| *id as i32).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &device);
+        let ids = indices(&tokens.inputs, &self.device());
         let dims = self.dims(tokens.batch, tokens.length);
         let (mut router, mut visits) = (Vec::new(), Vec::new());
 
         let mut x = self.embedding.weight.val().select(0, ids); // [rows, d_model]
-        for (block, memory) in self.layers.iter().zip(&mut carry.layers) {
+        for (block, memory) in self.layers.iter().zip(&mut state.layers) {
             let u = self.norm(x.clone(), &block.mixer_norm);
             let ssm = Ssm {
                 dims,
@@ -277,7 +332,7 @@ impl Moe {
         &self,
         config: &ModelConfig,
         u: Tensor<2>,
-    ) -> (Tensor<2>, Option<(Tensor<2>, Vec<usize>)>) {
+    ) -> (Tensor<2>, Option<(Tensor<2>, Tensor<1>)>) {
         let [rows, d_model] = u.dims();
         let router = self
             .router
@@ -305,6 +360,7 @@ impl Moe {
             Some(shared) => y + shared.forward(config, u),
             None => y,
         };
+        let visits = Tensor::from_data(TensorData::from(visits.as_slice()), &y.device());
         (y, router.map(|logits| (logits, visits)))
     }
 }
@@ -331,7 +387,7 @@ fn expert(
     logits: Tensor<2>,
     w_in: burn::backend::DispatchTensor,
     w_out: burn::backend::DispatchTensor,
-) -> (Tensor<2>, Vec<usize>) {
+) -> (Tensor<2>, Vec<f32>) {
     let inputs = [u.into_dispatch(), logits.into_dispatch(), w_in, w_out];
     let (y, routed) = host::apply(op, inputs);
     (Tensor::from_dispatch(y), routed.visits())

@@ -1,22 +1,62 @@
 //! The chunked and the step form of the model in plain tensor operations, as the Mamba-2 paper
 //! writes them (Dao & Gu 2024, sections 3 and 6). They run on every Burn backend, are the meaning
-//! of the fused operators, and serve evaluation through Burn.
+//! of the fused operators, serve evaluation through Burn, and training where tensors do not lie in host
+//! memory.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 use itera_core::config::ModelConfig;
 
-use super::{Block, Gain, LanguageModel, Mixer, Moe};
+use super::{
+    Dropout, Gain, LanguageModel, Mixer, Moe, Output, Tokens,
+    documents::{Chunk, Documents},
+    indices,
+};
+
+/// Tokens of a chunk in training: the products of a chunk grow with its square, the number of operations
+/// with the number of chunks, and a card has more of the former to spare than the model's own chunk asks for.
+const TRAINING_CHUNK: usize = 128;
 
 /// What a batch of sequences remembers of the tokens before: one entry per layer.
 #[derive(Clone, Debug)]
 pub struct PaperState {
-    layers: Vec<LayerState>,
+    pub(super) layers: Vec<LayerState>,
 }
 
 #[derive(Clone, Debug)]
-struct LayerState {
-    h: Tensor<4>,    // [batch, n_heads, d_state, head_dim]
-    conv: Tensor<3>, // [batch, d_conv - 1, channels], oldest first
+pub(super) struct LayerState {
+    pub(super) h: Tensor<4>,    // [batch, n_heads, d_state, head_dim]
+    pub(super) conv: Tensor<3>, // [batch, d_conv - 1, channels], oldest first
+}
+
+/// How the recurrence is computed.
+type Ssd = fn(&Inputs, &Documents, &mut Tensor<4>) -> Tensor<4>;
+
+impl PaperState {
+    /// State and remembered inputs of every layer.
+    pub(super) fn values(&self) -> Vec<[Vec<f32>; 2]> {
+        fn read<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+            let values = tensor.clone().into_data().try_into_vec();
+            values.expect("states are f32")
+        }
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| [read(&layer.h), read(&layer.conv)])
+            .collect()
+    }
+
+    /// The state with other values, of the same numbers of elements.
+    pub(super) fn with_values(&self, values: impl Fn(usize) -> [Vec<f32>; 2]) -> Self {
+        let layers = self.layers.iter().enumerate().map(|(index, layer)| {
+            let ([h, conv], device) = (values(index), layer.h.device());
+            LayerState {
+                h: Tensor::from_data(TensorData::new(h, layer.h.shape()), &device),
+                conv: Tensor::from_data(TensorData::new(conv, layer.conv.shape()), &device),
+            }
+        });
+        Self {
+            layers: layers.collect(),
+        }
+    }
 }
 
 /// The inputs of the recurrence for a stretch of tokens.
@@ -28,6 +68,9 @@ struct Inputs {
     dt: Tensor<3>,  // [batch, length, n_heads]
     dta: Tensor<3>, // [batch, length, n_heads]: dt A
 }
+
+/// What a router said: its logits, and how many tokens visited each expert, `[n_experts]`.
+type Routed = (Tensor<2>, Tensor<1>);
 
 impl LanguageModel {
     /// A state that has read nothing.
@@ -50,57 +93,100 @@ impl LanguageModel {
 
     /// Logits after each of `tokens [batch, length]` in the chunked form, `[batch, length,
     /// vocab_size]`. The length need not be a multiple of the chunk.
-    pub fn chunked(&self, tokens: &Tensor<2, Int>, state: &mut PaperState) -> Tensor<3> {
-        let [_, length] = tokens.dims();
-        let chunks = (0..length).step_by(self.config.chunk).map(|start| {
-            let end = length.min(start + self.config.chunk);
-            self.advance(
-                tokens.clone().narrow(1, start, end - start),
-                state,
-                ssd_chunk,
-            )
-        });
-        Tensor::cat(chunks.collect(), 1)
+    pub fn chunked(&self, tokens: &Tokens, state: &mut PaperState) -> Tensor<3> {
+        self.logits_of(tokens, self.config.chunk, ssd, state)
     }
 
-    /// Logits after one token of each sequence, `tokens [batch, 1]`, by the recurrence:
-    /// `[batch, 1, vocab_size]`.
-    pub fn step(&self, tokens: Tensor<2, Int>, state: &mut PaperState) -> Tensor<3> {
-        self.advance(tokens, state, recur)
+    /// Logits after one token of each sequence by the recurrence, `[batch, 1, vocab_size]`.
+    pub fn step(&self, tokens: &Tokens, state: &mut PaperState) -> Tensor<3> {
+        self.logits_of(tokens, 1, recur, state)
+    }
+
+    fn logits_of(
+        &self,
+        tokens: &Tokens,
+        chunk: usize,
+        ssd: Ssd,
+        state: &mut PaperState,
+    ) -> Tensor<3> {
+        let logits = self.advance(tokens, chunk, ssd, state, None).logits;
+        logits.reshape([tokens.batch, tokens.length, self.config.vocab_size])
+    }
+
+    /// The forward pass of training. `state` moves on without gradient.
+    pub(super) fn plain(
+        &self,
+        tokens: &Tokens,
+        state: &mut PaperState,
+        dropout: Option<Dropout>,
+    ) -> Output {
+        let output = self.advance(tokens, TRAINING_CHUNK, ssd, state, dropout);
+        for LayerState { h, conv } in &mut state.layers {
+            *h = h.clone().detach();
+            *conv = conv.clone().detach();
+        }
+        output
     }
 
     fn advance(
         &self,
-        tokens: Tensor<2, Int>,
+        tokens: &Tokens,
+        chunk: usize,
+        ssd: Ssd,
         state: &mut PaperState,
-        ssd: fn(&Inputs, &mut Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<3> {
-        let [batch, length] = tokens.dims();
+        mut dropout: Option<Dropout>,
+    ) -> Output {
+        let Tokens { batch, length, .. } = *tokens;
         let config = &self.config;
-        let ids = tokens.reshape([batch * length]);
-        let x = self.embedding.weight.val().select(0, ids);
-        let mut x = x.reshape([batch, length, config.d_model]);
+        let rows = batch * length;
+        let documents = Documents::new(tokens, config.d_conv, chunk, &self.device());
+        let mut drop = |y: Tensor<3>| match &mut dropout {
+            Some(dropout) => dropout.apply(y),
+            None => y,
+        };
+        let (mut router, mut visits) = (Vec::new(), Vec::new());
+
+        let mut x = self.embed(tokens).reshape([batch, length, config.d_model]);
         for (block, memory) in self.layers.iter().zip(&mut state.layers) {
-            x = block.forward(config, x, memory, ssd);
+            let u = norm(x.clone(), &block.mixer_norm, config.norm_eps);
+            x = x + drop(block.mixer.paper(config, u, &documents, memory, ssd));
+            let u = norm(x.clone(), &block.moe_norm, config.norm_eps);
+            let (y, routed) = block.moe.paper(config, u);
+            x = x + drop(y);
+            if let Some((logits, counts)) = routed {
+                router.push(logits);
+                visits.push(counts);
+            }
         }
-        let x = norm(x, &self.final_norm, config.norm_eps);
-        x.matmul(self.output_head().transpose().unsqueeze())
+        let x = norm(x, &self.final_norm, config.norm_eps).reshape([rows, config.d_model]);
+        Output {
+            logits: x.matmul(self.output_head().transpose()),
+            router,
+            visits,
+        }
+    }
+
+    /// The rows of the embedding, `[batch * length, d_model]`.
+    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        let embedding = self.embedding.weight.val();
+        let device = embedding.device();
+        let ids = indices(&tokens.inputs, &device);
+        if device.is_autodiff() {
+            // On a card the gradient of a selection is summed token by token, that of a product is not.
+            one_hot(ids, self.config.vocab_size).matmul(embedding)
+        } else {
+            embedding.select(0, ids)
+        }
     }
 }
 
-impl Block {
-    fn forward(
-        &self,
-        config: &ModelConfig,
-        x: Tensor<3>,
-        memory: &mut LayerState,
-        ssd: fn(&Inputs, &mut Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<3> {
-        let u = norm(x.clone(), &self.mixer_norm, config.norm_eps);
-        let x = x + self.mixer.paper(config, u, memory, ssd);
-        let u = norm(x.clone(), &self.moe_norm, config.norm_eps);
-        x + self.moe.paper(config, u)
-    }
+/// `[rows, n]`: one at the index of each row, zero elsewhere.
+pub(crate) fn one_hot(indices: Tensor<1, Int>, n: usize) -> Tensor<2> {
+    let all = Tensor::<1, Int>::arange(0..n as i64, &indices.device());
+    let is_it = indices
+        .unsqueeze_dim::<2>(1)
+        .equal(all.unsqueeze_dim::<2>(0));
+    is_it.float()
 }
 
 impl Mixer {
@@ -110,19 +196,26 @@ impl Mixer {
         &self,
         config: &ModelConfig,
         u: Tensor<3>,
+        documents: &Documents,
         memory: &mut LayerState,
-        ssd: fn(&Inputs, &mut Tensor<4>) -> Tensor<4>,
+        ssd: Ssd,
     ) -> Tensor<3> {
         let [batch, length, _] = u.dims();
-        let inputs = self.inputs(config, u, &mut memory.conv);
+        let inputs = self.inputs(config, u, documents, &mut memory.conv);
         let d = self.d.val().reshape([1, 1, config.n_heads(), 1]);
-        let y = ssd(&inputs, &mut memory.h) + inputs.x * d; // y = SSD(x) + D x
+        let y = ssd(&inputs, documents, &mut memory.h) + inputs.x * d; // y = SSD(x) + D x
         let y = y.reshape([batch, length, config.d_inner]) * activation::silu(inputs.z);
         let y = norm(y, &self.norm, config.norm_eps);
         y.matmul(self.out_proj.weight.val().transpose().unsqueeze())
     }
 
-    fn inputs(&self, config: &ModelConfig, u: Tensor<3>, history: &mut Tensor<3>) -> Inputs {
+    fn inputs(
+        &self,
+        config: &ModelConfig,
+        u: Tensor<3>,
+        documents: &Documents,
+        history: &mut Tensor<3>,
+    ) -> Inputs {
         let [batch, length, _] = u.dims();
         let (d_inner, n, heads) = (config.d_inner, config.d_state, config.n_heads());
         let channels = config.d_conv_channels();
@@ -132,7 +225,7 @@ impl Mixer {
         let dt = zxbcdt.narrow(2, d_inner + channels, heads);
 
         let padded = Tensor::cat(vec![history.clone(), xbc], 1);
-        *history = padded.clone().narrow(1, length, config.d_conv - 1);
+        *history = padded.clone().narrow(1, length, config.d_conv - 1) * documents.history.clone();
         let mut conv = self.conv.bias.val().reshape([1, 1, channels]);
         for tap in 0..config.d_conv {
             let weight = self
@@ -141,7 +234,12 @@ impl Mixer {
                 .val()
                 .narrow(1, tap, 1)
                 .reshape([1, 1, channels]);
-            conv = conv + padded.clone().narrow(1, tap, length) * weight;
+            let read = padded.clone().narrow(1, tap, length);
+            let read = match documents.taps.get(tap) {
+                Some(mask) => read * mask.clone(),
+                None => read, // the token itself
+            };
+            conv = conv + read * weight;
         }
         let xbc = activation::silu(conv);
         let dt = activation::softplus(dt + self.dt_bias.val().reshape([1, 1, heads]), 1.0);
@@ -161,7 +259,7 @@ impl Mixer {
 }
 
 /// One token: `h = exp(dt A) h + dt B x^T`, `y = C^T h`.
-fn recur(inputs: &Inputs, h: &mut Tensor<4>) -> Tensor<4> {
+fn recur(inputs: &Inputs, documents: &Documents, h: &mut Tensor<4>) -> Tensor<4> {
     let [batch, _, heads, p] = inputs.x.dims();
     let [_, _, n] = inputs.b.dims();
     let decay = inputs.dta.clone().exp().reshape([batch, heads, 1, 1]);
@@ -169,104 +267,110 @@ fn recur(inputs: &Inputs, h: &mut Tensor<4>) -> Tensor<4> {
     let dtx = dtx.reshape([batch, heads, 1, p]);
     let b = inputs.b.clone().reshape([batch, 1, n, 1]);
     let c = inputs.c.clone().reshape([batch, 1, 1, n]);
+    let decay = decay * documents.chunks[0].through.clone();
     *h = h.clone() * decay + b * dtx; // [batch, heads, n, p]
     c.matmul(h.clone()).reshape([batch, 1, heads, p])
 }
 
+/// All tokens, chunk by chunk.
+fn ssd(inputs: &Inputs, documents: &Documents, h: &mut Tensor<4>) -> Tensor<4> {
+    let chunks = documents.chunks.iter();
+    let y = chunks.map(|chunk| ssd_chunk(inputs, chunk, h));
+    Tensor::cat(y.collect(), 1)
+}
+
 /// A chunk: `Y = (L ∘ C B^T) (dt X) + exp(cum) C h` with `L_ts = exp(cum_t - cum_s)` for `s <= t`
-/// and `cum` the running sum of `dt A`; the state moves on by the whole chunk.
-fn ssd_chunk(inputs: &Inputs, h: &mut Tensor<4>) -> Tensor<4> {
-    let [batch, length, heads, p] = inputs.x.dims();
-    let device = inputs.x.device();
-    let cum = inputs.dta.clone().cumsum(1).swap_dims(1, 2); // [batch, heads, length]
+/// and `cum` the running sum of `dt A`; the state moves on by the whole chunk. Where a document starts,
+/// nothing passes from the tokens before it.
+fn ssd_chunk(inputs: &Inputs, chunk: &Chunk, h: &mut Tensor<4>) -> Tensor<4> {
+    let [batch, _, heads, p] = inputs.x.dims();
+    let Chunk { start, length, .. } = *chunk;
+    let of = |tensor: &Tensor<3>| tensor.clone().narrow(1, start, length);
+    let x = inputs.x.clone().narrow(1, start, length);
+    let cum = of(&inputs.dta).cumsum(1).swap_dims(1, 2); // [batch, heads, length]
     let total = cum.clone().narrow(2, length - 1, 1); // [batch, heads, 1]
-    let dtx =
-        (inputs.x.clone() * inputs.dt.clone().reshape([batch, length, heads, 1])).swap_dims(1, 2);
-    let b = inputs.b.clone().unsqueeze_dim::<4>(1); // [batch, 1, length, n]
-    let c = inputs.c.clone().unsqueeze_dim::<4>(1);
+    let dtx = (x * of(&inputs.dt).unsqueeze_dim::<4>(3)).swap_dims(1, 2); // [batch, heads, length, p]
+    let b = of(&inputs.b).unsqueeze_dim::<4>(1); // [batch, 1, length, n]
+    let c = of(&inputs.c).unsqueeze_dim::<4>(1);
 
-    let difference = cum.clone().reshape([batch, heads, length, 1])
-        - cum.clone().reshape([batch, heads, 1, length]);
+    let difference = cum.clone().unsqueeze_dim::<4>(3) - cum.clone().unsqueeze_dim::<4>(2); // [batch, heads, t, s]
     // Above the diagonal the difference is positive and its exponential may overflow.
-    let decay = difference.clamp_max(0.0).exp() * lower_triangle(length, &device);
-    let scores = c.clone().matmul(b.clone().swap_dims(2, 3)) * decay; // [batch, heads, t, s]
+    let decay = difference.clamp_max(0.0).exp() * chunk.within.clone();
+    let scores = c.clone().matmul(b.clone().swap_dims(2, 3)) * decay;
     let within = scores.matmul(dtx.clone()); // [batch, heads, length, p]
-    let before = c.matmul(h.clone()) * cum.clone().exp().reshape([batch, heads, length, 1]);
+    let from_start = cum.clone().exp().unsqueeze_dim::<4>(3) * chunk.before.clone();
+    let before = c.matmul(h.clone()) * from_start;
 
-    let to_end = (total.clone() - cum)
-        .exp()
-        .reshape([batch, heads, length, 1]);
-    *h = h.clone() * total.exp().reshape([batch, heads, 1, 1])
-        + b.swap_dims(2, 3).matmul(dtx * to_end);
+    let to_end = (total.clone() - cum).exp().unsqueeze_dim::<4>(3) * chunk.to_end.clone();
+    let through = total.exp().unsqueeze_dim::<4>(3) * chunk.through.clone(); // [batch, heads, 1, 1]
+    *h = h.clone() * through + b.swap_dims(2, 3).matmul(dtx * to_end);
     (within + before)
         .swap_dims(1, 2)
         .reshape([batch, length, heads, p])
 }
 
-/// Ones on and below the diagonal.
-fn lower_triangle(length: usize, device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = (0..length * length)
-        .map(|index| f32::from(u8::from(index % length <= index / length)))
-        .collect();
-    Tensor::from_data(TensorData::new(values, [1, 1, length, length]), device)
-}
-
 impl Moe {
     /// Every expert on every token, weighted by its gate: zero for those not chosen.
-    fn paper(&self, config: &ModelConfig, u: Tensor<3>) -> Tensor<3> {
+    ///
+    /// # Shapes
+    /// `u [batch, length, d_model]`, the result alike.
+    fn paper(&self, config: &ModelConfig, u: Tensor<3>) -> (Tensor<3>, Option<Routed>) {
         let [batch, length, d_model] = u.dims();
         let u = u.reshape([batch * length, d_model]);
-        let mut y = Tensor::zeros_like(&u);
-        let gates = self.router.as_ref().map(|router| {
-            let p = activation::softmax(u.clone().matmul(router.weight.val().transpose()), 1);
-            p.clone() * chosen(p, config.top_k)
+        let routed = self.router.as_ref().map(|router| {
+            let logits = u.clone().matmul(router.weight.val().transpose());
+            let p = activation::softmax(logits.clone(), 1);
+            let chosen = chosen(p.clone().detach(), config.top_k);
+            let visits = chosen.clone().sum_dim(0).squeeze_dim::<1>(0);
+            (p * chosen, (logits, visits))
         });
-        for expert in 0..config.n_experts {
-            let w_in = self.w_in.val().narrow(0, expert, 1).squeeze_dim::<2>(0);
-            let w_out = self.w_out.val().narrow(0, expert, 1).squeeze_dim::<2>(0);
-            let out = feed_forward(u.clone(), w_in, w_out);
-            y = y + match &gates {
-                Some(gates) => out * gates.clone().narrow(1, expert, 1),
-                None => out,
-            };
-        }
+        let (gates, routed) = routed.unzip();
+        let mut y = feed_forward(u.clone(), self.w_in.val(), self.w_out.val(), gates);
         if let Some(shared) = &self.shared {
-            y = y + feed_forward(u, shared.w_in.val(), shared.w_out.val());
+            let (w_in, w_out) = (
+                shared.w_in.val().unsqueeze(),
+                shared.w_out.val().unsqueeze(),
+            );
+            y = y + feed_forward(u, w_in, w_out, None);
         }
-        y.reshape([batch, length, d_model])
+        (y.reshape([batch, length, d_model]), routed)
     }
 }
 
-/// `W_out (silu(gate) * up)` with `[gate; up] = W_in u`.
-fn feed_forward(u: Tensor<2>, w_in: Tensor<2>, w_out: Tensor<2>) -> Tensor<2> {
-    let [_, width] = w_out.dims();
+/// Sum over the experts of `W_out (silu(gate) * up)` with `[gate; up] = W_in u`, each times its gate.
+///
+/// # Shapes
+/// `u [rows, d_model]`, the result alike; `w_in [n_experts, 2 * width, d_model]`, `w_out [n_experts,
+/// d_model, width]`, `gates [rows, n_experts]`.
+fn feed_forward(
+    u: Tensor<2>,
+    w_in: Tensor<3>,
+    w_out: Tensor<3>,
+    gates: Option<Tensor<2>>,
+) -> Tensor<2> {
+    let [rows, d_model] = u.dims();
+    let [experts, _, width] = w_out.dims();
+    let w_in = w_in.reshape([experts * 2 * width, d_model]);
     let hidden = u.matmul(w_in.transpose());
-    let (gate, up) = (
-        hidden.clone().narrow(1, 0, width),
-        hidden.narrow(1, width, width),
-    );
-    (activation::silu(gate) * up).matmul(w_out.transpose())
+    let hidden = hidden.reshape([rows, experts, 2 * width]);
+    let up = hidden.clone().narrow(2, width, width);
+    let mut act = activation::silu(hidden.narrow(2, 0, width)) * up; // [rows, experts, width]
+    if let Some(gates) = gates {
+        act = act * gates.unsqueeze_dim::<3>(2);
+    }
+    let w_out = w_out.swap_dims(1, 2).reshape([experts * width, d_model]);
+    act.reshape([rows, experts * width]).matmul(w_out)
 }
 
 /// One for the `top_k` largest of each row, ties to the lower index, zero for the rest.
 fn chosen(p: Tensor<2>, top_k: usize) -> Tensor<2> {
-    let [rows, n_experts] = p.dims();
-    let device = p.device();
-    let p: Vec<f32> = p
-        .detach()
-        .into_data()
-        .try_into_vec()
-        .expect("probabilities are f32");
-    let mut mask = vec![0.0_f32; rows * n_experts];
-    for (p, mask) in p
-        .chunks_exact(n_experts)
-        .zip(mask.chunks_exact_mut(n_experts))
-    {
-        let mut order: Vec<usize> = (0..n_experts).collect();
-        order.sort_by(|a, b| p[*b].total_cmp(&p[*a])); // stable
-        order[..top_k].iter().for_each(|expert| mask[*expert] = 1.0);
-    }
-    Tensor::from_data(TensorData::new(mask, [rows, n_experts]), &device)
+    let [_, n_experts] = p.dims();
+    let lower = Tensor::<2>::ones([n_experts, n_experts], &p.device()).tril(-1); // [i, j]: j < i
+    let (own, other) = (p.clone().unsqueeze_dim::<3>(2), p.unsqueeze_dim::<3>(1));
+    let equal = other.clone().equal(own.clone()).float();
+    let ahead = other.greater(own).float() + equal * lower.unsqueeze(); // [rows, i, j]
+    let rank = ahead.sum_dim(2).squeeze_dim::<2>(2);
+    rank.lower_elem(top_k as f32).float()
 }
 
 /// `RMSNorm(x) = x / sqrt(mean(x²) + eps) * gain` over the last dimension.

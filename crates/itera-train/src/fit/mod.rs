@@ -57,6 +57,7 @@ use crate::args::FitArgs;
 pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     let options = FitOptions::new(args)?;
     let saved = saved(&options)?;
+    options.backend.check()?;
     let mut data = Data::load(&options)?;
     let model = sizes(&options, &data)?;
     let steps = match (&saved, options.budget) {

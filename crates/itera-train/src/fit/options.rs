@@ -151,11 +151,16 @@ impl FitOptions {
 
 /// Settings of a run without its number of steps.
 fn train_config(args: &FitArgs) -> anyhow::Result<TrainConfig> {
-    let (batch, replicas) = (args.batch, args.replicas);
+    let (batch, on_host) = (args.batch, args.backend.is_host());
+    let replicas = args.replicas.unwrap_or(if on_host { 2 } else { 1 });
     ensure!(args.length > 0, "`--length` is 0, expected at least 1");
     ensure!(
         (1..=MAX_REPLICAS).contains(&replicas),
         "`--replicas` is {replicas}, expected 1 to {MAX_REPLICAS}"
+    );
+    ensure!(
+        on_host || replicas == 1,
+        "`--replicas` is {replicas}, but a card reads the whole batch at once; leave it out"
     );
     ensure!(
         batch > 0 && batch % replicas == 0,
