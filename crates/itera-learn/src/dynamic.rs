@@ -65,7 +65,7 @@ impl DynamicScorer {
     pub fn new(checkpoint: &Checkpoint, config: DynamicConfig) -> Result<Self, ConvertError> {
         let device = Backend::default().device().autodiff();
         let model = LanguageModel::from_checkpoint(checkpoint, &device)?;
-        let home = (config.pull > 0.0).then(|| values(&model));
+        let home = (config.pull > 0.0).then(|| model.values());
         Ok(Self {
             carry: model.new_carry(1),
             learner: Learner::new(model, &config.optimizer),
@@ -129,7 +129,7 @@ impl DynamicScorer {
         let Some(home) = &self.home else {
             return;
         };
-        let mut now = values(&self.learner.model);
+        let mut now = self.learner.model.values();
         for (name, now) in &mut now {
             for (now, home) in now.iter_mut().zip(&home[name]) {
                 *now += self.config.pull as f32 * (home - *now);
@@ -137,11 +137,4 @@ impl DynamicScorer {
         }
         self.learner.model = self.learner.model.clone().with_parameters(now);
     }
-}
-
-fn values(model: &LanguageModel) -> BTreeMap<String, Vec<f32>> {
-    let parameters = model.parameters().into_iter();
-    parameters
-        .map(|(name, (_, values))| (name, values))
-        .collect()
 }

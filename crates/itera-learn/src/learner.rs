@@ -75,7 +75,7 @@ impl<M: Learnable> Learner<M> {
 /// If there are no parts.
 pub(crate) fn gradients<M: Learnable, P: Send, T: Send>(
     model: &M,
-    parts: Vec<P>,
+    mut parts: Vec<P>,
     objective: impl Fn(&M, P) -> (Tensor<1>, T) + Sync,
 ) -> (Gradient, Vec<T>) {
     let work = |part: P| {
@@ -86,7 +86,6 @@ pub(crate) fn gradients<M: Learnable, P: Send, T: Send>(
         (Gradient::collect(&model, grads), rest)
     };
     // A card has a queue for each thread, so a new thread for every step would cost it dear.
-    let mut parts = parts;
     if let [_] = parts[..] {
         let (gradient, rest) = work(parts.remove(0));
         return (gradient, vec![rest]);

@@ -19,13 +19,13 @@ const TRAINING_CHUNK: usize = 128;
 /// What a batch of sequences remembers of the tokens before: one entry per layer.
 #[derive(Clone, Debug)]
 pub struct PaperState {
-    pub(super) layers: Vec<LayerState>,
+    layers: Vec<LayerState>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct LayerState {
-    pub(super) h: Tensor<4>,    // [batch, n_heads, d_state, head_dim]
-    pub(super) conv: Tensor<3>, // [batch, d_conv - 1, channels], oldest first
+struct LayerState {
+    h: Tensor<4>,    // [batch, n_heads, d_state, head_dim]
+    conv: Tensor<3>, // [batch, d_conv - 1, channels], oldest first
 }
 
 /// How the recurrence is computed.
