@@ -101,12 +101,15 @@ fn the_merges_determine_the_vocabulary() {
         let file = tokenizer.to_compact_json();
         let is_bpe = file["model"]["type"] == "BPE";
         assert_eq!(file["model"].get("vocab").is_none(), is_bpe);
+        assert_eq!(file["model"]["merges"].is_string(), is_bpe);
         assert_eq!(Tokenizer::from_json(&file), Ok(tokenizer));
     }
     let [.., bpe] = tokenizers();
-    let first = bpe.to_json()["model"]["merges"][0].clone();
-    for merge in [json!("t"), json!("a b c"), json!("zz z"), first] {
-        let mut file = bpe.to_compact_json();
+    let merges = bpe.to_json()["model"]["merges"].clone();
+    for merge in [json!("t"), json!("a b c"), json!("zz z"), merges[0].clone()] {
+        let mut file = bpe.to_json();
+        file["model"].as_object_mut().unwrap().remove("vocab");
+        assert_eq!(Tokenizer::from_json(&file).as_ref(), Ok(&bpe));
         file["model"]["merges"][1] = merge;
         let refused = Tokenizer::from_json(&file).unwrap_err().to_string();
         assert!(
@@ -114,6 +117,14 @@ fn the_merges_determine_the_vocabulary() {
             "{refused}"
         );
     }
+    let mut file = bpe.to_compact_json();
+    let text = file["model"]["merges"].as_str().unwrap();
+    file["model"]["merges"] = format!("{text} a").into();
+    let refused = Tokenizer::from_json(&file).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("tokenizer JSON: `/model/merges` is"),
+        "{refused}"
+    );
 }
 
 #[test]

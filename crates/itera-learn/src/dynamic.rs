@@ -17,7 +17,7 @@ use crate::{
     learner::{self, Learner},
     loss,
     model::{Carry, ConvertError, LanguageModel},
-    scoring::read,
+    scoring::{before, likelihood},
 };
 
 /// How a text is learnt from while it is scored.
@@ -98,9 +98,8 @@ impl DynamicScorer {
     pub fn score(&mut self, context: u32, segment: &[u32]) -> Vec<f64> {
         // Without autodiff: Burn keeps a graph until a backward pass takes it up, and here is none.
         let model = self.learner.model.valid();
-        let (nats, carry, _) = read(&model, &self.carry, context, segment);
-        self.carry = carry;
-        nats
+        let output = model.forward(&before(context, segment), &mut self.carry);
+        likelihood(output.logits, segment)
     }
 
     /// The same, and then one update of the weights on this segment.
@@ -109,9 +108,12 @@ impl DynamicScorer {
     /// As [`DynamicScorer::score`].
     pub fn score_then_learn(&mut self, context: u32, segment: &[u32]) -> Vec<f64> {
         let targets: Arc<[u32]> = segment.into();
+        let inputs = before(context, segment);
         let (gradient, mut read) =
             learner::gradients(&self.learner.model, vec![&self.carry], |model, carry| {
-                let (nats, carry, logits) = read(model, carry, context, segment);
+                let mut carry = carry.clone();
+                let logits = model.forward(&inputs, &mut carry).logits;
+                let nats = likelihood(logits.clone().detach(), segment);
                 (loss::cross_entropy(logits, targets.clone()), (nats, carry))
             });
         let (nats, carry) = read.swap_remove(0);

@@ -11,7 +11,7 @@ use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
 
 use crate::{
     Backend,
-    model::{Carry, ConvertError, LanguageModel, Tokens, paper::PaperState},
+    model::{ConvertError, LanguageModel, Tokens, paper::PaperState},
 };
 
 /// Tokens of a document that are read together, where nothing but memory depends on it.
@@ -43,18 +43,10 @@ impl Scorer {
     /// # Panics
     /// If a token is not below `vocab_size`.
     pub fn score(&self, state: &mut PaperState, context: u32, tokens: &[u32]) -> Vec<f64> {
-        let config = self.model.config();
-        let mut nats = Vec::with_capacity(tokens.len());
-        let mut previous = context;
-        for targets in tokens.chunks(config.chunk) {
-            let inputs = std::iter::once(previous).chain(targets.iter().copied());
-            let inputs: Vec<u32> = inputs.take(targets.len()).collect();
-            let logits = self.logits(state, &inputs);
-            let rows = logits.chunks_exact(config.vocab_size).zip(targets);
-            nats.extend(rows.map(|(row, target)| -log_softmax_at(row, *target as usize)));
-            previous = targets[targets.len() - 1];
-        }
-        nats
+        let chunk = self.model.config().chunk;
+        score(context, tokens, chunk, |inputs| {
+            self.model.chunked(inputs, state).flatten(0, 1)
+        })
     }
 
     /// Logits after each of `tokens`, `[tokens, vocab_size]`.
@@ -75,33 +67,42 @@ impl LanguageModel {
     /// If a token is not below `vocab_size`.
     pub fn score(&self, context: u32, tokens: &[u32]) -> Vec<f64> {
         let mut carry = self.new_carry(1);
-        let mut nats = Vec::with_capacity(tokens.len());
-        let mut previous = context;
-        for targets in tokens.chunks(SEGMENT) {
-            let (of_segment, after, _) = read(self, &carry, previous, targets);
-            nats.extend(of_segment);
-            (carry, previous) = (after, targets[targets.len() - 1]);
-        }
-        nats
+        score(context, tokens, SEGMENT, |inputs| {
+            self.forward(inputs, &mut carry).logits
+        })
     }
 }
 
-/// Likelihood of a segment, the carry after it, and its logits `[len, vocab_size]`.
-pub(crate) fn read(
-    model: &LanguageModel,
-    carry: &Carry,
+/// Negative log-likelihood in nats of each of `tokens`, `length` of which are read at a time; `logits` gives
+/// those after each token of a segment, `[tokens, vocab_size]`.
+fn score(
     context: u32,
-    segment: &[u32],
-) -> (Vec<f64>, Carry, Tensor<2>) {
-    let inputs = std::iter::once(context).chain(segment.iter().copied());
-    let tokens = Tokens::sequence(inputs.take(segment.len()));
-    let mut carry = carry.clone();
-    let output = model.forward(&tokens, &mut carry);
-    let logits = output.logits.clone().detach().into_data();
-    let logits: Vec<f32> = logits.try_into_vec().expect("logits are f32");
-    let rows = logits.chunks_exact(model.config().vocab_size).zip(segment);
-    let nats = rows.map(|(row, target)| -log_softmax_at(row, *target as usize));
-    (nats.collect(), carry, output.logits)
+    tokens: &[u32],
+    length: usize,
+    mut logits: impl FnMut(&Tokens) -> Tensor<2>,
+) -> Vec<f64> {
+    let mut nats = Vec::with_capacity(tokens.len());
+    let mut previous = context;
+    for targets in tokens.chunks(length) {
+        nats.extend(likelihood(logits(&before(previous, targets)), targets));
+        previous = targets[targets.len() - 1];
+    }
+    nats
+}
+
+/// What is read to predict `targets`.
+pub(crate) fn before(context: u32, targets: &[u32]) -> Tokens {
+    let inputs = std::iter::once(context).chain(targets.iter().copied());
+    Tokens::sequence(inputs.take(targets.len()))
+}
+
+/// Negative log-likelihood in nats of each target, from `logits [targets, vocab_size]`.
+pub(crate) fn likelihood(logits: Tensor<2>, targets: &[u32]) -> Vec<f64> {
+    let [_, vocab_size] = logits.dims();
+    let logits: Vec<f32> = logits.into_data().try_into_vec().expect("logits are f32");
+    let rows = logits.chunks_exact(vocab_size).zip(targets);
+    rows.map(|(row, target)| -log_softmax_at(row, *target as usize))
+        .collect()
 }
 
 /// Bits per byte of documents of tokens and bytes, summed in their order; `score` gives the nats of each

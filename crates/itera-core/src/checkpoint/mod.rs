@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `itera.format` | version of this format, see [`FORMAT_VERSION`] |
 //! | `itera.config` | [`ModelConfig`] as JSON |
-//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; in a quantised file [without a vocabulary](Tokenizer::to_compact_json) that the merges determine |
+//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; in a quantised file [without what the library alone needs](Tokenizer::to_compact_json) |
 //! | `itera.training` | JSON object of the trainer: data digests, steps, seed, commit |
 //! | `itera.digest` | SHA-256 of the tensor data, all bytes after the header |
 //! | `itera.digest.metadata` | SHA-256 of the four values above, as lines `key=value` in key order |

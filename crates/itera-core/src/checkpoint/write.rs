@@ -75,7 +75,7 @@ fn described_metadata(
         training,
         ..
     } = checkpoint;
-    // Of a file that is small on purpose, the vocabulary would be a thirtieth part.
+    // Of a file that is small on purpose, the whole would be a tenth part.
     let tokenizer = if checkpoint.precision() == Precision::Fp32 {
         tokenizer.to_json()
     } else {

@@ -6,13 +6,16 @@
 //! - `bpe`: a BPE model with the byte-level pre-tokenizer of GPT-2.
 //!
 //! Fields that the library does without are not written, and merges are texts `"a b"`; files that
-//! have those fields, and merges as pairs, are read too. The merges determine the vocabulary of a BPE
-//! model, so that [`compact`] can leave it out where bytes count.
+//! have those fields, and merges as pairs, are read too. Where bytes count, [`compact`] leaves out the
+//! vocabulary of a BPE model, which its merges determine, and writes the merges as one text.
 //!
 //! Reading takes merges or vocabulary from the file, builds the tokenizer, writes that again and
 //! compares: what the file says beyond or against it would be ignored, and so is an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde_json::{Map, Value, json};
 
@@ -32,6 +35,7 @@ const FALSE_FIELDS: [&str; 3] = [
 ];
 
 const VOCAB: &str = "/model/vocab";
+const MERGES: &str = "/model/merges";
 
 pub(super) fn write_bytes() -> Value {
     let model = bpe_model(&BpeTokenizer::without_merges());
@@ -111,15 +115,37 @@ fn bpe_model(tokenizer: &BpeTokenizer) -> Value {
     json!({"type": "BPE", "vocab": vocab(names), "merges": merges})
 }
 
-/// The same file without what [`read`] can do without: the vocabulary of a BPE model. The
-/// `tokenizers` library needs it.
+/// The same file without what [`read`] can do without, though the `tokenizers` library cannot: the
+/// vocabulary of a BPE model, and what separates its merges. They are one text of names with spaces
+/// between them, two names a merge: in a header, where this file is a text inside JSON, an element of
+/// an array costs five bytes more.
 pub(super) fn compact(mut value: Value) -> Value {
     if value["model"]["type"] == "BPE"
         && let Some(model) = value["model"].as_object_mut()
     {
         model.remove("vocab");
+        let merges = model.get("merges").and_then(Value::as_array);
+        let merges = merges.into_iter().flatten().filter_map(Value::as_str);
+        let text = merges.collect::<Vec<_>>().join(" ");
+        model.insert("merges".to_owned(), text.into());
     }
     value
+}
+
+/// The file with its merges as an array again, if they are one text.
+fn expand(value: &Value) -> Result<Cow<'_, Value>, TokenizerError> {
+    let Some(text) = value.pointer(MERGES).and_then(Value::as_str) else {
+        return Ok(Cow::Borrowed(value));
+    };
+    let names: Vec<&str> = text.split(' ').filter(|name| !name.is_empty()).collect();
+    let (merges, rest) = names.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(unexpected(value, MERGES, "two names for each merge"));
+    }
+    let merges: Value = merges.iter().map(|pair| pair.join(" ")).collect();
+    let mut value = value.clone();
+    value["model"]["merges"] = merges;
+    Ok(Cow::Owned(value))
 }
 
 /// Token names to ids, in the order of the ids.
@@ -148,6 +174,7 @@ fn symbol(byte: u8) -> char {
 
 /// Reads any of the three forms.
 pub(super) fn read(value: &Value) -> Result<Tokenizer, TokenizerError> {
+    let value = &*expand(value)?;
     let model_type = value.pointer("/model/type").and_then(Value::as_str);
     let splits = value
         .pointer("/pre_tokenizer/use_regex")
@@ -188,9 +215,9 @@ fn read_bpe(value: &Value) -> Result<BpeTokenizer, TokenizerError> {
         Some(_) => Some(read_vocab(value)?),
     };
     let merges = value
-        .pointer("/model/merges")
+        .pointer(MERGES)
         .and_then(Value::as_array)
-        .ok_or_else(|| unexpected(value, "/model/merges", "an array"))?;
+        .ok_or_else(|| unexpected(value, MERGES, "an array"))?;
     if merges.len() > BpeTokenizer::MAX_VOCAB_SIZE - BpeTokenizer::MIN_VOCAB_SIZE {
         let requested = BpeTokenizer::MIN_VOCAB_SIZE.saturating_add(merges.len());
         return Err(TokenizerError::VocabSize { requested });
@@ -202,7 +229,7 @@ fn read_bpe(value: &Value) -> Result<BpeTokenizer, TokenizerError> {
     for (at, merge) in merges.iter().enumerate() {
         let next = tokenizer.vocab_size() as u32;
         let expected = "a pair of tokens with lower ids, whose joined name has the next id";
-        let refuse = || unexpected(value, &format!("/model/merges/{at}"), expected);
+        let refuse = || unexpected(value, &format!("{MERGES}/{at}"), expected);
         let (left, right) = sides(merge).ok_or_else(refuse)?;
         // Checked at each step: otherwise a short file could ask for tokens that double in length.
         let name = [left, right].concat();
@@ -268,7 +295,7 @@ fn means_the_same(expected: &Value, found: &Value, path: &str) -> bool {
     match (expected, found) {
         (Value::Null, Value::Bool(false)) => FALSE_FIELDS.contains(&path),
         (Value::Object(_), Value::Null) => path == VOCAB,
-        (Value::String(_), Value::Array(_)) if path.starts_with("/model/merges/") => {
+        (Value::String(_), Value::Array(_)) if path.starts_with(MERGES) => {
             sides(expected) == sides(found)
         }
         _ => false,

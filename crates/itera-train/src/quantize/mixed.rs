@@ -1,4 +1,4 @@
-//! Which tensors of a mixed model get 8 bits: those where they save most for their bytes.
+//! Which tensors of a mixed model get 8 bits: those that together save most within the bytes.
 
 use anyhow::{Context as _, ensure};
 use itera_cli::note;
@@ -10,7 +10,6 @@ use itera_core::{
 use super::cost::Text;
 
 /// What 8 bits in place of 4 do for a tensor.
-#[derive(Clone, Debug, PartialEq)]
 struct Upgrade {
     name: String,
     /// Bits per byte that they save, the tensor alone being quantised.
@@ -61,32 +60,59 @@ pub(super) fn choose(
         });
     }
     let room = (target_bits - least) / 8.0 * source.config.parameters() as f64;
-    let chosen = take(upgrades, room as usize);
+    let chosen = take(&upgrades, room as usize);
     note(format_args!(
         "int8 for {} of {} tensors: {}",
         chosen.len(),
         cost4.len(),
         chosen.join(", ")
     ));
-    let overrides = chosen.into_iter().map(|name| (name, Precision::Int8));
+    let overrides = chosen
+        .into_iter()
+        .map(|name| (name.to_owned(), Precision::Int8));
     Ok(Precisions {
         overrides: overrides.collect(),
         ..Precision::Int4.into()
     })
 }
 
-/// Those that save most for each byte, as long as there is room; what does not fit is passed over.
-fn take(mut upgrades: Vec<Upgrade>, mut room: usize) -> Vec<String> {
-    let rate = |upgrade: &Upgrade| upgrade.saves / upgrade.bytes.max(1) as f64;
-    upgrades.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
-    let mut taken = Vec::new();
+/// The set that saves most of those that fit, taking what upgrades save to add up. Upgrades are added one by one to
+/// the list of sets that no other beats in both bytes and savings (Nemhauser and Ullmann 1969, "Discrete
+/// dynamic programming and capital allocation").
+fn take(upgrades: &[Upgrade], room: usize) -> Vec<&str> {
+    let mut sets = vec![Set::default()];
     for upgrade in upgrades {
-        if upgrade.saves > 0.0 && upgrade.bytes <= room {
-            room -= upgrade.bytes;
-            taken.push(upgrade.name);
+        let larger: Vec<Set<'_>> = sets.iter().map(|set| set.with(upgrade)).collect();
+        sets.extend(larger.into_iter().filter(|set| set.bytes <= room));
+        sets.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(b.saves.total_cmp(&a.saves)));
+        let mut most = f64::NEG_INFINITY;
+        sets.retain(|set| {
+            let is_better = set.saves > most;
+            most = most.max(set.saves);
+            is_better
+        });
+    }
+    sets.pop().unwrap_or_default().names
+}
+
+/// Some upgrades together.
+#[derive(Clone, Default)]
+struct Set<'a> {
+    bytes: usize,
+    saves: f64,
+    names: Vec<&'a str>,
+}
+
+impl<'a> Set<'a> {
+    fn with(&self, upgrade: &'a Upgrade) -> Self {
+        let mut names = self.names.clone();
+        names.push(&upgrade.name);
+        Self {
+            bytes: self.bytes + upgrade.bytes,
+            saves: self.saves + upgrade.saves,
+            names,
         }
     }
-    taken
 }
 
 #[cfg(test)]
@@ -102,17 +128,20 @@ mod tests {
     }
 
     #[test]
-    fn room_goes_to_what_saves_most_for_its_bytes() {
-        let all = vec![
+    fn room_goes_to_the_set_that_saves_most() {
+        let all = [
             upgrade("large", 0.010, 1000),
             upgrade("dense", 0.004, 100),
             upgrade("small", 0.001, 60),
             upgrade("worse", -0.001, 1),
         ];
-        assert_eq!(take(all.clone(), 0), Vec::<String>::new());
-        assert_eq!(take(all.clone(), 100), ["dense"]);
-        // The small one fits where the large one no longer does.
-        assert_eq!(take(all.clone(), 999), ["dense", "small"]);
-        assert_eq!(take(all, 9999), ["dense", "small", "large"]);
+        assert_eq!(take(&all, 0), Vec::<&str>::new());
+        assert_eq!(take(&all, 100), ["dense"]);
+        // The small one fits where the large one does not.
+        assert_eq!(take(&all, 999), ["dense", "small"]);
+        // The large one saves less for each byte than the two, and more in all.
+        assert_eq!(take(&all, 1000), ["large"]);
+        assert_eq!(take(&all, 1100), ["large", "dense"]);
+        assert_eq!(take(&all, 9999), ["large", "dense", "small"]);
     }
 }
