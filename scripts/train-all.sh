@@ -3,19 +3,22 @@
 # INT8 and INT4 files (scripts/quantize-all.sh); the teacher has none.
 #
 # Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes some hours.
-# Equal texts and an equal build give equal files; the build is named in each record. Those in floats are of builds
-# before the gradient of a document's last token was mended, so this build makes others.
+# Equal texts and an equal build give equal files; the build is named in each record. The teacher and the earlier
+# runs of each model are of builds before the gradient of a document's last token was mended, so this build makes
+# others.
 # Models may be named; without arguments all are made.
-# `TRAIN=/path/to/itera-train` uses a program that is built already.
+# `TRAIN=/path/to/itera-train` uses a program that is built already. `BACKEND=cuda` makes the one run that was made
+# on a card on a card again, with a program that has the feature.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/programs.sh
 
-# Threads that share a batch: a part of what a run is, like its seed.
+# Threads that share a batch, and its documents: parts of what a run is, like its seed.
 replicas=1
+batch=32
 
 fit() {
-    train fit --batch 32 --length 128 --replicas "$replicas" "$@"
+    train fit --batch "$batch" --length 128 --replicas "$replicas" "$@"
 }
 
 # for_integers MODEL DATASET SEED STEPS [OPTION...]: trains on while the weights are drawn to integers, with
@@ -41,23 +44,27 @@ tiny-tinystories() {
 
 micro-tinystories() {
     # Fewer layers than the preset's five and longer tokens: at equal time that is twice the text, and
-    # it ends better (reports/ablations.md). The second run goes on with the larger model as its teacher, by
-    # which a step takes twice as long.
+    # it ends better (reports/ablations.md). The later runs go on with the larger model as their teacher, by
+    # which a step takes twice as long; each lets the rate rise and fall once more.
     local sizes=(--preset micro --size n_layers=3 --dataset tinystories)
     fit "${sizes[@]}" --tokenizer bpe --vocab-size 1920 --seed 1 \
         --optimizer muon --learning-rate 2e-2 --warmup 300 --steps 20000 --evaluate-every 1000 \
         --output runs/micro-tinystories-1.safetensors
-    fit "${sizes[@]}" --init runs/micro-tinystories-1.safetensors --seed 3 \
-        --teacher data/models/teacher/tiny-tinystories.safetensors --distill 0.5 \
-        --optimizer muon --learning-rate 1e-2 --warmup 50 --steps 14000 --evaluate-every 1000 \
+    local taught=(--dataset tinystories --teacher data/models/teacher/tiny-tinystories.safetensors --distill 0.5 \
+        --optimizer muon --learning-rate 1e-2 --warmup 50)
+    fit "${taught[@]}" --init runs/micro-tinystories-1.safetensors --seed 3 --steps 14000 --evaluate-every 1000 \
+        --output runs/micro-tinystories-2.safetensors
+    batch=64 fit "${taught[@]}" --init runs/micro-tinystories-2.safetensors --seed 4 --steps 1578 \
+        --evaluate-every 2000 --backend "${BACKEND:-flex}" --output runs/micro-tinystories-3.safetensors
+    fit "${taught[@]}" --init runs/micro-tinystories-3.safetensors --seed 5 --steps 11000 --evaluate-every 1000 \
         --output data/models/micro-tinystories.safetensors
-    replicas=2 for_integers micro-tinystories tinystories 2 12000 --learning-rate 3e-2
+    for_integers micro-tinystories tinystories 2 7000 --learning-rate 3e-2
 }
 
 micro-wikitext2() {
     # The first run was stopped before the end of its schedule; the second lets the rate fall from there. The
-    # third does the same with the second as its teacher, since of a text so short much is learnt by heart: without
-    # a teacher, more steps only made it worse on validation.
+    # later ones do the same with the one before as their teacher, since of a text so short much is learnt by heart:
+    # without a teacher, more steps only made it worse on validation.
     local text=(--dataset wikitext2 --tokenizer bpe --vocab-size 1920)
     fit --preset micro --size n_layers=3 "${text[@]}" --seed 1 --optimizer muon --learning-rate 2e-2 \
         --warmup 300 --steps 24000 --evaluate-every 1200 --stop-after 14986 \
@@ -66,8 +73,12 @@ micro-wikitext2() {
         --optimizer muon --learning-rate 8e-3 --warmup 50 --steps 6500)
     fit "${fall[@]}" --evaluate-every 500 --output runs/micro-wikitext2-2.safetensors
     fit "${fall[@]}" --evaluate-every 1000 --teacher runs/micro-wikitext2-2.safetensors --distill 0.5 \
+        --output runs/micro-wikitext2-3.safetensors
+    fit --dataset wikitext2 --init runs/micro-wikitext2-3.safetensors --seed 4 \
+        --teacher runs/micro-wikitext2-3.safetensors --distill 0.5 \
+        --optimizer muon --learning-rate 8e-3 --warmup 50 --steps 6500 --evaluate-every 1000 \
         --output data/models/micro-wikitext2.safetensors
-    for_integers micro-wikitext2 wikitext2 3 4000
+    for_integers micro-wikitext2 wikitext2 3 4000 --learning-rate 5e-2
 }
 
 micro-tinystories-char() {
@@ -75,6 +86,9 @@ micro-tinystories-char() {
     fit --preset micro --size n_layers=4 --size d_inner=144 --size d_expert=48 \
         --dataset tinystories --tokenizer char --seed 1 --optimizer muon --learning-rate 2e-2 --warmup 300 \
         --steps 8000 --evaluate-every 500 \
+        --output runs/micro-tinystories-char-1.safetensors
+    replicas=8 fit --dataset tinystories --init runs/micro-tinystories-char-1.safetensors --seed 3 \
+        --optimizer muon --learning-rate 1e-2 --warmup 50 --steps 10139 --evaluate-every 1000 \
         --output data/models/micro-tinystories-char.safetensors
     # Of the deeper model more weights settle where they should not at a higher rate.
     for_integers micro-tinystories-char tinystories 2 3500 --learning-rate 3e-2
@@ -84,6 +98,9 @@ nano-tinystories() {
     # Narrower than the preset, for a vocabulary three times as large.
     fit --preset nano --size d_model=32 --dataset tinystories --tokenizer bpe --vocab-size 1536 --seed 1 \
         --optimizer muon --learning-rate 3e-2 --warmup 300 --steps 24000 --evaluate-every 1500 \
+        --output runs/nano-tinystories-1.safetensors
+    fit --dataset tinystories --init runs/nano-tinystories-1.safetensors --seed 3 \
+        --optimizer muon --learning-rate 1.5e-2 --warmup 50 --steps 24000 --evaluate-every 1500 \
         --output data/models/nano-tinystories.safetensors
     for_integers nano-tinystories tinystories 2 8000
 }
