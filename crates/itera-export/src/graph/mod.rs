@@ -135,7 +135,7 @@ pub(crate) fn build(source: &Source<'_>, request: Request) -> anyhow::Result<Mod
     if count_nodes(&graph) > MAX_NODES {
         graph = write(checkpoint, request, layout, true);
     }
-    if checkpoint.precision() == Precision::Int4 && layout == Layout::Stacked {
+    if checkpoint.precision() == Precision::Int4 {
         shorten::names(&mut graph);
     }
     Ok(ModelProto {
