@@ -75,7 +75,7 @@ fn described_metadata(
         training,
         ..
     } = checkpoint;
-    // Of a file that is small on purpose, the whole would be a tenth part.
+    // Of a file that is small on purpose, the whole would be a fifth part.
     let tokenizer = if checkpoint.precision() == Precision::Fp32 {
         tokenizer.to_json()
     } else {

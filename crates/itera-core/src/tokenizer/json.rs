@@ -118,7 +118,7 @@ fn bpe_model(tokenizer: &BpeTokenizer) -> Value {
 /// The same file without what [`read`] can do without, though the `tokenizers` library cannot: the
 /// vocabulary of a BPE model, and what separates its merges. They are one text of names with spaces
 /// between them, two names a merge: in a header, where this file is a text inside JSON, an element of
-/// an array costs five bytes more.
+/// an array costs four bytes more.
 pub(super) fn compact(mut value: Value) -> Value {
     if value["model"]["type"] == "BPE"
         && let Some(model) = value["model"].as_object_mut()

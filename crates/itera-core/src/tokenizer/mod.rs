@@ -208,7 +208,7 @@ impl Tokenizer {
     }
 
     /// The same without the vocabulary of a BPE model, which its merges determine, and with the merges
-    /// as one text: some 8 kB less for 512 entries. [`Self::from_json`] reads it, the `tokenizers`
+    /// as one text: some 7 kB less of a header for 512 entries. [`Self::from_json`] reads it, the `tokenizers`
     /// library does not.
     pub fn to_compact_json(&self) -> Value {
         json::compact(self.to_json())

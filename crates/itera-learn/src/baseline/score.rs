@@ -3,10 +3,11 @@
 
 use std::ops::Range;
 
-use itera_core::sampling::log_softmax_at;
-
 use super::Transformer;
-use crate::model::Tokens;
+use crate::{
+    model::Tokens,
+    scoring::{before, likelihood},
+};
 
 impl Transformer {
     /// Negative log-likelihood in nats of each token of a document, given `context` (end-of-text)
@@ -19,29 +20,16 @@ impl Transformer {
     /// # Panics
     /// If a token is not below `vocab_size`.
     pub fn score(&self, context: u32, tokens: &[u32]) -> Vec<f64> {
-        let inputs: Vec<u32> = std::iter::once(context)
-            .chain(tokens.iter().copied())
-            .take(tokens.len())
-            .collect();
+        let inputs = before(context, tokens).inputs;
         let mut nats = Vec::with_capacity(tokens.len());
         for window in windows(tokens.len(), self.config().context) {
-            let logits = self.logits(&inputs[window.clone()]);
-            let read = nats.len() - window.start; // rows whose targets were scored before
-            let rows = logits.chunks_exact(self.config().vocab_size).skip(read);
-            let targets = &tokens[nats.len()..window.end];
-            nats.extend(
-                rows.zip(targets)
-                    .map(|(row, target)| -log_softmax_at(row, *target as usize)),
-            );
+            let read = Tokens::sequence(inputs[window.clone()].iter().copied());
+            let logits = self.forward(&read).detach(); // [window, vocab_size]
+            let scored = nats.len(); // by windows before
+            let rows = logits.narrow(0, scored - window.start, window.end - scored);
+            nats.extend(likelihood(rows, &tokens[scored..window.end]));
         }
         nats
-    }
-
-    /// Logits of one sequence, `[length, vocab_size]`.
-    fn logits(&self, inputs: &[u32]) -> Vec<f32> {
-        let tokens = Tokens::sequence(inputs.iter().copied());
-        let logits = self.forward(&tokens).detach().into_data();
-        logits.try_into_vec().expect("logits are f32")
     }
 }
 
