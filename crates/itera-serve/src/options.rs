@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use axum::http::HeaderValue;
 
-use crate::args::{AccessArgs, LimitArgs, ServeArgs};
+use crate::{
+    adapt::LEASE_MS,
+    args::{AccessArgs, LimitArgs, ServeArgs},
+};
 
 /// Beyond these a value is a slip of the finger.
 const MAX_WORKERS: usize = 256;
@@ -18,7 +21,8 @@ const MAX_SLOTS: usize = 1024;
 const MAX_QUEUE: usize = 100_000;
 const MAX_BODY_BYTES: usize = 64 << 20;
 const MAX_SECONDS: u64 = 3600;
-const MAX_POLL_MS: u64 = 60_000;
+/// The lease lasts some of them, or a server that learns would lose it between two.
+const MAX_POLL_MS: u64 = LEASE_MS as u64 / 3;
 
 /// Shortest token: guessing it takes longer than anybody has.
 const MIN_TOKEN: usize = 8;

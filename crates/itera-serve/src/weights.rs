@@ -105,7 +105,7 @@ impl Base {
     }
 
     /// The weights that an adaptation has made. Precisions other than that of `quantized` are rounded
-    /// from the floats.
+    /// from the floats: the server that made it may have had another default.
     ///
     /// # Errors
     /// If the checkpoint is of another model, or broken.
@@ -124,7 +124,7 @@ impl Base {
         let variant = |&precision: &Precision| {
             let rounded = match (precision, quantized) {
                 (Precision::Fp32, _) => return Variant::pack(&floats, precision, &version),
-                (_, Some(quantized)) if precision == self.default => quantized.clone(),
+                (_, Some(quantized)) if precision == quantized.precision() => quantized.clone(),
                 _ => quant::quantize(&floats, &quant::Options::data_free(precision))?.0,
             };
             Variant::pack(&rounded, precision, &version)
@@ -176,4 +176,45 @@ pub(crate) fn weights_version(checkpoint: &Checkpoint) -> String {
         bytes.extend(tensor.to_f32().into_iter().flat_map(f32::to_le_bytes));
     }
     sha256_hex(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::random_checkpoint;
+
+    #[test]
+    fn integers_of_another_precision_are_not_served_as_the_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("small.safetensors");
+        std::fs::write(&path, random_checkpoint(1).to_bytes().unwrap()).unwrap();
+        let base = Base::load(path.to_str().unwrap(), Some(Precision::Int4)).unwrap();
+        let floats = random_checkpoint(2);
+        let rounded = |precision| {
+            let options = quant::Options::data_free(precision);
+            quant::quantize(&floats, &options).unwrap().0
+        };
+        let score = |quantized: Option<&Checkpoint>, precision| {
+            let weights = base.adapted(floats.clone(), quantized).unwrap();
+            let model = &weights.variant(precision).model;
+            let (mut state, mut work) = (model.new_state(), model.new_workspace());
+            model.step(97, &mut state, &mut work).to_vec()
+        };
+        let int8 = rounded(Precision::Int8);
+        for precision in PRECISIONS {
+            let expected = score(None, precision);
+            assert_eq!(score(Some(&int8), precision), expected, "{precision}");
+        }
+        // What an adaptation has rounded is served as it is.
+        let mut coarse = rounded(Precision::Int4);
+        let other = quant::quantize(
+            &random_checkpoint(3),
+            &quant::Options::data_free(Precision::Int4),
+        );
+        coarse.tensors = other.unwrap().0.tensors;
+        assert_ne!(
+            score(Some(&coarse), Precision::Int4),
+            score(None, Precision::Int4)
+        );
+    }
 }

@@ -20,7 +20,7 @@ use itera_learn::adapt::{
 };
 use tokio::sync::oneshot;
 
-use super::{Adapter, Progress, texts::Texts};
+use super::{Adapter, LEASE_MS, Progress, texts::Texts};
 use crate::store::{Entry, EntryStatus, Rated, StoredVersion};
 
 /// What every adaptation of this server shares.
@@ -64,14 +64,18 @@ pub(crate) fn settings(json: Option<&str>, precision: Precision) -> anyhow::Resu
     Ok(config)
 }
 
-/// Learns for an entry of the journal, and ends the entry whatever comes of it.
+/// Learns for an entry of the journal, and ends the entry whatever comes of it, unless the database is away:
+/// then the entry counts as interrupted when that is back.
 pub(super) async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
     tracing::info!(adaptation = entry.id, trigger = entry.trigger, "learns");
     match attempt(adapter, entry).await {
         Ok(()) => Ok(()),
         Err(error) if adapter.learner.stopped.load(Ordering::Relaxed) => {
             tracing::info!(error = format!("{error:#}"), "stopped learning");
-            adapter.store.interrupted().await?;
+            // Without the lease, what runs is another server's.
+            if adapter.store.lease(&adapter.server, LEASE_MS).await? {
+                adapter.store.interrupted().await?;
+            }
             Ok(())
         }
         Err(error) => {

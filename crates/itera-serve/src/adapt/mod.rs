@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long a server that has died keeps others from learning, in milliseconds.
-const LEASE_MS: i64 = 10_000;
+pub(crate) const LEASE_MS: i64 = 10_000;
 
 /// What the running adaptation has come to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -184,8 +184,11 @@ impl Adapter {
         }
         let holds = self.store.lease(&self.server, LEASE_MS).await?;
         if holds && !turns.holds {
-            let interrupted = self.store.interrupted().await?;
-            tracing::info!(interrupted, "this server learns from now on");
+            tracing::info!("this server learns from now on");
+        }
+        #[cfg(feature = "adapt")]
+        {
+            turns.may_be_orphans |= holds && !turns.holds;
         }
         turns.holds = holds;
         #[cfg(feature = "adapt")]
@@ -205,7 +208,14 @@ impl Adapter {
         {
             return Ok(());
         }
-        turns.running = None;
+        // One that has ended may have failed to say so, while the database was away.
+        if turns.running.take().is_some() || turns.may_be_orphans {
+            let interrupted = self.store.interrupted().await?;
+            if interrupted > 0 {
+                tracing::warn!(interrupted, "an adaptation did not come to its end");
+            }
+            turns.may_be_orphans = false;
+        }
         let Some(entry) = self.store.claim(&self.server, self.adapt_after).await? else {
             return Ok(());
         };
@@ -247,4 +257,7 @@ struct Turns {
     holds: bool,
     #[cfg(feature = "adapt")]
     running: Option<JoinHandle<()>>,
+    /// Whether the journal may have running adaptations that no server works on: the lease is new.
+    #[cfg(feature = "adapt")]
+    may_be_orphans: bool,
 }

@@ -185,8 +185,7 @@ pub(super) fn log(
     app.metrics.generated(prompt_tokens, first_token, total);
     let id = random_id();
     // An echo is not what was written.
-    let echoed = if plan.echo { prompt.len() } else { 0 };
-    let output = completion.text.get(echoed..).unwrap_or_default();
+    let output = &completion.text[completion.echoed..];
     let answer = Answer {
         id: id.clone(),
         created_ms: now_ms(),

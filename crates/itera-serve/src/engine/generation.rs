@@ -53,9 +53,11 @@ pub(super) struct Writing {
     sampler: Sampler,
     max_tokens: usize,
     top: Option<usize>,
-    /// Whether the tokens of the prompt get probabilities too.
-    scores_prompt: bool,
+    /// The prompt as far as it is scored, if its tokens get probabilities too.
+    scored_prompt: Option<TextBuilder>,
     text: TextBuilder,
+    /// Bytes of the text that repeat the prompt.
+    echoed: usize,
     logprobs: Logprobs,
     /// Probabilities that no piece has brought yet.
     fresh: Logprobs,
@@ -92,8 +94,9 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         }
     };
     let mut text = TextBuilder::new(request.stop);
+    let mut echoed = 0;
     if request.echo {
-        text.begin_with(&tokenizer.decode(&tokens));
+        echoed = text.begin_with(&tokenizer.decode(&tokens));
     }
     let scores_prompt = request.echo && request.logprobs.is_some();
     let prompt: Vec<u32> = [tokenizer.end_of_text()]
@@ -106,8 +109,9 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         sampler,
         max_tokens: request.max_tokens,
         top: request.logprobs,
-        scores_prompt,
+        scored_prompt: scores_prompt.then(|| TextBuilder::new(Vec::new())),
         text,
+        echoed,
         logprobs: Logprobs::default(),
         fresh: Logprobs::default(),
         prompt_tokens: prompt.len() - 1,
@@ -146,8 +150,9 @@ impl Writing {
     pub(super) fn accept(&mut self, known: Option<u32>, logits: &[f32]) {
         self.written = None;
         if let Some(token) = known {
-            if self.scores_prompt {
-                let offset = self.prompt_offset();
+            if let Some(scored) = &mut self.scored_prompt {
+                let offset = scored.characters();
+                scored.push(self.weights.checkpoint.tokenizer.token_bytes(token));
                 self.note(token, logits, offset);
             }
             return;
@@ -191,12 +196,6 @@ impl Writing {
         self.fresh.push(tokenizer, token, logits, top, offset);
     }
 
-    /// Characters of the prompt before the token that is scored now.
-    fn prompt_offset(&self) -> usize {
-        let tokens = self.logprobs.tokens.iter().chain(&self.fresh.tokens);
-        tokens.map(|token| token.chars().count()).sum()
-    }
-
     /// Sends what is new.
     fn stream(&mut self) {
         let Some(Reply::Stream(sender)) = &self.reply else {
@@ -221,6 +220,7 @@ impl Writing {
         let text = std::mem::replace(&mut self.text, TextBuilder::new(Vec::new()));
         let completion = Completion {
             text: text.into_text(),
+            echoed: self.echoed,
             prompt_tokens: self.prompt_tokens,
             tokens: self.tokens,
             finish,

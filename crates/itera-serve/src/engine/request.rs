@@ -68,6 +68,8 @@ pub(crate) enum Event {
 #[derive(Clone, Debug)]
 pub(crate) struct Completion {
     pub(crate) text: String,
+    /// Bytes of `text` that repeat the prompt.
+    pub(crate) echoed: usize,
     /// Tokens of the prompt, without the end-of-text that starts it.
     pub(crate) prompt_tokens: usize,
     /// Tokens written.

@@ -219,6 +219,27 @@ fn probabilities_are_those_of_the_model() {
 }
 
 #[test]
+fn an_echo_is_as_long_as_its_text_and_offsets_count_characters() {
+    let base = base();
+    let (engine, _) = engine(&base, 1, 2, 10);
+    // A byte that begins no character is three as text; the second character is two tokens.
+    let prompt = vec![0xff, 0xc3, 0xa9, 97];
+    let ask = |echo: bool| {
+        let (mut request, outcome) = whole("", 5);
+        request.prompt = Prompt::Tokens(prompt.clone());
+        (request.logprobs, request.echo, request.max_tokens) = (Some(0), echo, 6);
+        engine.submit(request).unwrap();
+        result(outcome)
+    };
+    let (plain, echoed) = (ask(false), ask(true));
+    assert_eq!(plain.echoed, 0);
+    assert_eq!(&echoed.text[..echoed.echoed], "\u{fffd}éa");
+    assert_eq!(echoed.text[echoed.echoed..], plain.text);
+    let offsets = echoed.logprobs.unwrap().text_offset;
+    assert_eq!(&offsets[..5], [0, 1, 2, 2, 3]);
+}
+
+#[test]
 fn a_prompt_can_be_scored_without_writing() {
     let base = base();
     let (engine, _) = engine(&base, 1, 2, 10);

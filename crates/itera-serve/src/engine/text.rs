@@ -22,9 +22,10 @@ impl TextBuilder {
         }
     }
 
-    /// Adds text that no stop text is looked for in: a prompt that is repeated.
-    pub(super) fn begin_with(&mut self, prompt: &[u8]) {
+    /// Adds text that no stop text is looked for in: a prompt that is repeated. Returns its bytes as text.
+    pub(super) fn begin_with(&mut self, prompt: &[u8]) -> usize {
         self.text.push_str(&String::from_utf8_lossy(prompt));
+        self.text.len()
     }
 
     /// Adds the bytes of a token; true if they complete a stop text, which ends the answer before it.

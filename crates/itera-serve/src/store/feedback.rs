@@ -3,7 +3,7 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Answer, Store, StoreError,
+    Answer, Store, StoreError, begin_rating, lock_answers,
     writer::{insert_answers, upsert},
 };
 
@@ -95,7 +95,7 @@ impl Store {
     /// # Errors
     /// The database's; then nothing is put in.
     pub(crate) async fn import(&self, records: &[Rated]) -> Result<usize, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = begin_rating(&self.pool, self.kind).await?;
         let mut new = 0;
         for record in records {
             let known = sqlx::query("SELECT id FROM feedback WHERE id = $1")
@@ -160,13 +160,16 @@ impl Store {
             return Ok(0);
         };
         let limit: i64 = oldest.try_get("created_ms")?;
+        let mut tx = self.begin().await?;
+        lock_answers(&mut tx, self.kind, "pg_advisory_xact_lock").await?;
         let deleted = sqlx::query(
             "DELETE FROM answers WHERE created_ms <= $1 \
              AND NOT EXISTS (SELECT 1 FROM feedback WHERE feedback.id = answers.id)",
         )
         .bind(limit)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(deleted.rows_affected())
     }
 }

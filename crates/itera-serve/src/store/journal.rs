@@ -37,7 +37,7 @@ pub(crate) enum EntryStatus {
     Rejected,
     /// It could not be done.
     Failed,
-    /// The server ended while it ran; the old version is served.
+    /// The server or the database ended while it ran; the old version is served.
     Interrupted,
     /// Nobody was there to do it.
     Withdrawn,
@@ -139,7 +139,7 @@ impl Store {
         )
         .bind(EntryStatus::Interrupted.name())
         .bind(now_ms())
-        .bind("the server ended while it learnt; nothing has changed")
+        .bind("learning did not come to its end; nothing has changed")
         .bind(EntryStatus::Running.name())
         .execute(&mut *tx)
         .await?;

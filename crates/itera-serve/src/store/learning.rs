@@ -69,7 +69,7 @@ impl Store {
     /// transaction as the receipt.
     ///
     /// # Errors
-    /// The database's; [`StoreError::LeaseLost`] if the server may no longer learn,
+    /// The database's; [`StoreError::LeaseLost`] if the server may no longer learn, or could not for a while,
     /// [`StoreError::Superseded`] if another version is served than the one learnt from. Then all stays
     /// as it is.
     pub(crate) async fn finish(
@@ -99,9 +99,9 @@ impl Store {
         if let Some(rate) = learning_rate {
             set(&mut tx, "learning_rate", &rate.to_string()).await?;
         }
-        sqlx::query(
+        let ended = sqlx::query(
             "UPDATE adaptations SET status = $1, ended_ms = $2, to_version = $3, message = $4, \
-             receipt = $5 WHERE id = $6",
+             receipt = $5 WHERE id = $6 AND status = $7",
         )
         .bind(status.name())
         .bind(now_ms())
@@ -109,8 +109,13 @@ impl Store {
         .bind(message.to_owned())
         .bind(receipt.map(str::to_owned))
         .bind(entry.id.clone())
+        .bind(EntryStatus::Running.name())
         .execute(&mut *tx)
         .await?;
+        // The lease was lost and came back, and meanwhile somebody has ended the entry.
+        if ended.rows_affected() == 0 {
+            return Err(StoreError::LeaseLost);
+        }
         tx.commit().await?;
         Ok(())
     }

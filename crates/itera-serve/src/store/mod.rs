@@ -223,6 +223,27 @@ async fn begin(pool: &AnyPool, kind: Kind) -> Result<Tx, StoreError> {
     Ok(pool.begin_with(statement).await?)
 }
 
+/// A transaction that will write feedback: until it ends, no answer is forgotten. PostgreSQL would else let
+/// another server forget one between the look for it and the commit; SQLite has one writer at a time.
+async fn begin_rating(pool: &AnyPool, kind: Kind) -> Result<Tx, StoreError> {
+    let mut tx = begin(pool, kind).await?;
+    lock_answers(&mut tx, kind, "pg_advisory_xact_lock_shared").await?;
+    Ok(tx)
+}
+
+/// Takes the lock that keeps answers, on PostgreSQL, by the function of this name.
+async fn lock_answers(tx: &mut Tx, kind: Kind, function: &str) -> Result<(), StoreError> {
+    /// Names the lock; any number that no other program takes.
+    const KEY: i64 = 0x6974_6572_6100;
+    if kind == Kind::Postgres {
+        let sql = format!("SELECT {function}({KEY})");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Whether a place is a PostgreSQL URL and not a file.
 pub(crate) fn is_postgres(place: &str) -> bool {
     place.starts_with("postgres://") || place.starts_with("postgresql://")

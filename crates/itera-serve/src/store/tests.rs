@@ -193,6 +193,9 @@ mod learning {
             ready(&store).await;
             let entry = store.claim("s", 3).await.unwrap().unwrap();
             assert_eq!(store.interrupted().await.unwrap(), 1);
+            let (new, accepted) = (version("new"), EntryStatus::Accepted);
+            let late = store.finish(&entry, "s", accepted, "", None, Some(&new), None);
+            assert!(matches!(late.await, Err(StoreError::LeaseLost)));
             let entry = store.entry(&entry.id).await.unwrap().unwrap();
             assert_eq!(entry.status, EntryStatus::Interrupted);
             assert_eq!(store.active().await.unwrap(), "base");

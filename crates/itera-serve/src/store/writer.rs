@@ -6,7 +6,7 @@ use std::{mem, time::Duration};
 use sqlx::{AnyPool, Row as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Feedback, Kind, StoreError, Tx, begin, now_ms};
+use super::{Feedback, Kind, StoreError, Tx, begin, begin_rating, now_ms};
 
 /// Most records in a transaction.
 const BATCH: usize = 1024;
@@ -159,7 +159,11 @@ async fn commit(
     answers: &[Answer],
     feedback: &[&Feedback],
 ) -> Result<Vec<Outcome>, StoreError> {
-    let mut tx = begin(pool, kind).await?;
+    let mut tx = if feedback.is_empty() {
+        begin(pool, kind).await?
+    } else {
+        begin_rating(pool, kind).await?
+    };
     insert_answers(&mut tx, answers).await?;
     let mut stored = Vec::with_capacity(feedback.len());
     for feedback in feedback {
