@@ -70,11 +70,9 @@ fn load_one(name: &str, options: &Options) -> anyhow::Result<Vec<Job>> {
     let stored = own.checkpoint.precision();
     let wanted = match options.precision {
         Some(precision) => vec![precision],
-        // What a quantised file says is no finer than it is stored.
-        None => Precision::ALL
-            .into_iter()
-            .filter(|p| p.bits() <= stored.bits())
-            .collect(),
+        // Integers are not rounded again.
+        None if stored != Precision::Fp32 => vec![stored],
+        None => Precision::ALL.to_vec(),
     };
     let mut jobs = Vec::new();
     for precision in wanted {

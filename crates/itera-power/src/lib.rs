@@ -212,7 +212,7 @@ fn confirm(
         if !any {
             break;
         }
-        gate::merge(&mut result, compare(&again));
+        gate::merge(&mut result, &compare(&again));
     }
     Ok(result)
 }

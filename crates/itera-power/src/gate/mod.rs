@@ -111,14 +111,22 @@ pub(crate) fn regressed_in_time(gate: &GateResult, row: &PowerRow) -> bool {
 
 /// Takes over, for each metric with noise, what `again` says where that is better: a regression is one
 /// only if every measurement of its row shows it.
-pub(crate) fn merge(result: &mut GateResult, again: GateResult) {
-    for (first, again) in result.comparisons.iter_mut().zip(again.comparisons) {
+pub(crate) fn merge(result: &mut GateResult, again: &GateResult) {
+    for first in &mut result.comparisons {
+        let is_same = |other: &&GateComparison| {
+            (&other.model, &other.precision, other.mode, &other.metric)
+                == (&first.model, &first.precision, first.mode, &first.metric)
+        };
+        // A metric may be in one of the two only: a counter can fail meanwhile.
+        let Some(again) = again.comparisons.iter().find(is_same) else {
+            continue;
+        };
         let better = first
             .change_percent
             .zip(again.change_percent)
             .is_some_and(|(first, again)| again < first);
         if first.p_value.is_some() && better {
-            *first = again;
+            *first = again.clone();
         }
     }
     result.passed = !result

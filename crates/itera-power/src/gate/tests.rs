@@ -313,11 +313,39 @@ fn a_regression_is_one_only_if_every_measurement_shows_it() {
     let base = baseline(vec![decode(0.01, 1.0)]);
     let of = |latency: f64| compare(&base, 2, &[decode(latency, 1.0)], 10.0);
     let mut gate = of(0.013);
-    merge(&mut gate, of(0.012));
+    merge(&mut gate, &of(0.012));
     assert!(!gate.passed);
     assert!((gate.comparisons[4].change_percent.unwrap() - 20.0).abs() < 1.0);
-    merge(&mut gate, of(0.0101));
+    merge(&mut gate, &of(0.0101));
     assert!(gate.passed);
-    merge(&mut gate, of(0.02));
+    merge(&mut gate, &of(0.02));
     assert!(gate.passed, "a later noise does not undo it");
+}
+
+#[test]
+fn a_counter_that_fails_meanwhile_does_not_shift_the_others() {
+    let metered = |name: &str, latency: f64, joules: Option<f64>| {
+        let mut row = row(name, PowerMode::Decode, latency, 1.0);
+        row.samples.counters = Vec::from_iter(joules.map(|joules| CounterSamples {
+            source: "rapl:package-0".into(),
+            joules: vec![joules; 50],
+            calibration_joules: vec![0.1; 50],
+        }));
+        row
+    };
+    let base = baseline(vec![
+        metered("a", 0.01, Some(1.0)),
+        metered("b", 0.01, Some(1.0)),
+    ]);
+    let of = |latency: f64, joules: Option<f64>| {
+        let rows = [metered("a", 0.01, joules), metered("b", latency, joules)];
+        compare(&base, 2, &rows, 10.0)
+    };
+    let mut gate = of(0.013, Some(1.0));
+    assert!(!gate.passed);
+    let names: Vec<String> = gate.comparisons.iter().map(|c| c.metric.clone()).collect();
+    merge(&mut gate, &of(0.013, None));
+    let after: Vec<String> = gate.comparisons.iter().map(|c| c.metric.clone()).collect();
+    assert_eq!(names, after);
+    assert!(!gate.passed, "the slow row is slow in both");
 }

@@ -146,3 +146,22 @@ fn emissions_are_appended_in_the_columns_of_the_file() {
     // Kilograms are kilowatt-hours times 475 g.
     assert!((number(row[2]) / number(row[3]) - 0.475).abs() < 1e-9);
 }
+
+#[test]
+fn a_file_of_integers_is_measured_as_it_is() {
+    let test = CliTest::new();
+    let options = itera_core::quant::Options::data_free(itera_core::checkpoint::Precision::Int8);
+    let small = itera_testing::small_checkpoint(itera_testing::bytes(), 1);
+    let (integers, _) = itera_core::quant::quantize(&small, &options).unwrap();
+    test.add_model("integers", &integers);
+    let record = test.record(
+        "--checkpoint integers --samples 10 --seq-len 4 --min-seconds 0 --mode decode",
+        "power.json",
+    );
+    let precisions: Vec<_> = record
+        .rows
+        .iter()
+        .map(|row| row.model.precision.as_str())
+        .collect();
+    assert_eq!(precisions, ["int8"]);
+}
