@@ -84,7 +84,7 @@ fn cpu_of_cpuinfo(info: &str) -> Option<String> {
         .find_map(value)
 }
 
-/// Vector extensions that the kernels of this project can use, narrowest first.
+/// Vector extensions of this processor, narrowest first: those that kernels use, and others that tell its age.
 #[cfg(target_arch = "x86_64")]
 fn simd() -> Vec<&'static str> {
     let mut found = Vec::new();
@@ -95,12 +95,12 @@ fn simd() -> Vec<&'static str> {
             })*
         };
     }
-    detect!("sse4.1" "avx" "f16c" "fma" "avx2" "avxvnni" "avx512f" "avx512bw" "avx512vl");
-    detect!("avx512vnni" "avx512bf16");
+    detect!("sse4.1" "avx" "f16c" "fma" "avx2" "avxvnni" "avx512f" "avx512dq");
+    detect!("avx512bw" "avx512vl" "avx512vnni" "avx512bf16");
     found
 }
 
-/// Vector extensions that the kernels of this project can use, narrowest first.
+/// Vector extensions of this processor, narrowest first: those that kernels use, and others that tell its age.
 #[cfg(target_arch = "aarch64")]
 fn simd() -> Vec<&'static str> {
     let mut found = Vec::new();

@@ -17,6 +17,9 @@ pub const NANO_PARAMETER_BUDGET: usize = 100_000;
 /// Upper bound of every size in a config; keeps products far from overflow in any loader.
 const MAX_SIZE: usize = 1 << 16;
 
+/// Most recurrent values of a session, 256 MiB of them.
+const MAX_STATE: usize = 1 << 26;
+
 /// Sizes of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +70,19 @@ pub enum ConfigError {
         d_inner: usize,
         /// Channels per head.
         head_dim: usize,
+    },
+    /// The state of a session would not fit into memory: no other size of a file bounds it.
+    #[error(
+        "config fields `n_layers`, `d_inner` and `d_state` are {n_layers}, {d_inner} and {d_state}, expected a \
+         product of at most {MAX_STATE}"
+    )]
+    State {
+        /// Blocks.
+        n_layers: usize,
+        /// Channels inside the mixer.
+        d_inner: usize,
+        /// Columns of the state of a channel.
+        d_state: usize,
     },
     /// More experts are visited than exist.
     #[error("config field `top_k` is {top_k}, expected at most `n_experts` = {n_experts}")]
@@ -261,6 +277,14 @@ impl ModelConfig {
             return Err(ConfigError::Heads {
                 d_inner: self.d_inner,
                 head_dim: self.head_dim,
+            });
+        }
+        let state = self.d_inner.saturating_mul(self.d_state);
+        if state.saturating_mul(self.n_layers) > MAX_STATE {
+            return Err(ConfigError::State {
+                n_layers: self.n_layers,
+                d_inner: self.d_inner,
+                d_state: self.d_state,
             });
         }
         if self.top_k > self.n_experts {
@@ -480,6 +504,13 @@ mod tests {
                 head_dim: 7
             })
         );
+        let wide = ModelConfig {
+            d_inner: 1 << 16,
+            d_state: 1 << 16,
+            head_dim: 1 << 16,
+            ..config.clone()
+        };
+        assert!(matches!(wide.validate(), Err(ConfigError::State { .. })));
         let top_k = ModelConfig {
             top_k: 5,
             ..config.clone()

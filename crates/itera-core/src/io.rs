@@ -31,6 +31,9 @@ pub const MODELS_DIR_VARIABLE: &str = "ITERA_MODELS_DIR";
 /// The most bytes that are read as a checkpoint; the largest preset has under 5 MB.
 const MAX_CHECKPOINT_BYTES: u64 = 256 << 20;
 
+/// Links that are followed from one to the next; more are a circle.
+const MAX_LINKS: usize = 40;
+
 const EXTENSION: &str = "safetensors";
 
 /// Name of the checkpoint that is compiled in.
@@ -83,6 +86,12 @@ impl LoadedCheckpoint {
             weights: Weights::Stored,
             checkpoint: Checkpoint::from_bytes(bytes)?,
         })
+    }
+
+    /// Whether `path` is the file that this was read from, by whatever name: writing there would lose it.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let own = self.path.as_deref().and_then(|own| own.canonicalize().ok());
+        own.is_some() && own == path.canonicalize().ok()
     }
 }
 
@@ -361,7 +370,8 @@ pub fn check_writable(path: &Path) -> Result<(), IoError> {
         // Opening a pipe to probe it could wait for its reader, or end what it reads.
         Ok(())
     } else {
-        let existing = directory_of(path)
+        let target = target_of(path);
+        let existing = directory_of(&target)
             .ancestors()
             .find(|directory| directory.exists());
         tempfile::tempfile_in(existing.map_or(Path::new("."), or_current)).map(drop)
@@ -474,8 +484,7 @@ fn read_limited(path: &Path) -> Result<Vec<u8>, IoError> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A link stays a link: the file that it points to is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = target_of(path);
     let directory = directory_of(&target);
     fs::create_dir_all(directory)?;
     let mut builder = Builder::new();
@@ -491,6 +500,18 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     let _ = File::open(directory).and_then(|directory| directory.sync_all());
     Ok(())
+}
+
+/// The file that a path stands for. A link stays a link: what it points to is written, there already or not.
+fn target_of(path: &Path) -> PathBuf {
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&target) else {
+            break;
+        };
+        target = directory_of(&target).join(next);
+    }
+    target
 }
 
 /// Whether a path is neither a regular file nor absent: renaming over `/dev/null` would destroy it.

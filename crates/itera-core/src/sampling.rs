@@ -3,7 +3,7 @@
 //! Equal logits and an equal seed give equal tokens on every machine: the generator is `ChaCha8`,
 //! sums have a fixed order, and sampling computes the exponential from additions and
 //! multiplications, since that of the standard library may differ in the last bit between platforms.
-//! Scoring uses the latter.
+//! [`log_softmax_at`] uses the latter.
 
 use rand_chacha::{
     ChaCha8Rng,

@@ -8,7 +8,8 @@ use crate::{
     check::{self, RecordError},
 };
 
-/// Speeds of one model at several precisions and kernels. `model` is the fp32 checkpoint.
+/// Speeds of one model at several precisions and kernels. `model` is the checkpoint at the first of
+/// them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EngineBenchRecord {
     /// Schema, time, tool, host and model.

@@ -1,4 +1,5 @@
-//! The serde types of every file under `results/`, their checks and their JSON Schemas.
+//! The serde types of training records and of the files under `results/` that have a JSON Schema, their checks
+//! and the schemas.
 //!
 //! A record is written by one tool and read by others (`itera-report`, `itera-validate merge`), so
 //! this crate is the whole contract between them. Units are in the field names (`seconds`, `bytes`,

@@ -28,8 +28,10 @@ pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
         ("dataset", Align::Left),
         ("split", Align::Left),
         ("A", Align::Left),
+        ("precision", Align::Left),
         ("bits/byte", Align::Right),
         ("B", Align::Left),
+        ("precision", Align::Left),
         ("bits/byte", Align::Right),
         ("B - A", Align::Right),
         ("95 % interval", Align::Left),
@@ -51,8 +53,10 @@ pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
             row_a.dataset.clone(),
             row_a.split.clone(),
             row_a.model.name.clone(),
+            row_a.precision.clone(),
             format!("{:.4}", row_a.bits_per_byte),
             row_b.model.name.clone(),
+            row_b.precision.clone(),
             format!("{:.4}", row_b.bits_per_byte),
             format!("{difference:+.5}"),
             output::interval(interval, 5),
@@ -63,7 +67,8 @@ pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Rows on the same text. Of several models on a text, those of the same name belong together.
+/// Rows on the same text. Of several on a text, those of the same model at the same precision belong together,
+/// else those of the same model, if it has one there.
 fn pairs<'r>(
     rows_a: &'r [ValidationRow],
     rows_b: &'r [ValidationRow],
@@ -80,18 +85,25 @@ fn pairs<'r>(
     let partner = |a: &'r ValidationRow| {
         let text = |row: &ValidationRow| (row.dataset_sha256.clone(), row.split.clone());
         let candidates = || rows_b.iter().filter(|b| text(b) == text(a));
-        let mut named = candidates().filter(|b| b.model.name == a.model.name);
-        let only = |b| (candidates().count() == 1).then_some(b);
-        let b = named.next().or_else(|| candidates().next().and_then(only));
+        let named = || candidates().filter(|b| b.model.name == a.model.name);
+        let alike = || named().filter(|b| b.precision == a.precision);
+        let b = only(alike())
+            .or_else(|| only(named()))
+            .or_else(|| only(candidates()));
         let b = b.with_context(|| {
             format!(
-                "the second has no row for {} on {} {} (sha256 {})",
-                a.model.name, a.dataset, a.split, a.dataset_sha256
+                "the second has no row, or several, for {} at {} on {} {} (sha256 {})",
+                a.model.name, a.precision, a.dataset, a.split, a.dataset_sha256
             )
         })?;
         Ok((a, b))
     };
     rows_a.iter().map(partner).collect()
+}
+
+/// The item, if there is one and no other.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
 }
 
 /// Refuses rows that are about different texts.
@@ -142,6 +154,6 @@ fn verdict(interval: Option<[f64; 2]>) -> &'static str {
         Some([low, _]) if low > 0.0 => "A is better",
         Some([_, high]) if high < 0.0 => "B is better",
         Some(_) => "no difference shown",
-        None => "one document, no interval",
+        None => "too few documents",
     }
 }

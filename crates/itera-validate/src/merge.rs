@@ -80,6 +80,18 @@ fn join(mut parts: Vec<Part>) -> anyhow::Result<ValidationRow> {
     documents.sort_by_key(|&(index, ..)| index);
     let first = &parts[0].1;
     for (path, part) in &parts {
+        ensure!(
+            part.divergence.is_none(),
+            "`{}` has the divergence from a reference, whose quantiles cannot be joined; score the shards \
+             without `--reference`",
+            path.display()
+        );
+        ensure!(
+            part.kernel == first.kernel,
+            "`{}` was scored by another kernel than the other parts, whose last bits differ; score all \
+             shards with the same `--kernel`",
+            path.display()
+        );
         let (found, expected) = (&part.baselines, &first.baselines);
         let same = found.uniform_bits_per_byte.to_bits()
             == expected.uniform_bits_per_byte.to_bits()

@@ -9,19 +9,35 @@ use itera_record::{Record as _, ValidationRecord, ValidationRow};
 
 use crate::options::Options;
 
-/// Writes the files that the options name and prints the result; `notes` qualify it.
+/// Writes the files that the options name and prints the result, the one whatever becomes of the other;
+/// `notes` qualify it.
 pub(crate) fn deliver(
     record: &ValidationRecord,
     options: &Options,
     notes: &[String],
 ) -> anyhow::Result<()> {
     let json = record.to_json().context("cannot write the result")?;
+    let written = write_files(record, options, &json);
+    let printed = print_result(record, options, notes, json);
+    written.and(printed)
+}
+
+fn write_files(record: &ValidationRecord, options: &Options, json: &str) -> anyhow::Result<()> {
     if let Some(path) = &options.output {
         write(path, json.as_bytes())?;
     }
     if let Some(path) = &options.csv {
         write(path, &csv(&record.rows)?)?;
     }
+    Ok(())
+}
+
+fn print_result(
+    record: &ValidationRecord,
+    options: &Options,
+    notes: &[String],
+    json: String,
+) -> anyhow::Result<()> {
     record.rows.iter().for_each(warn_of);
     if options.json {
         notes.iter().for_each(warn);

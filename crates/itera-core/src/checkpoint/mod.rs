@@ -20,7 +20,7 @@
 //! | fp32 | F32 `[.., row]` | none |
 //! | fp16 | F16 `[.., row]` | none |
 //! | int8 | I8 `[.., row]`, -127 to 127 | F16 `[.., row / group]` |
-//! | int4 | U8 `[.., row / 2]`, -7 to 7, low nibble first, two's complement | F16 `[.., row / group]` |
+//! | int4 | U8 `[.., row / 2]`, -8 to 7, low nibble first, two's complement | F16 `[.., row / group]`, of either sign |
 //!
 //! Reading trusts nothing: the header is held against the file length before anything is
 //! allocated, and a loaded checkpoint has passed [`Checkpoint::validate`].

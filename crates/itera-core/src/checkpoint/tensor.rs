@@ -138,7 +138,7 @@ pub enum TensorData {
     Int8 {
         /// Integers from -127 to 127, `[len]`.
         values: Vec<i8>,
-        /// Finite and not negative, `[len / group]`.
+        /// Finite, `[len / group]`.
         scales: Vec<f16>,
         /// Values that share a scale; divides the last size of the shape.
         group: usize,
@@ -146,9 +146,9 @@ pub enum TensorData {
     /// `value[i] = nibble[i] * scales[i / group]`, nibble `i` being the low half of byte `i / 2`
     /// for even `i` and the high half for odd `i`.
     Int4 {
-        /// Integers from -7 to 7 in two's complement, two in a byte, `[len / 2]`.
+        /// Integers from -8 to 7 in two's complement, two in a byte, `[len / 2]`.
         packed: Vec<u8>,
-        /// Finite and not negative, `[len / group]`.
+        /// Finite, of either sign, `[len / group]`.
         scales: Vec<f16>,
         /// Values that share a scale, 32 or 16; divides the last size of the shape.
         group: usize,

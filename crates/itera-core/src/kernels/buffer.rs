@@ -43,8 +43,9 @@ pub(crate) struct Buffer<T> {
 impl<T: Plain> Buffer<T> {
     /// `len` zeros.
     pub(crate) fn new(len: usize) -> Self {
+        let bytes = len.checked_mul(T::BYTES).expect("sizes have been checked");
         Self {
-            lines: vec![Line([0; 64]); (len * T::BYTES).div_ceil(64)],
+            lines: vec![Line([0; 64]); bytes.div_ceil(64)],
             len,
             of: std::marker::PhantomData,
         }

@@ -43,7 +43,7 @@ impl Kernel {
     /// Makes the integers that a product with `matrix` reads; nothing where it reads floats.
     ///
     /// In each group the scale is a 127th of its largest magnitude, and the integers are the nearest
-    /// to `x / scale`, ties to even.
+    /// to `x / scale`, ties to even. Of a row with an input that is not finite every output is NaN.
     ///
     /// # Shapes
     /// - `x`: `[n, stride]`, of which the first `matrix.cols()` columns count
@@ -77,10 +77,15 @@ impl Op for Quantize<'_> {
         let rows = to.bytes.chunks_exact_mut(to.stride);
         let rows = rows.zip(to.scales.chunks_exact_mut(to.stride / WIDTH));
         for ((bytes, scales), x) in rows.zip(self.x.chunks_exact(self.x_stride)) {
+            let mut probe = l.zero();
             match self.group {
-                16 => quantize_row::<L, 1>(l, &x[..cols], bytes, scales),
-                32 => quantize_row::<L, 2>(l, &x[..cols], bytes, scales),
-                _ => scales[0] = quantize_group(l, &x[..cols], bytes),
+                16 => quantize_row::<L, 1>(l, &x[..cols], bytes, scales, &mut probe),
+                32 => quantize_row::<L, 2>(l, &x[..cols], bytes, scales, &mut probe),
+                _ => scales[0] = quantize_group(l, &x[..cols], bytes, &mut probe),
+            }
+            // No integer stands for what is no number, and the product must be none either.
+            if l.sum(probe).is_nan() {
+                scales[0] = f32::NAN;
             }
         }
     }
@@ -88,21 +93,29 @@ impl Op for Quantize<'_> {
 
 /// A row in groups of `B` blocks.
 #[inline(always)]
-fn quantize_row<L: Lanes, const B: usize>(l: L, x: &[f32], bytes: &mut [u8], scales: &mut [f32]) {
+fn quantize_row<L: Lanes, const B: usize>(
+    l: L,
+    x: &[f32],
+    bytes: &mut [u8],
+    scales: &mut [f32],
+    probe: &mut L::F,
+) {
     let groups = x.as_chunks::<WIDTH>().0.as_chunks::<B>().0;
     let bytes = bytes.as_chunks_mut::<WIDTH>().0.as_chunks_mut::<B>().0;
     for ((x, bytes), scale) in groups.iter().zip(bytes).zip(scales) {
-        *scale = quantize_group(l, x.as_flattened(), bytes.as_flattened_mut());
+        *scale = quantize_group(l, x.as_flattened(), bytes.as_flattened_mut(), probe);
     }
 }
 
-/// The scale of a group. Bytes up to the next multiple of sixteen are written.
+/// The scale of a group. Bytes up to the next multiple of sixteen are written. `probe` stays zero as long as all
+/// inputs are finite, and is no number from then on.
 #[inline(always)]
-fn quantize_group<L: Lanes>(l: L, x: &[f32], bytes: &mut [u8]) -> f32 {
+fn quantize_group<L: Lanes>(l: L, x: &[f32], bytes: &mut [u8], probe: &mut L::F) -> f32 {
     let mut largest = l.zero();
     for at in (0..x.len()).step_by(WIDTH) {
         let x = get(l, x, at);
         largest = l.max(l.max(x, l.sub(l.zero(), x)), largest);
+        *probe = l.fma(x, l.zero(), *probe);
     }
     let largest = l.max_of_lanes(largest);
     if largest < SMALLEST {

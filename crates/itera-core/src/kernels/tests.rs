@@ -255,6 +255,36 @@ fn extreme_groups_are_exact_or_zero() {
 }
 
 #[test]
+fn what_is_no_number_is_not_lost_in_integers() {
+    for (cols, precision) in [
+        (64, Precision::Int4),
+        (64, Precision::Int8),
+        (21, Precision::Int8),
+    ] {
+        let tensor = Tensor::quantized([5, cols], values(3, 5 * cols), precision);
+        for kernel in Kernel::available() {
+            for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in [0, cols - 1] {
+                    let mut x = values(4, 3 * cols);
+                    x[cols + at] = broken;
+                    let found = product(kernel, &tensor, &x, None);
+                    let (first, rest) = found.split_at(5);
+                    let (second, third) = rest.split_at(5);
+                    assert!(
+                        first.iter().chain(third).all(|y| y.is_finite()),
+                        "{kernel:?}"
+                    );
+                    assert!(
+                        second.iter().all(|y| y.is_nan()),
+                        "{kernel:?} {broken}: {second:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_read_back_as_stored() {
     for (rows, cols) in [(5, 20), (70, 64), (130, 48)] {
         for precision in Precision::ALL {

@@ -38,7 +38,8 @@ impl Precisions {
     /// Checks that a model can be stored so.
     ///
     /// # Errors
-    /// A usual precision that is no integer one, an override that fits no tensor.
+    /// A usual precision that is no integer one, an override that fits no tensor or is lower: the usual one is
+    /// what the file is called after.
     pub fn check(&self, config: &ModelConfig) -> Result<(), QuantError> {
         if self.usual.max_integer().is_none() {
             return Err(QuantError::Precision(self.usual));
@@ -57,6 +58,11 @@ impl Precisions {
             match precision {
                 Precision::Fp16 if spec.role == TensorRole::Dynamics => {
                     return Err(refuse("the dynamics of the state space need every bit"));
+                }
+                Precision::Int4 if self.usual == Precision::Int8 => {
+                    return Err(refuse(
+                        "it is lower than the usual one; make int4 the usual one",
+                    ));
                 }
                 Precision::Int8 | Precision::Int4 if !large => {
                     return Err(refuse("only embedding and projections can be integers"));

@@ -102,6 +102,20 @@ fn links_and_devices_survive() {
     assert!(link.is_symlink());
     assert_eq!(fs::read(&file).unwrap(), b"new");
 
+    // What a link points to need not be there yet, and may be named from the link's folder.
+    let (later, dangling) = (
+        directory.path().join("later"),
+        directory.path().join("dangling"),
+    );
+    symlink("later", &dangling).unwrap();
+    check_writable(&dangling).unwrap();
+    write_atomic(&dangling, b"first").unwrap();
+    assert!(dangling.is_symlink());
+    assert_eq!(fs::read(&later).unwrap(), b"first");
+    let nowhere = directory.path().join("nowhere");
+    symlink("/proc/no/such/folder", &nowhere).unwrap();
+    assert!(check_writable(&nowhere).is_err());
+
     let null = Path::new("/dev/null");
     check_writable(null).unwrap();
     write_atomic(null, b"gone").unwrap();

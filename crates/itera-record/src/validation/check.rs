@@ -50,6 +50,13 @@ impl ValidationRow {
         }
         if let Some(divergence) = &self.divergence {
             divergence.validate()?;
+            let all = divergence.tokens == self.tokens;
+            check::ensure(
+                all,
+                "divergence.tokens",
+                divergence.tokens,
+                "`tokens`, all of them",
+            )?;
         }
         self.validate_adaptation()?;
         self.validate_counts()?;

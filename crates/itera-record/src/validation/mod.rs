@@ -66,7 +66,7 @@ pub struct ValidationRow {
     pub word_perplexity: Option<f64>,
     /// `exp(nll_nats / tokens)`.
     pub token_perplexity: f64,
-    /// Bounds between which 95 % of the bootstrap's values lie; null for a single document.
+    /// Bounds between which 95 % of the bootstrap's values lie; null for fewer than 10 documents.
     pub bits_per_byte_ci95: Option<[f64; 2]>,
     /// What no model at all would reach on the same text.
     pub baselines: Baselines,

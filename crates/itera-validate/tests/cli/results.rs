@@ -1,6 +1,6 @@
 //! `merge` and `compare` on results.
 
-use itera_testing::{bytes, small_checkpoint, snapshot};
+use itera_testing::{STORIES, bytes, small_checkpoint, snapshot};
 
 use crate::fixture::{CliTest, scale};
 
@@ -84,14 +84,23 @@ fn compare_says_which_is_better() {
     // Small logits are nearly a uniform guess, which beats a random one.
     scale(&mut better, "embedding.weight", 0.001);
     test.add_model("calm", &better);
-    test.record("--checkpoint small --dataset stories.txt", "small.json");
-    test.record("--checkpoint calm --dataset stories.txt", "calm.json");
+    let many = [STORIES; 3].join("<|endoftext|>\n");
+    test.write("many.txt", many);
+    for model in ["small", "calm"] {
+        let output = format!("{model}.json");
+        test.record(&format!("--checkpoint {model} --dataset many.txt"), &output);
+        let output = format!("{model}-few.json");
+        test.record(
+            &format!("--checkpoint {model} --dataset stories.txt"),
+            &output,
+        );
+    }
     snapshot!(test, "compare small.json calm.json", @r"
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset      split  A      bits/byte  B     bits/byte     B - A  95 % interval         verdict
-    stories.txt  all    small     #.####  calm     #.####  -#.#####  [-#.#####, -#.#####]  B is better
+    dataset   split  A      precision  bits/byte  B     precision  bits/byte     B - A  95 % interval         verdict
+    many.txt  all    small  fp32          #.####  calm  fp32          #.####  -#.#####  [-#.#####, -#.#####]  B is better
 
     ----- stderr -----
     ");
@@ -99,8 +108,17 @@ fn compare_says_which_is_better() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset      split  A     bits/byte  B      bits/byte     B - A  95 % interval       verdict
-    stories.txt  all    calm     #.####  small     #.####  +#.#####  [#.#####, #.#####]  A is better
+    dataset   split  A     precision  bits/byte  B      precision  bits/byte     B - A  95 % interval       verdict
+    many.txt  all    calm  fp32          #.####  small  fp32          #.####  +#.#####  [#.#####, #.#####]  A is better
+
+    ----- stderr -----
+    ");
+    snapshot!(test, "compare small-few.json calm-few.json", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    dataset      split  A      precision  bits/byte  B     precision  bits/byte     B - A  95 % interval  verdict
+    stories.txt  all    small  fp32          #.####  calm  fp32          #.####  -#.#####  n/a            too few documents
 
     ----- stderr -----
     ");
@@ -108,8 +126,8 @@ fn compare_says_which_is_better() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset      split  A      bits/byte  B      bits/byte     B - A  95 % interval       verdict
-    stories.txt  all    small     #.####  small     #.####  +#.#####  [#.#####, #.#####]  no difference shown
+    dataset   split  A      precision  bits/byte  B      precision  bits/byte     B - A  95 % interval       verdict
+    many.txt  all    small  fp32          #.####  small  fp32          #.####  +#.#####  [#.#####, #.#####]  no difference shown
 
     ----- stderr -----
     ");
@@ -176,10 +194,74 @@ fn compare_refuses_what_does_not_compare() {
 fn rows_of_several_models_are_paired_by_text_and_name() {
     let test = CliTest::new();
     test.add_model("second", &small_checkpoint(bytes(), 2));
-    let arguments = "--checkpoint small --checkpoint second --dataset sample";
+    let arguments = "--checkpoint small --checkpoint second --dataset sample --precision all";
     test.record(arguments, "a.json");
     let run = test.command("compare a.json a.json").output().unwrap();
     let table = String::from_utf8(run.stdout).unwrap();
-    assert_eq!(table.lines().count(), 1 + 4, "{table}");
-    assert_eq!(table.matches("no difference shown").count(), 4, "{table}");
+    // Two texts, two models, three precisions; each row with itself.
+    assert_eq!(table.lines().count(), 1 + 12, "{table}");
+    assert_eq!(table.matches("+0.00000 ").count(), 12, "{table}");
+    assert!(!table.contains("better"), "{table}");
+}
+
+#[test]
+fn rows_at_another_precision_are_paired_where_there_is_no_choice() {
+    let test = CliTest::new();
+    let score = |precision: &str, output: &str| {
+        test.record(
+            &format!("--checkpoint small --dataset stories.txt --precision {precision}"),
+            output,
+        )
+    };
+    score("fp32", "fp32.json");
+    score("int8", "int8.json");
+    snapshot!(test, "compare fp32.json int8.json", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    dataset      split  A      precision  bits/byte  B      precision  bits/byte     B - A  95 % interval  verdict
+    stories.txt  all    small  fp32          #.####  small  int8          #.####  -#.#####  n/a            too few documents
+
+    ----- stderr -----
+    ");
+}
+
+#[test]
+fn merge_refuses_parts_whose_figures_do_not_join() {
+    let test = CliTest::new();
+    let score = |arguments: &str, output: &str| {
+        test.record(
+            &format!("--checkpoint small --dataset stories.txt {arguments}"),
+            output,
+        )
+    };
+    score("--shard 1/2 --kernel scalar", "1.json");
+    score(
+        "--shard 2/2 --kernel scalar --precision int8 --reference fp32",
+        "2-reference.json",
+    );
+    score(
+        "--shard 1/2 --kernel scalar --precision int8",
+        "1-int8.json",
+    );
+    snapshot!(test, "merge 1-int8.json 2-reference.json --output out.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `2-reference.json` has the divergence from a reference, whose quantiles cannot be joined; score the shards without `--reference`
+    ");
+    let other = score("--shard 2/2", "2.json");
+    // The one kernel that every machine has is not the best of most.
+    if other.rows[0].kernel.as_deref() != Some("scalar") {
+        snapshot!(test, "merge 1.json 2.json --output out.json", @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `2.json` was scored by another kernel than the other parts, whose last bits differ; score all shards with the same `--kernel`
+        ");
+    }
 }
