@@ -153,6 +153,20 @@ fn rejected_outputs_become_less_likely() {
 }
 
 #[test]
+fn rejected_outputs_of_no_weight_move_nothing_away() {
+    let base = base();
+    let mut examples = examples(Verdict::Corrected);
+    examples[0].verdict = Verdict::Rejected;
+    let config = AdaptConfig {
+        unlikelihood_weight: 0.0,
+        ..config()
+    };
+    let receipt = run(&base, &examples, &config).receipt;
+    assert!(receipt.accepted, "{}", receipt.reason);
+    assert!(receipt.feedback_loss_after < 0.95 * receipt.feedback_loss_before);
+}
+
+#[test]
 fn the_guard_rejects_and_replay_and_divergence_protect() {
     let base = base();
     let rough = AdaptConfig {

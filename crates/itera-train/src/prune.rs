@@ -19,12 +19,8 @@ use crate::{
 /// Prunes, writes the file, prints what is left.
 pub(crate) fn run(args: &PruneArgs) -> anyhow::Result<ExitStatus> {
     let source = load_checkpoint(&args.checkpoint)?;
-    let own = source
-        .path
-        .as_deref()
-        .and_then(|path| path.canonicalize().ok());
     ensure!(
-        own.is_none() || own != args.output.canonicalize().ok(),
+        !source.is_at(&args.output),
         "`--output` is the checkpoint itself; give another file"
     );
     check_writable(&args.output)?;

@@ -119,6 +119,30 @@ impl AdaptConfig {
             let fits = value.is_finite() && value >= 0.0;
             ensure(fits, setting, value, "a number of at least 0")?;
         }
+        let OptimizerConfig {
+            beta_1,
+            beta_2,
+            weight_decay,
+            clip_norm,
+            ..
+        } = self.optimizer;
+        for (setting, value) in [("optimizer.beta_1", beta_1), ("optimizer.beta_2", beta_2)] {
+            ensure(
+                (0.0..1.0).contains(&value),
+                setting,
+                value,
+                "from 0 to below 1",
+            )?;
+        }
+        let decays = weight_decay.is_finite() && weight_decay >= 0.0;
+        ensure(
+            decays,
+            "optimizer.weight_decay",
+            weight_decay,
+            "a number of at least 0",
+        )?;
+        let clips = clip_norm.is_finite() && clip_norm > 0.0;
+        ensure(clips, "optimizer.clip_norm", clip_norm, "a number above 0")?;
         let integers = self.quantize.is_none_or(|to| to.max_integer().is_some());
         let found = self.quantize.map_or("none", Precision::name);
         ensure(integers, "quantize", found, "int8 or int4, or none")
@@ -189,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_is_named() {
-        let cases: [(&str, Break); 9] = [
+        let cases: [(&str, Break); 13] = [
             ("min_learning_rate", |c| c.min_learning_rate = 0.0),
             ("min_learning_rate", |c| c.max_learning_rate = f64::NAN),
             ("learning_rate", |c| c.learning_rate = 2.0),
@@ -198,6 +222,12 @@ mod tests {
             ("batch", |c| (c.batch, c.replicas) = (3, 2)),
             ("kl_weight", |c| c.kl_weight = -1.0),
             ("max_guard_rise", |c| c.max_guard_rise = f64::INFINITY),
+            ("optimizer.beta_1", |c| c.optimizer.beta_1 = 1.0),
+            ("optimizer.beta_2", |c| c.optimizer.beta_2 = f32::NAN),
+            ("optimizer.weight_decay", |c| {
+                c.optimizer.weight_decay = -0.1;
+            }),
+            ("optimizer.clip_norm", |c| c.optimizer.clip_norm = 0.0),
             ("quantize", |c| c.quantize = Some(Precision::Fp16)),
         ];
         for (name, change) in cases {

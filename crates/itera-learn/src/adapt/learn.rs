@@ -185,7 +185,7 @@ impl<'a> Feed<'a> {
 
     /// Divides weights by their sums, so that each term of the loss is a mean over the step.
     fn weigh(&self, feedback: &mut [Row], replay: &mut [Row]) {
-        let unlikelihood = self.config.unlikelihood_weight.max(f64::MIN_POSITIVE) as f32;
+        let unlikelihood = (self.config.unlikelihood_weight as f32).max(f32::MIN_POSITIVE);
         let terms = || feedback.iter().flat_map(|row| &row.terms);
         let asked = |term: &Term| term.likelihood + term.unlikelihood / unlikelihood;
         let feedback_sum = terms().map(asked).sum::<f32>().max(f32::MIN_POSITIVE);

@@ -3,6 +3,8 @@
 use itera_core::config::{MICRO_PARAMETER_BUDGET, Preset};
 use serde::{Deserialize, Serialize};
 
+use crate::trainer::TrainConfig;
+
 /// Sizes of a transformer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,16 @@ pub struct TransformerConfig {
 }
 
 impl TransformerConfig {
+    /// Tokens that [`Self::micro`] reads together at most, as `stories260K` does.
+    pub const CONTEXT: usize = 512;
+
+    /// Whether a run with these settings can train [`Self::micro`]: on text alone, in floats, within the context.
+    pub fn trains_with(config: &TrainConfig) -> bool {
+        let has_extras =
+            config.quantize.is_some() || config.distill.is_some() || config.average.is_some();
+        config.length <= Self::CONTEXT && !has_extras && config.dropout == 0.0
+    }
+
     /// The shape of `stories260K` with as wide a feed-forward as the parameters of
     /// [`Preset::Micro`] with this vocabulary allow: 286,912 of 287,417 at 512 entries.
     pub fn micro(vocab_size: usize) -> Self {
@@ -37,7 +49,7 @@ impl TransformerConfig {
             n_heads: 8,
             n_kv_heads: 4,
             d_ff: 0,
-            context: 512,
+            context: Self::CONTEXT,
             norm_eps: ours.norm_eps,
         };
         let room = ours.parameters().min(MICRO_PARAMETER_BUDGET);

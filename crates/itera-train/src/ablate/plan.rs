@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser as _;
+use itera_learn::baseline::TransformerConfig;
 use serde::Deserialize;
 
 use crate::{
@@ -137,12 +138,25 @@ impl StudyPlan {
         for (index, variant) in variants.iter().enumerate() {
             let options = variant.options(1, SOME_STEPS);
             let options = options.with_context(|| format!("variant `{}`", variant.name))?;
-            let replicas = options.train_config(SOME_STEPS)?.replicas;
+            let train = options.train_config(SOME_STEPS)?;
             ensure!(
-                replicas == 1,
-                "variant `{}` has {replicas} replicas; runs are single-threaded and stand side by \
-                 side, so give `\"replicas\": \"1\"`",
+                train.replicas == 1,
+                "variant `{}` has {} replicas; runs are single-threaded and stand side by side, so give \
+                 `\"replicas\": \"1\"`",
+                variant.name,
+                train.replicas
+            );
+            ensure!(
+                options.evaluate_every != Some(0),
+                "variant `{}` is not evaluated; leave out `evaluate-every`",
                 variant.name
+            );
+            ensure!(
+                !variant.transformer || TransformerConfig::trains_with(&train),
+                "variant `{}` is a transformer, which has a context of {} tokens and neither `teacher`, \
+                 `quantize`, `average` nor `dropout`; leave them out for it",
+                variant.name,
+                TransformerConfig::CONTEXT
             );
             ensure!(
                 !(variant.transformer && variant.untied),

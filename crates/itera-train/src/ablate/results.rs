@@ -105,27 +105,32 @@ fn study_record(study: &StudyPlan, old: &[AblationStudy]) -> AblationStudy {
     let old = old
         .iter()
         .find(|old| old.name == study.name && old.text_bytes == study.text_bytes);
-    let variants = study.variants().into_iter().map(|variant| {
-        let known = old.and_then(|old| old.variants.iter().find(|v| is_of(v, &variant)));
-        known.cloned().unwrap_or(AblationVariant {
-            axis: variant.axis,
-            name: variant.name,
-            arguments: variant.arguments,
-            is_transformer: variant.transformer,
-            has_own_head: variant.untied,
-            text_bytes: variant.text_bytes,
-            params: 0,
-            active_params: 0,
-            bytes_per_token: 0.0,
-            runs: Vec::new(),
+    let variants = study.variants().into_iter();
+    let variants: Vec<_> = variants
+        .map(|variant| {
+            let known = old.and_then(|old| old.variants.iter().find(|v| is_of(v, &variant)));
+            known.cloned().unwrap_or(AblationVariant {
+                axis: variant.axis,
+                name: variant.name,
+                arguments: variant.arguments,
+                is_transformer: variant.transformer,
+                has_own_head: variant.untied,
+                text_bytes: variant.text_bytes,
+                params: 0,
+                active_params: 0,
+                bytes_per_token: 0.0,
+                runs: Vec::new(),
+            })
         })
-    });
+        .collect();
+    // The text is that of the runs: without any, the next may be on another.
+    let old = old.filter(|_| variants.iter().any(|variant| !variant.runs.is_empty()));
     AblationStudy {
         name: study.name.clone(),
         text_bytes: study.text_bytes,
         data: old.map_or_else(Vec::new, |old| old.data.clone()),
         validation: old.map_or_else(String::new, |old| old.validation.clone()),
-        variants: variants.collect(),
+        variants,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use itera_core::{config::ModelConfig, model::Model};
 use itera_learn::{
     baseline::{self, TransformerConfig},
@@ -20,7 +20,7 @@ use itera_record::{AblationRun, DataSource};
 use serde_json::Value;
 
 use super::plan::{SOME_STEPS, StudyPlan, Variant};
-use crate::fit::{Data, FitOptions, bits_per_byte, model_config};
+use crate::fit::{Data, FitOptions, bits_per_byte, check, model_config};
 
 /// Texts with their tokens, by what decides them. Several variants and seeds read the same.
 #[derive(Default)]
@@ -65,6 +65,11 @@ pub(super) fn run(
 ) -> anyhow::Result<Option<Outcome>> {
     let options = variant.options(seed, SOME_STEPS)?;
     let data = texts.load(&options)?;
+    ensure!(
+        !data.valid.is_empty(),
+        "{} holds no text to evaluate on; give one with `\"valid\"`",
+        data.texts.name()
+    );
     let train = options.train_config(SOME_STEPS)?;
     let segment = train.batch * train.length;
     let tokens = variant.text_bytes.unwrap_or(study.text_bytes) as f64 / data.bytes_per_token;
@@ -113,6 +118,7 @@ impl Trained {
         stop: &AtomicBool,
     ) -> anyhow::Result<Option<Self>> {
         let config = sizes(options, data)?;
+        check(options, &config, data)?;
         let head = if untied {
             config.vocab_size * config.d_model
         } else {

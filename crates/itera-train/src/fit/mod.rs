@@ -60,15 +60,13 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     options.backend.check()?;
     let mut data = Data::load(&options)?;
     let model = sizes(&options, &data)?;
+    check(&options, &model, &data)?;
     let steps = match (&saved, options.budget) {
         (_, Budget::Steps(steps)) => steps,
         (Some(saved), Budget::Minutes(_)) => saved.steps()?,
         (None, Budget::Minutes(minutes)) => pace::steps(minutes, &options, &model, &data)?,
     };
     let train = options.train_config(steps)?;
-    if let Some(precisions) = &train.quantize {
-        precisions.check(&model)?;
-    }
     let settings = Settings::new(&options, &data, model, train);
     let (trainer, history) = match saved {
         Some(saved) => saved.restore(&settings, &options, &mut data)?,
@@ -109,6 +107,28 @@ fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
     }
 }
 
+/// Refuses what does not fit a model of these sizes, and an output over what the run reads.
+pub(crate) fn check(options: &FitOptions, model: &ModelConfig, data: &Data) -> anyhow::Result<()> {
+    if let Some(precisions) = options.precisions() {
+        precisions.check(model)?;
+    }
+    if let (Some(init), Some(preset)) = (&data.init, options.preset) {
+        ensure!(
+            init.checkpoint.config == *model,
+            "`{}` has other sizes than preset {preset}; give the preset that it was trained with, or none",
+            init.name
+        );
+    }
+    for loaded in data.init.iter().chain(&data.teacher) {
+        ensure!(
+            !loaded.is_at(&options.paths.checkpoint),
+            "`--output` is `{}` itself, which an interrupted run could not go on without; give another file",
+            loaded.name
+        );
+    }
+    Ok(())
+}
+
 /// The interrupted run to go on with, if that is asked for. Without `--resume` there must be none:
 /// a new run would take its place.
 fn saved(options: &FitOptions) -> anyhow::Result<Option<Saved>> {
@@ -138,12 +158,6 @@ fn start(settings: &Settings, data: &mut Data) -> anyhow::Result<Trainer> {
     )
     .with_context(|| format!("cannot train on {}", data.texts.name()))?;
     if let Some(init) = &data.init {
-        ensure!(
-            init.checkpoint.config == settings.model,
-            "`{}` has other sizes than preset {}; give the preset that it was trained with, or none",
-            init.name,
-            settings.preset
-        );
         trainer
             .start_from(&init.checkpoint)
             .with_context(|| format!("cannot start from `{}`", init.name))?;

@@ -130,6 +130,11 @@ impl FitOptions {
         Ok(options)
     }
 
+    /// Those of the integers that are trained for, if any are.
+    pub(crate) const fn precisions(&self) -> Option<&Precisions> {
+        self.train.quantize.as_ref()
+    }
+
     /// Settings of a run of this many steps.
     pub(crate) fn train_config(&self, steps: u64) -> anyhow::Result<TrainConfig> {
         let warmup = self.warmup.unwrap_or(DEFAULT_WARMUP.min(steps / 10));

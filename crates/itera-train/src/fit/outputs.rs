@@ -40,11 +40,10 @@ pub(crate) fn write_record(run: &Run, model: &ModelInfo) -> anyhow::Result<()> {
 /// What the checkpoint says about its training. It holds no time, so that a run that was
 /// interrupted and one that was not give the same file.
 fn metadata(run: &Run) -> Value {
-    let sources = run.data.texts.sources().into_iter();
-    let sha256 = sources.map(|source| (source.split, Value::from(source.sha256)));
     json!({
         "dataset": run.data.texts.name(),
-        "data_sha256": sha256.collect::<serde_json::Map<_, _>>(),
+        "train_sha256": run.settings.train_sha256,
+        "valid_sha256": run.settings.valid_sha256,
         "preset": run.settings.preset,
         "tokenizer": run.settings.tokenizer,
         "seed": run.settings.train.seed,

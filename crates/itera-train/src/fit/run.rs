@@ -122,7 +122,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let valid = if evaluates {
-            self.evaluate(self.documents_meanwhile())?
+            // Never stopped: it takes seconds, and a run that is gone on with does not come by this step again.
+            self.evaluate(self.documents_meanwhile(), &AtomicBool::new(false))?
         } else {
             None
         };
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
 
     /// Bits per byte of the native model, which is the one that will be used, at the precision that
     /// is trained for; none if stopped.
-    fn evaluate(&self, documents: &[Document]) -> anyhow::Result<Option<f64>> {
+    fn evaluate(&self, documents: &[Document], stop: &AtomicBool) -> anyhow::Result<Option<f64>> {
         let trained = self.trainer.result();
         let mut checkpoint = trained.to_checkpoint(&self.data.tokenizer, Value::Null);
         if let Some(precisions) = self.settings.train.quantize.clone() {
@@ -163,7 +164,7 @@ impl<'a> Run<'a> {
         let model = Model::from_checkpoint(&checkpoint)
             .context("the trained weights cannot be used; train with a lower `--learning-rate`")?;
         let end_of_text = self.data.tokenizer.end_of_text();
-        Ok(bits_per_byte(&model, end_of_text, documents, self.stop))
+        Ok(bits_per_byte(&model, end_of_text, documents, stop))
     }
 
     fn must_stop(&self, step: u64) -> bool {
@@ -191,7 +192,7 @@ impl<'a> Run<'a> {
     /// Evaluates on all documents, writes the files, and says how it went.
     fn finish(&mut self) -> anyhow::Result<Outcome> {
         if self.evaluates() {
-            let valid = self.evaluate(&self.data.valid)?;
+            let valid = self.evaluate(&self.data.valid, self.stop)?;
             if valid.is_none() {
                 return self.interrupt();
             }

@@ -93,14 +93,19 @@ pub(crate) fn as_json(value: &impl Serialize) -> serde_json::Result<Value> {
 /// The dotted name and both values of the first difference.
 fn difference(name: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
     match (a, b) {
-        (Value::Object(a), Value::Object(b)) => a.iter().find_map(|(key, a)| {
-            let name = if name.is_empty() {
-                key.clone()
-            } else {
-                format!("{name}.{key}")
-            };
-            difference(&name, a, b.get(key).unwrap_or(&Value::Null))
-        }),
+        (Value::Object(a), Value::Object(b)) => {
+            // What is not set may have no key.
+            let only_there = b.keys().filter(|&key| !a.contains_key(key));
+            a.keys().chain(only_there).find_map(|key| {
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
+                let [a, b] = [a, b].map(|object| object.get(key).unwrap_or(&Value::Null));
+                difference(&name, a, b)
+            })
+        }
         (a, b) if a == b => None,
         (a, b) => Some((name.to_owned(), a.to_string(), b.to_string())),
     }
@@ -120,5 +125,19 @@ mod tests {
         b["model"]["e"] = json!(3);
         let (name, here, there) = difference("", &a, &b).unwrap();
         assert_eq!([name, here, there], ["model.e", "2", "3"]);
+    }
+
+    #[test]
+    fn what_one_side_lacks_is_a_difference() {
+        let with = json!({"train": {"average": 0.999, "seed": 0}});
+        let without = json!({"train": {"seed": 0}});
+        let named = |a, b| difference("", a, b).map(|(name, here, there)| [name, here, there]);
+        let [set, none] = ["0.999".to_owned(), "null".to_owned()];
+        let name = "train.average".to_owned();
+        assert_eq!(
+            named(&with, &without),
+            Some([name.clone(), set.clone(), none.clone()])
+        );
+        assert_eq!(named(&without, &with), Some([name, none, set]));
     }
 }

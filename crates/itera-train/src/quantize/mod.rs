@@ -12,7 +12,7 @@ mod cost;
 mod mixed;
 mod output;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, print};
@@ -63,6 +63,13 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitStatus> {
         None => source.clone(),
     };
     let path = output_path(args, &of)?;
+    for loaded in [&source, &of] {
+        ensure!(
+            !loaded.is_at(&path),
+            "`--output` is the checkpoint itself; give another file, since that one is needed to \
+             quantise again"
+        );
+    }
     check_writable(&path)?;
     if let Some(report) = &args.report {
         check_writable(report)?;
@@ -105,19 +112,12 @@ fn output_path(args: &QuantizeArgs, source: &LoadedCheckpoint) -> anyhow::Result
             None => path.with_extension("mixed.safetensors"),
         })
     };
-    let path = args.output.clone().or_else(beside).with_context(|| {
+    args.output.clone().or_else(beside).with_context(|| {
         format!(
             "the checkpoint `{}` is no file; give `--output FILE.safetensors`",
             source.name
         )
-    })?;
-    let same = |own: &Path| own == path || own.canonicalize().ok() == path.canonicalize().ok();
-    ensure!(
-        !own.is_some_and(|own| path.exists() && same(own)),
-        "`--output` is the checkpoint itself; give another file, since that one is needed to \
-         quantise again"
-    );
-    Ok(path)
+    })
 }
 
 fn quantise(

@@ -128,6 +128,49 @@ fn a_variant_is_a_transformer_and_untied() {
 }
 
 #[test]
+fn a_transformer_is_asked_for_what_it_has_not() {
+    for more in [r#""length": "1024""#, r#""dropout": "0.1""#] {
+        let variant = r#", {"axis": "x", "name": "y", "transformer": true, "set": {MORE}}"#;
+        let test = test(&plan(64, "[1]", &variant.replace("MORE", more)));
+        assert_snapshot!(test.command(COMMAND));
+    }
+}
+
+#[test]
+fn a_variant_is_not_evaluated() {
+    let test = test(&plan(
+        64,
+        "[1]",
+        r#", {"axis": "x", "name": "y", "set": {"evaluate-every": "0"}}"#,
+    ));
+    assert_snapshot!(test.command(COMMAND));
+}
+
+#[test]
+fn there_is_no_text_to_evaluate_on() {
+    let test = test(&plan(64, "[1]", "").replace("sample-tinystories", "few.txt"));
+    test.write("few.txt", "A story.\n".repeat(20));
+    assert_snapshot!(test.command(COMMAND));
+}
+
+#[test]
+fn a_plan_may_go_over_to_another_text() {
+    let test = test(&plan(64, "[1]", ""));
+    test.run(COMMAND);
+    let other = plan(64, "[1]", "").replace("sample-tinystories", "sample-wikitext2");
+    test.write("plan.json", other);
+    test.run(COMMAND);
+    let studies = record(&test).studies;
+    assert_eq!(studies[0].data[0].dataset, "sample-wikitext2");
+    assert!(
+        studies[0]
+            .variants
+            .iter()
+            .all(|variant| variant.runs.len() == 1)
+    );
+}
+
+#[test]
 fn the_output_is_something_else() {
     let test = test(&plan(64, "[1]", ""));
     test.write("ablations.json", "{}");

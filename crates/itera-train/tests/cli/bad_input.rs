@@ -142,3 +142,24 @@ fn start_from_another_preset() {
          --init x.safetensors --output y.safetensors"
     ));
 }
+
+#[test]
+fn output_is_what_the_run_starts_from() {
+    let test = CliTest::new();
+    test.run(&format!("{QUICK_FIT} --steps 1 --output x.safetensors"));
+    let before = test.read("x.safetensors");
+    assert_snapshot!(quick(
+        &test,
+        "--steps 5 --init x.safetensors --output ./x.safetensors"
+    ));
+    assert!(test.read("x.safetensors") == before);
+}
+
+#[test]
+fn tensor_is_not_there_and_the_budget_is_one_of_time() {
+    let test = CliTest::new();
+    assert_snapshot!(quick(
+        &test,
+        "--minutes 0.01 --quantize int4 --tensor nope=int8 --output x.safetensors"
+    ));
+}

@@ -46,7 +46,8 @@ fn files_describe_the_run() {
     assert_eq!(training["steps"], 10);
     assert_eq!(training["tokens"], 10 * 4 * 16);
     assert_eq!(training["seed"], 3);
-    assert_eq!(training["data_sha256"]["all"].as_str().unwrap().len(), 64);
+    assert_eq!(training["train_sha256"].as_str().unwrap().len(), 64);
+    assert!(training["valid_sha256"].is_null());
 
     let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
     let sha256 = itera_core::io::sha256_hex(&bytes);

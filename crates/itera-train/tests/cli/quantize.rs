@@ -107,13 +107,13 @@ fn the_file_lies_beside_and_says_what_it_was_made_from() {
 fn a_tensor_may_be_stored_otherwise() {
     let test = test();
     test.run(
-        "quantize --checkpoint x.safetensors --precision int8 --method search \
-         --calibration-tokens 0 --tensor embedding.weight=int4 --output y.safetensors",
+        "quantize --checkpoint x.safetensors --precision int4 --method search \
+         --calibration-tokens 0 --tensor embedding.weight=int8 --output y.safetensors",
     );
     let quantised = Checkpoint::from_bytes(&test.read("y.safetensors")).unwrap();
     let stored = |name: &str| quantised.tensors[name].precision();
-    assert_eq!(stored("embedding.weight"), Precision::Int4);
-    assert_eq!(stored("layers.0.moe.w_in"), Precision::Int8);
+    assert_eq!(stored("embedding.weight"), Precision::Int8);
+    assert_eq!(stored("layers.0.moe.w_in"), Precision::Int4);
 }
 
 #[test]
