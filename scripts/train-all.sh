@@ -36,7 +36,7 @@ for_integers() {
 mkdir -p runs data/models/teacher
 
 tiny-tinystories() {
-    # What sizes are compared with, and the teacher of an ablation.
+    # What sizes are compared with, the teacher of micro-tinystories and of an ablation.
     fit --preset tiny --dataset tinystories --tokenizer bpe --vocab-size 1920 --seed 1 \
         --optimizer muon --learning-rate 2e-2 --warmup 300 --steps 7000 --evaluate-every 700 \
         --output data/models/teacher/tiny-tinystories.safetensors
@@ -63,12 +63,15 @@ micro-tinystories() {
 
 micro-wikitext2() {
     # The first run was stopped before the end of its schedule; the second lets the rate fall from there. The
-    # later ones do the same with the one before as their teacher, since of a text so short much is learnt by heart:
-    # without a teacher, more steps only made it worse on validation.
+    # third does the same with the second as its teacher, and the fourth goes on from the third with that as its
+    # teacher, since of a text so short much is learnt by heart: without a teacher, more steps only made it worse
+    # on validation.
     local text=(--dataset wikitext2 --tokenizer bpe --vocab-size 1920)
     fit --preset micro --size n_layers=3 "${text[@]}" --seed 1 --optimizer muon --learning-rate 2e-2 \
         --warmup 300 --steps 24000 --evaluate-every 1200 --stop-after 14986 \
         --output runs/micro-wikitext2-1.safetensors
+    # Nothing goes on with the stopped run itself, and while its file is there no other may begin.
+    rm -f runs/micro-wikitext2-1.resume
     local fall=(--preset micro --size n_layers=3 "${text[@]}" --seed 2 --init runs/micro-wikitext2-1.safetensors \
         --optimizer muon --learning-rate 8e-3 --warmup 50 --steps 6500)
     fit "${fall[@]}" --evaluate-every 500 --output runs/micro-wikitext2-2.safetensors

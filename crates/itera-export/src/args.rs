@@ -55,8 +55,9 @@ pub(crate) struct OnnxArgs {
     /// Version of the operators, 18 to 23; 4-bit integers need 21.
     #[arg(long, value_name = "N", default_value_t = 21)]
     pub(crate) opset: i64,
-    /// Whether layers are written out one by one (fast) or as one body that is scanned (small)
-    /// [default: unrolled for fp32, stacked for int8 and int4].
+    /// Whether layers are written out one by one (fast) or as one body that is scanned (small); layers
+    /// that are stored differently are always written out [default: unrolled for fp32, stacked for int8
+    /// and int4].
     #[arg(long)]
     pub(crate) layers: Option<LayersArg>,
     /// Folder for the files NAME.GRAPH.PRECISION.onnx [default: results/onnx].

@@ -122,11 +122,23 @@ fn language(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether a file lies in a folder of tests or benches.
+/// Whether a file lies in a folder of tests or benches, or is a module of tests.
 fn is_test_file(relative: &Path) -> bool {
-    relative
-        .components()
-        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
+    relative.components().any(|part| {
+        let name = part.as_os_str();
+        ["tests", "benches", "tests.rs"]
+            .iter()
+            .any(|test| name == *test)
+    })
+}
+
+/// Whether a line makes a test of the function below it: `#[test]`, `#[tokio::test(…)]` and the like.
+fn is_test_attribute(line: &str) -> bool {
+    let Some(attribute) = line.strip_prefix("#[") else {
+        return false;
+    };
+    let path = attribute.split(['(', ']']).next().unwrap_or_default();
+    path == "test" || path.ends_with("::test")
 }
 
 /// What the lines of a file are.
@@ -160,7 +172,7 @@ impl Lines {
             } else {
                 lines.code += 1;
                 lines.test_code += u64::from(is_rust && (is_test || in_test_module));
-                lines.tests += u64::from(is_rust && trimmed == "#[test]");
+                lines.tests += u64::from(is_rust && is_test_attribute(trimmed));
             }
             if line == "}" {
                 in_test_module = false;
@@ -204,6 +216,11 @@ mod tests {
         assert_eq!(lines, expected);
         assert_eq!(Lines::of(text, "Rust", true).test_code, 9);
         assert_eq!(Lines::of("# x\ny\n", "TOML", true).test_code, 0);
+        let tests =
+            "#[tokio::test]\n#[tokio::test(start_paused = true)]\n#[test_case(1)]\n#[cfg(test)]\n";
+        assert_eq!(Lines::of(tests, "Rust", true).tests, 2);
+        assert!(is_test_file(Path::new("crates/a/src/gate/tests.rs")));
+        assert!(!is_test_file(Path::new("crates/a/src/attests.rs")));
     }
 
     #[test]

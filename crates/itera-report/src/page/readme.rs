@@ -232,7 +232,7 @@ fn speed(cited: &Cited<'_>, doc: &mut Doc) {
         let best = best.max_by(|a, b| a.tokens_per_s_median.total_cmp(&b.tokens_per_s_median))?;
         let single = bench.rows.iter().find(|row| row.replicas == 1)?;
         Some(format!(
-            "Training {} on {} cores: **{} tokens/s** at batch {}, length {} and {}, {} with one ({}).",
+            "Training {} on {} cores: **{} tokens/s** at batch {}, length {} and {}, {} at batch {} with one ({}).",
             code(&bench.preset),
             bench.cores,
             rate(best.tokens_per_s_median),
@@ -240,6 +240,7 @@ fn speed(cited: &Cited<'_>, doc: &mut Doc) {
             bench.length,
             count_of(best.replicas as usize, "replica"),
             rate(single.tokens_per_s_median),
+            single.batch,
             cited.cite(of)
         ))
     });

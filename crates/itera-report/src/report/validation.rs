@@ -34,8 +34,8 @@ pub(super) fn doc(context: &Context<'_>) -> Doc {
     if !quantization.is_empty() {
         doc.heading(2, "How quantised files were made");
         doc.paragraph(
-            "Before and after are of the weights that were rounded, on the beginning of a validation text; the \
-             scores above are of the models that ship, on the whole text.",
+            "Before is the model in floats, after is the quantised file, both on the beginning of a validation \
+             text; the scores above are on the whole text.",
         );
         doc.table(&quantization);
     }
