@@ -236,7 +236,8 @@ async fn lock_answers(tx: &mut Tx, kind: Kind, function: &str) -> Result<(), Sto
     /// Names the lock; any number that no other program takes.
     const KEY: i64 = 0x6974_6572_6100;
     if kind == Kind::Postgres {
-        let sql = format!("SELECT {function}({KEY})");
+        // As text, since the driver knows no type for nothing.
+        let sql = format!("SELECT {function}({KEY})::text");
         sqlx::query(sqlx::AssertSqlSafe(sql))
             .execute(&mut **tx)
             .await?;
