@@ -274,7 +274,8 @@ pub(crate) struct AdaptArgs {
         default_value_t = 50
     )]
     pub(crate) keep_versions: u32,
-    /// Milliseconds between looks at the database for a new version or new feedback.
+    /// Milliseconds between looks at the database for a new version or new feedback; at most a third of the lease,
+    /// 3333, for a server that learns.
     #[arg(long, env = "ITERA_POLL_MS", value_name = "MS", default_value_t = 500)]
     pub(crate) poll_ms: u64,
 }

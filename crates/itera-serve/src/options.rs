@@ -12,7 +12,7 @@ use axum::http::HeaderValue;
 
 use crate::{
     adapt::LEASE_MS,
-    args::{AccessArgs, LimitArgs, ServeArgs},
+    args::{AccessArgs, LimitArgs, Role, ServeArgs},
 };
 
 /// Beyond these a value is a slip of the finger.
@@ -21,8 +21,10 @@ const MAX_SLOTS: usize = 1024;
 const MAX_QUEUE: usize = 100_000;
 const MAX_BODY_BYTES: usize = 64 << 20;
 const MAX_SECONDS: u64 = 3600;
-/// The lease lasts some of them, or a server that learns would lose it between two.
-const MAX_POLL_MS: u64 = LEASE_MS as u64 / 3;
+const MAX_POLL_MS: u64 = 60_000;
+
+/// The lease lasts some of them: a server that learns would lose it between two.
+const MAX_POLL_MS_OF_LEARNER: u64 = LEASE_MS as u64 / 3;
 
 /// Shortest token: guessing it takes longer than anybody has.
 const MIN_TOKEN: usize = 8;
@@ -77,7 +79,13 @@ impl Options {
         in_range("--workers", workers, 1, MAX_WORKERS)?;
         in_range("--slots", args.engine.slots, 1, MAX_SLOTS)?;
         in_range("--queue", args.engine.queue, 0, MAX_QUEUE)?;
-        in_range("--poll-ms", args.adapt.poll_ms, 10, MAX_POLL_MS)?;
+        let learns = cfg!(feature = "adapt") && args.adapt.role == Role::Auto;
+        let most = if learns {
+            MAX_POLL_MS_OF_LEARNER
+        } else {
+            MAX_POLL_MS
+        };
+        in_range("--poll-ms", args.adapt.poll_ms, 10, most)?;
         let settings = settings(&args.limits, &args.access, args.engine.queue)?;
         let local = args.host.is_loopback();
         ensure!(

@@ -172,9 +172,13 @@ fn cannot_use(place: &str) -> String {
             "cannot use the database `{place}`; give a file that can be written with --database"
         );
     }
-    let shown = match (place.split_once("://"), place.rsplit_once('@')) {
+    // It may also stand among the parameters.
+    let address = place.split('?').next().unwrap_or_default();
+    let shown = match (address.split_once("://"), address.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://...@{host}"),
-        _ => place.to_owned(),
+        // A password with a `?` that is not escaped.
+        _ if place.contains('@') => "with that URL".to_owned(),
+        _ => address.to_owned(),
     };
     format!("cannot use the database {shown}; check that it runs, and name and password")
 }
@@ -233,4 +237,27 @@ fn start_log(args: &ServeArgs) -> anyhow::Result<()> {
         .with(layer.with_filter(filter))
         .try_init()
         .context("cannot start the log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        for place in [
+            "postgres://u:s3cret@db/itera",
+            "postgresql://db/itera?user=app&password=s3cret",
+            "postgres://u@db/itera?password=s3cret",
+            "postgres://u:s3c?ret@db/itera",
+            "postgres://u:s3cret?@db/itera",
+        ] {
+            let said = cannot_use(place);
+            assert!(!said.contains("s3c"), "{said}");
+        }
+        assert!(
+            cannot_use("postgres://u:s3cret@db:5432/itera")
+                .contains("postgres://...@db:5432/itera")
+        );
+    }
 }

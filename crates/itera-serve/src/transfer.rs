@@ -222,11 +222,16 @@ fn rated(mut line: Line) -> anyhow::Result<Rated> {
         _ => None,
     };
     let (correction, comments) = (from_metadata("correction"), from_metadata("comments"));
+    // An empty one is none, as in a request.
+    let correction = line
+        .correction
+        .or(correction)
+        .filter(|text| !text.is_empty());
     let feedback = Feedback {
         id: line.feedback_id,
         rating: line.user_rating,
         correct: line.correctness,
-        correction: line.correction.or(correction),
+        correction,
         comments: line.comments.or(comments),
     };
     if let Some(rating) = feedback.rating.filter(|rating| !(1..=5).contains(rating)) {

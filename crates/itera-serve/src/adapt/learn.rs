@@ -21,7 +21,7 @@ use itera_learn::adapt::{
 use tokio::sync::oneshot;
 
 use super::{Adapter, LEASE_MS, Progress, texts::Texts};
-use crate::store::{Entry, EntryStatus, Rated, StoredVersion};
+use crate::store::{Entry, EntryStatus, Rated, StoreError, StoredVersion};
 
 /// What every adaptation of this server shares.
 #[derive(Debug)]
@@ -92,7 +92,12 @@ pub(super) async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Resu
 }
 
 async fn attempt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
+    // Another server may have rolled back since the last look.
+    adapter.follow().await?;
     let (learner, current) = (&adapter.learner, adapter.engine.weights());
+    if entry.from_version.as_deref() != Some(&*current.version) {
+        return Err(StoreError::Superseded.into());
+    }
     let records = adapter.store.latest(learner.most_records).await?;
     let examples = examples(&records, &current.checkpoint.tokenizer)?;
     let accuracy = adapter.store.counts().await?.recent_accuracy;

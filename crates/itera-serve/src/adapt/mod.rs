@@ -209,14 +209,18 @@ impl Adapter {
             return Ok(());
         }
         // One that has ended may have failed to say so, while the database was away.
-        if turns.running.take().is_some() || turns.may_be_orphans {
+        turns.may_be_orphans |= turns.running.take().is_some();
+        if turns.may_be_orphans {
             let interrupted = self.store.interrupted().await?;
             if interrupted > 0 {
                 tracing::warn!(interrupted, "an adaptation did not come to its end");
             }
-            turns.may_be_orphans = false;
         }
-        let Some(entry) = self.store.claim(&self.server, self.adapt_after).await? else {
+        // If this fails the entry may be there, and nobody works on it.
+        turns.may_be_orphans = true;
+        let claimed = self.store.claim(&self.server, self.adapt_after).await?;
+        turns.may_be_orphans = false;
+        let Some(entry) = claimed else {
             return Ok(());
         };
         let adapter = Arc::clone(self);
@@ -257,7 +261,8 @@ struct Turns {
     holds: bool,
     #[cfg(feature = "adapt")]
     running: Option<JoinHandle<()>>,
-    /// Whether the journal may have running adaptations that no server works on: the lease is new.
+    /// Whether the journal may have running adaptations that no server works on: the lease is new, or one has
+    /// ended here and may have failed to say so.
     #[cfg(feature = "adapt")]
     may_be_orphans: bool,
 }

@@ -20,8 +20,11 @@ use super::{
 use crate::{
     engine::{Completion, Logprobs, MAX_TOP, Prompt},
     problem::{Body, Problem, ProblemBody},
-    store::now_ms,
+    store::{now_ms, random_id},
 };
+
+/// What the id of a completion begins with; the rest is good for feedback.
+pub(super) const ID_PREFIX: &str = "cmpl-";
 
 /// OpenAI's default.
 const DEFAULT_TOKENS: u64 = 16;
@@ -238,10 +241,8 @@ pub(super) async fn completions(
         response.system_fingerprint = fingerprint(&completion.weights_version);
         let mut plan = work.plan.clone();
         plan.sampling.seed = input.seed;
-        let feedback_id = log(&app, &plan, input.text.clone(), &completion);
-        if let (0, Some(id)) = (index, &feedback_id) {
-            response.id = format!("cmpl-{id}");
-        }
+        let id = answer_id(&response, index);
+        let feedback_id = log(&app, id, &plan, input.text.clone(), &completion);
         response.choices.push(Choice {
             index,
             finish_reason: Some(completion.finish.name()),
@@ -258,7 +259,7 @@ pub(super) async fn completions(
 /// A response without choices.
 pub(super) fn head(app: &App, model: &str) -> CompletionResponse {
     CompletionResponse {
-        id: format!("cmpl-{}", crate::store::random_id()),
+        id: format!("{ID_PREFIX}{}", random_id()),
         object: "text_completion",
         created: now_ms() / 1000,
         model: model.to_owned(),
@@ -266,6 +267,12 @@ pub(super) fn head(app: &App, model: &str) -> CompletionResponse {
         choices: Vec::new(),
         usage: None,
     }
+}
+
+/// The id of an answer for feedback: of the first that of the response, which a client knows.
+pub(super) fn answer_id(response: &CompletionResponse, index: usize) -> String {
+    let own = response.id.strip_prefix(ID_PREFIX).filter(|_| index == 0);
+    own.map_or_else(random_id, str::to_owned)
 }
 
 pub(super) fn fingerprint(version: &str) -> String {

@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{App, generate::in_range};
+use super::{App, completions::ID_PREFIX, generate::in_range};
 use crate::{
     problem::{Body, Problem, ProblemBody},
     store::{Feedback, Stored},
@@ -105,7 +105,7 @@ pub(super) async fn feedback(
 /// Checks every field.
 fn check(app: &App, request: FeedbackRequest) -> Result<Feedback, Problem> {
     let id = request.feedback_id;
-    let id = id.strip_prefix("cmpl-").unwrap_or(&id).to_owned();
+    let id = id.strip_prefix(ID_PREFIX).unwrap_or(&id).to_owned();
     if id.is_empty() || id.len() > 128 || id.contains('\0') {
         let message = "`feedback_id` is no id: expected 1 to 128 characters";
         return Err(Problem::field("feedback_id", message));

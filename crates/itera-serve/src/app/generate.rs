@@ -12,7 +12,7 @@ use super::App;
 use crate::{
     engine::{Completion, Finish, GenerateError, Prompt, Reply, Request},
     problem::Problem,
-    store::{Answer, now_ms, random_id},
+    store::{Answer, now_ms},
 };
 
 /// Most tokens of an answer.
@@ -172,10 +172,11 @@ pub(super) fn problem(error: &GenerateError) -> Problem {
     }
 }
 
-/// Counts an answer and logs it for feedback. None if so much waits for the database that it is not
-/// logged.
+/// Counts an answer and logs it for feedback under an id, which comes back. None if so much waits for the
+/// database that it is not logged.
 pub(super) fn log(
     app: &Arc<App>,
+    id: String,
     plan: &Plan,
     prompt: String,
     completion: &Completion,
@@ -183,7 +184,6 @@ pub(super) fn log(
     let (first_token, total) = (completion.first_token, completion.total);
     let prompt_tokens = completion.prompt_tokens;
     app.metrics.generated(prompt_tokens, first_token, total);
-    let id = random_id();
     // An echo is not what was written.
     let output = &completion.text[completion.echoed..];
     let answer = Answer {

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     engine::Prompt,
     problem::{Body, Problem, ProblemBody},
+    store::random_id,
 };
 
 const DEFAULT_LENGTH: u64 = 64;
@@ -93,7 +94,7 @@ pub(super) async fn infer(
 ) -> Result<Json<InferResponse>, Problem> {
     let (input_text, plan) = plan(&app, request)?;
     let completion = generate::run(&app, &plan, Prompt::Text(input_text.clone())).await?;
-    let feedback_id = log(&app, &plan, input_text.clone(), &completion);
+    let feedback_id = log(&app, random_id(), &plan, input_text.clone(), &completion);
     Ok(Json(InferResponse {
         latency_ms: completion.total.as_secs_f64() * 1e3,
         tokens_generated: completion.tokens,

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     routing::{get, post},
 };
 use itera_core::checkpoint::Precision;
@@ -92,7 +93,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(layers::timeout(&app.settings));
     let limited = timed
         .route("/adapt", post(adapt::adapt))
-        .layer(layers::body_size(&app.settings));
+        .layer(layers::body_size(&app.settings))
+        // The one limit is that of the settings; axum has one of its own.
+        .layer(DefaultBodyLimit::disable());
     let limited = layers::rate(limited, &app.settings);
     let open = Router::new()
         .route("/", get(page::index))

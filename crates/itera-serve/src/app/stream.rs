@@ -14,7 +14,9 @@ use tokio::sync::mpsc;
 
 use super::{
     App,
-    completions::{Choice, CompletionResponse, LogprobsBody, Usage, Work, fingerprint, head},
+    completions::{
+        Choice, CompletionResponse, LogprobsBody, Usage, Work, answer_id, fingerprint, head,
+    },
     generate::{self, log},
 };
 use crate::{
@@ -136,7 +138,8 @@ impl Telling {
         let mut plan = self.work.plan.clone();
         let input = &self.work.prompts[index];
         plan.sampling.seed = input.seed;
-        let feedback_id = log(&self.app, &plan, input.text.clone(), completion);
+        let id = answer_id(&self.head, index);
+        let feedback_id = log(&self.app, id, &plan, input.text.clone(), completion);
         let reason = completion.finish.name();
         self.choice(index, String::new(), None, Some((reason, feedback_id)));
         self.close();

@@ -55,7 +55,7 @@ impl Engine {
         waiting: usize,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
-        let queue = Arc::new(Queue::new(waiting));
+        let queue = Arc::new(Queue::new(waiting, workers * slots));
         let weights = Arc::new(ArcSwap::new(weights));
         for index in 0..workers {
             let worker = Worker {

@@ -17,6 +17,7 @@ pub(crate) struct Full;
 /// A bounded queue that threads wait at.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// Most requests that are not answered yet.
     limit: usize,
     inner: Mutex<Inner>,
     arrived: Condvar,
@@ -29,15 +30,14 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     requests: VecDeque<Request>,
-    idle: usize,
     closed: bool,
 }
 
 impl Queue {
-    /// `limit` requests may wait beyond those that an idle thread takes at once.
-    pub(super) fn new(limit: usize) -> Self {
+    /// `waiting` requests may wait beyond those that have one of all `slots`.
+    pub(super) fn new(waiting: usize, slots: usize) -> Self {
         Self {
-            limit,
+            limit: waiting + slots,
             inner: Mutex::default(),
             arrived: Condvar::new(),
             waiting: AtomicUsize::new(0),
@@ -47,7 +47,8 @@ impl Queue {
 
     pub(super) fn push(&self, request: Request) -> Result<(), Full> {
         let mut inner = self.lock();
-        if inner.closed || inner.requests.len() >= self.limit + inner.idle {
+        let unanswered = inner.requests.len() + self.running.load(Ordering::Relaxed);
+        if inner.closed || unanswered >= self.limit {
             return Err(Full);
         }
         inner.requests.push_back(request);
@@ -65,10 +66,8 @@ impl Queue {
         }
         let mut inner = self.lock();
         while wait && inner.requests.is_empty() && !inner.closed {
-            inner.idle += 1;
             let woken = self.arrived.wait(inner);
             inner = woken.unwrap_or_else(PoisonError::into_inner);
-            inner.idle -= 1;
         }
         let taken = most.min(inner.requests.len());
         into.extend(inner.requests.drain(..taken));
@@ -90,5 +89,42 @@ impl Queue {
     /// Nothing that holds the lock can panic halfway.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::engine::{Prompt, Reply};
+
+    fn request() -> Request {
+        Request {
+            prompt: Prompt::Text("a".to_owned()),
+            precision: itera_core::checkpoint::Precision::Fp32,
+            sampling: itera_core::sampling::SamplingConfig::default(),
+            max_tokens: 1,
+            stop: Vec::new(),
+            echo: false,
+            logprobs: None,
+            reply: Reply::Whole(oneshot::channel().0),
+            received: std::time::Instant::now(),
+        }
+    }
+
+    #[test]
+    fn a_free_slot_is_room_for_a_request() {
+        let queue = Queue::new(1, 2);
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            queue.push(request()).unwrap();
+        }
+        assert_eq!(queue.push(request()), Err(Full));
+        queue.take(2, true, &mut taken);
+        assert_eq!(queue.push(request()), Err(Full), "two run and one waits");
+        queue.done();
+        queue.push(request()).unwrap();
+        assert_eq!(queue.push(request()), Err(Full));
     }
 }

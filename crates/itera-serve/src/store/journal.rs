@@ -125,6 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
+    #[cfg(feature = "adapt")]
     pub(crate) async fn interrupted(&self) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query(

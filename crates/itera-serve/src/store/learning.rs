@@ -4,7 +4,7 @@ use sqlx::Row as _;
 
 use super::{
     Entry, EntryStatus, Store, StoreError, StoredVersion, now_ms, random_id,
-    versions::{activate, insert, set, setting},
+    versions::{activate_after, insert, set, setting},
 };
 
 impl Store {
@@ -90,11 +90,11 @@ impl Store {
             return Err(StoreError::LeaseLost);
         }
         if let Some(version) = version {
-            if setting(&mut tx, "active_version").await? != entry.from_version {
+            insert(&mut tx, version, Some(&entry.id)).await?;
+            let from = entry.from_version.as_deref().unwrap_or_default();
+            if !activate_after(&mut tx, from, &version.version).await? {
                 return Err(StoreError::Superseded);
             }
-            insert(&mut tx, version, Some(&entry.id)).await?;
-            activate(&mut tx, &version.version).await?;
         }
         if let Some(rate) = learning_rate {
             set(&mut tx, "learning_rate", &rate.to_string()).await?;

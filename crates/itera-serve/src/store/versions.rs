@@ -160,6 +160,23 @@ pub(super) async fn activate(tx: &mut Tx, version: &str) -> Result<(), StoreErro
     set(tx, ACTIVE, version).await
 }
 
+/// Serves a version from now on if `from` is served. One statement: between a look and a change somebody could
+/// roll back.
+#[cfg(feature = "adapt")]
+pub(super) async fn activate_after(
+    tx: &mut Tx,
+    from: &str,
+    version: &str,
+) -> Result<bool, StoreError> {
+    let changed = sqlx::query("UPDATE settings SET value = $1 WHERE name = $2 AND value = $3")
+        .bind(version.to_owned())
+        .bind(ACTIVE)
+        .bind(from.to_owned())
+        .execute(&mut **tx)
+        .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
 pub(super) async fn setting(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {
     let row = sqlx::query("SELECT value FROM settings WHERE name = $1")
         .bind(name.to_owned())

@@ -106,7 +106,10 @@ async fn a_stream_brings_the_same_in_pieces() {
                 choice["finish_reason"],
                 whole["choices"][index]["finish_reason"]
             );
-            assert_eq!(choice["feedback_id"].as_str().unwrap().len(), 32);
+            let id = choice["feedback_id"].as_str().unwrap();
+            assert_eq!(id.len(), 32);
+            // The id of the stream is good for feedback on its first answer.
+            assert_eq!(event["id"] == format!("cmpl-{id}"), index == 0);
         }
     }
     assert_eq!(ends, [1, 1]);

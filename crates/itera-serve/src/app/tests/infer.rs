@@ -89,6 +89,16 @@ async fn bad_input_is_named() {
 }
 
 #[tokio::test]
+async fn the_limit_of_a_body_is_that_of_the_settings() {
+    let line = "--max-body-bytes 8000000 --max-prompt-bytes 4000000";
+    let Server { app, dir: _dir } = Server::stuck(line).await;
+    // Read whole, and refused for what stands in it.
+    let large = json!({"input_text": "x".repeat(3_000_000), "max_length": 0});
+    let reply = post(&app, "/infer", &large).await;
+    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_json_are_refused() {
     let Server { app, dir: _dir } = Server::new("--max-body-bytes 2048").await;
     for body in [
