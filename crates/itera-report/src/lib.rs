@@ -145,7 +145,11 @@ fn say_what_is_missing(inputs: &Inputs) {
 fn deliver(options: &Options, files: &Files) -> anyhow::Result<Vec<String>> {
     let out = options.out.display();
     if options.check {
-        let stale = output::stale(&options.out, files);
+        // The folder is that of the reports; one that has other forms beside them has no leftovers of theirs.
+        let stale = match options.format {
+            Format::Markdown => output::stale(&options.out, files),
+            Format::GithubBenchmark => output::differing(&options.out, files),
+        };
         for line in &stale {
             print(format!("{line}\n"))?;
         }

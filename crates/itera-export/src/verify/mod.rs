@@ -45,6 +45,10 @@ type Checked = (PathBuf, ExportFile, Vec<ExportCheck>);
 
 /// Checks every file in every runtime, and the round trip through Burn.
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitStatus> {
+    ensure!(
+        args.max_tokens > 0,
+        "`--max-tokens` is 0, expected at least 1"
+    );
     let output = results::path(args.output.as_ref())?;
     let mut record = results::read_or_new(&output)?;
     let paths = paths(args)?;
@@ -104,10 +108,6 @@ fn check_files(args: &VerifyArgs, paths: &[PathBuf]) -> anyhow::Result<Vec<Check
     let files = paths.iter().map(|path| OnnxFile::read(path));
     let files: Vec<OnnxFile> = files.collect::<anyhow::Result<_>>()?;
     let runtimes = Runtimes::new(args.runtime)?;
-    ensure!(
-        args.max_tokens > 0,
-        "`--max-tokens` is 0, expected at least 1"
-    );
     let mut done = Vec::new();
     let mut references: Vec<Reference> = Vec::new();
     for (path, file) in paths.iter().zip(&files) {
@@ -217,17 +217,26 @@ fn keep_failed(done: &mut [Checked]) -> anyhow::Result<bool> {
 /// Puts the outcome in place of what the record said about the same files and runtimes.
 fn replace(record: &mut ExportRecord, done: &[Checked]) {
     for (path, file, checks) in done {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        record
-            .files
-            .retain(|known| known.file != name && known.file != file.file);
+        // It may have failed before, or fail now, and then has another name.
+        let names = [path.clone(), path.with_extension(FAILED)].map(|path| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        });
+        record.files.retain(|known| !names.contains(&known.file));
         record.files.push(file.clone());
         let is_stale = |known: &ExportCheck| {
-            let same_file = known.file == name || known.file == file.file;
             let same_runtime = checks.iter().any(|check| check.runtime == known.runtime);
-            same_file && (same_runtime || known.file_sha256 != file.file_sha256)
+            let is_other = known.file_sha256 != file.file_sha256;
+            names.contains(&known.file) && (same_runtime || is_other)
         };
         record.checks.retain(|known| !is_stale(known));
+        for known in &mut record.checks {
+            if names.contains(&known.file) {
+                known.file.clone_from(&file.file);
+            }
+        }
         record.checks.extend(checks.iter().cloned());
     }
     record.files.sort_by(|a, b| a.file.cmp(&b.file));

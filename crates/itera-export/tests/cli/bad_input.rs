@@ -208,7 +208,7 @@ fn numbers_and_outputs() {
     ----- stdout -----
 
     ----- stderr -----
-    error: there are no ONNX files in `[DIR]/results/onnx`; write some with `itera-export onnx`, or name some: No such file or directory (os error 2)
+    error: `--max-tokens` is 0, expected at least 1
     ");
     snapshot!(test, "table nothing.json", @r"
     success: false

@@ -42,8 +42,16 @@ fn a_breach_is_status_1_and_the_file_is_kept_under_another_name() {
     test.succeed(
         "verify --runtime tract --dataset stories.txt --output r.json files/small.step.fp32.onnx",
     );
-    let passed = |check: &itera_record::ExportCheck| check.verdict == ExportVerdict::Passed;
-    assert!(test.record("r.json").checks.iter().any(passed));
+    let record = test.record("r.json");
+    let [file] = &record.files[..] else {
+        panic!("{:?}", record.files);
+    };
+    let [check] = &record.checks[..] else {
+        panic!("{:?}", record.checks);
+    };
+    assert_eq!(file.file, "small.step.fp32.onnx");
+    assert_eq!(check.file, file.file);
+    assert_eq!(check.verdict, ExportVerdict::Passed);
 }
 
 #[test]

@@ -84,21 +84,40 @@ pub(crate) fn compare(
     new: &Inputs,
     max_regression_percent: Option<f64>,
 ) -> Vec<Comparison> {
-    let mut before = metrics(old);
-    let mut all = Vec::new();
-    for new in metrics(new) {
-        // One model may be scored on one text in several ways.
-        let alike = |old: &Metric| old.key() == new.key() && old.difference(&new).is_none();
-        let position = before.iter().position(alike);
-        let position = position.or_else(|| before.iter().position(|old| old.key() == new.key()));
-        let old = position.map(|position| before.remove(position));
-        all.push(Comparison::new(old, Some(new), max_regression_percent));
-    }
-    let gone = before.into_iter();
-    all.extend(gone.map(|old| Comparison::new(Some(old), None, max_regression_percent)));
+    let pairs = pairs(metrics(old), metrics(new)).into_iter();
+    let mut all: Vec<Comparison> = pairs
+        .map(|(old, new)| Comparison::new(old, new, max_regression_percent))
+        .collect();
     // What somebody has to act on comes first.
     all.sort_by_key(|comparison| (!comparison.is_regression, comparison.verdict.rank()));
     all
+}
+
+/// A metric before and after, where there is one.
+type Pair = (Option<Metric>, Option<Metric>);
+
+/// Metrics of the same thing. One model may be scored on one text in several ways: first all that were measured
+/// alike find each other, so that none of them is taken by another.
+fn pairs(mut before: Vec<Metric>, after: Vec<Metric>) -> Vec<Pair> {
+    let mut alike = |new: &Metric| {
+        take(&mut before, |old| {
+            old.key() == new.key() && old.difference(new).is_none()
+        })
+    };
+    let partners: Vec<Option<Metric>> = after.iter().map(&mut alike).collect();
+    let mut pairs = Vec::new();
+    for (new, partner) in after.into_iter().zip(partners) {
+        let old = partner.or_else(|| take(&mut before, |old| old.key() == new.key()));
+        pairs.push((old, Some(new)));
+    }
+    pairs.extend(before.into_iter().map(|old| (Some(old), None)));
+    pairs
+}
+
+/// Takes the first of them out that is so.
+fn take(metrics: &mut Vec<Metric>, is_so: impl Fn(&Metric) -> bool) -> Option<Metric> {
+    let position = metrics.iter().position(is_so)?;
+    Some(metrics.remove(position))
 }
 
 impl Comparison {
@@ -254,6 +273,24 @@ mod tests {
         let mut slower = noisy(101.0);
         slower.judged = Some(("old".to_owned(), GateVerdict::Regression));
         assert_eq!(judge(&old, &slower, 2.0), (Verdict::Worse, true));
+    }
+
+    #[test]
+    fn what_was_measured_alike_is_compared_whatever_comes_before() {
+        let scored = |value: f64, protocol: &str| {
+            let mut metric = metric(value, None, Direction::Lower);
+            metric.protocol = vec![("protocol", protocol.to_owned())];
+            metric
+        };
+        let before = vec![scored(1.0, "document")];
+        let after = vec![scored(0.5, "stream"), scored(2.0, "document")];
+        let pairs = pairs(before, after);
+        assert_eq!(pairs.len(), 2);
+        assert!(pairs[0].0.is_none());
+        let (Some(old), Some(new)) = &pairs[1] else {
+            panic!("{pairs:?}");
+        };
+        assert_eq!(judge(old, new, 1.0), (Verdict::Worse, true));
     }
 
     #[test]

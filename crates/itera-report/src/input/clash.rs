@@ -30,6 +30,16 @@ pub(super) fn resolve(inputs: &mut Inputs) {
     inputs.engine.retain(|of| is_clear(&of.item.envelope));
     inputs.serve_bench.retain(|of| is_clear(&of.item.envelope));
     inputs.simulation.retain(|of| is_clear(&of.item.envelope));
+    for of in &mut inputs.export {
+        let record = &mut of.item;
+        let is_clear = |model: &ModelInfo| !ambiguous.contains(&model.name);
+        record.files.retain(|file| is_clear(&file.model));
+        let files = &record.files;
+        record
+            .checks
+            .retain(|check| files.iter().any(|file| file.file == check.file));
+        record.bench = record.bench.take().filter(|bench| is_clear(&bench.model));
+    }
     repeated_scores(inputs);
 }
 
@@ -87,6 +97,12 @@ fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
     for Of { source, item } in &inputs.power {
         for row in &item.rows {
             note(&row.model.name, &row.model, *source);
+        }
+    }
+    for Of { source, item } in &inputs.export {
+        let files = item.files.iter().map(|file| &file.model);
+        for model in files.chain(item.bench.iter().map(|bench| &bench.model)) {
+            note(&model.name, model, *source);
         }
     }
     let engine = inputs

@@ -164,7 +164,10 @@ impl Loader {
         let Of { source, item } = self.record(file, |record: &TrainingRecord| &record.envelope)?;
         let path = file.path;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.split('.').next().unwrap_or_default().to_owned();
+        let stem = name
+            .strip_suffix(".training.json")
+            .or_else(|| name.strip_suffix(".json"));
+        let name = stem.unwrap_or(&name).to_owned();
         // A run that was given another name has its curve beside it, under that name.
         let beside = path.with_file_name(format!("{name}.metrics.csv"));
         let said = item.curve.as_ref().map(|curve| path.with_file_name(curve));

@@ -13,9 +13,11 @@ const DECIMALS: usize = 4;
 /// Seeds that a claim takes at least.
 const CLAIM_SEEDS: usize = 3;
 
-/// 97.5 % quantiles of Student's t distribution with 1, 2, ... degrees of freedom.
-const STUDENT_T: [f64; 9] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262,
+/// 97.5 % quantiles of Student's t distribution with 1, 2, ... degrees of freedom; the last stands for more, of
+/// which the quantile is smaller.
+const STUDENT_T: [f64; 15] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131,
 ];
 
 /// A variant against the base: the mean over the seeds that both have of the difference in bits per
@@ -48,7 +50,9 @@ impl Difference {
         }
         let mean = differences.iter().sum::<f64>() / seeds as f64;
         let squares: f64 = differences.iter().map(|d| (d - mean).powi(2)).sum();
-        let quantile = seeds.checked_sub(2).and_then(|i| STUDENT_T.get(i));
+        let quantile = seeds
+            .checked_sub(2)
+            .map(|i| STUDENT_T[i.min(STUDENT_T.len() - 1)]);
         let interval = quantile.map(|t| {
             let half = t * (squares / (seeds - 1) as f64 / seeds as f64).sqrt();
             [mean - half, mean + half]
@@ -148,7 +152,7 @@ pub(crate) fn arguments_table(study: &AblationStudy) -> Table {
     table
 }
 
-/// A sentence for each decision: its best variant, or that none is shown to differ.
+/// A sentence for each decision: every variant, with what is shown of it.
 pub(crate) fn conclusions(study: &AblationStudy) -> Vec<String> {
     let Some(base) = study.variants.first() else {
         return Vec::new();

@@ -112,13 +112,20 @@ pub(crate) fn energy_table(inputs: &Inputs) -> Table {
         ">g CO2e per million tokens",
     ]);
     // What no row has is said once.
+    let all: Vec<&PowerRow> = rows(inputs).map(|(_, row)| row).collect();
+    let of_none = |words: &str| {
+        all.iter().all(|row| {
+            let mut figures = row.energy.iter();
+            figures.any(|figure| figure.reason.is_some() && method(figure) == words)
+        })
+    };
     let mut missing: Vec<String> = Vec::new();
-    for (_, row) in rows(inputs) {
+    for row in &all {
         for figure in &row.energy {
-            if figure.reason.is_some() {
-                let method = method(figure);
-                if !missing.contains(&method) {
-                    missing.push(method);
+            let words = method(figure);
+            if figure.reason.is_some() && of_none(&words) {
+                if !missing.contains(&words) {
+                    missing.push(words);
                 }
                 continue;
             }

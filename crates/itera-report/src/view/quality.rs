@@ -116,7 +116,7 @@ pub(crate) fn score_table(inputs: &Inputs) -> Table {
             row.precision.clone(),
             fixed(row.bits_per_byte, 4),
             row.bits_per_byte_ci95
-                .map_or("one document".to_owned(), |ci| interval(ci, 3)),
+                .map_or("too few documents".to_owned(), |ci| interval(ci, 3)),
             fixed(row.byte_perplexity, 3),
             fixed(row.char_perplexity, 3),
             row.word_perplexity

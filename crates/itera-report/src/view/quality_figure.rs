@@ -189,7 +189,7 @@ fn table(groups: &[Group<'_>], measure: &Measure) -> Table {
             code(&row.model.name),
             row.precision.clone(),
             fixed((measure.of)(row.bits_per_byte), measure.decimals),
-            ci.map_or("one document".to_owned(), |ci| {
+            ci.map_or("too few documents".to_owned(), |ci| {
                 interval(ci, measure.decimals)
             }),
             zstd,
