@@ -62,6 +62,7 @@ const BYTES_PER_GB: f64 = 1e9;
 
 /// Energy of the measured windows by one method.
 struct Total {
+    source: String,
     method: String,
     joules: f64,
 }
@@ -136,6 +137,13 @@ fn cells(record: &PowerRecord) -> anyhow::Result<Vec<(&'static str, String)>> {
         .iter()
         .flat_map(|row| &row.samples.wall_seconds)
         .sum();
+    // Of a platform's model, energy and time are those of the platform.
+    let platform = record
+        .platforms
+        .iter()
+        .find(|platform| processor.source == format!("tdp:{}", platform.name));
+    let speed = platform.and_then(|platform| platform.relative_speed);
+    let seconds = seconds / speed.unwrap_or(1.0);
     let utilisation = record
         .rows
         .iter()
@@ -213,7 +221,12 @@ fn total(record: &PowerRecord, wanted: impl Fn(&str) -> bool) -> Option<Total> {
             joules += figure.gross_joules_per_token?.nominal * tokens;
             method.clone_from(&figure.method);
         }
-        Some(Total { method, joules })
+        let source = source.clone();
+        Some(Total {
+            source,
+            method,
+            joules,
+        })
     };
     sources.into_iter().find_map(of_source)
 }

@@ -147,7 +147,7 @@ pub(crate) struct ScoreArgs {
     /// Threads [default: one per core]; the result does not depend on them.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Score one of N parts of the documents, for example 1/3; `merge` joins the parts.
+    /// Score one of N parts of the documents, for example 1/3; `merge` joins the parts, which must have one kernel.
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
     /// File for the result as JSON [without other arguments: results/validation.json].

@@ -67,8 +67,8 @@ pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Rows on the same text. Of several on a text, those of the same model at the same precision belong together,
-/// else those of the same model, if it has one there.
+/// Rows on the same text. Of several on a text, those of the same model at the same precision belong together; else
+/// the one of the same model, the one at the same precision, or the only one.
 fn pairs<'r>(
     rows_a: &'r [ValidationRow],
     rows_b: &'r [ValidationRow],
@@ -85,10 +85,11 @@ fn pairs<'r>(
     let partner = |a: &'r ValidationRow| {
         let text = |row: &ValidationRow| (row.dataset_sha256.clone(), row.split.clone());
         let candidates = || rows_b.iter().filter(|b| text(b) == text(a));
+        let same_precision = |b: &&ValidationRow| b.precision == a.precision;
         let named = || candidates().filter(|b| b.model.name == a.model.name);
-        let alike = || named().filter(|b| b.precision == a.precision);
-        let b = only(alike())
+        let b = only(named().filter(same_precision))
             .or_else(|| only(named()))
+            .or_else(|| only(candidates().filter(same_precision)))
             .or_else(|| only(candidates()));
         let b = b.with_context(|| {
             format!(

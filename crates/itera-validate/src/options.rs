@@ -104,6 +104,10 @@ impl Options {
             args.reference.is_none() || protocol.name == ProtocolKind::Document,
             "`--reference` compares documents from a fresh state; use `--protocol document`"
         );
+        ensure!(
+            args.reference.is_none() || args.shard.is_none(),
+            "`--reference` cannot be used with `--shard`, since quantiles of parts do not join; leave out one"
+        );
         // Weights move in the engine that trains.
         let engine = match protocol.adaptation {
             Some(_) => EngineArg::Burn,
@@ -275,6 +279,10 @@ mod tests {
             (
                 "--protocol stream --shard 1/2",
                 "`--shard` cannot be used with",
+            ),
+            (
+                "--shard 1/2 --reference fp32",
+                "`--reference` cannot be used with",
             ),
             ("--shard 3/2", "there is no such shard"),
             ("--shard 0/2", "there is no such shard"),

@@ -28,14 +28,11 @@ pub struct TransformerConfig {
 }
 
 impl TransformerConfig {
-    /// Tokens that [`Self::micro`] reads together at most, as `stories260K` does.
-    pub const CONTEXT: usize = 512;
-
-    /// Whether a run with these settings can train [`Self::micro`]: on text alone, in floats, within the context.
-    pub fn trains_with(config: &TrainConfig) -> bool {
+    /// Whether a run with these settings can train it: on text alone, in floats, within the context.
+    pub fn trains_with(&self, config: &TrainConfig) -> bool {
         let has_extras =
             config.quantize.is_some() || config.distill.is_some() || config.average.is_some();
-        config.length <= Self::CONTEXT && !has_extras && config.dropout == 0.0
+        config.length <= self.context && !has_extras && config.dropout == 0.0
     }
 
     /// The shape of `stories260K` with as wide a feed-forward as the parameters of
@@ -49,7 +46,7 @@ impl TransformerConfig {
             n_heads: 8,
             n_kv_heads: 4,
             d_ff: 0,
-            context: Self::CONTEXT,
+            context: 512,
             norm_eps: ours.norm_eps,
         };
         let room = ours.parameters().min(MICRO_PARAMETER_BUDGET);

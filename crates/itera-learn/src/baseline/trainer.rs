@@ -65,16 +65,11 @@ impl Trainer {
         end_of_text: u32,
         backend: Backend,
     ) -> Result<Self, LanesError> {
-        assert!(config.length <= model.context, "beyond the context");
+        assert!(
+            model.trains_with(&config),
+            "beyond the context, or with what the baseline has not"
+        );
         assert!(config.batch.is_multiple_of(config.replicas), "uneven parts");
-        assert!(
-            config.quantize.is_none() && config.distill.is_none(),
-            "the baseline is trained in floats and on text alone"
-        );
-        assert!(
-            config.average.is_none() && config.dropout == 0.0,
-            "the baseline has neither average nor dropout"
-        );
         let options = LaneOptions {
             end_of_text,
             batch: config.batch,

@@ -109,8 +109,8 @@ pub(crate) fn regressed_in_time(gate: &GateResult, row: &PowerRow) -> bool {
     })
 }
 
-/// Takes over, for each metric with noise, what `again` says where that is better: a regression is one
-/// only if every measurement of its row shows it.
+/// Takes over, for each metric with noise, what `again` says where that is better or shows no regression: a
+/// regression is one only if every measurement of its row shows it.
 pub(crate) fn merge(result: &mut GateResult, again: &GateResult) {
     for first in &mut result.comparisons {
         let is_same = |other: &&GateComparison| {
@@ -125,7 +125,9 @@ pub(crate) fn merge(result: &mut GateResult, again: &GateResult) {
             .change_percent
             .zip(again.change_percent)
             .is_some_and(|(first, again)| again < first);
-        if first.p_value.is_some() && better {
+        let is_cleared =
+            first.verdict == GateVerdict::Regression && again.verdict != GateVerdict::Regression;
+        if first.p_value.is_some() && again.p_value.is_some() && (better || is_cleared) {
             *first = again.clone();
         }
     }

@@ -323,6 +323,25 @@ fn a_regression_is_one_only_if_every_measurement_shows_it() {
 }
 
 #[test]
+fn a_measurement_without_a_regression_clears_the_first() {
+    let base = baseline(vec![decode(0.01, 1.0)]);
+    let mut gate = compare(&base, 2, &[decode(0.012, 1.0)], 10.0);
+    assert!(!gate.passed);
+    // Half of the samples far above, half below: a larger change that shows nothing.
+    let mut noisy = decode(0.01, 1.0);
+    let samples = &mut noisy.samples;
+    for (i, seconds) in samples.wall_seconds.iter_mut().enumerate() {
+        *seconds *= if i % 2 == 0 || i < 3 { 1.3 } else { 0.8 };
+    }
+    samples.cpu_seconds.clone_from(&samples.wall_seconds);
+    let again = compare(&base, 2, &[noisy], 10.0);
+    let change = |gate: &GateResult| gate.comparisons[4].change_percent.unwrap();
+    assert!(again.passed && change(&again) > change(&gate), "{again:?}");
+    merge(&mut gate, &again);
+    assert!(gate.passed);
+}
+
+#[test]
 fn a_counter_that_fails_meanwhile_does_not_shift_the_others() {
     let metered = |name: &str, latency: f64, joules: Option<f64>| {
         let mut row = row(name, PowerMode::Decode, latency, 1.0);

@@ -151,12 +151,14 @@ impl StudyPlan {
                 "variant `{}` is not evaluated; leave out `evaluate-every`",
                 variant.name
             );
+            // Its vocabulary, which is not known yet, changes nothing here.
+            let transformer = TransformerConfig::micro(512);
             ensure!(
-                !variant.transformer || TransformerConfig::trains_with(&train),
+                !variant.transformer || transformer.trains_with(&train),
                 "variant `{}` is a transformer, which has a context of {} tokens and neither `teacher`, \
                  `quantize`, `average` nor `dropout`; leave them out for it",
                 variant.name,
-                TransformerConfig::CONTEXT
+                transformer.context
             );
             ensure!(
                 !(variant.transformer && variant.untied),
