@@ -148,6 +148,34 @@ fn emissions_are_appended_in_the_columns_of_the_file() {
 }
 
 #[test]
+fn the_power_of_a_slower_platform_is_its_own() {
+    let test = CliTest::new();
+    test.write(
+        "slow.csv",
+        "name,kind,tdp_watts,idle_share,idle_watts,relative_speed,source,date\n\
+         slow,a test,5,,1,0.1,a test,2026-11-23\n",
+    );
+    let run = test.run(&format!(
+        "{TINY} --mode decode --platforms slow.csv --platform slow --emissions-csv emissions.csv"
+    ));
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let text = fs::read_to_string(test.path("emissions.csv")).unwrap();
+    let (columns, cells) = text.split_once('\n').unwrap();
+    let mut cells = columns.split(',').zip(cells.trim().split(','));
+    let power = cells.find(|(column, _)| *column == "cpu_power").unwrap().1;
+    let watts: f64 = power.parse().unwrap();
+    // A counter goes before the model, where there is one.
+    assert!(
+        text.contains("measured(") || (1.0..=5.0).contains(&watts),
+        "{watts} W, of a processor with 1 to 5"
+    );
+}
+
+#[test]
 fn a_file_of_integers_is_measured_as_it_is() {
     let test = CliTest::new();
     let options = itera_core::quant::Options::data_free(itera_core::checkpoint::Precision::Int8);

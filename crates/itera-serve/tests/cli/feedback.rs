@@ -113,6 +113,16 @@ fn what_is_no_feedback_is_named_and_nothing_is_imported() {
     ----- stderr -----
     error: `c.jsonl`, record 2: it has no verdict: give `user_rating`, `correctness` or `correction`
     ");
+    // An empty correction is none.
+    test.write("e.jsonl", record(", \"correction\": \"\""));
+    snapshot!(test, "feedback import e.jsonl", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `e.jsonl`, record 1: it has no verdict: give `user_rating`, `correctness` or `correction`
+    ");
     test.write("d.jsonl", "\n");
     snapshot!(test, "feedback import d.jsonl", @r"
     success: false
