@@ -291,6 +291,13 @@ pub(crate) enum Role {
     Off,
 }
 
+impl Role {
+    /// Whether a server of this build may make versions.
+    pub(crate) fn learns(self) -> bool {
+        cfg!(feature = "adapt") && self == Self::Auto
+    }
+}
+
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {

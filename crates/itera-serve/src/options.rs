@@ -12,7 +12,7 @@ use axum::http::HeaderValue;
 
 use crate::{
     adapt::LEASE_MS,
-    args::{AccessArgs, LimitArgs, Role, ServeArgs},
+    args::{AccessArgs, LimitArgs, ServeArgs},
 };
 
 /// Beyond these a value is a slip of the finger.
@@ -79,8 +79,7 @@ impl Options {
         in_range("--workers", workers, 1, MAX_WORKERS)?;
         in_range("--slots", args.engine.slots, 1, MAX_SLOTS)?;
         in_range("--queue", args.engine.queue, 0, MAX_QUEUE)?;
-        let learns = cfg!(feature = "adapt") && args.adapt.role == Role::Auto;
-        let most = if learns {
+        let most = if args.adapt.role.learns() {
             MAX_POLL_MS_OF_LEARNER
         } else {
             MAX_POLL_MS

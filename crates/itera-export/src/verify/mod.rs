@@ -118,7 +118,7 @@ fn check_files(args: &VerifyArgs, paths: &[PathBuf]) -> anyhow::Result<Vec<Check
             references.push(reference(args, path, file)?);
             &references[references.len() - 1]
         };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = file_name(path);
         let described = describe(&name, file, reference.checkpoint());
         let checks = runtimes.check(&name, file, reference);
         done.push((path.clone(), described, checks));
@@ -202,11 +202,7 @@ fn keep_failed(done: &mut [Checked]) -> anyhow::Result<bool> {
             path.display(),
             kept.display()
         ));
-        file.file = kept
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        file.file = file_name(&kept);
         for check in checks {
             check.file.clone_from(&file.file);
         }
@@ -214,16 +210,17 @@ fn keep_failed(done: &mut [Checked]) -> anyhow::Result<bool> {
     Ok(any)
 }
 
+/// The name under which a record knows a file.
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// Puts the outcome in place of what the record said about the same files and runtimes.
 fn replace(record: &mut ExportRecord, done: &[Checked]) {
     for (path, file, checks) in done {
         // It may have failed before, or fail now, and then has another name.
-        let names = [path.clone(), path.with_extension(FAILED)].map(|path| {
-            path.file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned()
-        });
+        let names = [file_name(path), file_name(&path.with_extension(FAILED))];
         record.files.retain(|known| !names.contains(&known.file));
         record.files.push(file.clone());
         let is_stale = |known: &ExportCheck| {

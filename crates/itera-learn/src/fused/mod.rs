@@ -1,6 +1,6 @@
 //! Fused operators of the forward and backward pass, each the counterpart of a formula in
-//! [`crate::model`]. Their gradients are tested against those that
-//! autodiff takes of plain tensor operations (`model/paper.rs`), the objective against finite differences.
+//! [`crate::model`]. Their gradients are tested against those that autodiff takes of plain tensor operations
+//! (`model/paper.rs`), the objective against finite differences.
 #![expect(
     clippy::inline_always,
     reason = "only what is inlined into `lanes::dispatch` is compiled for the instruction set"

@@ -99,16 +99,15 @@ type Pair = (Option<Metric>, Option<Metric>);
 /// Metrics of the same thing. One model may be scored on one text in several ways: first all that were measured
 /// alike find each other, so that none of them is taken by another.
 fn pairs(mut before: Vec<Metric>, after: Vec<Metric>) -> Vec<Pair> {
-    let mut alike = |new: &Metric| {
-        take(&mut before, |old| {
-            old.key() == new.key() && old.difference(new).is_none()
-        })
-    };
-    let partners: Vec<Option<Metric>> = after.iter().map(&mut alike).collect();
-    let mut pairs = Vec::new();
-    for (new, partner) in after.into_iter().zip(partners) {
-        let old = partner.or_else(|| take(&mut before, |old| old.key() == new.key()));
-        pairs.push((old, Some(new)));
+    let is_alike =
+        |old: &Metric, new: &Metric| old.key() == new.key() && old.difference(new).is_none();
+    let alike = |new: Metric| (take(&mut before, |old| is_alike(old, &new)), Some(new));
+    let mut pairs: Vec<Pair> = after.into_iter().map(alike).collect();
+    for (old, new) in &mut pairs {
+        let key = new.as_ref().map(Metric::key);
+        *old = old
+            .take()
+            .or_else(|| take(&mut before, |old| Some(old.key()) == key));
     }
     pairs.extend(before.into_iter().map(|old| (Some(old), None)));
     pairs

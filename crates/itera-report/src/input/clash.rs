@@ -10,36 +10,36 @@ use super::{Inputs, Of, Problem};
 /// them a figure is about; and the second of two scores of the same thing.
 pub(super) fn resolve(inputs: &mut Inputs) {
     let ambiguous = ambiguous_names(inputs);
+    let is_clear = |name: &String| !ambiguous.contains(name);
     inputs
         .validation
-        .retain(|row| !ambiguous.contains(&row.item.model.name));
-    inputs
-        .training
-        .retain(|run| !ambiguous.contains(&run.item.name));
-    for record in &mut inputs.power {
-        record
-            .item
-            .rows
-            .retain(|row| !ambiguous.contains(&row.model.name));
+        .retain(|row| is_clear(&row.item.model.name));
+    inputs.training.retain(|run| is_clear(&run.item.name));
+    for Of { item, .. } in &mut inputs.power {
+        item.rows.retain(|row| is_clear(&row.model.name));
     }
     inputs.power.retain(|record| !record.item.rows.is_empty());
-    let is_clear = |envelope: &Envelope| {
-        let model = envelope.model.as_ref();
-        model.is_none_or(|model| !ambiguous.contains(&model.name))
-    };
-    inputs.engine.retain(|of| is_clear(&of.item.envelope));
-    inputs.serve_bench.retain(|of| is_clear(&of.item.envelope));
-    inputs.simulation.retain(|of| is_clear(&of.item.envelope));
-    for of in &mut inputs.export {
-        let record = &mut of.item;
-        let is_clear = |model: &ModelInfo| !ambiguous.contains(&model.name);
-        record.files.retain(|file| is_clear(&file.model));
-        let files = &record.files;
-        record
-            .checks
+    for Of { item, .. } in &mut inputs.export {
+        item.files.retain(|file| is_clear(&file.model.name));
+        let files = &item.files;
+        item.checks
             .retain(|check| files.iter().any(|file| file.file == check.file));
-        record.bench = record.bench.take().filter(|bench| is_clear(&bench.model));
+        item.bench = item
+            .bench
+            .take()
+            .filter(|bench| is_clear(&bench.model.name));
     }
+    let is_about_clear = |envelope: &Envelope| {
+        let model = envelope.model.as_ref();
+        model.is_none_or(|model| is_clear(&model.name))
+    };
+    inputs.engine.retain(|of| is_about_clear(&of.item.envelope));
+    inputs
+        .serve_bench
+        .retain(|of| is_about_clear(&of.item.envelope));
+    inputs
+        .simulation
+        .retain(|of| is_about_clear(&of.item.envelope));
     repeated_scores(inputs);
 }
 

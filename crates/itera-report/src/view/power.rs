@@ -135,7 +135,7 @@ pub(crate) fn energy_table(inputs: &Inputs) -> Table {
             table.row([
                 code(&model_name(&row.model)),
                 row.mode.name().to_owned(),
-                method(figure),
+                words,
                 speed(figure.speed).to_owned(),
                 bounds(figure.power_watts, 1.0),
                 bounds(figure.gross_joules_per_token, MICRO),

@@ -98,7 +98,7 @@ impl Adapter {
 
     /// Whether this server may make versions.
     pub(crate) fn learns(&self) -> bool {
-        cfg!(feature = "adapt") && self.role == Role::Auto
+        self.role.learns()
     }
 
     /// Looks at the database now and not at the next turn.
@@ -261,8 +261,8 @@ struct Turns {
     holds: bool,
     #[cfg(feature = "adapt")]
     running: Option<JoinHandle<()>>,
-    /// Whether the journal may have running adaptations that no server works on: the lease is new, or one has
-    /// ended here and may have failed to say so.
+    /// Whether the journal may have running adaptations that no server works on: the lease is new, one has
+    /// ended here and may have failed to say so, or its beginning failed.
     #[cfg(feature = "adapt")]
     may_be_orphans: bool,
 }

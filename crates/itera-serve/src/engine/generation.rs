@@ -94,10 +94,11 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         }
     };
     let mut text = TextBuilder::new(request.stop);
-    let mut echoed = 0;
-    if request.echo {
-        echoed = text.begin_with(&tokenizer.decode(&tokens));
-    }
+    let echoed = if request.echo {
+        text.begin_with(&tokenizer.decode(&tokens))
+    } else {
+        0
+    };
     let scores_prompt = request.echo && request.logprobs.is_some();
     let prompt: Vec<u32> = [tokenizer.end_of_text()]
         .into_iter()

@@ -151,15 +151,17 @@ impl StudyPlan {
                 "variant `{}` is not evaluated; leave out `evaluate-every`",
                 variant.name
             );
-            // Its vocabulary, which is not known yet, changes nothing here.
-            let transformer = TransformerConfig::micro(512);
-            ensure!(
-                !variant.transformer || transformer.trains_with(&train),
-                "variant `{}` is a transformer, which has a context of {} tokens and neither `teacher`, \
-                 `quantize`, `average` nor `dropout`; leave them out for it",
-                variant.name,
-                transformer.context
-            );
+            if variant.transformer {
+                // Its vocabulary, which is not known yet, changes nothing here.
+                let transformer = TransformerConfig::micro(512);
+                ensure!(
+                    transformer.trains_with(&train),
+                    "variant `{}` is a transformer, which has a context of {} tokens and neither \
+                     `teacher`, `quantize`, `average` nor `dropout`; leave them out for it",
+                    variant.name,
+                    transformer.context
+                );
+            }
             ensure!(
                 !(variant.transformer && variant.untied),
                 "variant `{}` is both `transformer` and `untied`; the transformer's head is its embedding, \
