@@ -50,6 +50,34 @@ pub struct ModelConfig {
     pub chunk: usize,
     /// Added to the mean square inside every `RMSNorm`.
     pub norm_eps: f32,
+    /// How the weights of the chosen experts are made; left out of JSON where it is the default.
+    #[serde(default, skip_serializing_if = "Routing::is_default")]
+    pub routing: Routing,
+}
+
+/// Over which experts the softmax goes that weighs the outputs of the chosen ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Routing {
+    /// All experts: the weights sum to less than one (Switch Transformer, Fedus et al. 2021).
+    #[default]
+    All,
+    /// The chosen ones: the weights sum to one (Mixtral, Jiang et al. 2024; Granite).
+    Chosen,
+}
+
+impl Routing {
+    /// The name used on command lines and in a config.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Chosen => "chosen",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why a config cannot describe a model.
@@ -143,6 +171,7 @@ impl Preset {
             d_shared: 0,
             chunk: 32,
             norm_eps: 1e-5,
+            routing: Routing::All,
         };
         match self {
             Self::Micro => base,
@@ -423,6 +452,7 @@ impl ModelConfig {
             top_k: 1,
             d_expert: width,
             d_shared: 0,
+            routing: Routing::All,
             ..self.clone()
         }
     }
@@ -437,6 +467,7 @@ impl ModelConfig {
             top_k: 1,
             d_expert: width,
             d_shared: 0,
+            routing: Routing::All,
             ..self.clone()
         }
     }

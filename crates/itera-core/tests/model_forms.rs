@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
-    config::{ModelConfig, Preset, TensorRole},
+    config::{ModelConfig, Preset, Routing, TensorRole},
     kernels::Kernel,
     model::{Model, Sequence},
     tokenizer::{BytesTokenizer, Tokenizer},
@@ -140,12 +140,16 @@ fn every_kind_of_expert_and_kernel_gives_one_function() {
         top_k: 1,
         ..test_config()
     };
+    let routed_over_the_chosen = ModelConfig {
+        routing: Routing::Chosen,
+        ..test_config()
+    };
     let five_taps = ModelConfig {
         d_conv: 5,
         ..test_config()
     };
     let tokens: Vec<u32> = (0..29).map(|i| i * 37 % 257).collect();
-    for config in [dense, shared, top_one, five_taps] {
+    for config in [dense, shared, top_one, routed_over_the_chosen, five_taps] {
         for precision in Precision::ALL {
             let checkpoint = checkpoint(&config, 7, precision);
             let scores = |kernel| {

@@ -9,7 +9,7 @@ use burn::{
     tensor::{Int, Tensor, TensorData, activation},
 };
 use itera_core::{
-    config::{ModelConfig, Preset},
+    config::{ModelConfig, Preset, Routing},
     model::Model,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
@@ -60,6 +60,13 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
+fn routed_over_the_chosen() -> ModelConfig {
+    ModelConfig {
+        routing: Routing::Chosen,
+        ..config()
+    }
+}
+
 fn segment(batch: usize, inputs: Vec<u32>, resets: &[usize]) -> Tokens {
     let resets: Vec<bool> = (0..inputs.len())
         .map(|index| resets.contains(&index))
@@ -79,7 +86,12 @@ fn all_forms_agree_with_the_native_model_on_both_backends() {
         top_k: 1,
         ..config()
     };
-    for config in [config(), shared, config().dense_twin_of_active()] {
+    for config in [
+        config(),
+        routed_over_the_chosen(),
+        shared,
+        config().dense_twin_of_active(),
+    ] {
         for backend in Backend::HOST {
             let model = LanguageModel::new(&config, 11, &backend.device());
             let native = native(&model);
@@ -206,7 +218,13 @@ fn hand_written_gradients_are_those_of_the_papers_form() {
         d_shared: 5,
         ..config()
     };
-    for config in [config(), shared, config().dense_twin_of_total(), wide] {
+    for config in [
+        config(),
+        routed_over_the_chosen(),
+        shared,
+        config().dense_twin_of_total(),
+        wide,
+    ] {
         for backend in Backend::HOST {
             let model = LanguageModel::new(&config, 4, &backend.device().autodiff());
             let (batch, length) = (2, 35);

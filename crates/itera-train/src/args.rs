@@ -60,8 +60,9 @@ pub(crate) struct FitArgs {
     /// Size of the model: micro, nano, tiny or test [default: the sizes of --init].
     #[arg(long, required_unless_present = "init")]
     pub(crate) preset: Option<Preset>,
-    /// Another size than the preset's, by its name in a checkpoint's config; may be repeated.
-    #[arg(long, value_name = "NAME=N", requires = "preset")]
+    /// Another size than the preset's, by its name in a checkpoint's config, or routing=chosen, where
+    /// the weights of the experts that a token visits sum to one; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", requires = "preset")]
     pub(crate) size: Vec<SizeArg>,
     /// Train the model without routing that has as many parameters in all, or per token.
     #[arg(long, value_name = "SIZE", requires = "preset")]

@@ -6,14 +6,17 @@ use super::{
     lanes::{Lanes, WIDTH},
     math::{exp, get, put},
 };
+use crate::config::{ModelConfig, Routing};
 
 /// Where the tokens of a call go: for each expert the tokens that visit it, ascending, and the
-/// probabilities that go with them.
+/// weights of its output for them.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
     top_k: usize,
+    routing: Routing,
     rows: usize,
     probabilities: Buffer<f32>, // [n_experts], of the token looked at last
+    ranks: Vec<usize>,          // [n_experts], of those probabilities
     tokens: Vec<u32>,           // [n_experts, rows]
     weights: Vec<f32>,          // [n_experts, rows]
     visits: Vec<usize>,         // [n_experts]
@@ -21,11 +24,14 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// Memory for `rows` tokens.
-    pub(crate) fn new(n_experts: usize, top_k: usize, rows: usize) -> Self {
+    pub(crate) fn new(config: &ModelConfig, rows: usize) -> Self {
+        let n_experts = config.n_experts;
         Self {
-            top_k,
+            top_k: config.top_k,
+            routing: config.routing,
             rows,
             probabilities: Buffer::new(n_experts),
+            ranks: vec![0; n_experts],
             tokens: vec![0; n_experts * rows],
             weights: vec![0.0; n_experts * rows],
             visits: vec![0; n_experts],
@@ -37,34 +43,42 @@ impl Routes {
         &self.tokens[expert * self.rows..][..self.visits[expert]]
     }
 
-    /// Probabilities of those tokens.
+    /// Weights of the expert's output for those tokens.
     pub(crate) fn weights(&self, expert: usize) -> &[f32] {
         &self.weights[expert * self.rows..][..self.visits[expert]]
     }
 
     /// Sends a token to the `top_k` most probable experts, ties to the lower index.
     ///
-    /// Every list is written to and only those of the chosen grow: which experts those are is
-    /// beyond the prediction of branches.
+    /// Every list is written to and only those of the chosen grow: the choice is unpredictable, so
+    /// this is branch-free.
     #[inline(always)]
     fn send(&mut self, token: usize) {
-        for (expert, p) in self.probabilities.iter().enumerate() {
-            let mut before = 0;
+        let mut of_chosen = 0.0;
+        for ((expert, p), rank) in self.probabilities.iter().enumerate().zip(&mut self.ranks) {
+            *rank = 0;
             for (other, q) in self.probabilities.iter().enumerate() {
-                before += usize::from(if other < expert { q >= p } else { q > p });
+                *rank += usize::from(if other < expert { q >= p } else { q > p });
             }
+            of_chosen += if *rank < self.top_k { *p } else { 0.0 };
+        }
+        let total = match self.routing {
+            Routing::All => 1.0,
+            Routing::Chosen => of_chosen,
+        };
+        for ((expert, p), rank) in self.probabilities.iter().enumerate().zip(&self.ranks) {
             // There is room: of `rows` tokens, those before this one have added one each at most.
             let slot = expert * self.rows + self.visits[expert];
             self.tokens[slot] = token as u32;
-            self.weights[slot] = *p;
-            self.visits[expert] += usize::from(before < self.top_k);
+            self.weights[slot] = p / total;
+            self.visits[expert] += usize::from(*rank < self.top_k);
         }
     }
 }
 
 impl Kernel {
-    /// `p = softmax(W u)` for each token (Switch Transformer, Fedus et al. 2021), and the experts
-    /// with the `top_k` largest probabilities, ties to the lower index.
+    /// `p = softmax(W u)` for each token, and the experts with the `top_k` largest probabilities,
+    /// ties to the lower index. Their weights are `p`, or `p` over the sum of the chosen.
     ///
     /// # Shapes
     /// - `router`: `[n_experts, d_model]`; `None` where the one expert is visited by all
@@ -143,14 +157,33 @@ fn softmax<L: Lanes>(l: L, x: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Preset;
+
+    /// The weights of the experts that a token with these probabilities is sent to.
+    fn sent(routing: Routing, top_k: usize, probabilities: [f32; 4]) -> [Vec<f32>; 4] {
+        let config = ModelConfig {
+            top_k,
+            routing,
+            ..Preset::Test.config(64)
+        };
+        let mut routes = Routes::new(&config, 1);
+        routes.probabilities.copy_from_slice(&probabilities);
+        routes.send(0);
+        [0, 1, 2, 3].map(|expert| routes.weights(expert).to_vec())
+    }
 
     #[test]
     fn ties_go_to_the_lower_index() {
-        let mut routes = Routes::new(4, 3, 1);
-        routes.probabilities.copy_from_slice(&[0.1, 0.5, 0.5, 0.1]);
-        routes.send(0);
-        let visited: Vec<_> = (0..4).map(|expert| routes.tokens(expert).len()).collect();
-        assert_eq!(visited, [1, 1, 1, 0]);
-        assert_eq!(routes.weights(2), [0.5]);
+        let weights = sent(Routing::All, 3, [0.1, 0.5, 0.5, 0.1]);
+        assert_eq!(weights, [vec![0.1], vec![0.5], vec![0.5], vec![]]);
+    }
+
+    #[test]
+    fn weights_of_the_chosen_sum_to_one_if_the_softmax_is_over_them() {
+        let weights = sent(Routing::Chosen, 2, [0.125, 0.25, 0.5, 0.125]);
+        assert_eq!(
+            weights,
+            [vec![], vec![0.25 / 0.75], vec![0.5 / 0.75], vec![]]
+        );
     }
 }

@@ -9,7 +9,10 @@ use rand_chacha::{
 use super::{
     Buffer, Inputs, Kernel, Matrix, Op, Quantized, Recurrence, Routes, WIDTH, lanes::Lanes, math,
 };
-use crate::checkpoint::{Precision, Tensor, TensorData};
+use crate::{
+    checkpoint::{Precision, Tensor, TensorData},
+    config::{ModelConfig, Preset},
+};
 
 /// Lengths around the widths of vectors, blocks and panels.
 const LENS: [usize; 15] = [1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65];
@@ -450,7 +453,8 @@ proptest! {
         let (d_model, stride) = (20, 32);
         let (router, u) = (values(seed, n_experts * d_model), values(seed + 1, n * stride));
         for kernel in Kernel::available() {
-            let mut routes = Routes::new(n_experts, top_k, n);
+            let config = ModelConfig { n_experts, top_k, ..Preset::Test.config(64) };
+            let mut routes = Routes::new(&config, n);
             kernel.route(Some(&router), &u, d_model, stride, &mut routes);
             for token in 0..n {
                 let u = &u[token * stride..][..d_model];

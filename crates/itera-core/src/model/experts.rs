@@ -8,8 +8,9 @@ use super::{
 };
 use crate::kernels::{Inputs, Kernel, WIDTH};
 
-/// `work.x += sum_e p_e expert_e(work.u)` for `rows` tokens, with `p` the router's softmax over all
-/// experts (Switch Transformer, Fedus et al. 2021) and the sum over the `top_k` largest.
+/// `work.x += sum_e p_e expert_e(work.u)` for `rows` tokens, the sum over the `top_k` experts with the
+/// largest router logits, and `p` the softmax of those over all or over the chosen experts
+/// ([`Routing`](crate::config::Routing)).
 ///
 /// The tokens of an expert are computed together. They are added expert by expert, in the same
 /// order for every token, so that no result depends on what else is in the batch.

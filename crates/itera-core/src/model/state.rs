@@ -106,7 +106,7 @@ impl Workspace {
             out: wide(config.d_model),
             hidden: wide(2 * widest_expert),
             active: wide(widest_expert),
-            routes: Routes::new(config.n_experts, config.top_k, rows),
+            routes: Routes::new(config, rows),
             quantized: Quantized::new(rows, widest_input),
             inner: Quantized::new(rows, widest_expert),
             last: Vec::with_capacity(rows),

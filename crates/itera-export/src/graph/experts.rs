@@ -3,7 +3,7 @@
 //! A graph cannot skip the experts that no token has chosen, so all are computed, as one product:
 //! `[gates of all experts; ups of all experts] = W_in u`. What was not chosen is multiplied by 0.
 
-use itera_core::config::ModelConfig;
+use itera_core::config::{self, ModelConfig};
 
 use super::{
     builder::{Attribute, Builder, Value},
@@ -80,7 +80,7 @@ pub(crate) fn forward(
     }
 }
 
-/// Probabilities of the experts chosen, 0 for the others, `[.., n_experts]`. Of equal probabilities
+/// Weights of the experts chosen, 0 for the others, `[.., n_experts]`. Of equal probabilities
 /// `TopK` takes those of the lower index, as its specification demands.
 fn route(b: &mut Builder, config: &ModelConfig, routing: &Routing, router: &str, u: &str) -> Value {
     let last = || vec![("axis", Attribute::Int(-1))];
@@ -88,6 +88,14 @@ fn route(b: &mut Builder, config: &ModelConfig, routing: &Routing, router: &str,
     let p = b.op("p", "Softmax", &[&logits], last());
     let k = b.ints(&[config.top_k as i64]);
     let [values, experts] = b.ops(["top_p", "top"], "TopK", &[&p, &k], last());
+    let values = match config.routing {
+        config::Routing::All => values,
+        config::Routing::Chosen => {
+            let last_axis = b.ints(&[-1]);
+            let sum = b.op("sum_p", "ReduceSum", &[&values, &last_axis], vec![]);
+            b.op("of_chosen", "Div", &[&values, &sum], vec![])
+        }
+    };
     let inputs = [routing.zeros.as_str(), &experts, &values];
     b.op("chosen", "ScatterElements", &inputs, last())
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use itera_core::{
     checkpoint::Checkpoint,
-    config::{ModelConfig, Preset},
+    config::{ModelConfig, Preset, Routing},
 };
 use itera_record::ExportVerdict;
 use itera_testing::{bytes, random_checkpoint, skip};
@@ -96,11 +96,17 @@ fn rows_that_no_group_divides_become_int8() {
 }
 
 #[test]
-fn models_without_a_router_and_with_a_shared_expert() {
-    for (experts, top_k, shared) in [(1, 1, 0), (3, 3, 16), (4, 1, 16)] {
+fn models_without_a_router_with_either_routing_and_with_a_shared_expert() {
+    for (experts, top_k, routing, shared) in [
+        (1, 1, Routing::All, 0),
+        (3, 3, Routing::All, 16),
+        (4, 1, Routing::All, 16),
+        (4, 2, Routing::Chosen, 0),
+    ] {
         let config = ModelConfig {
             n_experts: experts,
             top_k,
+            routing,
             d_shared: shared,
             ..config()
         };

@@ -8,6 +8,8 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
+use itera_core::config::Routing;
+
 use super::TransformerConfig;
 use crate::{
     fused::{Attention, AttentionDims, Experts, RmsNorm, Rope},
@@ -214,6 +216,7 @@ impl FeedForward {
         let op = Experts {
             n_experts: 1,
             top_k: 1,
+            routing: Routing::All,
             d_model,
             d_expert: config.d_ff,
         };

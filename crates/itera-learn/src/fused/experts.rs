@@ -3,13 +3,14 @@
 
 use std::{ops::Range, sync::Arc};
 
+use itera_core::config::Routing;
 use pulp::Simd;
 
 use super::lanes::{self, Kernel, Vectors, WIDTH, ZERO, dispatch, load, splat, store};
 use crate::host::{HostBackend, Operator, matmul};
 
 /// `sum_{e in top_k} p_e W_out_e (silu(gate) * up)` with `[gate; up] = W_in_e u` and
-/// `p = softmax(router)`.
+/// `p = softmax(router)` over all or over the chosen experts.
 ///
 /// # Shapes
 /// Inputs: `u [rows, d_model]`, `router [rows, n_experts]` logits,
@@ -19,6 +20,7 @@ use crate::host::{HostBackend, Operator, matmul};
 pub(crate) struct Experts {
     pub n_experts: usize,
     pub top_k: usize,
+    pub routing: Routing,
     pub d_model: usize,
     pub d_expert: usize,
 }
@@ -26,10 +28,10 @@ pub(crate) struct Experts {
 /// Which tokens went where, and the hidden values of the forward pass.
 #[derive(Debug)]
 pub(crate) struct Routed {
-    p: Vec<f32>,               // [rows, n_experts]
-    slots: Vec<u32>,           // token of each (token, expert) pair, sorted by expert
+    p: Vec<f32>,     // [rows, n_experts]; routing over the chosen leaves 0 for the others
+    slots: Vec<u32>, // token of each (token, expert) pair, sorted by expert
     ranges: Vec<Range<usize>>, // [n_experts] into `slots`
-    hidden: Vec<f32>,          // [slots, 2 * d_expert]: gate and up
+    hidden: Vec<f32>, // [slots, 2 * d_expert]: gate and up
 }
 
 impl Routed {
@@ -52,8 +54,18 @@ impl Experts {
             order.extend(0..n_experts);
             // Stable: equal probabilities stay in the order of their index.
             order.sort_by(|a, b| p[*b].total_cmp(&p[*a]));
-            for expert in &order[..self.top_k] {
+            let (chosen, others) = order.split_at(self.top_k);
+            for expert in chosen {
                 visits[*expert].push(token as u32);
+            }
+            if self.routing == Routing::Chosen {
+                for expert in others {
+                    p[*expert] = 0.0;
+                }
+                let sum: f32 = p.iter().sum();
+                for p in p {
+                    *p /= sum;
+                }
             }
         }
         let mut ranges = Vec::with_capacity(n_experts);

@@ -17,7 +17,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Int, Tensor, TensorData},
 };
-use itera_core::config::ModelConfig;
+use itera_core::config::{ModelConfig, Routing};
 
 use crate::{
     fused::{Experts, RmsNorm, Ssm, SsmDims, SsmMemory},
@@ -345,6 +345,7 @@ impl Moe {
         let op = Experts {
             n_experts: config.n_experts,
             top_k: config.top_k,
+            routing: config.routing,
             d_model,
             d_expert: config.d_expert,
         };
@@ -372,6 +373,7 @@ impl Shared {
         let op = Experts {
             n_experts: 1,
             top_k: 1,
+            routing: Routing::All,
             d_model,
             d_expert: config.d_shared,
         };

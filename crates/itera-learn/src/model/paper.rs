@@ -4,7 +4,7 @@
 //! memory.
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
-use itera_core::config::ModelConfig;
+use itera_core::config::{ModelConfig, Routing};
 
 use super::{
     Dropout, Gain, LanguageModel, Mixer, Moe, Output, Tokens,
@@ -322,7 +322,12 @@ impl Moe {
             let p = activation::softmax(logits.clone(), 1);
             let chosen = chosen(p.clone().detach(), config.top_k);
             let visits = chosen.clone().sum_dim(0).squeeze_dim::<1>(0);
-            (p * chosen, (logits, visits))
+            let gates = p * chosen; // [rows, n_experts]
+            let gates = match config.routing {
+                Routing::All => gates,
+                Routing::Chosen => gates.clone() / gates.sum_dim(1),
+            };
+            (gates, (logits, visits))
         });
         let (gates, routed) = routed.unzip();
         let mut y = feed_forward(u.clone(), self.w_in.val(), self.w_out.val(), gates);

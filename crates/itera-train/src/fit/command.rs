@@ -132,7 +132,7 @@ mod tests {
     fn the_command_repeats_the_run() {
         repeats(
             "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5 --init x \
-             --size d_state=16 --size d_conv=3 --optimizer muon --dropout 0.1 --average 0.99",
+             --size d_state=16 --size routing=chosen --optimizer muon --dropout 0.1 --average 0.99",
         );
         repeats(
             "--steps 50 --init x --teacher x --quantize int4 --tensor embedding.weight=int8 \

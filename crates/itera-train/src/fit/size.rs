@@ -2,24 +2,32 @@
 
 use std::{fmt, str::FromStr};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use itera_core::config::{MICRO_PARAMETER_BUDGET, ModelConfig, NANO_PARAMETER_BUDGET, Preset};
+use serde_json::Value;
 
 use crate::args::DenseArg;
 
-/// A size in place of the preset's, `NAME=N`.
+/// The one field that is a word.
+const ROUTING: &str = "routing";
+
+/// A field of the model's config in place of the preset's, `NAME=VALUE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SizeArg {
     name: String,
-    value: usize,
+    value: Value,
 }
 
 impl FromStr for SizeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or("expected NAME=N")?;
-        let value = value.parse().map_err(|_| "expected a number after `=`")?;
+        let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+        let value = match value.parse::<usize>() {
+            Ok(number) => number.into(),
+            Err(_) if name == ROUTING => value.into(),
+            Err(_) => return Err("expected a number after `=`".to_owned()),
+        };
         let name = name.to_owned();
         Ok(Self { name, value })
     }
@@ -27,7 +35,10 @@ impl FromStr for SizeArg {
 
 impl fmt::Display for SizeArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.value)
+        match &self.value {
+            Value::String(word) => write!(f, "{}={word}", self.name),
+            number => write!(f, "{}={number}", self.name),
+        }
     }
 }
 
@@ -66,21 +77,24 @@ fn with_sizes(config: ModelConfig, sizes: &[SizeArg]) -> anyhow::Result<ModelCon
     }
     let mut fields = serde_json::to_value(&config)?;
     for SizeArg { name, value } in sizes {
-        match fields.get_mut(name) {
-            Some(field) if field.is_u64() && name != "vocab_size" => *field = (*value).into(),
-            _ => bail!(
-                "there is no size `{name}`; sizes are d_model, n_layers, d_inner, d_state, head_dim, \
-                 d_conv, n_experts, top_k, d_expert, d_shared, chunk"
-            ),
-        }
+        let is_size = fields.get(name).is_some_and(Value::is_u64) && name != "vocab_size";
+        ensure!(
+            is_size || name == ROUTING,
+            "there is no size `{name}`; sizes are d_model, n_layers, d_inner, d_state, head_dim, \
+             d_conv, n_experts, top_k, d_expert, d_shared, chunk, and routing, which is all or chosen"
+        );
+        fields[name] = value.clone();
     }
-    let config: ModelConfig = serde_json::from_value(fields)?;
+    let config: ModelConfig =
+        serde_json::from_value(fields).context("the sizes do not fit together")?;
     config.validate().context("the sizes do not fit together")?;
     Ok(config)
 }
 
 #[cfg(test)]
 mod tests {
+    use itera_core::config::Routing;
+
     use super::*;
 
     #[test]
@@ -93,11 +107,15 @@ mod tests {
         assert_eq!((config.d_state, config.n_layers), (8, 2));
         let preset = Preset::Nano.config(300);
         assert_eq!(config.d_inner, preset.d_inner);
+        assert_eq!(config.routing, Routing::All);
+        assert_eq!(sizes("routing=chosen").unwrap().routing, Routing::Chosen);
         for (text, message) in [
             ("depth=3", "there is no size `depth`"),
             ("vocab_size=400", "there is no size `vocab_size`"),
             ("norm_eps=1", "there is no size `norm_eps`"),
             ("d_inner=100", "the sizes do not fit together"),
+            ("routing=some", "the sizes do not fit together"),
+            ("routing=1", "the sizes do not fit together"),
             ("d_model=96", "more than its budget"),
         ] {
             let error = format!("{:#}", sizes(text).unwrap_err());
