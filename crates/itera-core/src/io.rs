@@ -18,12 +18,12 @@ use std::{
     path::{Path, PathBuf, is_separator},
 };
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 pub use self::write::{check_writable, write_atomic};
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, Precision},
+    digest::sha256_hex,
     quant::{self, QuantError},
 };
 
@@ -326,16 +326,6 @@ fn load_file(path: PathBuf) -> Result<LoadedCheckpoint, IoError> {
 /// A directory that exists but cannot be listed.
 pub fn shipped_models() -> Result<Vec<String>, IoError> {
     models_in(&model_directories())
-}
-
-/// SHA-256 in lower-case hexadecimal digits.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    Sha256::digest(bytes)
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 0x0f])
-        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-        .collect()
 }
 
 /// Directories that may hold checkpoints, in the order of search; each once, existing or not.

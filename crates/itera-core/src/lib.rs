@@ -16,6 +16,8 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod container;
+pub mod digest;
 pub mod io;
 pub mod kernels;
 pub mod model;
@@ -23,3 +25,4 @@ pub mod prune;
 pub mod quant;
 pub mod sampling;
 pub mod tokenizer;
+mod unique;

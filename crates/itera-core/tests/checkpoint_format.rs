@@ -12,7 +12,7 @@ mod support;
 use itera_core::{
     checkpoint::{Checkpoint, FORMAT_VERSION, Precision, TensorData},
     config::{ModelConfig, Preset},
-    io::sha256_hex,
+    digest::sha256_hex,
 };
 use safetensors::SafeTensors;
 

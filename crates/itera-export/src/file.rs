@@ -3,7 +3,7 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use anyhow::{Context as _, bail, ensure};
-use itera_core::{checkpoint::Precision, config::ModelConfig, io::sha256_hex};
+use itera_core::{checkpoint::Precision, config::ModelConfig, digest::sha256_hex};
 use prost::Message as _;
 use tract_onnx::pb::{GraphProto, ModelProto};
 

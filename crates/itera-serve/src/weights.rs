@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    io::{self, LoadedCheckpoint, Weights as Origin, sha256_hex},
+    digest::sha256_hex,
+    io::{self, LoadedCheckpoint, Weights as Origin},
     model::Model,
     quant,
 };

@@ -1,7 +1,7 @@
-//! The checkpoint format: one safetensors file that carries a whole model.
+//! The checkpoint format: one [container](crate::container) that carries a whole model.
 //!
-//! The tensors are those of [`ModelConfig::tensors`]. Everything else lies in `__metadata__`, so
-//! that a single file is enough to run, validate and repeat a model:
+//! The tensors are those of [`ModelConfig::tensors`]. Everything else lies in the texts of the
+//! container, so that a single file is enough to run, validate and repeat a model:
 //!
 //! | key | value |
 //! |---|---|
@@ -9,8 +9,6 @@
 //! | `itera.config` | [`ModelConfig`] as JSON |
 //! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; in a quantised file [without what the library alone needs](Tokenizer::to_compact_json) |
 //! | `itera.training` | JSON object of the trainer: data digests, steps, seed, commit |
-//! | `itera.digest` | SHA-256 of the tensor data, all bytes after the header |
-//! | `itera.digest.metadata` | SHA-256 of the four values above, as lines `key=value` in key order |
 //!
 //! A tensor is stored in one of four ways, see [`TensorData`]. Values lie in rows along the input
 //! axis, the last one; a group is a run of values in a row that shares one scale.
@@ -22,15 +20,13 @@
 //! | int8 | I8 `[.., row]`, -127 to 127 | F16 `[.., row / group]` |
 //! | int4 | U8 `[.., row / 2]`, -8 to 7, low nibble first, two's complement | F16 `[.., row / group]`, of either sign |
 //!
-//! Reading trusts nothing: the header is held against the file length before anything is
-//! allocated, and a loaded checkpoint has passed [`Checkpoint::validate`].
+//! Reading trusts nothing: what the container leaves open, [`Checkpoint::validate`] has checked of
+//! every loaded checkpoint.
 
 mod error;
-mod header;
-mod read;
+mod file;
 mod tensor;
 mod validate;
-mod write;
 
 use std::collections::BTreeMap;
 
@@ -41,21 +37,21 @@ pub use self::{
 };
 use crate::{
     config::{ModelConfig, TensorRole},
+    container::Format,
     tokenizer::Tokenizer,
 };
 
 /// The format version that this build writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-const FORMAT_KEY: &str = "itera.format";
+const FORMAT: Format = Format {
+    key: "itera.format",
+    versions: 1..=FORMAT_VERSION,
+};
+
 const CONFIG_KEY: &str = "itera.config";
 const TOKENIZER_KEY: &str = "itera.tokenizer";
 const TRAINING_KEY: &str = "itera.training";
-const DIGEST_KEY: &str = "itera.digest";
-const METADATA_DIGEST_KEY: &str = "itera.digest.metadata";
-
-/// The keys that `itera.digest.metadata` covers, sorted.
-const DESCRIBED_KEYS: [&str; 4] = [CONFIG_KEY, FORMAT_KEY, TOKENIZER_KEY, TRAINING_KEY];
 
 /// A model as stored: sizes, tokenizer, weights and where they came from.
 #[derive(Clone, Debug)]
@@ -78,7 +74,7 @@ impl Checkpoint {
     /// The first thing in the file that is not as this format demands; any bytes at all are safe to
     /// pass.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        read::checkpoint(bytes)
+        file::read(bytes)
     }
 
     /// The bytes of the file that holds this checkpoint. Equal content gives equal bytes.
@@ -86,7 +82,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Checkpoint::validate`]: a broken checkpoint is never written.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CheckpointError> {
-        write::checkpoint(self)
+        file::write(self)
     }
 
     /// Checks everything that other code relies on: sizes, vocabulary, the set of tensors, their
@@ -134,9 +130,4 @@ impl Checkpoint {
         let weights: usize = self.tensors.values().map(Tensor::len).sum();
         8.0 * self.weight_bytes() as f64 / weights.max(1) as f64
     }
-}
-
-/// Name under which the scales of a quantised tensor are stored.
-fn scales_name(tensor: &str) -> String {
-    format!("{tensor}.scales")
 }

@@ -2,12 +2,10 @@
 
 use half::f16;
 
-use super::{
-    Checkpoint, CheckpointError, Precision, Tensor, TensorData, read::divided_rows,
-    tensor::unpack_nibbles,
-};
+use super::{Checkpoint, CheckpointError, Precision, Tensor, TensorData, tensor::unpack_nibbles};
 use crate::{
     config::{ModelConfig, TensorRole, TensorSpec},
+    container::ContainerError,
     tokenizer::Tokenizer,
 };
 
@@ -24,7 +22,7 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Result<(), CheckpointError>
     for spec in &specs {
         let tensor = tensors
             .get(&spec.name)
-            .ok_or_else(|| CheckpointError::MissingTensor {
+            .ok_or_else(|| ContainerError::MissingTensor {
                 tensor: spec.name.clone(),
             })?;
         check_tensor(spec, tensor)?;
@@ -33,9 +31,10 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Result<(), CheckpointError>
         .keys()
         .find(|name| specs.iter().all(|spec| spec.name != **name))
     {
-        Some(extra) => Err(CheckpointError::UnexpectedTensor {
+        Some(extra) => Err(ContainerError::UnexpectedTensor {
             tensor: extra.clone(),
-        }),
+        }
+        .into()),
         None => Ok(()),
     }
 }
@@ -83,11 +82,12 @@ pub(super) fn vocabulary(
 fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointError> {
     let name = &spec.name;
     if tensor.shape != spec.shape {
-        return Err(CheckpointError::Shape {
+        return Err(ContainerError::Shape {
             tensor: name.clone(),
             expected: spec.shape.clone(),
             found: tensor.shape.clone(),
-        });
+        }
+        .into());
     }
     // Integers suit the large matrices only, and the dynamics of the state space need every bit:
     // their errors would add up over the tokens.
@@ -128,8 +128,7 @@ fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointErro
             scales,
             group,
         } => {
-            let bytes = divided_rows(&spec.shape, 2).iter().product();
-            check_len(name, "bytes", bytes, packed.len())?;
+            check_len(name, "bytes", spec.len() / 2, packed.len())?;
             check_scales(spec, Precision::Int4, scales, *group)?;
             check_range(name, Precision::Int4, &unpack_nibbles(packed))
         }

@@ -3,11 +3,29 @@
 use std::{error::Error, fs, path::Path};
 
 use itera_core::{
-    checkpoint::Precision,
-    io::{IoError, check_writable, load_checkpoint, sha256_hex, shipped_models, write_atomic},
+    checkpoint::{Checkpoint, Precision},
+    digest::sha256_hex,
+    io::{IoError, check_writable, load_checkpoint, shipped_models, write_atomic},
 };
 
 use crate::support;
+
+/// Every shipped checkpoint: format, order of tensors and form of the JSON are as they were.
+#[test]
+fn shipped_checkpoints_are_written_as_they_are() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/models");
+    let mut seen = 0;
+    for entry in fs::read_dir(models).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|name| name == "safetensors") {
+            let bytes = fs::read(&path).unwrap();
+            let read = Checkpoint::from_bytes(&bytes).unwrap();
+            assert!(read.to_bytes().unwrap() == bytes, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 12, "{seen} checkpoints");
+}
 
 fn entries(directory: &Path) -> usize {
     fs::read_dir(directory).unwrap().count()

@@ -3,8 +3,9 @@
 use std::error::Error;
 
 use half::f16;
-use itera_core::checkpoint::{
-    Checkpoint, CheckpointError, FORMAT_VERSION, Precision, Tensor, TensorData,
+use itera_core::{
+    checkpoint::{Checkpoint, CheckpointError, FORMAT_VERSION, Precision, Tensor, TensorData},
+    container::{ContainerError, MAX_HEADER_BYTES},
 };
 use serde_json::{Value, json};
 
@@ -96,7 +97,7 @@ fn metadata() {
     header_refused(&["tokenizer"], |header| {
         header["__metadata__"]["itera.tokenizer"] = "{}".into();
     });
-    header_refused(&["`itera.training` has", "at most"], |header| {
+    header_refused(&["the header has", "at most 1048576"], |header| {
         header["__metadata__"]["itera.training"] = format!("[{}0]", "0,".repeat(600_000)).into();
     });
     header_refused(
@@ -105,6 +106,16 @@ fn metadata() {
             header["__metadata__"]["itera.training"] = "[".repeat(100_000).into();
         },
     );
+}
+
+#[test]
+fn what_would_not_be_read_is_not_written() {
+    let mut checkpoint = support::checkpoint(small(), Precision::Fp32);
+    checkpoint.training = "x".repeat(MAX_HEADER_BYTES - 20_000).into();
+    Checkpoint::from_bytes(&checkpoint.to_bytes().unwrap()).unwrap();
+    checkpoint.training = "x".repeat(MAX_HEADER_BYTES).into();
+    let refused = checkpoint.to_bytes().unwrap_err().to_string();
+    assert!(refused.contains("expected at most 1048576"), "{refused}");
 }
 
 #[test]
@@ -141,7 +152,7 @@ fn sets_of_tensors() {
             config["n_layers"] = 65_536.into();
         });
     });
-    header_refused(&["\"extra\"", "not part of this config"], |header| {
+    header_refused(&["\"extra\"", "is unexpected"], |header| {
         header["extra"] = json!({"dtype": "F32", "shape": [0], "data_offsets": [0, 0]});
     });
     header_refused(&["tensor `final_norm.weight` is missing"], |header| {
@@ -264,10 +275,19 @@ fn broken_checkpoints_are_not_written() {
         checkpoint.to_bytes().unwrap_err()
     };
     let error = broken(|c| c.tensors.get_mut("final_norm.weight").unwrap().shape[0] += 1);
-    assert!(matches!(error, CheckpointError::Shape { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            CheckpointError::Container(ContainerError::Shape { .. })
+        ),
+        "{error}"
+    );
     let error = broken(|c| drop(c.tensors.remove("layers.1.mixer.a_log")));
     assert!(
-        matches!(error, CheckpointError::MissingTensor { .. }),
+        matches!(
+            error,
+            CheckpointError::Container(ContainerError::MissingTensor { .. })
+        ),
         "{error}"
     );
     let error = broken(|c| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
     config::{ModelConfig, Preset, TensorRole},
-    io::sha256_hex,
+    digest::sha256_hex,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
 use serde_json::{Value, json};

@@ -19,7 +19,8 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, Progress, model_info, note, print};
 use itera_core::{
     checkpoint::Precision,
-    io::{LoadedCheckpoint, sha256_hex, write_atomic},
+    digest::sha256_hex,
+    io::{LoadedCheckpoint, write_atomic},
 };
 use itera_data::{Corpus, Dataset, Places};
 use itera_record::{ExportBench, ExportBenchGap, ExportBenchProtocol, ExportBenchRow, median, p95};

@@ -1,6 +1,6 @@
 //! What a file says about itself: names and shapes of inputs and outputs, documentation, metadata.
 
-use itera_core::{checkpoint::Checkpoint, config::ModelConfig, io::sha256_hex};
+use itera_core::{checkpoint::Checkpoint, config::ModelConfig, digest::sha256_hex};
 use prost::Message as _;
 use tract_onnx::pb::{
     GraphProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use insta::Settings;
-use itera_core::io::sha256_hex;
+use itera_core::digest::sha256_hex;
 use itera_record::{ExportRecord, Record as _};
 use itera_testing::{STORIES, TestFolder, bytes, small_checkpoint};
 use prost::Message as _;

@@ -58,7 +58,7 @@ fn torchscript_joins_where_its_file_is_of_the_same_run() {
         );
     };
     let model = fs::read(test.path("models/small.safetensors")).unwrap();
-    let sha256 = itera_core::io::sha256_hex(&model);
+    let sha256 = itera_core::digest::sha256_hex(&model);
     let bench = "bench --checkpoint small --seq-len 20 --samples 2 --output r.json";
     let row = || {
         test.succeed(bench);

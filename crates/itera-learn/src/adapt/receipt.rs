@@ -2,7 +2,7 @@
 
 use itera_core::{
     checkpoint::{Checkpoint, Tensor},
-    io::sha256_hex,
+    digest::sha256_hex,
 };
 use serde::{Deserialize, Serialize};
 

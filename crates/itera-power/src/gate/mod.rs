@@ -11,7 +11,7 @@ mod judge;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::Context as _;
-use itera_core::io::sha256_hex;
+use itera_core::digest::sha256_hex;
 use itera_record::{
     CounterSamples, GateComparison, GateResult, GateVerdict, PowerMode, PowerRecord, PowerRow,
     Record,

@@ -1,7 +1,7 @@
 //! Everything that decides the weights of a run.
 
 use anyhow::bail;
-use itera_core::{config::ModelConfig, io::sha256_hex};
+use itera_core::{config::ModelConfig, digest::sha256_hex};
 use itera_learn::{Backend, trainer::TrainConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

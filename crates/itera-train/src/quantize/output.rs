@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use itera_cli::{Align, Table, envelope, model_info};
-use itera_core::{io::sha256_hex, kernels::Kernel, quant::TensorReport};
+use itera_core::{digest::sha256_hex, kernels::Kernel, quant::TensorReport};
 use itera_record::{CalibrationText, QuantizationRecord, QuantizedTensor};
 
 use super::Quantised;

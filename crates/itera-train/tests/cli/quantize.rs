@@ -3,7 +3,7 @@
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
     config::{Preset, TensorRole},
-    io::sha256_hex,
+    digest::sha256_hex,
     quant::source_sha256,
     tokenizer::{BytesTokenizer, Tokenizer},
 };

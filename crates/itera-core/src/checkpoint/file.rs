@@ -1,0 +1,180 @@
+//! A checkpoint as a file, both ways. The file is the same for the same content on any machine.
+
+use std::collections::BTreeMap;
+
+use half::f16;
+
+use super::{
+    CONFIG_KEY, Checkpoint, CheckpointError, FORMAT, Precision, TOKENIZER_KEY, TRAINING_KEY,
+    Tensor, TensorData, validate,
+};
+use crate::{
+    container::{Container, ContainerError, Dtype, RawTensor},
+    tokenizer::Tokenizer,
+};
+
+/// Reads and validates a whole checkpoint: config and tokenizer, the tensors, that there are no others.
+pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+    let mut file = Container::parse(bytes, &FORMAT)?;
+    let config = file.json(CONFIG_KEY)?;
+    let specs = validate::tensor_specs(&config, file.tensors.len())?;
+    let tokenizer = Tokenizer::from_json(&file.json(TOKENIZER_KEY)?)?;
+    validate::vocabulary(&config, &tokenizer)?;
+    let training = file.json(TRAINING_KEY)?;
+    let mut tensors = BTreeMap::new();
+    for spec in specs {
+        let tensor = take(&mut file, &spec.name)?;
+        tensors.insert(spec.name, tensor);
+    }
+    let checkpoint = Checkpoint {
+        config,
+        tokenizer,
+        training,
+        tensors,
+    };
+    checkpoint.validate()?;
+    file.finish()?;
+    Ok(checkpoint)
+}
+
+/// Takes the entries of one tensor. Whether shape, group and values are right is for [`validate`].
+fn take(file: &mut Container<'_>, name: &str) -> Result<Tensor, CheckpointError> {
+    let stored = file.take(name)?;
+    let data = match stored.dtype {
+        Dtype::F32 => TensorData::F32(stored.to_f32()),
+        Dtype::F16 => TensorData::F16(stored.to_f16()),
+        Dtype::I8 => {
+            let values = stored.to_i8();
+            let (scales, group) = take_scales(file, name, &stored.shape)?;
+            TensorData::Int8 {
+                values,
+                scales,
+                group,
+            }
+        }
+        Dtype::U8 => {
+            let shape = with_rows(&stored.shape, |row| row.saturating_mul(2));
+            let packed = stored.bytes.into_owned();
+            let (scales, group) = take_scales(file, name, &shape)?;
+            let data = TensorData::Int4 {
+                packed,
+                scales,
+                group,
+            };
+            return Ok(Tensor { shape, data });
+        }
+    };
+    Ok(Tensor {
+        shape: stored.shape,
+        data,
+    })
+}
+
+/// The scales of a quantised tensor and the group that their shape implies.
+fn take_scales(
+    file: &mut Container<'_>,
+    tensor: &str,
+    shape: &[usize],
+) -> Result<(Vec<f16>, usize), CheckpointError> {
+    let name = scales_name(tensor);
+    let scales = file.take(&name)?;
+    scales.check_dtype(&name, Dtype::F16)?;
+    let row = shape.last().copied().unwrap_or(0);
+    let per_row = scales.shape.last().copied().unwrap_or(0);
+    let expected = with_rows(shape, |_| per_row);
+    if scales.shape != expected {
+        return Err(ContainerError::Shape {
+            tensor: name,
+            expected,
+            found: scales.shape,
+        }
+        .into());
+    }
+    if per_row == 0 || !row.is_multiple_of(per_row) {
+        return Err(CheckpointError::Group {
+            tensor: tensor.to_owned(),
+            row,
+            scales: per_row,
+        });
+    }
+    Ok((scales.to_f16(), row / per_row))
+}
+
+/// Validates and writes a whole checkpoint.
+pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, CheckpointError> {
+    checkpoint.validate()?;
+    let Checkpoint {
+        config,
+        tokenizer,
+        training,
+        tensors,
+    } = checkpoint;
+    // Whole, the tokenizer would be a fifth of a file that is small on purpose.
+    let tokenizer = if checkpoint.precision() == Precision::Fp32 {
+        tokenizer.to_json()
+    } else {
+        tokenizer.to_compact_json()
+    };
+    let texts = [
+        (CONFIG_KEY, serde_json::to_string(config)),
+        (TOKENIZER_KEY, sorted_text(tokenizer)),
+        (TRAINING_KEY, sorted_text(training.clone())),
+    ];
+    let mut file = Container::default();
+    for (key, text) in texts {
+        let text = text.map_err(|source| ContainerError::MetadataJson { key, source })?;
+        file.metadata.insert(key.to_owned(), text);
+    }
+    for (name, tensor) in tensors {
+        put(&mut file, name, tensor);
+    }
+    Ok(file.to_bytes(&FORMAT)?)
+}
+
+/// JSON text with sorted keys, also in a build where another crate asked for insertion order.
+fn sorted_text(mut value: serde_json::Value) -> serde_json::Result<String> {
+    value.sort_all_objects();
+    serde_json::to_string(&value)
+}
+
+/// Adds the entries of one tensor: its values, and the scales if it is quantised.
+fn put<'a>(file: &mut Container<'a>, name: &str, tensor: &'a Tensor) {
+    let shape = &tensor.shape;
+    let (values, scales) = match &tensor.data {
+        TensorData::F32(values) => (RawTensor::f32(shape.clone(), values), None),
+        TensorData::F16(values) => (RawTensor::f16(shape.clone(), values), None),
+        TensorData::Int8 {
+            values,
+            scales,
+            group,
+        } => (RawTensor::i8(shape.clone(), values), Some((scales, group))),
+        TensorData::Int4 {
+            packed,
+            scales,
+            group,
+        } => {
+            let shape = with_rows(shape, |row| row / 2);
+            (RawTensor::u8(shape, packed), Some((scales, group)))
+        }
+    };
+    file.tensors.insert(name.to_owned(), values);
+    if let Some((scales, group)) = scales {
+        let shape = with_rows(shape, |row| row / group);
+        let scales = RawTensor::f16(shape, scales);
+        file.tensors.insert(scales_name(name), scales);
+    }
+}
+
+/// Name under which the scales of a quantised tensor are stored.
+fn scales_name(tensor: &str) -> String {
+    format!("{tensor}.scales")
+}
+
+/// `shape` with another last size.
+fn with_rows(shape: &[usize], row: impl FnOnce(usize) -> usize) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = row(*last);
+    }
+    shape
+}

@@ -1,0 +1,204 @@
+//! The header as JSON, both ways.
+//!
+//! The safetensors library keeps the last of two equal keys and does not name the tensor at fault.
+//! This reader refuses duplicates and names the tensor in every error.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, MapAccess, Visitor},
+};
+
+use super::{ContainerError, Dtype, MAX_HEADER_BYTES, RawTensor};
+use crate::unique::{Unique, insert_once};
+
+const METADATA: &str = "__metadata__";
+
+/// The data section starts at a multiple of this many bytes.
+const ALIGNMENT: usize = 8;
+
+/// The most axes that a tensor may have; those of a model have up to three.
+const MAX_RANK: usize = 8;
+
+/// What the header says.
+#[derive(Debug, Default)]
+pub(super) struct Header {
+    /// `__metadata__`.
+    pub(super) metadata: BTreeMap<String, String>,
+    /// Every tensor by name.
+    pub(super) tensors: BTreeMap<String, Entry>,
+}
+
+/// What the header says about one tensor. The dtype stays text until the format version is known.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+impl Header {
+    /// Splits a file into its header, parsed, and its data section.
+    pub(super) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), ContainerError> {
+        let (length, rest) = bytes
+            .split_first_chunk()
+            .ok_or(ContainerError::TooShort { found: bytes.len() })?;
+        let declared = u64::from_le_bytes(*length);
+        let (text, data) = usize::try_from(declared)
+            .ok()
+            .and_then(|length| rest.split_at_checked(length))
+            .ok_or(ContainerError::HeaderLength {
+                declared,
+                available: rest.len(),
+            })?;
+        check_size(text.len())?;
+        let text = str::from_utf8(text).map_err(ContainerError::HeaderText)?;
+        let header = serde_json::from_str(text).map_err(ContainerError::Header)?;
+        Ok((header, data))
+    }
+}
+
+/// The text of a header, with the tensors in the order of their data.
+pub(super) fn text(
+    metadata: &BTreeMap<String, String>,
+    tensors: &[(&String, &RawTensor<'_>)],
+) -> Result<String, ContainerError> {
+    let mut text = format!("{{\"{METADATA}\":{}", json(metadata)?);
+    let mut begin = 0;
+    for (name, tensor) in tensors {
+        let end = begin + tensor.bytes.len();
+        let entry = Entry {
+            dtype: tensor.dtype.name().to_owned(),
+            shape: tensor.shape.clone(),
+            data_offsets: (begin, end),
+        };
+        entry.check(name)?;
+        text.push_str(&format!(",{}:{}", json(name)?, json(&entry)?));
+        begin = end;
+    }
+    text.push('}');
+    let padding = text.len().next_multiple_of(ALIGNMENT) - text.len();
+    text.extend(std::iter::repeat_n(' ', padding));
+    check_size(text.len())?;
+    Ok(text)
+}
+
+/// The tensors of a header over the data that they must fill exactly.
+pub(super) fn lay_out(
+    entries: BTreeMap<String, Entry>,
+    data: &[u8],
+) -> Result<BTreeMap<String, RawTensor<'_>>, ContainerError> {
+    let mut entries: Vec<_> = entries.into_iter().collect();
+    entries.sort_by_key(|(_, entry)| entry.data_offsets);
+    let expected = entries.last().map_or(0, |(_, entry)| entry.data_offsets.1);
+    let length = || ContainerError::DataLength {
+        expected,
+        found: data.len(),
+    };
+    let mut tensors = BTreeMap::new();
+    let mut filled = 0;
+    for (name, entry) in entries {
+        let (begin, end) = entry.data_offsets;
+        if begin != filled {
+            return Err(ContainerError::Offset {
+                tensor: name,
+                expected: filled,
+                found: begin,
+            });
+        }
+        let dtype = entry.check(&name)?;
+        let bytes = data.get(begin..end).ok_or_else(length)?.into();
+        let shape = entry.shape;
+        tensors.insert(
+            name,
+            RawTensor {
+                dtype,
+                shape,
+                bytes,
+            },
+        );
+        filled = end;
+    }
+    if filled == data.len() {
+        Ok(tensors)
+    } else {
+        Err(length())
+    }
+}
+
+impl Entry {
+    /// The dtype, if the tensor has as many bytes as dtype and shape say.
+    fn check(&self, name: &str) -> Result<Dtype, ContainerError> {
+        let tensor = || name.to_owned();
+        let dtype = Dtype::named(&self.dtype).ok_or_else(|| ContainerError::Dtype {
+            tensor: tensor(),
+            expected: "F32, F16, I8 or U8",
+            found: self.dtype.clone(),
+        })?;
+        if self.shape.len() > MAX_RANK {
+            return Err(ContainerError::Rank {
+                tensor: tensor(),
+                found: self.shape.len(),
+                limit: MAX_RANK,
+            });
+        }
+        let (begin, end) = self.data_offsets;
+        let expected = dtype.bytes_of(&self.shape);
+        if expected.is_none() || end.checked_sub(begin) != expected {
+            return Err(ContainerError::Extent {
+                tensor: tensor(),
+                begin,
+                end,
+                expected,
+            });
+        }
+        Ok(dtype)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, ContainerError> {
+    serde_json::to_string(value).map_err(ContainerError::Header)
+}
+
+fn check_size(found: usize) -> Result<(), ContainerError> {
+    if found > MAX_HEADER_BYTES {
+        return Err(ContainerError::HeaderSize {
+            found,
+            limit: MAX_HEADER_BYTES,
+        });
+    }
+    Ok(())
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut metadata: Option<Unique<String>> = None;
+        let mut tensors = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name != METADATA {
+                insert_once(&mut tensors, name, map.next_value()?)?;
+            } else if metadata.replace(map.next_value()?).is_some() {
+                return Err(A::Error::duplicate_field(METADATA));
+            }
+        }
+        Ok(Header {
+            metadata: metadata.unwrap_or_default().0,
+            tensors,
+        })
+    }
+}
