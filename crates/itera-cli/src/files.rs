@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, anyhow};
-use itera_core::io;
+use itera_core::files;
 
 /// `results` of the workspace around the current directory, or of the current directory itself.
 ///
@@ -29,7 +29,7 @@ pub fn results_folder() -> anyhow::Result<PathBuf> {
 ///
 /// It cannot, with the remedy.
 pub fn check_output(path: &Path) -> anyhow::Result<()> {
-    io::check_writable(path).map_err(|error| {
+    files::check_writable(path).map_err(|error| {
         anyhow!(
             "{:#}; give another output file, or make its folder writable",
             Error::new(error)

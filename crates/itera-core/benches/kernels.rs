@@ -5,9 +5,9 @@
 use divan::{Bencher, black_box, counter::ItemsCount};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    io::load_at_precision,
     kernels::Kernel,
     model::{Model, Sequence},
+    models::load_at_precision,
 };
 
 fn main() {

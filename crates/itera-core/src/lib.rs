@@ -3,7 +3,7 @@
 //!
 //! Three kinds of data are kept apart everywhere: a [`config::ModelConfig`] (sizes), a
 //! [`model::Model`] (weights, read-only, shared by any number of threads) and a [`model::State`]
-//! (every buffer that changes while tokens pass). Only [`io`] opens files.
+//! (every buffer that changes while tokens pass). Only [`files`] and [`models`] open files.
 //!
 //! Shapes are written with the names of the config:
 //!
@@ -13,14 +13,26 @@
 //! | `d_inner`, `n_heads`, `head_dim`, `d_state`, `d_conv` | mixer channels, heads H, channels per head P, state columns N, taps |
 //! | `n_experts`, `top_k`, `d_expert`, `d_shared` | mixture of experts |
 //! | `chunk` | tokens per chunk of the chunked form |
+//!
+//! Modules, from the bottom up; each imports only from those before it:
+//!
+//! | modules | subject |
+//! |---|---|
+//! | `unique`, [`digest`], [`files`] | strict JSON, SHA-256, files that are written whole or not at all |
+//! | [`config`], [`tokenizer`] | sizes, text to tokens |
+//! | [`container`], [`checkpoint`] | named tensors in a file, a model in a file |
+//! | [`kernels`], [`model`] | inner loops, forward pass |
+//! | [`quant`], [`prune`] | smaller weights, fewer weights |
+//! | [`models`], [`sampling`] | checkpoints by name, text from a model |
 
 pub mod checkpoint;
 pub mod config;
 pub mod container;
 pub mod digest;
-pub mod io;
+pub mod files;
 pub mod kernels;
 pub mod model;
+pub mod models;
 pub mod prune;
 pub mod quant;
 pub mod sampling;

@@ -1,56 +1,72 @@
-//! JSON objects whose keys occur once each. `serde_json` keeps the last of two equal keys, so that a
-//! file could mean one thing here and another in a reader that keeps the first.
+//! JSON whose objects have no key twice. `serde_json` keeps the last of two equal keys, so that a file
+//! could mean one thing here and another in a reader that keeps the first.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{collections::BTreeSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor},
 };
 
-/// A map without duplicate keys.
-#[derive(Debug)]
-pub(crate) struct Unique<V>(pub(crate) BTreeMap<String, V>);
-
-impl<V> Default for Unique<V> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
+/// Like [`serde_json::from_str`], but an object with a key twice is an error.
+pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    serde_json::from_str::<Checked>(text)?;
+    serde_json::from_str(text)
 }
 
-/// Inserts a value, whose key must be new.
-pub(crate) fn insert_once<V, E: Error>(
-    map: &mut BTreeMap<String, V>,
-    key: String,
-    value: V,
-) -> Result<(), E> {
-    if map.contains_key(&key) {
-        return Err(E::custom(format_args!("key {key:?} appears twice")));
-    }
-    map.insert(key, value);
-    Ok(())
-}
+/// Any value, of which nothing is kept.
+struct Checked;
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+impl<'de> Deserialize<'de> for Checked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(UniqueVisitor(PhantomData))
+        deserializer.deserialize_any(Self)
     }
 }
 
-struct UniqueVisitor<V>(PhantomData<V>);
-
-impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
-    type Value = Unique<V>;
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("a JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<V>, A::Error> {
-        let mut entries = BTreeMap::new();
-        while let Some((key, value)) = map.next_entry()? {
-            insert_once(&mut entries, key, value)?;
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some((key, Self)) = entries.next_entry::<String, Self>()? {
+            if keys.contains(&key) {
+                return Err(A::Error::custom(format_args!("key {key:?} appears twice")));
+            }
+            keys.insert(key);
         }
-        Ok(Unique(entries))
+        Ok(self)
     }
 }

@@ -32,6 +32,13 @@ fn record(numbers: usize) -> Value {
     format!("[{}0]", "0,".repeat(numbers)).into()
 }
 
+/// A header of so many empty tensors, each in as few bytes as can be.
+fn table(tensors: usize) -> String {
+    let entry = r#"{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"#;
+    let entries: Vec<_> = (0..tensors).map(|i| format!("\"{i:x}\":{entry}")).collect();
+    format!("{{{}}}", entries.join(","))
+}
+
 fn hostile_files(sound: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let tensor = "layers.0.moe.w_in";
     let with = |edit: &dyn Fn(&mut Value)| edited(sound, |header, _| edit(header));
@@ -51,7 +58,7 @@ fn hostile_files(sound: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             "huge extent",
             with(&|h| h[tensor]["data_offsets"] = json!([0, 1_u64 << 50])),
         ),
-        ("many layers", config("n_layers", 65_536)),
+        ("many layers", config("n_layers", 256)),
         ("many experts", config("n_experts", 65_536)),
         ("large vocabulary", config("vocab_size", 65_536)),
         (
@@ -63,6 +70,8 @@ fn hostile_files(sound: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             with(&|h| h["__metadata__"]["itera.training"] = record(900_000)),
         ),
         ("deep header", assemble(&"[".repeat(1 << 20), &[])),
+        ("long header", assemble(&table(300_000), &[])),
+        ("header of tensors", assemble(&table(18_000), &[])),
     ];
     for declared in [
         u64::MAX,

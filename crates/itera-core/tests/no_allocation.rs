@@ -3,8 +3,8 @@
 use allocation_counter::measure;
 use itera_core::{
     checkpoint::Precision,
-    io::load_at_precision,
     model::{Model, Sequence},
+    models::load_at_precision,
 };
 
 #[test]

@@ -6,8 +6,8 @@ use std::{fs, path::PathBuf};
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
     config::{ModelConfig, Preset, TensorRole},
-    io::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
     model::Model,
+    models::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
     quant::{Method, Options, QuantError, TensorReport, quantize, source_sha256},
     tokenizer::{BytesTokenizer, Tokenizer},
 };

@@ -10,6 +10,10 @@ fn bpe(text: &[u8], vocab_size: usize) -> Tokenizer {
     Tokenizer::Bpe(BpeTokenizer::train([text].into_iter(), vocab_size).unwrap())
 }
 
+fn read(file: &Value) -> Result<Tokenizer, TokenizerError> {
+    Tokenizer::from_json(&file.to_string())
+}
+
 /// One of each kind, and a BPE without merges, which must not be mistaken for plain bytes.
 fn tokenizers() -> [Tokenizer; 4] {
     let char = CharTokenizer::train([&b"the theme / ~ \""[..]].into_iter()).unwrap();
@@ -45,7 +49,7 @@ fn refusal(tokenizer: &Tokenizer, path: &str, value: Value) -> (String, String) 
         Value::Object(entries) => drop(entries.insert(key.replace("~1", "/"), value)),
         items => items[key.parse::<usize>().unwrap()] = value,
     }
-    match Tokenizer::from_json(&file) {
+    match read(&file) {
         Err(TokenizerError::Json { path, found, .. }) => (path, found),
         other => panic!("{other:?}"),
     }
@@ -55,7 +59,7 @@ fn refusal(tokenizer: &Tokenizer, path: &str, value: Value) -> (String, String) 
 fn each_kind_is_read_back() {
     for tokenizer in tokenizers() {
         let file = tokenizer.to_json().to_string();
-        let read = Tokenizer::from_json(&serde_json::from_str(&file).unwrap());
+        let read = Tokenizer::from_json(&file);
         assert_eq!(read, Ok(tokenizer));
     }
 }
@@ -91,7 +95,7 @@ fn fields_that_say_nothing_and_merges_as_pairs_are_read() {
                 *merge = merge.as_str().unwrap().split(' ').collect();
             }
         }
-        assert_eq!(Tokenizer::from_json(&file), Ok(tokenizer));
+        assert_eq!(read(&file), Ok(tokenizer));
     }
 }
 
@@ -102,16 +106,16 @@ fn the_merges_determine_the_vocabulary() {
         let is_bpe = file["model"]["type"] == "BPE";
         assert_eq!(file["model"].get("vocab").is_none(), is_bpe);
         assert_eq!(file["model"]["merges"].is_string(), is_bpe);
-        assert_eq!(Tokenizer::from_json(&file), Ok(tokenizer));
+        assert_eq!(read(&file), Ok(tokenizer));
     }
     let [.., bpe] = tokenizers();
     let merges = bpe.to_json()["model"]["merges"].clone();
     for merge in [json!("t"), json!("a b c"), json!("zz z"), merges[0].clone()] {
         let mut file = bpe.to_json();
         file["model"].as_object_mut().unwrap().remove("vocab");
-        assert_eq!(Tokenizer::from_json(&file).as_ref(), Ok(&bpe));
+        assert_eq!(read(&file).as_ref(), Ok(&bpe));
         file["model"]["merges"][1] = merge;
-        let refused = Tokenizer::from_json(&file).unwrap_err().to_string();
+        let refused = read(&file).unwrap_err().to_string();
         assert!(
             refused.starts_with("tokenizer JSON: `/model/merges/1` is"),
             "{refused}"
@@ -120,7 +124,7 @@ fn the_merges_determine_the_vocabulary() {
     let mut file = bpe.to_compact_json();
     let text = file["model"]["merges"].as_str().unwrap();
     file["model"]["merges"] = format!("{text} a").into();
-    let refused = Tokenizer::from_json(&file).unwrap_err().to_string();
+    let refused = read(&file).unwrap_err().to_string();
     assert!(
         refused.starts_with("tokenizer JSON: `/model/merges` is"),
         "{refused}"
@@ -167,7 +171,7 @@ fn tokens_beyond_those_written_are_refused() {
     for tokenizer in tokenizers() {
         let mut file = tokenizer.to_json();
         file["model"]["vocab"]["one too many"] = json!(tokenizer.vocab_size());
-        let refused = Tokenizer::from_json(&file).unwrap_err().to_string();
+        let refused = read(&file).unwrap_err().to_string();
         let found = tokenizer.vocab_size();
         let expected =
             format!("tokenizer JSON: `/model/vocab/one too many` is {found}, expected absent");
@@ -175,17 +179,36 @@ fn tokens_beyond_those_written_are_refused() {
     }
 }
 
+/// The `tokenizers` library keeps the first of two entries, `serde_json` the last.
+#[test]
+fn keys_that_occur_twice_are_refused() {
+    for tokenizer in tokenizers() {
+        let file = tokenizer.to_json().to_string();
+        for (once, twice) in [
+            ("\"version\":", "\"version\":\"0.9\",\"version\":"),
+            ("\"special\":", "\"special\":false,\"special\":"),
+            ("\"vocab\":{", "\"vocab\":{\"t\":7,"),
+        ] {
+            let refused = Tokenizer::from_json(&file.replacen(once, twice, 1));
+            let Err(TokenizerError::Syntax(message)) = refused else {
+                panic!("{refused:?}")
+            };
+            assert!(message.contains("appears twice"), "{message}");
+        }
+    }
+}
+
 #[test]
 fn merges_that_double_forever_are_refused_at_once() {
     let mut file = bpe(b"", 257).to_json();
     file["model"]["merges"] = json!(vec![["a", "a"]; 1791]);
-    let refused = Tokenizer::from_json(&file).unwrap_err().to_string();
+    let refused = read(&file).unwrap_err().to_string();
     assert!(
         refused.starts_with("tokenizer JSON: `/model/merges/0` is"),
         "{refused}"
     );
     file["model"]["merges"] = json!(vec![["a", "a"]; 1792]);
-    let refused = Tokenizer::from_json(&file);
+    let refused = read(&file);
     assert_eq!(refused, Err(TokenizerError::VocabSize { requested: 2049 }));
 }
 
@@ -223,20 +246,20 @@ proptest! {
             let path = if value.is_number() { place.get(&found) } else { *place.get(&few) };
             *file.pointer_mut(path).unwrap() = value;
         }
-        if let Ok(read) = Tokenizer::from_json(&file) {
-            prop_assert_eq!(Tokenizer::from_json(&read.to_json()), Ok(read));
+        if let Ok(read) = read(&file) {
+            prop_assert_eq!(self::read(&read.to_json()), Ok(read));
         }
     }
 
     #[test]
     fn arbitrary_json_never_panics(value in any_json()) {
-        prop_assert!(Tokenizer::from_json(&value).is_err());
+        prop_assert!(read(&value).is_err());
     }
 
     #[test]
     fn any_trained_bpe_is_read_back(text: Vec<u8>, vocab_size in 257..300_usize) {
         let doubled = [&text[..], &text].concat();
         let tokenizer = bpe(&doubled, vocab_size);
-        prop_assert_eq!(Tokenizer::from_json(&tokenizer.to_json()), Ok(tokenizer));
+        prop_assert_eq!(read(&tokenizer.to_json()), Ok(tokenizer));
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, check_output, note};
-use itera_core::{checkpoint::Precision, io::write_atomic, model::Model};
+use itera_core::{checkpoint::Precision, files::write_atomic, model::Model};
 use serde::Serialize;
 
 use crate::{args::LogitsArgs, bench, onnx, runtime::native};

@@ -6,7 +6,8 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{Align, ExitStatus, Table, check_output, note, print, results_folder};
 use itera_core::{
     checkpoint::Precision,
-    io::{LoadedCheckpoint, Weights, load_at_precision, shipped_models, write_atomic},
+    files::write_atomic,
+    models::{LoadedCheckpoint, Weights, load_at_precision, shipped_models},
 };
 use prost::Message as _;
 

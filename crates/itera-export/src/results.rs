@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use itera_cli::{check_output, envelope, note, results_folder};
-use itera_core::io::write_atomic;
+use itera_core::files::write_atomic;
 use itera_record::{ExportRecord, Record as _};
 
 use crate::TOOL;

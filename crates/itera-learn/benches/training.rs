@@ -7,7 +7,7 @@
 
 use std::{path::Path, time::Instant};
 
-use itera_core::{config::Preset, io::write_atomic};
+use itera_core::{config::Preset, files::write_atomic};
 use itera_learn::{
     Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
     trainer::{TrainConfig, Trainer},

@@ -12,7 +12,9 @@
 
 use std::{env, error::Error, ops::ControlFlow, time::Instant};
 
-use itera_core::{checkpoint::Checkpoint, io::load_checkpoint, model::Model, tokenizer::Tokenizer};
+use itera_core::{
+    checkpoint::Checkpoint, model::Model, models::load_checkpoint, tokenizer::Tokenizer,
+};
 use itera_data::{Corpus, Dataset, Places, Split};
 use itera_learn::adapt::{AdaptConfig, Example, GuardDocument, Material, Verdict, adapt};
 

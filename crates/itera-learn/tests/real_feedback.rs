@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use itera_core::{checkpoint::Checkpoint, io::load_checkpoint, model::Model};
+use itera_core::{checkpoint::Checkpoint, model::Model, models::load_checkpoint};
 use itera_data::{Corpus, Dataset, Places, Split};
 use itera_learn::adapt::{AdaptConfig, Example, GuardDocument, Material, Verdict, adapt};
 

@@ -7,7 +7,7 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context as _, anyhow, ensure};
 use csv::{ReaderBuilder, Writer};
-use itera_core::{digest::sha256_hex, io::write_atomic};
+use itera_core::{digest::sha256_hex, files::write_atomic};
 use itera_record::{PowerRecord, UNAVAILABLE};
 
 use crate::TOOL;

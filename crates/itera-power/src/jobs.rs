@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use itera_cli::model_info;
 use itera_core::{
     checkpoint::Precision,
-    io::{self, LoadedCheckpoint},
+    models::{self, LoadedCheckpoint},
 };
 use itera_record::{ModelInfo, ValidationRecord};
 
@@ -55,16 +55,16 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<Vec<Job>> {
 
 /// Names of the shipped models, or of the one that is compiled in.
 fn shipped() -> anyhow::Result<Vec<String>> {
-    let names = io::shipped_models()?;
+    let names = models::shipped_models()?;
     if names.is_empty() {
-        return Ok(vec![io::BUILT_IN.to_owned()]);
+        return Ok(vec![models::BUILT_IN.to_owned()]);
     }
     Ok(names)
 }
 
 /// One checkpoint at every precision that is asked for.
 fn load_one(name: &str, options: &Options) -> anyhow::Result<Vec<Job>> {
-    let own = io::load_checkpoint(name)?;
+    let own = models::load_checkpoint(name)?;
     let tokens = workload::draw(&own.checkpoint, options.seq_len)
         .with_context(|| format!("cannot run the checkpoint `{name}`"))?;
     let stored = own.checkpoint.precision();
@@ -76,7 +76,7 @@ fn load_one(name: &str, options: &Options) -> anyhow::Result<Vec<Job>> {
     };
     let mut jobs = Vec::new();
     for precision in wanted {
-        let loaded = io::load_at_precision(name, precision).with_context(|| {
+        let loaded = models::load_at_precision(name, precision).with_context(|| {
             format!("cannot have `{name}` at {precision}; it is stored as {stored}")
         })?;
         let mut job = Job {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use itera_cli::{note, print, warn};
-use itera_core::io::write_atomic;
+use itera_core::files::write_atomic;
 use itera_record::{PowerRecord, Record as _};
 
 use crate::{emissions, options::Options};

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{Align, ExitStatus, Table, envelope, model_info, note, print};
-use itera_core::io::{self, write_atomic};
+use itera_core::{files::write_atomic, models};
 use itera_record::{Record as _, ServeBar, ServeBenchRecord, ServeMeasurement};
 
 use crate::{TOOL, args::BenchRecordArgs};
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &BenchRecordArgs) -> anyhow::Result<ExitStatus> {
     let measured: ServeMeasurement = serde_json::from_slice(&json)
         .with_context(|| format!("`{path}` is not what scripts/serve-bench.py collects"))?;
     ensure!(!measured.loads.is_empty(), "`{path}` has no load");
-    let loaded = io::load_at_precision(&args.checkpoint, args.precision)?;
+    let loaded = models::load_at_precision(&args.checkpoint, args.precision)?;
     let info = model_info(&loaded.name, &loaded.file_sha256, &loaded.checkpoint);
     let record = ServeBenchRecord {
         envelope: envelope::<ServeBenchRecord>(TOOL, Some(info)),

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, warn};
-use itera_core::io::Weights as Origin;
+use itera_core::models::Weights as Origin;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},

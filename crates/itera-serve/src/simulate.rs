@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{Align, ExitStatus, Progress, Table, check_output, envelope, note, print};
 use itera_core::{
     checkpoint::Checkpoint,
-    io::write_atomic,
+    files::write_atomic,
     model::{Model, Sequence},
 };
 use itera_data::Corpus;

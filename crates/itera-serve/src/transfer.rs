@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use itera_cli::{ExitStatus, note, print};
-use itera_core::io::write_atomic;
+use itera_core::files::write_atomic;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

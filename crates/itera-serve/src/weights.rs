@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     digest::sha256_hex,
-    io::{self, LoadedCheckpoint, Weights as Origin},
     model::Model,
+    models::{self, LoadedCheckpoint, Weights as Origin},
     quant,
 };
 use itera_record::ModelInfo;
@@ -57,7 +57,7 @@ impl Base {
     /// # Errors
     /// No such checkpoint, a broken one, or one that has not the precision asked for.
     pub(crate) fn load(name: &str, precision: Option<Precision>) -> anyhow::Result<Self> {
-        let own = io::load_checkpoint(name)?;
+        let own = models::load_checkpoint(name)?;
         let stored = own.checkpoint.precision();
         let has = |p: &Precision| *p == Precision::Fp32 || p.bits() <= stored.bits();
         // Integers cannot be rounded again; of a file of integers there are its own and floats.
@@ -77,7 +77,7 @@ impl Base {
         );
         let loaded: Vec<LoadedCheckpoint> = precisions
             .iter()
-            .map(|&precision| io::load_at_precision(name, precision))
+            .map(|&precision| models::load_at_precision(name, precision))
             .collect::<Result<_, _>>()?;
         let floats = Arc::new(own.checkpoint.to_fp32());
         let version: Arc<str> = weights_version(&floats).into();

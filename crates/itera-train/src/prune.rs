@@ -6,7 +6,8 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{Align, ExitStatus, Table, note, print};
 use itera_core::{
     checkpoint::Checkpoint,
-    io::{LoadedCheckpoint, check_writable, load_checkpoint, write_atomic},
+    files::{check_writable, write_atomic},
+    models::{LoadedCheckpoint, load_checkpoint},
     prune::{Kept, Targets, prune},
 };
 use serde_json::json;

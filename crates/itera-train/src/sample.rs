@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, print};
 use itera_core::{
-    io::load_checkpoint,
     model::Model,
+    models::load_checkpoint,
     sampling::{Sampler, SamplingConfig},
 };
 

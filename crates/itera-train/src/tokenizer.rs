@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Error, anyhow, bail, ensure};
 use itera_cli::{ExitStatus, print};
 use itera_core::{
-    io::{check_writable, write_atomic},
+    files::{check_writable, write_atomic},
     tokenizer::{BpeTokenizer, BytesTokenizer, CharTokenizer, Tokenizer, TokenizerKind},
 };
 
@@ -145,8 +145,8 @@ fn train(
 }
 
 fn read(path: &Path) -> anyhow::Result<Tokenizer> {
-    let json = fs::read(path).map_err(Error::from);
-    json.and_then(|json| Ok(Tokenizer::from_json(&serde_json::from_slice(&json)?)?))
+    let json = fs::read_to_string(path).map_err(Error::from);
+    json.and_then(|json| Ok(Tokenizer::from_json(&json)?))
         .map_err(|error| {
             anyhow!(
                 "cannot use `{}`: {error:#}; give a file written by `itera-train tokenizer`",

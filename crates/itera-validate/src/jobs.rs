@@ -3,8 +3,8 @@
 use anyhow::{Context as _, bail, ensure};
 use itera_core::{
     checkpoint::Precision,
-    io::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
     model::Model,
+    models::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
 };
 use itera_data::{Corpus, DataError, Dataset, Layout, Places, Split, Verdict};
 

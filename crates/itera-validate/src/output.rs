@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use itera_cli::{Align, Table, note, print, warn};
-use itera_core::io::write_atomic;
+use itera_core::files::write_atomic;
 use itera_record::{Record as _, ValidationRecord, ValidationRow};
 
 use crate::options::Options;

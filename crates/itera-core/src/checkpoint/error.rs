@@ -1,5 +1,5 @@
-//! Why a checkpoint is refused. Every variant carries the facts: the tensor, what was expected,
-//! what was found. The file name is added by [`crate::io`], which alone knows it.
+//! Why a checkpoint is refused. Every variant carries the facts: the tensor, the expected and the
+//! found value. The file name is added by [`crate::models`], which alone knows it.
 
 use thiserror::Error;
 
@@ -26,16 +26,6 @@ pub enum CheckpointError {
         config: usize,
         /// Entries of the tokenizer.
         tokenizer: usize,
-    },
-    /// Fewer tensors than the layers of the config need.
-    #[error("the config has {layers} layers of {per_layer} tensors, but there are {found} tensors")]
-    TooFewTensors {
-        /// Layers by the config.
-        layers: usize,
-        /// Tensors that each layer has.
-        per_layer: usize,
-        /// Tensors in all.
-        found: usize,
     },
     /// A tensor in memory has another number of entries than its shape says.
     #[error("tensor `{tensor}` has {found} {what}, expected {expected}")]

@@ -9,6 +9,7 @@ use super::{
     Tensor, TensorData, validate,
 };
 use crate::{
+    config::ModelConfig,
     container::{Container, ContainerError, Dtype, RawTensor},
     tokenizer::Tokenizer,
 };
@@ -16,13 +17,13 @@ use crate::{
 /// Reads and validates a whole checkpoint: config and tokenizer, the tensors, that there are no others.
 pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     let mut file = Container::parse(bytes, &FORMAT)?;
-    let config = file.json(CONFIG_KEY)?;
-    let specs = validate::tensor_specs(&config, file.tensors.len())?;
-    let tokenizer = Tokenizer::from_json(&file.json(TOKENIZER_KEY)?)?;
+    let config: ModelConfig = file.json(CONFIG_KEY)?;
+    config.validate()?;
+    let tokenizer = Tokenizer::from_json(file.text(TOKENIZER_KEY)?)?;
     validate::vocabulary(&config, &tokenizer)?;
     let training = file.json(TRAINING_KEY)?;
     let mut tensors = BTreeMap::new();
-    for spec in specs {
+    for spec in config.tensors() {
         let tensor = take(&mut file, &spec.name)?;
         tensors.insert(spec.name, tensor);
     }

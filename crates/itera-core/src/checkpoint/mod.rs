@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `itera.format` | version of this format, see [`FORMAT_VERSION`] |
 //! | `itera.config` | [`ModelConfig`] as JSON |
-//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; in a quantised file [without what the library alone needs](Tokenizer::to_compact_json) |
+//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; in a quantised file [without the parts that only the library needs](Tokenizer::to_compact_json) |
 //! | `itera.training` | JSON object of the trainer: data digests, steps, seed, commit |
 //!
 //! A tensor is stored in one of four ways, see [`TensorData`]. Values lie in rows along the input
@@ -20,8 +20,8 @@
 //! | int8 | I8 `[.., row]`, -127 to 127 | F16 `[.., row / group]` |
 //! | int4 | U8 `[.., row / 2]`, -8 to 7, low nibble first, two's complement | F16 `[.., row / group]`, of either sign |
 //!
-//! Reading trusts nothing: what the container leaves open, [`Checkpoint::validate`] has checked of
-//! every loaded checkpoint.
+//! Reading trusts nothing: the container checks the file, and a loaded checkpoint has passed
+//! [`Checkpoint::validate`].
 
 mod error;
 mod file;
@@ -36,13 +36,17 @@ pub use self::{
     tensor::{Precision, Tensor, TensorData, UnknownPrecision},
 };
 use crate::{
-    config::{ModelConfig, TensorRole},
-    container::Format,
+    config::{MAX_PARAMETERS, ModelConfig, TensorRole},
+    container::{Format, MAX_HEADER_BYTES},
     tokenizer::Tokenizer,
 };
 
 /// The format version that this build writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The most bytes of a checkpoint's file. Every config that passes [`ModelConfig::validate`] fits, as the
+/// header is limited too.
+pub const MAX_CHECKPOINT_BYTES: u64 = 8 + MAX_HEADER_BYTES as u64 + 4 * MAX_PARAMETERS;
 
 const FORMAT: Format = Format {
     key: "itera.format",
@@ -61,7 +65,7 @@ pub struct Checkpoint {
     /// The tokenizer that the model was trained with; its vocabulary has `config.vocab_size`
     /// entries.
     pub tokenizer: Tokenizer,
-    /// What the trainer recorded: data digests, steps, seed, commit. Free in form.
+    /// The trainer's record: data digests, steps, seed, commit. Free in form.
     pub training: serde_json::Value,
     /// Weights by name, exactly those of [`ModelConfig::tensors`].
     pub tensors: BTreeMap<String, Tensor>,

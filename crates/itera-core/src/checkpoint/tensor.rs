@@ -1,4 +1,4 @@
-//! One stored tensor: its precisions, what they mean in f32, and what they cost in bytes.
+//! One stored tensor: its precisions, their values in f32 and their size in bytes.
 //!
 //! [`Tensor::to_f32`] is the definition of the quantised forms; kernels that compute on the packed
 //! values must agree with it.

@@ -17,8 +17,9 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Result<(), CheckpointError>
         tensors,
         ..
     } = checkpoint;
-    let specs = tensor_specs(config, tensors.len())?;
+    config.validate()?;
     vocabulary(config, tokenizer)?;
+    let specs = config.tensors();
     for spec in &specs {
         let tensor = tensors
             .get(&spec.name)
@@ -37,32 +38,6 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Result<(), CheckpointError>
         .into()),
         None => Ok(()),
     }
-}
-
-/// The tensors of a config, once it is known to be sound and to list no more layers than
-/// `available` tensors can fill: the list is built only when it is about as long as what is there.
-pub(super) fn tensor_specs(
-    config: &ModelConfig,
-    available: usize,
-) -> Result<Vec<TensorSpec>, CheckpointError> {
-    config.validate()?;
-    let count = |n_layers| {
-        ModelConfig {
-            n_layers,
-            ..config.clone()
-        }
-        .tensors()
-        .len()
-    };
-    let per_layer = count(2) - count(1);
-    if config.n_layers * per_layer > available {
-        return Err(CheckpointError::TooFewTensors {
-            layers: config.n_layers,
-            per_layer,
-            found: available,
-        });
-    }
-    Ok(config.tensors())
 }
 
 /// Checks that tokenizer and model agree.

@@ -1,5 +1,5 @@
-//! Why bytes are not a sound file. Every variant carries the facts: the tensor, what was expected,
-//! what was found.
+//! Why bytes are not a sound file. Every variant carries the facts: the tensor, the expected and the
+//! found value.
 //!
 //! Names that come from the file are printed with escapes, since they may hold anything.
 
@@ -79,13 +79,13 @@ pub enum ContainerError {
     MetadataJson {
         /// The entry.
         key: &'static str,
-        /// What is wrong and where in the entry.
+        /// The fault and its place in the entry.
         source: serde_json::Error,
     },
     /// Content does not match its SHA-256.
     #[error("{what} has SHA-256 {found}, expected {expected:?} (`{key}`): the file is damaged")]
     Digest {
-        /// What was digested.
+        /// The digested part of the file.
         what: &'static str,
         /// The entry with the expected digest.
         key: &'static str,
@@ -111,9 +111,9 @@ pub enum ContainerError {
     Dtype {
         /// Its name.
         tensor: String,
-        /// What is allowed.
+        /// Allowed dtypes.
         expected: &'static str,
-        /// What the file says.
+        /// Dtype in the file.
         found: String,
     },
     /// The sizes are not the expected ones.

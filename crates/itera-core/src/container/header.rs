@@ -7,21 +7,21 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{Error, MapAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
 
 use super::{ContainerError, Dtype, MAX_HEADER_BYTES, RawTensor};
-use crate::unique::{Unique, insert_once};
+use crate::unique;
 
 const METADATA: &str = "__metadata__";
 
 /// The data section starts at a multiple of this many bytes.
 const ALIGNMENT: usize = 8;
 
-/// The most axes that a tensor may have; those of a model have up to three.
+/// The most axes that a tensor may have; tensors of a model have up to three.
 const MAX_RANK: usize = 8;
 
-/// What the header says.
+/// The content of a header.
 #[derive(Debug, Default)]
 pub(super) struct Header {
     /// `__metadata__`.
@@ -30,7 +30,7 @@ pub(super) struct Header {
     pub(super) tensors: BTreeMap<String, Entry>,
 }
 
-/// What the header says about one tensor. The dtype stays text until the format version is known.
+/// One tensor of a header. The dtype stays text until the format version is known.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     dtype: String,
@@ -54,7 +54,7 @@ impl Header {
             })?;
         check_size(text.len())?;
         let text = str::from_utf8(text).map_err(ContainerError::HeaderText)?;
-        let header = serde_json::from_str(text).map_err(ContainerError::Header)?;
+        let header = unique::from_str(text).map_err(ContainerError::Header)?;
         Ok((header, data))
     }
 }
@@ -186,19 +186,15 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         f.write_str("an object of tensors")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        let mut metadata: Option<Unique<String>> = None;
-        let mut tensors = BTreeMap::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if name != METADATA {
-                insert_once(&mut tensors, name, map.next_value()?)?;
-            } else if metadata.replace(map.next_value()?).is_some() {
-                return Err(A::Error::duplicate_field(METADATA));
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Header, A::Error> {
+        let mut header = Header::default();
+        while let Some(name) = entries.next_key::<String>()? {
+            if name == METADATA {
+                header.metadata = entries.next_value()?;
+            } else {
+                header.tensors.insert(name, entries.next_value()?);
             }
         }
-        Ok(Header {
-            metadata: metadata.unwrap_or_default().0,
-            tensors,
-        })
+        Ok(header)
     }
 }

@@ -7,18 +7,18 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | [`Format::key`] | version of what the file holds |
+//! | [`Format::key`] | version of the content |
 //! | `itera.digest` | SHA-256 of all bytes after the header |
 //! | `itera.digest.metadata` | SHA-256 of all other texts, as lines `key=value` in key order |
 //!
-//! Any safetensors library reads what is written here. Reading is stricter than those libraries:
+//! Any safetensors library reads these files. Reading is stricter here than there:
 //! every key occurs once, tensors fill the data section exactly, both digests fit. A header has at
-//! most [`MAX_HEADER_BYTES`], which bounds the number of tensors too, and nothing else is allocated
-//! before its claims are held against the bytes that are there. A text without bound belongs into a
-//! tensor of bytes.
+//! most [`MAX_HEADER_BYTES`], which also bounds the number of tensors; no other claim of a file is
+//! believed before it is compared with the bytes that are there. A text that may grow without bound
+//! belongs into a tensor of bytes.
 //!
-//! No digest covers the names and shapes of tensors. So a reader takes each by its name, holds its shape
-//! against the one it expects, and ends with [`Container::finish`].
+//! No digest covers the names and shapes of tensors. So a reader takes each by its name, compares
+//! its shape with the expected one, and ends with [`Container::finish`].
 
 mod error;
 mod header;
@@ -33,7 +33,10 @@ pub use self::{
     error::ContainerError,
     raw::{Dtype, RawTensor},
 };
-use crate::digest::{sha256_hex, sha256_hex_of};
+use crate::{
+    digest::{sha256_hex, sha256_hex_of},
+    unique,
+};
 
 /// The most bytes of a header; the largest real one, with a vocabulary of 2,048 entries, has some 200 kB.
 pub const MAX_HEADER_BYTES: usize = 1 << 20;
@@ -41,7 +44,7 @@ pub const MAX_HEADER_BYTES: usize = 1 << 20;
 const DIGEST_KEY: &str = "itera.digest";
 const METADATA_DIGEST_KEY: &str = "itera.digest.metadata";
 
-/// What a file holds: a text that only such files have, and the versions of it.
+/// A kind of file: the text that only such files have, and its versions.
 #[derive(Clone, Debug)]
 pub struct Format {
     /// Key of the text that holds the version.
@@ -116,7 +119,7 @@ impl<'a> Container<'a> {
     /// # Errors
     /// [`ContainerError::MissingMetadata`], or [`ContainerError::MetadataJson`].
     pub fn json<T: DeserializeOwned>(&self, key: &'static str) -> Result<T, ContainerError> {
-        serde_json::from_str(self.text(key)?)
+        unique::from_str(self.text(key)?)
             .map_err(|source| ContainerError::MetadataJson { key, source })
     }
 

@@ -9,8 +9,9 @@
 //! have those fields, and merges as pairs, are read too. Where bytes count, [`compact`] leaves out the
 //! vocabulary of a BPE model, which its merges determine, and writes the merges as one text.
 //!
-//! Reading takes merges or vocabulary from the file, builds the tokenizer, writes that again and
-//! compares: what the file says beyond or against it would be ignored, and so is an error.
+//! Reading takes merges or alphabet from the file, builds the tokenizer, writes that again and
+//! compares: anything that the file says beyond it or against it would be ignored, and so is an error.
+//! So is a key that occurs twice.
 
 use std::{
     borrow::Cow,
@@ -23,6 +24,7 @@ use super::{
     BpeTokenizer, BytesTokenizer, CharTokenizer, END_OF_TEXT, Tokenizer, TokenizerError,
     characters::UNKNOWN,
 };
+use crate::unique;
 
 /// Characters of an offending value that an error quotes.
 const EXCERPT_CHARS: usize = 60;
@@ -115,8 +117,8 @@ fn bpe_model(tokenizer: &BpeTokenizer) -> Value {
     json!({"type": "BPE", "vocab": vocab(names), "merges": merges})
 }
 
-/// The same file without what [`read`] can do without, though the `tokenizers` library cannot: the
-/// vocabulary of a BPE model, and what separates its merges. They are one text of names with spaces
+/// The same file without the parts that [`read`] does not need, though the `tokenizers` library does: the
+/// vocabulary of a BPE model, and the array of its merges. They are one text of names with spaces
 /// between them, two names a merge: in a header, where this file is a text inside JSON, an element of
 /// an array costs four bytes more.
 pub(super) fn compact(mut value: Value) -> Value {
@@ -173,8 +175,10 @@ fn symbol(byte: u8) -> char {
 }
 
 /// Reads any of the three forms.
-pub(super) fn read(value: &Value) -> Result<Tokenizer, TokenizerError> {
-    let value = &*expand(value)?;
+pub(super) fn read(text: &str) -> Result<Tokenizer, TokenizerError> {
+    let value =
+        unique::from_str(text).map_err(|error| TokenizerError::Syntax(error.to_string()))?;
+    let value = &*expand(&value)?;
     let model_type = value.pointer("/model/type").and_then(Value::as_str);
     let splits = value
         .pointer("/pre_tokenizer/use_regex")

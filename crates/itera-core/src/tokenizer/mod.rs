@@ -109,14 +109,17 @@ pub enum TokenizerError {
     /// No tokenizer has this name.
     #[error("no tokenizer is called `{0}`; tokenizers are bytes, char, bpe")]
     UnknownKind(String),
-    /// A tokenizer file holds something else than what this crate writes.
+    /// A tokenizer file is not JSON, or has a key twice.
+    #[error("tokenizer JSON: {0}")]
+    Syntax(String),
+    /// A tokenizer file holds something else than this crate writes.
     #[error("tokenizer JSON: `{path}` is {found}, expected {expected}")]
     Json {
         /// JSON pointer of the offending value; empty for the whole document.
         path: String,
-        /// What would have been accepted.
+        /// A value that would have been accepted.
         expected: String,
-        /// What is there, shortened; `absent` where there is nothing.
+        /// The value in the file, shortened; `absent` where there is none.
         found: String,
     },
 }
@@ -214,13 +217,13 @@ impl Tokenizer {
         json::compact(self.to_json())
     }
 
-    /// Reads what [`Self::to_json`] or [`Self::to_compact_json`] wrote, also after the `tokenizers`
-    /// library saved it again.
+    /// Reads the text of what [`Self::to_json`] or [`Self::to_compact_json`] gave, also after the
+    /// `tokenizers` library saved it again.
     ///
     /// # Errors
-    /// [`TokenizerError::Json`] for anything that would make the ids differ from those that the
-    /// `tokenizers` library gives: another model, a gap in the ids, a normalizer.
-    pub fn from_json(value: &Value) -> Result<Self, TokenizerError> {
-        json::read(value)
+    /// [`TokenizerError::Syntax`], or [`TokenizerError::Json`] for anything that would make the ids differ
+    /// from those that the `tokenizers` library gives: another model, a gap in the ids, a normalizer.
+    pub fn from_json(text: &str) -> Result<Self, TokenizerError> {
+        json::read(text)
     }
 }

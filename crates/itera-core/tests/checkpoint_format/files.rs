@@ -5,7 +5,8 @@ use std::{error::Error, fs, path::Path};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     digest::sha256_hex,
-    io::{IoError, check_writable, load_checkpoint, shipped_models, write_atomic},
+    files::{FileError, check_writable, read_limited, write_atomic},
+    models::{ModelError, load_checkpoint, shipped_models},
 };
 
 use crate::support;
@@ -75,7 +76,7 @@ fn a_broken_file_is_named_with_its_fault() {
     let missing = directory.path().join("missing.safetensors");
     let error = load_checkpoint(missing.to_str().unwrap()).unwrap_err();
     assert!(
-        matches!(&error, IoError::Read { path, .. } if *path == missing),
+        matches!(&error, ModelError::File(FileError::Read { path, .. }) if *path == missing),
         "{error}"
     );
 }
@@ -83,7 +84,7 @@ fn a_broken_file_is_named_with_its_fault() {
 #[test]
 fn an_unknown_name_lists_what_exists() {
     let error = load_checkpoint("no-such-model").unwrap_err();
-    let IoError::UnknownName { name, known, .. } = &error else {
+    let ModelError::UnknownName { name, known, .. } = &error else {
         panic!("{error}")
     };
     assert_eq!(name, "no-such-model");
@@ -98,13 +99,88 @@ fn unwritable_places_are_known_beforehand() {
     fs::write(&file, b"").unwrap();
     for check in [check_writable, |path: &Path| write_atomic(path, b"x")] {
         let error = check(directory.path()).unwrap_err();
-        assert!(matches!(error, IoError::IsDirectory { .. }), "{error}");
+        assert!(matches!(error, FileError::IsDirectory { .. }), "{error}");
         let error = check(&file.join("below/a/file")).unwrap_err();
-        assert!(matches!(error, IoError::Write { .. }), "{error}");
+        assert!(matches!(error, FileError::Write { .. }), "{error}");
         assert!(check(Path::new("")).is_err());
     }
     check_writable(&file).unwrap();
     assert_eq!(entries(directory.path()), 1);
+}
+
+/// Whatever name a file system takes, and no longer one.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_may_be_as_long_as_the_system_allows() {
+    let directory = tempfile::tempdir().unwrap();
+    let longest = directory.path().join("n".repeat(255));
+    check_writable(&longest).unwrap();
+    write_atomic(&longest, b"content").unwrap();
+    assert_eq!(fs::read(&longest).unwrap(), b"content");
+    let longer = directory.path().join("n".repeat(256));
+    let refused = check_writable(&longer).unwrap_err();
+    assert!(matches!(refused, FileError::Write { .. }), "{refused}");
+}
+
+#[test]
+fn temporary_files_of_killed_processes_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("result.json");
+    let temporary = |target: &str, random: &str| {
+        let digits = &sha256_hex(target.as_bytes())[..16];
+        let path = directory
+            .path()
+            .join(format!(".itera-{digits}-{random}.tmp"));
+        fs::write(&path, b"half").unwrap();
+        path
+    };
+    let abandoned = temporary("result.json", "abc");
+    let of_another_file = temporary("other.json", "abc");
+    let in_use = temporary("result.json", "def");
+    let user = fs::File::open(&in_use).unwrap();
+    user.lock().unwrap();
+
+    write_atomic(&path, b"whole").unwrap();
+    assert!(!abandoned.exists());
+    assert!(of_another_file.exists() && in_use.exists());
+    drop(user);
+    write_atomic(&path, b"whole").unwrap();
+    assert!(!in_use.exists());
+    assert_eq!(entries(directory.path()), 2);
+}
+
+#[test]
+fn no_more_is_read_than_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, b"12345").unwrap();
+    assert_eq!(read_limited(&path, 5).unwrap(), b"12345");
+    let refused = read_limited(&path, 4).unwrap_err();
+    assert!(matches!(refused, FileError::TooLarge { limit: 4, .. }));
+}
+
+#[cfg(unix)]
+#[test]
+fn replaced_files_keep_permissions_and_owner() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    let directory = tempfile::tempdir().unwrap();
+    let (file, new) = (directory.path().join("file"), directory.path().join("new"));
+    fs::write(&file, b"old").unwrap();
+    write_atomic(&new, b"new").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!(mode(&new), mode(&file), "as any new file");
+    for private in [0o600, 0o640, 0o604] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(private)).unwrap();
+        write_atomic(&file, b"new").unwrap();
+        assert_eq!(mode(&file), private);
+    }
+    // Only the system's administrator may give files away.
+    let given_away = chown(&file, Some(1234), Some(1234)).is_ok();
+    write_atomic(&file, b"newer").unwrap();
+    let metadata = fs::metadata(&file).unwrap();
+    let owned = (metadata.uid(), metadata.gid()) == (1234, 1234);
+    assert_eq!((owned, mode(&file)), (given_away, 0o604));
 }
 
 #[cfg(unix)]

@@ -147,9 +147,14 @@ fn changes_without_a_new_digest() {
 
 #[test]
 fn sets_of_tensors() {
-    header_refused(&["layers", "tensors"], |header| {
+    header_refused(&["`n_layers` is 65536", "1 to 256"], |header| {
         edit_json(header, "itera.config", |config| {
             config["n_layers"] = 65_536.into();
+        });
+    });
+    header_refused(&["layers.2", "is missing"], |header| {
+        edit_json(header, "itera.config", |config| {
+            config["n_layers"] = 256.into();
         });
     });
     header_refused(&["\"extra\"", "is unexpected"], |header| {

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use anyhow::Context as _;
-use itera_core::io::LoadedCheckpoint;
+use itera_core::models::LoadedCheckpoint;
 use itera_learn::{BURN_VERSION, Backend, scoring::Scorer};
 
 use super::cases::Case;

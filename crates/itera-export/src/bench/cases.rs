@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use itera_cli::warn;
 use itera_core::{
     checkpoint::Precision,
-    io::LoadedCheckpoint,
     model::{Model, Sequence},
+    models::LoadedCheckpoint,
 };
 use itera_record::ExportBenchGap;
 

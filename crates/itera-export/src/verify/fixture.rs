@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use itera_core::{
     checkpoint::{Checkpoint, Tensor},
     config::{Preset, TensorRole},
-    io::LoadedCheckpoint,
+    models::LoadedCheckpoint,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
 

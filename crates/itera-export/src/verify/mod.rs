@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, model_info, note, print, results_folder, warn};
-use itera_core::{checkpoint::Precision, io::LoadedCheckpoint};
+use itera_core::{checkpoint::Precision, models::LoadedCheckpoint};
 use itera_record::{ExportCheck, ExportFile, ExportRecord, ExportVerdict};
 
 use self::{reference::Reference, runtimes::Runtimes, text::Text};

@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 use itera_core::{
     checkpoint::Checkpoint,
-    io::LoadedCheckpoint,
     model::{Model, State as NativeState},
+    models::LoadedCheckpoint,
 };
 
 use super::{compare::nats, text::Text};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use itera_cli::warn;
-use itera_core::{io::LoadedCheckpoint, tokenizer::Tokenizer};
+use itera_core::{models::LoadedCheckpoint, tokenizer::Tokenizer};
 use itera_data::{Corpus, DataError, Dataset, Places, Split};
 
 use crate::args::VerifyArgs;

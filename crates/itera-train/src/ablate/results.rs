@@ -4,7 +4,7 @@ use std::{fs, io::ErrorKind, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use itera_cli::envelope;
-use itera_core::io::write_atomic;
+use itera_core::files::write_atomic;
 use itera_record::{AblationRecord, AblationStudy, AblationVariant, Record as _};
 
 use super::{

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use itera_cli::warn;
 use itera_core::{
-    io::{LoadedCheckpoint, load_checkpoint},
+    models::{LoadedCheckpoint, load_checkpoint},
     tokenizer::Tokenizer,
 };
 use rayon::prelude::*;

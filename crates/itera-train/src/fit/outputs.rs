@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use itera_cli::{envelope, model_info, tool};
-use itera_core::{digest::sha256_hex, io::write_atomic};
+use itera_core::{digest::sha256_hex, files::write_atomic};
 use itera_record::{ModelInfo, Record as _, TrainingRecord};
 use serde_json::{Value, json};
 

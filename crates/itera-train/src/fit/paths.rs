@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Error, bail, ensure};
-use itera_core::io::check_writable;
+use itera_core::files::check_writable;
 
 /// The files of a run.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, bail};
-use itera_core::io::write_atomic;
+use itera_core::files::write_atomic;
 use itera_learn::trainer::Trainer;
 use serde::{Deserialize, Serialize};
 

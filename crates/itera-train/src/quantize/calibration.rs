@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::{Context as _, bail, ensure};
 use itera_cli::warn;
-use itera_core::{io::LoadedCheckpoint, quant::CalibrationSource};
+use itera_core::{models::LoadedCheckpoint, quant::CalibrationSource};
 use itera_data::{DataError, Dataset};
 use itera_record::DataSource;
 

@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 use itera_cli::Progress;
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    io::LoadedCheckpoint,
     model::Model,
+    models::LoadedCheckpoint,
     tokenizer::Tokenizer,
 };
 use itera_record::QuantizationCost;

@@ -18,7 +18,8 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, print};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    io::{LoadedCheckpoint, check_writable, companion_path, load_checkpoint, write_atomic},
+    files::{check_writable, write_atomic},
+    models::{LoadedCheckpoint, companion_path, load_checkpoint},
     quant::{self, Method, Options, Precisions, Provenance, TensorReport},
 };
 use itera_record::Record as _;

@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, print};
 use itera_core::{
     checkpoint::Precision,
-    io::{Weights, load_at_precision},
     model::Model,
+    models::{Weights, load_at_precision},
     sampling::argmax,
 };
 use itera_record::MemoryCost;

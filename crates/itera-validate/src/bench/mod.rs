@@ -14,9 +14,9 @@ use itera_cli::{
 };
 use itera_core::{
     checkpoint::Precision,
-    io::{LoadedCheckpoint, load_at_precision},
     kernels::Kernel,
     model::Model,
+    models::{LoadedCheckpoint, load_at_precision},
 };
 use itera_data::{Corpus, Dataset, Places};
 use itera_record::{

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use itera_core::{io::load_checkpoint, model::Model};
+use itera_core::{model::Model, models::load_checkpoint};
 use itera_data::{Corpus, Dataset, Places, Split};
 use itera_testing::skip;
 use serde_json::Value;

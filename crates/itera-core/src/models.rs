@@ -1,37 +1,28 @@
-//! Files: finding checkpoints by name, reading them, and (`write`) writing results so that a crash never
-//! leaves half a file.
+//! Models by name: where checkpoints lie, their companions, and the one that is compiled in.
 //!
 //! A model `NAME` may have quantised companions beside it, `NAME.int8` and `NAME.int4`, which say
 //! from which file they were made. One of them is compiled in, so that a program that is installed
 //! alone has a model.
-//!
-//! The rest of the crate takes bytes and gives bytes.
-
-mod write;
 
 use std::{
     collections::BTreeSet,
     env,
     ffi::OsStr,
-    fs::{self, File},
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf, is_separator},
 };
 
 use thiserror::Error;
 
-pub use self::write::{check_writable, write_atomic};
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError, Precision},
+    checkpoint::{Checkpoint, CheckpointError, MAX_CHECKPOINT_BYTES, Precision},
     digest::sha256_hex,
+    files::{FileError, read_limited},
     quant::{self, QuantError},
 };
 
 /// Environment variable that names a directory of checkpoints, searched before `data/models`.
 pub const MODELS_DIR_VARIABLE: &str = "ITERA_MODELS_DIR";
-
-/// The most bytes that are read as a checkpoint; the largest preset has under 5 MB.
-const MAX_CHECKPOINT_BYTES: u64 = 256 << 20;
 
 const EXTENSION: &str = "safetensors";
 
@@ -56,7 +47,7 @@ pub enum Weights {
 /// A checkpoint and where it came from.
 #[derive(Clone, Debug)]
 pub struct LoadedCheckpoint {
-    /// Name of the model: that of the file without directory and extension. A companion that
+    /// Name of the model: the file's, without directory and extension. A companion that
     /// [`load_at_precision`] found is called like its model.
     pub name: String,
     /// The file; `None` for bytes that never were one.
@@ -65,7 +56,7 @@ pub struct LoadedCheckpoint {
     pub file_sha256: String,
     /// Bytes of the whole file.
     pub file_bytes: usize,
-    /// Whether the weights are those of the file.
+    /// How the weights came to their precision.
     pub weights: Weights,
     /// The content.
     pub checkpoint: Checkpoint,
@@ -94,46 +85,19 @@ impl LoadedCheckpoint {
     }
 }
 
-/// Why a file cannot be read or written. The path is here, the cause is the source.
+/// Why a model cannot be loaded.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum IoError {
-    /// The system refuses to read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// File or directory.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The system refuses to write.
-    #[error("cannot write `{}`", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A directory lies where a file should be written.
-    #[error("cannot write `{}`: it is a directory, expected the name of a file", path.display())]
-    IsDirectory {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// More bytes than any checkpoint has.
-    #[error("`{}` has more than {limit} bytes, too many for a checkpoint", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The most that are read.
-        limit: u64,
-    },
-    /// The file is no sound checkpoint.
+pub enum ModelError {
+    /// A file or directory cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not a sound checkpoint.
     #[error("cannot load the checkpoint `{}`", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The first fault found.
         source: Box<CheckpointError>,
     },
     /// The weights cannot be rounded to a precision.
@@ -163,33 +127,17 @@ pub enum IoError {
     },
 }
 
-impl IoError {
-    fn read(path: &Path, source: io::Error) -> Self {
-        Self::Read {
-            path: path.to_owned(),
-            source,
-        }
-    }
-
-    fn write(path: &Path, source: io::Error) -> Self {
-        Self::Write {
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
 /// Loads a checkpoint by path, or by name from `$ITERA_MODELS_DIR` or `data/models`, or if it is
 /// [`BUILT_IN`] from the program itself where no directory has it. `micro-tinystories`, of which that
 /// is the quantised form, is taken from the program too where no directory has it.
 ///
 /// An argument is a path if such a file exists, if it contains a separator, or if it ends in
-/// `.safetensors`. `data/models` is that of the nearest directory, from the current one upwards,
-/// which has one, then that of the sources this build came from.
+/// `.safetensors`. `data/models` is looked for in the current directory, in those above it, and
+/// in the sources that this build came from.
 ///
 /// # Errors
 /// No such name, with a list of the names that exist; or a file that cannot be read or is broken.
-pub fn load_checkpoint(name_or_path: &str) -> Result<LoadedCheckpoint, IoError> {
+pub fn load_checkpoint(name_or_path: &str) -> Result<LoadedCheckpoint, ModelError> {
     load_from(name_or_path, &model_directories())
 }
 
@@ -206,7 +154,7 @@ pub fn load_checkpoint(name_or_path: &str) -> Result<LoadedCheckpoint, IoError> 
 pub fn load_at_precision(
     name_or_path: &str,
     precision: Precision,
-) -> Result<LoadedCheckpoint, IoError> {
+) -> Result<LoadedCheckpoint, ModelError> {
     let loaded = load_checkpoint(name_or_path)?;
     let stored = loaded.checkpoint.precision();
     if stored == precision {
@@ -224,7 +172,7 @@ pub fn load_at_precision(
     }
     let options = quant::Options::data_free(precision);
     let (checkpoint, _) =
-        quant::quantize(&loaded.checkpoint, &options).map_err(|source| IoError::Precision {
+        quant::quantize(&loaded.checkpoint, &options).map_err(|source| ModelError::Precision {
             name: loaded.name.clone(),
             precision,
             source: Box::new(source),
@@ -254,7 +202,7 @@ pub fn companion_path(checkpoint: &Path, precision: Precision) -> PathBuf {
 fn companion(
     loaded: &LoadedCheckpoint,
     precision: Precision,
-) -> Result<Option<LoadedCheckpoint>, IoError> {
+) -> Result<Option<LoadedCheckpoint>, ModelError> {
     let Some(path) = loaded
         .path
         .as_ref()
@@ -276,10 +224,10 @@ fn companion(
     )
 }
 
-fn load_from(name_or_path: &str, directories: &[PathBuf]) -> Result<LoadedCheckpoint, IoError> {
+fn load_from(name_or_path: &str, directories: &[PathBuf]) -> Result<LoadedCheckpoint, ModelError> {
     let compiled_in = |error| match error {
-        IoError::UnknownName { name, .. } if is_built_in(&name) => {
-            built_in().map_err(|source| IoError::Checkpoint {
+        ModelError::UnknownName { name, .. } if is_built_in(&name) => {
+            built_in().map_err(|source| ModelError::Checkpoint {
                 path: PathBuf::from(BUILT_IN),
                 source: Box::new(source),
             })
@@ -289,7 +237,7 @@ fn load_from(name_or_path: &str, directories: &[PathBuf]) -> Result<LoadedCheckp
     resolve(name_or_path, directories).map_or_else(compiled_in, load_file)
 }
 
-/// Whether a name is that of the checkpoint that is compiled in, or of the model that it is a form of.
+/// Whether a name means the checkpoint that is compiled in: its own, or the name of its model.
 fn is_built_in(name: &str) -> bool {
     name == BUILT_IN || base_name(BUILT_IN) == Some(name)
 }
@@ -300,8 +248,8 @@ fn base_name(name: &str) -> Option<&str> {
     matches!(precision, "int8" | "int4").then_some(base)
 }
 
-fn load_file(path: PathBuf) -> Result<LoadedCheckpoint, IoError> {
-    let bytes = read_limited(&path)?;
+fn load_file(path: PathBuf) -> Result<LoadedCheckpoint, ModelError> {
+    let bytes = read_limited(&path, MAX_CHECKPOINT_BYTES)?;
     let name = path
         .file_stem()
         .unwrap_or_default()
@@ -312,7 +260,7 @@ fn load_file(path: PathBuf) -> Result<LoadedCheckpoint, IoError> {
             path: Some(path),
             ..loaded
         }),
-        Err(source) => Err(IoError::Checkpoint {
+        Err(source) => Err(ModelError::Checkpoint {
             path,
             source: Box::new(source),
         }),
@@ -324,7 +272,7 @@ fn load_file(path: PathBuf) -> Result<LoadedCheckpoint, IoError> {
 ///
 /// # Errors
 /// A directory that exists but cannot be listed.
-pub fn shipped_models() -> Result<Vec<String>, IoError> {
+pub fn shipped_models() -> Result<Vec<String>, ModelError> {
     models_in(&model_directories())
 }
 
@@ -352,7 +300,7 @@ fn model_directories() -> Vec<PathBuf> {
 }
 
 /// The file that an argument means, looked up in `directories` if it is a name.
-fn resolve(name_or_path: &str, directories: &[PathBuf]) -> Result<PathBuf, IoError> {
+fn resolve(name_or_path: &str, directories: &[PathBuf]) -> Result<PathBuf, ModelError> {
     let path = Path::new(name_or_path);
     let is_file = path.exists() && !path.is_dir();
     let like_a_path = name_or_path.contains(is_separator)
@@ -370,7 +318,7 @@ fn resolve(name_or_path: &str, directories: &[PathBuf]) -> Result<PathBuf, IoErr
         return Ok(found.clone());
     }
     let known = models_in(directories)?;
-    Err(IoError::UnknownName {
+    Err(ModelError::UnknownName {
         name: name_or_path.to_owned(),
         looked_for,
         known,
@@ -379,17 +327,17 @@ fn resolve(name_or_path: &str, directories: &[PathBuf]) -> Result<PathBuf, IoErr
 
 /// Names of the models in `directories`, sorted, without companions of others; a directory that does
 /// not exist has none.
-fn models_in(directories: &[PathBuf]) -> Result<Vec<String>, IoError> {
+fn models_in(directories: &[PathBuf]) -> Result<Vec<String>, ModelError> {
     let mut names = BTreeSet::new();
     for directory in directories {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(IoError::read(directory, error)),
+            Err(error) => return Err(FileError::read(directory, error).into()),
         };
         for entry in entries {
             let path = entry
-                .map_err(|error| IoError::read(directory, error))?
+                .map_err(|error| FileError::read(directory, error))?
                 .path();
             if path.extension() == Some(OsStr::new(EXTENSION)) && path.is_file() {
                 names.extend(
@@ -405,21 +353,6 @@ fn models_in(directories: &[PathBuf]) -> Result<Vec<String>, IoError> {
         .filter(|name| !is_companion(name))
         .cloned()
         .collect())
-}
-
-/// A whole file, but never more than a checkpoint can have: `path` may be a device without end.
-fn read_limited(path: &Path) -> Result<Vec<u8>, IoError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_CHECKPOINT_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|source| IoError::read(path, source))?;
-    if bytes.len() as u64 > MAX_CHECKPOINT_BYTES {
-        return Err(IoError::TooLarge {
-            path: path.to_owned(),
-            limit: MAX_CHECKPOINT_BYTES,
-        });
-    }
-    Ok(bytes)
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {
@@ -444,11 +377,11 @@ mod tests {
         }
         assert!(matches!(
             load_from("other", &[]),
-            Err(IoError::UnknownName { .. })
+            Err(ModelError::UnknownName { .. })
         ));
         assert!(matches!(
             load_from("./micro-tinystories", &[]),
-            Err(IoError::Read { .. })
+            Err(ModelError::File(FileError::Read { .. }))
         ));
     }
 
