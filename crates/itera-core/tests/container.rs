@@ -60,15 +60,15 @@ fn tensors_are_taken_by_name_and_shape() {
     assert_eq!(file().take_f32("weight", &[3, 20]).unwrap().len(), 60);
     assert!(matches!(
         file().take_f32("weight", &[20, 3]),
-        Err(ContainerError::Shape { .. })
+        Err(ContainerError::Mismatch { .. })
     ));
     assert!(matches!(
         file().take_f32("integers", &[5]),
-        Err(ContainerError::Dtype { .. })
+        Err(ContainerError::Mismatch { .. })
     ));
     assert!(matches!(
         file().take("bias"),
-        Err(ContainerError::MissingTensor { .. })
+        Err(ContainerError::MissingTensor(_))
     ));
     let mut rest = file();
     for name in ["weight", "mean", "square", "integers", "nothing"] {
@@ -76,7 +76,7 @@ fn tensors_are_taken_by_name_and_shape() {
     }
     assert!(matches!(
         rest.finish(),
-        Err(ContainerError::UnexpectedTensor { tensor }) if tensor == "history"
+        Err(ContainerError::UnexpectedTensor(tensor)) if tensor == "history"
     ));
 }
 
@@ -87,19 +87,18 @@ fn another_version_or_content_is_refused() {
         versions: 1..=2,
         ..FORMAT
     };
-    assert!(matches!(
-        Container::parse(&bytes, &older),
-        Err(ContainerError::Version { found: 3, .. })
-    ));
+    let refused = Container::parse(&bytes, &older).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("`test.format` is \"3\", expected a version from 1 to 2"),
+        "{refused}"
+    );
     let other = Format {
         key: "other.format",
         ..FORMAT
     };
     assert!(matches!(
         Container::parse(&bytes, &other),
-        Err(ContainerError::MissingMetadata {
-            key: "other.format"
-        })
+        Err(ContainerError::MissingMetadata("other.format"))
     ));
     let text = Container::parse(&bytes, &FORMAT).unwrap();
     let number = text.json::<u32>("test.settings").unwrap_err().to_string();
@@ -114,10 +113,11 @@ fn a_tensor_whose_bytes_do_not_fit_its_shape_is_not_written() {
     let mut content = content();
     let short = RawTensor::f32([3, 20], &[1.0]);
     content.tensors.insert("weight".into(), short);
-    assert!(matches!(
-        content.to_bytes(&FORMAT),
-        Err(ContainerError::Extent { tensor, .. }) if tensor == "weight"
-    ));
+    let refused = content.to_bytes(&FORMAT).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("the end of tensor \"weight\""),
+        "{refused}"
+    );
 }
 
 /// Takes everything as a program would. No digest covers names and shapes, but each is asked for.

@@ -60,38 +60,18 @@ pub enum CheckpointError {
         /// Scales for each row.
         scales: usize,
     },
-    /// A value is infinite or not a number.
-    #[error("value {index} of tensor `{tensor}` is {found}, expected a finite number")]
-    NotFinite {
-        /// Its name.
+    /// A value or scale is not one that a checkpoint may hold.
+    #[error("{what} {index} of tensor `{tensor}` is {found}, expected {expected}")]
+    Value {
+        /// `value` or `scale`.
+        what: &'static str,
+        /// The tensor's name.
         tensor: String,
         /// Position in row-major order.
         index: usize,
         /// The value.
         found: f32,
-    },
-    /// A quantised value lies outside the range of its precision.
-    #[error("value {index} of tensor `{tensor}` is {found}, expected {low} to {high}")]
-    Range {
-        /// Its name.
-        tensor: String,
-        /// Position in row-major order.
-        index: usize,
-        /// The value.
-        found: i8,
-        /// The lowest that may be.
-        low: i8,
-        /// The highest that may be.
-        high: i8,
-    },
-    /// A scale is infinite or not a number.
-    #[error("scale {index} of tensor `{tensor}` is {found}, expected a finite number")]
-    Scale {
-        /// Its name.
-        tensor: String,
-        /// Position in row-major order.
-        index: usize,
-        /// The scale.
-        found: f32,
+        /// What it may be.
+        expected: &'static str,
     },
 }

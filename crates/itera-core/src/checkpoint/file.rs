@@ -84,12 +84,7 @@ fn take_scales(
     let per_row = scales.shape.last().copied().unwrap_or(0);
     let expected = with_rows(shape, |_| per_row);
     if scales.shape != expected {
-        return Err(ContainerError::Shape {
-            tensor: name,
-            expected,
-            found: scales.shape,
-        }
-        .into());
+        return Err(ContainerError::shape(&name, &expected, &scales.shape).into());
     }
     if per_row == 0 || !row.is_multiple_of(per_row) {
         return Err(CheckpointError::Group {

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Checkpoint, CheckpointError, Precision, Tensor, TensorData, tensor::unpack_nibbles};
+use super::{Checkpoint, CheckpointError, Precision, Tensor, TensorData};
 use crate::{
     config::{ModelConfig, TensorRole, TensorSpec},
     container::ContainerError,
@@ -23,19 +23,14 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> Result<(), CheckpointError>
     for spec in &specs {
         let tensor = tensors
             .get(&spec.name)
-            .ok_or_else(|| ContainerError::MissingTensor {
-                tensor: spec.name.clone(),
-            })?;
+            .ok_or_else(|| ContainerError::MissingTensor(spec.name.clone()))?;
         check_tensor(spec, tensor)?;
     }
     match tensors
         .keys()
         .find(|name| specs.iter().all(|spec| spec.name != **name))
     {
-        Some(extra) => Err(ContainerError::UnexpectedTensor {
-            tensor: extra.clone(),
-        }
-        .into()),
+        Some(extra) => Err(ContainerError::UnexpectedTensor(extra.clone()).into()),
         None => Ok(()),
     }
 }
@@ -57,12 +52,7 @@ pub(super) fn vocabulary(
 fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointError> {
     let name = &spec.name;
     if tensor.shape != spec.shape {
-        return Err(ContainerError::Shape {
-            tensor: name.clone(),
-            expected: spec.shape.clone(),
-            found: tensor.shape.clone(),
-        }
-        .into());
+        return Err(ContainerError::shape(name, &spec.shape, &tensor.shape).into());
     }
     // Integers suit the large matrices only, and the dynamics of the state space need every bit:
     // their errors would add up over the tokens.
@@ -82,12 +72,11 @@ fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointErro
     match &tensor.data {
         TensorData::F32(values) => {
             check_len(name, "values", spec.len(), values.len())?;
-            check_finite(name, values)
+            check_finite(name, "value", values.iter().copied())
         }
         TensorData::F16(values) => {
             check_len(name, "values", spec.len(), values.len())?;
-            let values: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
-            check_finite(name, &values)
+            check_finite(name, "value", values.iter().map(|value| value.to_f32()))
         }
         TensorData::Int8 {
             values,
@@ -96,7 +85,11 @@ fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointErro
         } => {
             check_len(name, "values", spec.len(), values.len())?;
             check_scales(spec, Precision::Int8, scales, *group)?;
-            check_range(name, Precision::Int8, values)
+            // No rounding makes -128.
+            let values = values.iter().copied().map(f32::from);
+            check_each(name, "value", values, "-127 to 127", |value| {
+                value >= -127.0
+            })
         }
         TensorData::Int4 {
             packed,
@@ -104,8 +97,7 @@ fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<(), CheckpointErro
             group,
         } => {
             check_len(name, "bytes", spec.len() / 2, packed.len())?;
-            check_scales(spec, Precision::Int4, scales, *group)?;
-            check_range(name, Precision::Int4, &unpack_nibbles(packed))
+            check_scales(spec, Precision::Int4, scales, *group)
         }
     }
 }
@@ -127,31 +119,30 @@ fn check_len(
     })
 }
 
-fn check_finite(tensor: &str, values: &[f32]) -> Result<(), CheckpointError> {
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(CheckpointError::NotFinite {
-            tensor: tensor.to_owned(),
-            index,
-            found: values[index],
-        }),
-        None => Ok(()),
-    }
+fn check_finite(
+    tensor: &str,
+    what: &'static str,
+    values: impl Iterator<Item = f32>,
+) -> Result<(), CheckpointError> {
+    check_each(tensor, what, values, "a finite number", f32::is_finite)
 }
 
-/// Only -128 at 8 bits is out of range: no rounding makes it.
-fn check_range(tensor: &str, precision: Precision, values: &[i8]) -> Result<(), CheckpointError> {
-    let low = precision.min_integer().unwrap_or(i8::MIN);
-    let high = precision.max_integer().unwrap_or(i8::MAX);
-    match values
-        .iter()
-        .position(|value| !(low..=high).contains(value))
-    {
-        Some(index) => Err(CheckpointError::Range {
+/// Checks the values or scales of a tensor.
+fn check_each(
+    tensor: &str,
+    what: &'static str,
+    values: impl Iterator<Item = f32>,
+    expected: &'static str,
+    allowed: fn(f32) -> bool,
+) -> Result<(), CheckpointError> {
+    let mut values = values.enumerate();
+    match values.find(|(_, value)| !allowed(*value)) {
+        Some((index, found)) => Err(CheckpointError::Value {
+            what,
             tensor: tensor.to_owned(),
             index,
-            found: values[index],
-            low,
-            high,
+            found,
+            expected,
         }),
         None => Ok(()),
     }
@@ -174,12 +165,5 @@ fn check_scales(
         });
     }
     check_len(tensor, "scales", spec.len() / group, scales.len())?;
-    match scales.iter().position(|scale| !scale.is_finite()) {
-        Some(index) => Err(CheckpointError::Scale {
-            tensor: tensor.clone(),
-            index,
-            found: scales[index].to_f32(),
-        }),
-        None => Ok(()),
-    }
+    check_finite(tensor, "scale", scales.iter().map(|scale| scale.to_f32()))
 }

@@ -41,9 +41,14 @@ pub(super) struct Entry {
 impl Header {
     /// Splits a file into its header, parsed, and its data section.
     pub(super) fn split(bytes: &[u8]) -> Result<(Self, &[u8]), ContainerError> {
-        let (length, rest) = bytes
-            .split_first_chunk()
-            .ok_or(ContainerError::TooShort { found: bytes.len() })?;
+        let Some((length, rest)) = bytes.split_first_chunk() else {
+            let expected = "at least 8 bytes: it is not a safetensors file";
+            return Err(ContainerError::mismatch(
+                "the length of the file",
+                expected,
+                bytes.len(),
+            ));
+        };
         let declared = u64::from_le_bytes(*length);
         let (text, data) = usize::try_from(declared)
             .ok()
@@ -92,20 +97,18 @@ pub(super) fn lay_out(
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
     let expected = entries.last().map_or(0, |(_, entry)| entry.data_offsets.1);
-    let length = || ContainerError::DataLength {
-        expected,
-        found: data.len(),
+    let length = || {
+        let expected = format!("{expected}: the file is cut off or has bytes added");
+        ContainerError::mismatch("the length of the data", expected, data.len())
     };
     let mut tensors = BTreeMap::new();
     let mut filled = 0;
     for (name, entry) in entries {
         let (begin, end) = entry.data_offsets;
         if begin != filled {
-            return Err(ContainerError::Offset {
-                tensor: name,
-                expected: filled,
-                found: begin,
-            });
+            let part = format!("the start of tensor {name:?}");
+            let expected = format!("{filled}: tensors neither overlap nor leave holes");
+            return Err(ContainerError::mismatch(part, expected, begin));
         }
         let dtype = entry.check(&name)?;
         let bytes = data.get(begin..end).ok_or_else(length)?.into();
@@ -130,30 +133,36 @@ pub(super) fn lay_out(
 impl Entry {
     /// The dtype, if the tensor has as many bytes as dtype and shape say.
     fn check(&self, name: &str) -> Result<Dtype, ContainerError> {
-        let tensor = || name.to_owned();
-        let dtype = Dtype::named(&self.dtype).ok_or_else(|| ContainerError::Dtype {
-            tensor: tensor(),
-            expected: "F32, F16, I8 or U8",
-            found: self.dtype.clone(),
-        })?;
-        if self.shape.len() > MAX_RANK {
-            return Err(ContainerError::Rank {
-                tensor: tensor(),
-                found: self.shape.len(),
-                limit: MAX_RANK,
-            });
+        let mismatch = |part, expected, found: &dyn ToString| {
+            ContainerError::mismatch(
+                format!("the {part} of tensor {name:?}"),
+                expected,
+                found.to_string(),
+            )
+        };
+        let dtype = Dtype::named(&self.dtype)
+            .ok_or_else(|| mismatch("dtype", "F32, F16, I8 or U8".to_owned(), &self.dtype))?;
+        let rank = self.shape.len();
+        if rank > MAX_RANK {
+            return Err(mismatch(
+                "number of axes",
+                format!("at most {MAX_RANK}"),
+                &rank,
+            ));
         }
         let (begin, end) = self.data_offsets;
-        let expected = dtype.bytes_of(&self.shape);
-        if expected.is_none() || end.checked_sub(begin) != expected {
-            return Err(ContainerError::Extent {
-                tensor: tensor(),
-                begin,
-                end,
-                expected,
-            });
+        let expected = dtype
+            .bytes_of(&self.shape)
+            .and_then(|bytes| begin.checked_add(bytes));
+        match expected {
+            Some(expected) if end == expected => Ok(dtype),
+            Some(expected) => Err(mismatch("end", format!("{expected} by its shape"), &end)),
+            None => Err(mismatch(
+                "end",
+                "an impossible number by its shape".to_owned(),
+                &end,
+            )),
         }
-        Ok(dtype)
     }
 }
 
@@ -163,10 +172,15 @@ fn json(value: &impl Serialize) -> Result<String, ContainerError> {
 
 fn check_size(found: usize) -> Result<(), ContainerError> {
     if found > MAX_HEADER_BYTES {
-        return Err(ContainerError::HeaderSize {
+        let expected = format!(
+            "at most {MAX_HEADER_BYTES}: it holds too many tensors, or a text (such as the tokenizer) is \
+             too long"
+        );
+        return Err(ContainerError::mismatch(
+            "the length of the header",
+            expected,
             found,
-            limit: MAX_HEADER_BYTES,
-        });
+        ));
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ impl<'a> Container<'a> {
     /// A text that must be there.
     ///
     /// # Errors
-    /// [`ContainerError::MissingMetadata`].
+    /// There is none.
     pub fn text(&self, key: &'static str) -> Result<&str, ContainerError> {
         text(&self.metadata, key)
     }
@@ -117,7 +117,7 @@ impl<'a> Container<'a> {
     /// A text that is JSON.
     ///
     /// # Errors
-    /// [`ContainerError::MissingMetadata`], or [`ContainerError::MetadataJson`].
+    /// There is none, or it cannot be read.
     pub fn json<T: DeserializeOwned>(&self, key: &'static str) -> Result<T, ContainerError> {
         unique::from_str(self.text(key)?)
             .map_err(|source| ContainerError::MetadataJson { key, source })
@@ -126,13 +126,11 @@ impl<'a> Container<'a> {
     /// Takes a tensor out.
     ///
     /// # Errors
-    /// [`ContainerError::MissingTensor`].
+    /// There is none.
     pub fn take(&mut self, name: &str) -> Result<RawTensor<'a>, ContainerError> {
         self.tensors
             .remove(name)
-            .ok_or_else(|| ContainerError::MissingTensor {
-                tensor: name.to_owned(),
-            })
+            .ok_or_else(|| ContainerError::MissingTensor(name.to_owned()))
     }
 
     /// Takes a tensor of floats out, row-major. The shape is checked; whether the values are finite is not.
@@ -143,11 +141,7 @@ impl<'a> Container<'a> {
         let tensor = self.take(name)?;
         tensor.check_dtype(name, Dtype::F32)?;
         if tensor.shape != shape {
-            return Err(ContainerError::Shape {
-                tensor: name.to_owned(),
-                expected: shape.to_vec(),
-                found: tensor.shape,
-            });
+            return Err(ContainerError::shape(name, shape, &tensor.shape));
         }
         Ok(tensor.to_f32())
     }
@@ -155,10 +149,10 @@ impl<'a> Container<'a> {
     /// Checks that every tensor was taken.
     ///
     /// # Errors
-    /// [`ContainerError::UnexpectedTensor`].
+    /// One was not.
     pub fn finish(self) -> Result<(), ContainerError> {
         match self.tensors.into_keys().next() {
-            Some(tensor) => Err(ContainerError::UnexpectedTensor { tensor }),
+            Some(tensor) => Err(ContainerError::UnexpectedTensor(tensor)),
             None => Ok(()),
         }
     }
@@ -171,27 +165,32 @@ fn text<'a>(
     metadata
         .get(key)
         .map(String::as_str)
-        .ok_or(ContainerError::MissingMetadata { key })
+        .ok_or(ContainerError::MissingMetadata(key))
 }
 
 fn check_version(
     metadata: &BTreeMap<String, String>,
     format: &Format,
 ) -> Result<(), ContainerError> {
-    let key = format.key;
-    let text = text(metadata, key)?;
-    let found = text.parse().map_err(|_| ContainerError::VersionText {
-        key,
-        found: text.chars().take(40).collect(),
-    })?;
-    if !format.versions.contains(&found) {
-        return Err(ContainerError::Version {
-            found,
-            oldest: *format.versions.start(),
-            newest: *format.versions.end(),
-        });
+    let text = text(metadata, format.key)?;
+    if text
+        .parse()
+        .is_ok_and(|found| format.versions.contains(&found))
+    {
+        return Ok(());
     }
-    Ok(())
+    let expected = format!(
+        "a version from {} to {}: update itera, or make the file again with this version",
+        format.versions.start(),
+        format.versions.end()
+    );
+    let found = text.chars().take(40).collect::<String>();
+    let part = format!("`{}`", format.key);
+    Err(ContainerError::mismatch(
+        part,
+        expected,
+        format!("{found:?}"),
+    ))
 }
 
 fn check_digest(
@@ -200,7 +199,7 @@ fn check_digest(
     expected: Option<String>,
     found: String,
 ) -> Result<(), ContainerError> {
-    let expected = expected.ok_or(ContainerError::MissingMetadata { key })?;
+    let expected = expected.ok_or(ContainerError::MissingMetadata(key))?;
     if expected == found {
         return Ok(());
     }

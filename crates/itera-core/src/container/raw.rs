@@ -113,10 +113,11 @@ impl<'a> RawTensor<'a> {
         if self.dtype == expected {
             return Ok(());
         }
-        Err(ContainerError::Dtype {
-            tensor: name.to_owned(),
-            expected: expected.name(),
-            found: self.dtype.name().to_owned(),
-        })
+        let part = format!("the dtype of tensor {name:?}");
+        Err(ContainerError::mismatch(
+            part,
+            expected.name(),
+            self.dtype.name(),
+        ))
     }
 }

@@ -39,23 +39,13 @@ const FALSE_FIELDS: [&str; 3] = [
 const VOCAB: &str = "/model/vocab";
 const MERGES: &str = "/model/merges";
 
-pub(super) fn write_bytes() -> Value {
-    let model = bpe_model(&BpeTokenizer::without_merges());
-    document(
-        BytesTokenizer::END_OF_TEXT,
-        byte_level(false),
-        byte_level(true),
-        model,
-    )
-}
-
-pub(super) fn write_bpe(tokenizer: &BpeTokenizer) -> Value {
-    let model = bpe_model(tokenizer);
+/// `splits` tells `bpe` from `bytes`, which has no merges either.
+pub(super) fn write_bpe(tokenizer: &BpeTokenizer, splits: bool) -> Value {
     document(
         BpeTokenizer::END_OF_TEXT,
+        byte_level(splits),
         byte_level(true),
-        byte_level(true),
-        model,
+        bpe_model(tokenizer),
     )
 }
 
@@ -184,15 +174,8 @@ pub(super) fn read(text: &str) -> Result<Tokenizer, TokenizerError> {
         .pointer("/pre_tokenizer/use_regex")
         .and_then(Value::as_bool);
     let tokenizer = match (model_type, splits) {
-        (Some("BPE"), Some(true)) => Tokenizer::Bpe(read_bpe(value)?),
         (Some("BPE"), Some(false)) => Tokenizer::Bytes(BytesTokenizer::new()),
-        (Some("BPE"), None) => {
-            return Err(unexpected(
-                value,
-                "/pre_tokenizer/use_regex",
-                "true or false",
-            ));
-        }
+        (Some("BPE"), _) => Tokenizer::Bpe(read_bpe(value)?),
         (Some("WordLevel"), _) => Tokenizer::Char(read_char(value)?),
         _ => return Err(unexpected(value, "/model/type", "\"BPE\" or \"WordLevel\"")),
     };
@@ -214,10 +197,8 @@ fn read_char(value: &Value) -> Result<CharTokenizer, TokenizerError> {
 }
 
 fn read_bpe(value: &Value) -> Result<BpeTokenizer, TokenizerError> {
-    let vocab = match value.pointer(VOCAB) {
-        None => None,
-        Some(_) => Some(read_vocab(value)?),
-    };
+    let vocab = value.pointer(VOCAB).map(|_| read_vocab(value));
+    let vocab = vocab.transpose()?;
     let merges = value
         .pointer(MERGES)
         .and_then(Value::as_array)

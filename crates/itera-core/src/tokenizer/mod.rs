@@ -204,9 +204,9 @@ impl Tokenizer {
     /// which gives the same ids there.
     pub fn to_json(&self) -> Value {
         match self {
-            Self::Bytes(_) => json::write_bytes(),
+            Self::Bytes(_) => json::write_bpe(&BpeTokenizer::without_merges(), false),
             Self::Char(tokenizer) => json::write_char(tokenizer),
-            Self::Bpe(tokenizer) => json::write_bpe(tokenizer),
+            Self::Bpe(tokenizer) => json::write_bpe(tokenizer, true),
         }
     }
 
