@@ -7,7 +7,7 @@ use std::{
     ops::Range,
 };
 
-use super::{TokenizerError, pieces::pieces, train::train_merges};
+use super::pieces::pieces;
 
 /// Two neighbouring token ids.
 pub(super) type Pair = (u32, u32);
@@ -33,31 +33,6 @@ impl BpeTokenizer {
     pub const MAX_VOCAB_SIZE: usize = 2048;
     /// Id of the first merge.
     pub(super) const FIRST_MERGE: u32 = 257;
-
-    /// Learns merges from `documents` until there are `vocab_size` entries, bytes and end-of-text
-    /// included. The same documents give the same merges on every machine: ties go to the pair with
-    /// the lowest ids.
-    ///
-    /// The vocabulary is smaller than asked for where no pair occurs twice any more; see
-    /// [`Self::vocab_size`].
-    ///
-    /// # Errors
-    /// [`TokenizerError::VocabSize`].
-    pub fn train<'a>(
-        documents: impl Iterator<Item = &'a [u8]>,
-        vocab_size: usize,
-    ) -> Result<Self, TokenizerError> {
-        if !(Self::MIN_VOCAB_SIZE..=Self::MAX_VOCAB_SIZE).contains(&vocab_size) {
-            return Err(TokenizerError::VocabSize {
-                requested: vocab_size,
-            });
-        }
-        let mut tokenizer = Self::without_merges();
-        for pair in train_merges(documents, vocab_size - Self::MIN_VOCAB_SIZE) {
-            tokenizer.push_merge(pair);
-        }
-        Ok(tokenizer)
-    }
 
     /// The 256 bytes and end-of-text.
     pub(super) fn without_merges() -> Self {

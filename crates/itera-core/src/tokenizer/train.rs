@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    TokenizerError,
     bpe::{BpeTokenizer, Pair},
     pieces::pieces,
 };
@@ -31,13 +32,37 @@ struct Occurrences {
     pieces: Vec<usize>,
 }
 
+impl BpeTokenizer {
+    /// Learns merges from `documents` until there are `vocab_size` entries, bytes and end-of-text
+    /// included. The same documents give the same merges on every machine: ties go to the pair with
+    /// the lowest ids.
+    ///
+    /// The vocabulary is smaller than asked for where no pair occurs twice any more; see
+    /// [`Self::vocab_size`].
+    ///
+    /// # Errors
+    /// [`TokenizerError::VocabSize`].
+    pub fn train<'a>(
+        documents: impl Iterator<Item = &'a [u8]>,
+        vocab_size: usize,
+    ) -> Result<Self, TokenizerError> {
+        if !(Self::MIN_VOCAB_SIZE..=Self::MAX_VOCAB_SIZE).contains(&vocab_size) {
+            return Err(TokenizerError::VocabSize {
+                requested: vocab_size,
+            });
+        }
+        let mut tokenizer = Self::without_merges();
+        for pair in train_merges(documents, vocab_size - Self::MIN_VOCAB_SIZE) {
+            tokenizer.push_merge(pair);
+        }
+        Ok(tokenizer)
+    }
+}
+
 /// At most `n_merges` pairs, most frequent first, each counted after the ones before it were
 /// joined; of equally frequent pairs the one with the lowest ids. Stops where no pair occurs
 /// [`MIN_COUNT`] times.
-pub(super) fn train_merges<'a>(
-    documents: impl Iterator<Item = &'a [u8]>,
-    n_merges: usize,
-) -> Vec<Pair> {
+fn train_merges<'a>(documents: impl Iterator<Item = &'a [u8]>, n_merges: usize) -> Vec<Pair> {
     let mut pieces = count_pieces(documents);
     let mut pairs = count_pairs(&pieces);
     let mut merges = Vec::with_capacity(n_merges);
