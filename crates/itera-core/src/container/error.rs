@@ -1,7 +1,7 @@
 //! Why bytes are not a sound file. Names that come from the file are printed with escapes, since they may
 //! hold anything.
 
-use std::str::Utf8Error;
+use std::{fmt::Display, str::Utf8Error};
 
 use thiserror::Error;
 
@@ -70,18 +70,18 @@ pub enum ContainerError {
 impl ContainerError {
     pub(crate) fn mismatch(
         part: impl Into<String>,
-        expected: impl ToString,
-        found: impl ToString,
+        expected: impl Into<String>,
+        found: &dyn Display,
     ) -> Self {
         Self::Mismatch {
             part: part.into(),
-            expected: expected.to_string(),
+            expected: expected.into(),
             found: found.to_string(),
         }
     }
 
     pub(crate) fn shape(tensor: &str, expected: &[usize], found: &[usize]) -> Self {
         let part = format!("the shape of tensor `{tensor}`");
-        Self::mismatch(part, format!("{expected:?}"), format!("{found:?}"))
+        Self::mismatch(part, format!("{expected:?}"), &format!("{found:?}"))
     }
 }

@@ -3,7 +3,10 @@
 //! The safetensors library keeps the last of two equal keys and does not name the tensor at fault.
 //! This reader refuses duplicates and names the tensor in every error.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display, Write},
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -46,7 +49,7 @@ impl Header {
             return Err(ContainerError::mismatch(
                 "the length of the file",
                 expected,
-                bytes.len(),
+                &bytes.len(),
             ));
         };
         let declared = u64::from_le_bytes(*length);
@@ -79,7 +82,7 @@ pub(super) fn text(
             data_offsets: (begin, end),
         };
         entry.check(name)?;
-        text.push_str(&format!(",{}:{}", json(name)?, json(&entry)?));
+        let _ = write!(text, ",{}:{}", json(name)?, json(&entry)?);
         begin = end;
     }
     text.push('}');
@@ -99,7 +102,7 @@ pub(super) fn lay_out(
     let expected = entries.last().map_or(0, |(_, entry)| entry.data_offsets.1);
     let length = || {
         let expected = format!("{expected}: the file is cut off or has bytes added");
-        ContainerError::mismatch("the length of the data", expected, data.len())
+        ContainerError::mismatch("the length of the data", expected, &data.len())
     };
     let mut tensors = BTreeMap::new();
     let mut filled = 0;
@@ -108,7 +111,7 @@ pub(super) fn lay_out(
         if begin != filled {
             let part = format!("the start of tensor {name:?}");
             let expected = format!("{filled}: tensors neither overlap nor leave holes");
-            return Err(ContainerError::mismatch(part, expected, begin));
+            return Err(ContainerError::mismatch(part, expected, &begin));
         }
         let dtype = entry.check(&name)?;
         let bytes = data.get(begin..end).ok_or_else(length)?.into();
@@ -133,15 +136,16 @@ pub(super) fn lay_out(
 impl Entry {
     /// The dtype, if the tensor has as many bytes as dtype and shape say.
     fn check(&self, name: &str) -> Result<Dtype, ContainerError> {
-        let mismatch = |part, expected, found: &dyn ToString| {
-            ContainerError::mismatch(
-                format!("the {part} of tensor {name:?}"),
-                expected,
-                found.to_string(),
-            )
+        let mismatch = |part, expected, found: &dyn Display| {
+            ContainerError::mismatch(format!("the {part} of tensor {name:?}"), expected, found)
         };
-        let dtype = Dtype::named(&self.dtype)
-            .ok_or_else(|| mismatch("dtype", "F32, F16, I8 or U8".to_owned(), &self.dtype))?;
+        let dtype = Dtype::named(&self.dtype).ok_or_else(|| {
+            mismatch(
+                "dtype",
+                "F32, F16, I8 or U8".to_owned(),
+                &format!("{:?}", self.dtype),
+            )
+        })?;
         let rank = self.shape.len();
         if rank > MAX_RANK {
             return Err(mismatch(
@@ -179,7 +183,7 @@ fn check_size(found: usize) -> Result<(), ContainerError> {
         return Err(ContainerError::mismatch(
             "the length of the header",
             expected,
-            found,
+            &found,
         ));
     }
     Ok(())

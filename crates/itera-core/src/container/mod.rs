@@ -189,7 +189,7 @@ fn check_version(
     Err(ContainerError::mismatch(
         part,
         expected,
-        format!("{found:?}"),
+        &format!("{found:?}"),
     ))
 }
 

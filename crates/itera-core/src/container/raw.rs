@@ -117,7 +117,7 @@ impl<'a> RawTensor<'a> {
         Err(ContainerError::mismatch(
             part,
             expected.name(),
-            self.dtype.name(),
+            &self.dtype.name(),
         ))
     }
 }
