@@ -56,7 +56,7 @@ fn checkpoints_that_are_not_there_or_broken() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot load the checkpoint `[DIR]/models/cut.safetensors`: the tensors take 42408 bytes, but 18216 follow the header: the file is cut off or has bytes added
+    error: cannot load the checkpoint `[DIR]/models/cut.safetensors`: the length of the data is 18216, expected 42408: the file is cut off or has bytes added
     ");
     // As a later version of the architecture would write it.
     let mut newer = bytes;
@@ -72,7 +72,7 @@ fn checkpoints_that_are_not_there_or_broken() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot load the checkpoint `[DIR]/models/newer.safetensors`: the file has format version 9, this build reads versions 1 to 1: update itera, or export the model again with this version
+    error: cannot load the checkpoint `[DIR]/models/newer.safetensors`: `itera.format` is "9", expected a version from 1 to 1: update itera, or make the file again with this version
     ");
 }
 

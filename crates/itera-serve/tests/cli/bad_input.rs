@@ -70,7 +70,7 @@ fn a_broken_checkpoint() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot load the checkpoint `broken.safetensors`: the header is declared 7738140083766718318 bytes long, but 5 bytes follow: the file is cut off or no safetensors file
+    error: cannot load the checkpoint `broken.safetensors`: the header is declared 7738140083766718318 bytes long, but 5 bytes follow: the file is cut off or not a safetensors file
     ");
 }
 
