@@ -199,6 +199,17 @@ fn keys_that_occur_twice_are_refused() {
 }
 
 #[test]
+fn files_longer_than_any_checkpoint_holds_are_refused() {
+    let [.., bpe] = tokenizers();
+    let mut file = bpe.to_json().to_string();
+    file.push_str(&" ".repeat((1 << 19) - file.len()));
+    assert_eq!(Tokenizer::from_json(&file), Ok(bpe));
+    file.push(' ');
+    let refused = Tokenizer::from_json(&file).unwrap_err().to_string();
+    assert!(refused.contains("at most 524288"), "{refused}");
+}
+
+#[test]
 fn merges_that_double_forever_are_refused_at_once() {
     let mut file = bpe(b"", 257).to_json();
     file["model"]["merges"] = json!(vec![["a", "a"]; 1791]);

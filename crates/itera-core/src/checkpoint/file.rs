@@ -111,9 +111,14 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, CheckpointError>
     } else {
         tokenizer.to_compact_json()
     };
+    let tokenizer = sorted_text(tokenizer);
+    if let Ok(text) = &tokenizer {
+        // What would not be read is not written.
+        Tokenizer::from_json(text)?;
+    }
     let texts = [
         (CONFIG_KEY, serde_json::to_string(config)),
-        (TOKENIZER_KEY, sorted_text(tokenizer)),
+        (TOKENIZER_KEY, tokenizer),
         (TRAINING_KEY, sorted_text(training.clone())),
     ];
     let mut file = Container::default();

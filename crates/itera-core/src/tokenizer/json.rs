@@ -29,6 +29,10 @@ use crate::unique;
 /// Characters of an offending value that an error quotes.
 const EXCERPT_CHARS: usize = 60;
 
+/// The most bytes of a file; a vocabulary of 2,048 entries takes some 150 kB. It lies in the header of a
+/// checkpoint, whose size is limited.
+const MAX_BYTES: usize = 1 << 19;
+
 /// Fields of a BPE model that are false where they are absent.
 const FALSE_FIELDS: [&str; 3] = [
     "/model/byte_fallback",
@@ -166,6 +170,12 @@ fn symbol(byte: u8) -> char {
 
 /// Reads any of the three forms.
 pub(super) fn read(text: &str) -> Result<Tokenizer, TokenizerError> {
+    if text.len() > MAX_BYTES {
+        return Err(TokenizerError::Syntax(format!(
+            "it has {} bytes, expected at most {MAX_BYTES}: its tokens are too long or too many",
+            text.len()
+        )));
+    }
     let value =
         unique::from_str(text).map_err(|error| TokenizerError::Syntax(error.to_string()))?;
     let value = &*expand(&value)?;

@@ -109,7 +109,7 @@ pub enum TokenizerError {
     /// No tokenizer has this name.
     #[error("no tokenizer is called `{0}`; tokenizers are bytes, char, bpe")]
     UnknownKind(String),
-    /// A tokenizer file is not JSON, or has a key twice.
+    /// A tokenizer file is too long, is not JSON, or has a key twice.
     #[error("tokenizer JSON: {0}")]
     Syntax(String),
     /// A tokenizer file holds something else than this crate writes.

@@ -5,7 +5,9 @@ use std::error::Error;
 use half::f16;
 use itera_core::{
     checkpoint::{Checkpoint, CheckpointError, FORMAT_VERSION, Precision, Tensor, TensorData},
+    config::ModelConfig,
     container::{ContainerError, MAX_HEADER_BYTES},
+    tokenizer::{BpeTokenizer, Tokenizer},
 };
 use serde_json::{Value, json};
 
@@ -116,6 +118,20 @@ fn what_would_not_be_read_is_not_written() {
     checkpoint.training = "x".repeat(MAX_HEADER_BYTES).into();
     let refused = checkpoint.to_bytes().unwrap_err().to_string();
     assert!(refused.contains("expected at most 1048576"), "{refused}");
+
+    // Each merge doubles the longest token.
+    let periodic = "a".repeat(1 << 18);
+    let bpe = BpeTokenizer::train([periodic.as_bytes()].into_iter(), 274).unwrap();
+    let config = ModelConfig {
+        vocab_size: bpe.vocab_size(),
+        ..small()
+    };
+    let mut checkpoint = support::checkpoint(config, Precision::Fp32);
+    checkpoint.tokenizer = Tokenizer::Bpe(bpe);
+    let CheckpointError::Tokenizer(refused) = checkpoint.to_bytes().unwrap_err() else {
+        panic!("a tokenizer that is not read was written")
+    };
+    assert!(refused.to_string().contains("at most 524288"), "{refused}");
 }
 
 #[test]
