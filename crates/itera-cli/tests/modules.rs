@@ -214,12 +214,11 @@ fn expand<'a>(base: &mut Module, text: &'a str, named: &mut Vec<Module>) -> &'a 
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
     let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
     base.push(name.to_owned());
-    let after = match after.strip_prefix("::") {
-        Some(below) => expand(base, below, named),
-        None => {
-            named.push(base.clone());
-            after
-        }
+    let after = if let Some(below) = after.strip_prefix("::") {
+        expand(base, below, named)
+    } else {
+        named.push(base.clone());
+        after
     };
     base.truncate(depth);
     after
