@@ -22,7 +22,7 @@ use super::{
 pub(super) struct Avx2(());
 
 impl Avx2 {
-    /// The proof, if it can be had.
+    /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }

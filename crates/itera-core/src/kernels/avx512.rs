@@ -21,7 +21,7 @@ use super::{
 pub(super) struct Avx512(());
 
 impl Avx512 {
-    /// The proof, if it can be had.
+    /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")

@@ -28,6 +28,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
+pub mod cephes;
 mod lanes;
 mod math;
 mod matrix;

@@ -79,7 +79,7 @@ impl Kernel {
         self.run(AddScaled { weight, x, to });
     }
 
-    /// `ln(sum(exp(x)))`, of a slice that is not empty; the error is below 1e-6.
+    /// `ln(sum(exp(x)))`, of a slice that is not empty; the error is below 1e-6. NaN if a value is NaN.
     pub(crate) fn log_sum_exp(self, x: &[f32]) -> f64 {
         self.run(LogSumExp { x })
     }
@@ -201,6 +201,7 @@ impl Op for LogSumExp<'_> {
         let (blocks, tail) = self.x.as_chunks::<WIDTH>();
         let mut largest = l.splat(f32::NEG_INFINITY);
         for block in blocks {
+            // Passes over NaN, which the sum below keeps.
             largest = l.max(l.load(block), largest);
         }
         let tail_largest = tail.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -210,7 +211,7 @@ impl Op for LogSumExp<'_> {
         for block in blocks {
             sums = l.add(sums, exp(l, l.sub(l.load(block), shift)));
         }
-        // The lanes that the tail does not fill count for nothing.
+        // Lanes beyond the tail are left out.
         let mut last = [0.0; WIDTH];
         l.store(exp(l, l.sub(l.load_part(tail), shift)), &mut last);
         let tail_sum: f32 = last[..tail.len()].iter().sum();

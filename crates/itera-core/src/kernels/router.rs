@@ -141,7 +141,7 @@ fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Softmax in place.
+/// Softmax in place; a NaN logit makes every probability NaN.
 #[inline(always)]
 fn softmax<L: Lanes>(l: L, x: &mut [f32]) {
     let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);

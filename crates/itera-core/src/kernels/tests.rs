@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     checkpoint::{Precision, Tensor, TensorData},
-    config::{ModelConfig, Preset},
+    config::{ModelConfig, Preset, Routing},
 };
 
 /// Lengths around the widths of vectors, blocks and panels.
@@ -318,6 +318,8 @@ enum Function {
     Softplus,
 }
 
+const FUNCTIONS: [Function; 3] = [Function::Exp, Function::Sigmoid, Function::Softplus];
+
 impl Function {
     fn exact(self, x: f64) -> f64 {
         match self {
@@ -373,9 +375,80 @@ fn functions_stay_within_their_stated_bounds() {
 }
 
 #[test]
+fn nan_stays_nan_in_its_lane() {
+    for kernel in Kernel::available() {
+        for function in FUNCTIONS {
+            for at in 0..WIDTH {
+                let mut x = [0.5; WIDTH];
+                x[at] = f32::NAN;
+                kernel.run(Map {
+                    function,
+                    x: &mut x,
+                });
+                for (lane, y) in x.iter().enumerate() {
+                    assert_eq!(y.is_nan(), lane == at, "{kernel}: {x:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_nan_logit_makes_the_likelihood_nan() {
+    for kernel in Kernel::available() {
+        for len in LENS {
+            for broken in [f32::NAN, f32::INFINITY] {
+                for at in 0..len {
+                    let mut logits = values(8, len);
+                    assert!(kernel.log_sum_exp(&logits).is_finite(), "{kernel} {len}");
+                    logits[at] = broken;
+                    assert!(kernel.log_sum_exp(&logits).is_nan(), "{kernel} {len} {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_router_logit_makes_every_weight_of_its_token_nan() {
+    let (n_experts, d_model, stride) = (5, 20, 32);
+    let router = values(1, n_experts * d_model);
+    for kernel in Kernel::available() {
+        for routing in [Routing::All, Routing::Chosen] {
+            for expert in 0..n_experts {
+                let mut router = router.clone();
+                router[expert * d_model..][..2].fill(f32::MAX);
+                // For the second token alone the logit is infinity less infinity.
+                let mut u = values(2, 3 * stride);
+                for (u, first) in u.chunks_mut(stride).zip([0.0, 4.0, 0.0]) {
+                    u[..2].copy_from_slice(&[first, -first]);
+                }
+                let config = ModelConfig {
+                    n_experts,
+                    top_k: 2,
+                    routing,
+                    ..Preset::Test.config(64)
+                };
+                let mut routes = Routes::new(&config, 3);
+                kernel.route(Some(&router), &u, d_model, stride, &mut routes);
+                let mut visits = 0;
+                for e in 0..n_experts {
+                    let weights = routes.weights(e).iter();
+                    for (token, weight) in routes.tokens(e).iter().zip(weights) {
+                        assert_eq!(weight.is_nan(), *token == 1, "{kernel} {expert}");
+                        visits += usize::from(*token == 1);
+                    }
+                }
+                assert!(visits > 0, "{kernel} {expert}: the token is dropped");
+            }
+        }
+    }
+}
+
+#[test]
 fn functions_are_clamped_outside_and_never_infinite() {
     for kernel in Kernel::available() {
-        for function in [Function::Exp, Function::Sigmoid, Function::Softplus] {
+        for function in FUNCTIONS {
             let mut x = [-1e30, -1000.0, -88.0, 88.0, 1000.0, 1e30];
             kernel.run(Map {
                 function,
