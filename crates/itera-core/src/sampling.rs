@@ -11,7 +11,7 @@ use rand_chacha::{
 };
 use thiserror::Error;
 
-use crate::kernels::Kernel;
+use crate::kernels::{Kernel, SoftmaxWeights};
 
 /// Running maxima and sums side by side, so that the compiler makes vectors of them.
 const ABREAST: usize = 16;
@@ -120,8 +120,12 @@ impl Sampler {
             return greedy;
         }
         self.weights.resize(logits.len(), 0.0);
-        self.kernel
-            .softmax_weights(logits, max, self.config.temperature, &mut self.weights);
+        self.kernel.run(SoftmaxWeights {
+            logits,
+            max: max.into(),
+            inverse_temperature: f64::from(self.config.temperature).recip(),
+            weights: &mut self.weights,
+        });
         // 53 random bits: uniform in [0, 1).
         let uniform = (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         if self.config.top_k.is_none() && self.config.top_p.is_none() {

@@ -39,6 +39,7 @@ mod peak;
 mod product;
 mod quantize;
 mod router;
+mod rows;
 mod scalar;
 mod softmax;
 mod ssd;
@@ -52,8 +53,15 @@ use std::{fmt, str::FromStr};
 use thiserror::Error;
 
 pub(crate) use self::{
-    buffer::Buffer, lanes::WIDTH, matrix::Matrix, product::Inputs, quantize::Quantized,
-    router::Routes, ssd::Recurrence,
+    buffer::Buffer,
+    matrix::Matrix,
+    norm::{AddScaled, GatedNorm, LogSumExp, RmsNorm, SwiGlu},
+    product::Product,
+    quantize::{Quantize, Quantized},
+    router::{Route, Routes},
+    rows::{Rows, RowsMut, Table},
+    softmax::SoftmaxWeights,
+    ssd::{Convolve, Recurrence, StepSizes},
 };
 
 /// Names of all kernels, fastest first.
@@ -140,7 +148,7 @@ impl Kernel {
 
     /// Runs `op` with the lanes of this kernel.
     #[inline]
-    fn run<O: Op>(self, op: O) -> O::Output {
+    pub(crate) fn run<O: Op>(self, op: O) -> O::Output {
         match self.0 {
             Set::Scalar(lanes) => op.run(lanes),
             #[cfg(target_arch = "x86_64")]
@@ -176,12 +184,14 @@ impl FromStr for Kernel {
     }
 }
 
-/// An inner loop, written over any lanes.
+/// An inner loop with its arguments, written over any lanes; [`Kernel::run`] runs it.
 ///
 /// `run` and all it calls must be `#[inline(always)]` and free of closures over vectors: what is
 /// not inlined is compiled without the instructions of the kernel.
-trait Op {
+pub(crate) trait Op {
+    /// What it returns.
     type Output;
 
+    /// Computes it.
     fn run<L: lanes::Lanes>(self, lanes: L) -> Self::Output;
 }

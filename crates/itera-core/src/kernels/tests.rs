@@ -7,7 +7,10 @@ use rand_chacha::{
 };
 
 use super::{
-    Buffer, Inputs, Kernel, Matrix, Op, Quantized, Recurrence, Routes, WIDTH, lanes::Lanes, math,
+    AddScaled, Buffer, Convolve, GatedNorm, Kernel, LogSumExp, Matrix, Op, Product, Quantize,
+    Quantized, Recurrence, RmsNorm, Route, Routes, Rows, RowsMut, StepSizes, SwiGlu, Table,
+    lanes::{Lanes, WIDTH},
+    math,
 };
 use crate::{
     checkpoint::{Precision, Tensor, TensorData},
@@ -57,18 +60,25 @@ fn product(kernel: Kernel, tensor: &Tensor, x: &[f32], chosen: Option<&[u32]>) -
         to[..cols].copy_from_slice(x);
     }
     let mut integers = Quantized::new(n, cols);
-    kernel.quantize(&matrix, &floats, stride, &mut integers);
-    let inputs = Inputs {
-        floats: &floats,
+    let x = Rows {
+        values: &floats,
         stride,
+    };
+    kernel.run(Quantize {
+        matrix: &matrix,
+        x,
+        to: &mut integers,
+    });
+    let outputs = chosen.map_or(n, <[u32]>::len);
+    let mut out = Table::new(outputs, rows);
+    kernel.multiply(Product {
+        matrix: &matrix,
+        x,
         integers: &integers,
         chosen,
-    };
-    let outputs = chosen.map_or(n, <[u32]>::len);
-    let mut out = Buffer::new(outputs * matrix.stride());
-    kernel.multiply(&matrix, inputs, &mut out);
-    let rows_of = |row: &[f32]| row[..rows].to_vec();
-    out.chunks(matrix.stride()).flat_map(rows_of).collect()
+        out: out.rows_mut(0, outputs),
+    });
+    out.iter().flatten().copied().collect()
 }
 
 /// Integers of a tensor, its scales and its group.
@@ -400,9 +410,11 @@ fn one_nan_logit_makes_the_likelihood_nan() {
             for broken in [f32::NAN, f32::INFINITY] {
                 for at in 0..len {
                     let mut logits = values(8, len);
-                    assert!(kernel.log_sum_exp(&logits).is_finite(), "{kernel} {len}");
+                    let sum = kernel.run(LogSumExp(&logits));
+                    assert!(sum.is_finite(), "{kernel} {len}");
                     logits[at] = broken;
-                    assert!(kernel.log_sum_exp(&logits).is_nan(), "{kernel} {len} {at}");
+                    let sum = kernel.run(LogSumExp(&logits));
+                    assert!(sum.is_nan(), "{kernel} {len} {at}");
                 }
             }
         }
@@ -430,7 +442,11 @@ fn a_nan_router_logit_makes_every_weight_of_its_token_nan() {
                     ..Preset::Test.config(64)
                 };
                 let mut routes = Routes::new(&config, 3);
-                kernel.route(Some(&router), &u, d_model, stride, &mut routes);
+                kernel.run(Route {
+                    router: Some(&router),
+                    u: Rows { values: &u, stride },
+                    routes: &mut routes,
+                });
                 let mut visits = 0;
                 for e in 0..n_experts {
                     let weights = routes.weights(e).iter();
@@ -475,15 +491,23 @@ proptest! {
         let (x, z) = (values(seed, n * stride), values(seed + 1, n * stride));
         let gain = values(seed + 2, width);
         let run = |kernel: Kernel| {
+            let (gain, eps) = (&gain[..], 1e-5);
             let mut normed = vec![0.0; n * stride];
-            kernel.rms_norm(&x, &gain, 1e-5, stride, &mut normed);
+            let out = RowsMut { values: &mut normed, stride };
+            kernel.run(RmsNorm { x: Rows { values: &x, stride }, gain, eps, out });
             let mut gated = x.clone();
-            kernel.gated_norm(&mut gated, stride, &z, stride, &gain, 1e-5);
+            let y = RowsMut { values: &mut gated, stride };
+            kernel.run(GatedNorm { z: Rows { values: &z, stride }, gain, eps, y });
             let mut active = vec![0.0; n * stride];
-            kernel.swiglu(&[x.clone(), z.clone()].concat(), 2 * stride, stride, &mut active, stride);
+            let hidden = [&x[..], &z].concat();
+            kernel.run(SwiGlu {
+                hidden: Rows { values: &hidden, stride: 2 * stride },
+                width: stride,
+                out: RowsMut { values: &mut active, stride },
+            });
             let mut added = z.clone();
-            kernel.add_scaled(0.7, &x, &mut added);
-            let sum = kernel.log_sum_exp(&x[..width]) as f32;
+            kernel.run(AddScaled { weight: 0.7, x: &x, to: &mut added });
+            let sum = kernel.run(LogSumExp(&x[..width])) as f32;
             [normed, gated, active, added, vec![sum]]
         };
         let expected = run(Kernel::scalar());
@@ -528,7 +552,11 @@ proptest! {
         for kernel in Kernel::available() {
             let config = ModelConfig { n_experts, top_k, ..Preset::Test.config(64) };
             let mut routes = Routes::new(&config, n);
-            kernel.route(Some(&router), &u, d_model, stride, &mut routes);
+            kernel.run(Route {
+                router: Some(&router),
+                u: Rows { values: &u, stride },
+                routes: &mut routes,
+            });
             for token in 0..n {
                 let u = &u[token * stride..][..d_model];
                 let dot = |w: &[f32]| w.iter().zip(u).map(|(w, u)| f64::from(w * u)).sum::<f64>();
@@ -579,31 +607,38 @@ impl Sizes {
             .zip(y.chunks_mut(piece * d_inner))
         {
             let n = input.len() / stride;
-            let (mut dt, mut decay) = (vec![0.0; n * heads], vec![0.0; n * heads]);
-            let mut xbc = vec![0.0; n * channels];
-            kernel.convolve(
-                input,
+            let (mut dt, mut decay) = (Table::new(n, heads), Table::new(n, heads));
+            let mut xbc = Table::new(n, channels);
+            let input = Rows {
+                values: input,
                 stride,
-                &weights,
-                &bias,
-                &mut memory,
-                &mut xbc,
-                channels,
-            );
-            let raw = &input[channels..];
-            kernel.step_sizes(raw, stride, &d, &a, &mut dt, &mut decay);
-            kernel.recur(Recurrence {
+            };
+            kernel.run(Convolve {
+                x: input,
+                taps: &weights,
+                bias: &bias,
+                memory: &mut memory,
+                out: xbc.rows_mut(0, n),
+            });
+            kernel.run(StepSizes {
+                raw: input.columns(channels),
+                bias: &d,
+                a: &a,
+                dt: dt.rows_mut(0, n),
+                decay: decay.rows_mut(0, n),
+            });
+            kernel.run(Recurrence {
                 d_inner,
                 d_state,
-                xbc: &xbc,
-                stride: channels,
-                dt: &dt,
-                decay: &decay,
-                a: &a,
+                xbc: xbc.rows(0, n),
+                dt: dt.rows(0, n),
+                decay: decay.rows(0, n),
                 d: &d,
                 h: &mut h,
-                y,
-                y_stride: d_inner,
+                y: RowsMut {
+                    values: y,
+                    stride: d_inner,
+                },
             });
         }
         [y, h, memory]

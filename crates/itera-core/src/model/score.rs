@@ -1,6 +1,7 @@
 //! Likelihood of texts under the model.
 
 use super::{Model, Sequence, State, Workspace};
+use crate::kernels::LogSumExp;
 
 impl Model {
     /// Negative log-likelihood in nats of each of `tokens`, given `context` and all tokens before
@@ -37,7 +38,8 @@ impl Model {
         mut then: impl FnMut(usize, f64),
     ) {
         self.predict_batch(sequences, work, |index, target, logits| {
-            let likelihood = f64::from(logits[target as usize]) - self.kernel.log_sum_exp(logits);
+            let total = self.kernel.run(LogSumExp(logits));
+            let likelihood = f64::from(logits[target as usize]) - total;
             then(index, -likelihood);
         });
     }
@@ -60,11 +62,11 @@ impl Model {
             }
             self.round(sequences, work, &mut ());
             self.head(rows, work, &mut ());
-            let mut logits = work.logits.chunks(self.embedding.stride());
+            let mut logits = work.logits.iter();
             for span in &work.spans {
                 let targets = sequences[span.sequence].read(span.len);
                 for (&target, logits) in targets.iter().zip(&mut logits) {
-                    then(span.sequence, target, &logits[..self.config.vocab_size]);
+                    then(span.sequence, target, logits);
                 }
             }
         }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::linalg::Square;
-use crate::model::observe::{Observer, Site};
+use crate::{
+    kernels::Rows,
+    model::observe::{Observer, Site},
+};
 
 /// Output probabilities below this do not count in the moments of the output head: together they
 /// change them by less than the damping does.
@@ -37,18 +40,19 @@ impl Moments {
 }
 
 impl Observer for Moments {
-    fn see(&mut self, site: Site, x: &[f32], stride: usize, chosen: Option<&[u32]>) {
+    fn see(&mut self, site: Site, x: Rows<'_>, chosen: Option<&[u32]>) {
         let Some(sum) = self.sums.get_mut(&site) else {
             return;
         };
+        let size = sum.size;
         let mut row = |x: &[f32]| add_outer(sum, 1.0, x);
         match chosen {
             Some(chosen) => {
                 for &index in chosen {
-                    row(&x[index as usize * stride..][..stride]);
+                    row(x.row(index as usize, size));
                 }
             }
-            None => x.chunks_exact(stride).for_each(row),
+            None => (0..x.len()).for_each(|index| row(x.row(index, size))),
         }
     }
 }
@@ -76,7 +80,7 @@ impl HeadMoments {
 }
 
 impl Observer for HeadMoments {
-    fn see(&mut self, _: Site, _: &[f32], _: usize, _: Option<&[u32]>) {}
+    fn see(&mut self, _: Site, _: Rows<'_>, _: Option<&[u32]>) {}
 
     fn see_prediction(&mut self, u: &[f32], logits: &[f32], log_sum_exp: f64) {
         for (sum, logit) in self.rows.iter_mut().zip(logits) {
@@ -88,12 +92,12 @@ impl Observer for HeadMoments {
     }
 }
 
-/// `sum += weight x x^T`, upper triangle only. `x` may be longer than the matrix.
+/// `sum += weight x x^T`, upper triangle only.
 fn add_outer(sum: &mut Square, weight: f64, x: &[f32]) {
     let size = sum.size;
     for (index, row) in sum.values.chunks_exact_mut(size).enumerate() {
         let factor = weight * f64::from(x[index]);
-        for (entry, x) in row[index..].iter_mut().zip(&x[index..size]) {
+        for (entry, x) in row[index..].iter_mut().zip(&x[index..]) {
             *entry += factor * f64::from(*x);
         }
     }
@@ -115,9 +119,12 @@ mod tests {
     #[test]
     fn only_the_chosen_rows_of_the_wanted_site_are_summed() {
         let mut moments = Moments::of([(Site::ExpertIn(0, 1), 2)]);
-        let x = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0, 9.0];
-        moments.see(Site::ExpertIn(0, 1), &x, 3, Some(&[0, 2]));
-        moments.see(Site::ExpertIn(0, 0), &x, 3, None);
+        let x = Rows {
+            values: &[1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0, 9.0],
+            stride: 3,
+        };
+        moments.see(Site::ExpertIn(0, 1), x, Some(&[0, 2]));
+        moments.see(Site::ExpertIn(0, 0), x, None);
         let sums = moments.into_sums();
         assert_eq!(sums.len(), 1);
         assert_eq!(sums[&Site::ExpertIn(0, 1)].values, [26.0, 32.0, 32.0, 40.0]);
