@@ -14,6 +14,7 @@
 //! | `n_experts`, `top_k`, `d_expert`, `d_shared` | mixture of experts |
 //! | `chunk` | tokens per chunk of the chunked form |
 
+pub mod calibration;
 pub mod checkpoint;
 pub mod config;
 pub mod container;

@@ -337,3 +337,32 @@ fn a_companion_of_another_file_is_not_used() {
     );
     assert_eq!(loaded.path, Some(file("x.int4.safetensors")));
 }
+
+/// A file is called after its precision, so that none may be called int4 without a tensor that is.
+#[test]
+fn a_precision_that_no_tensor_can_have_is_refused() {
+    let odd = made_up(ModelConfig {
+        d_model: 7,
+        d_inner: 24,
+        ..Preset::Test.config(257)
+    });
+    let result = quantize(&odd, &Options::data_free(Precision::Int4));
+    assert!(
+        matches!(result, Err(QuantError::Unreached(Precision::Int4))),
+        "{result:?}"
+    );
+    assert!(quantize(&odd, &Options::data_free(Precision::Int8)).is_ok());
+}
+
+#[test]
+fn weights_that_overflow_are_refused() {
+    let mut broken = small();
+    let embedding = broken.tensors.get_mut("embedding.weight").unwrap();
+    *embedding = Tensor::f32(embedding.shape.clone(), vec![f32::MAX; embedding.len()]);
+    let documents = documents();
+    for method in [Method::Search, Method::Gptq] {
+        let options = with(Precision::Int8, method, Some(&documents));
+        let result = quantize(&broken, &options);
+        assert!(matches!(result, Err(QuantError::NotFinite(_))), "{method}");
+    }
+}

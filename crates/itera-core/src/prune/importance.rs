@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Kept, PruneError, largest};
 use crate::{
+    calibration::{InputMoments, Square},
     checkpoint::Checkpoint,
     config::ModelConfig,
     model::{Model, observe::Site},
-    quant::{linalg::Square, moments::Moments},
 };
 
 /// The parts of a layer, scored.
@@ -38,10 +38,10 @@ pub(super) fn of(
         ];
         mixer.into_iter().chain(experts)
     });
-    let mut moments = Moments::of(sites);
+    let mut moments = InputMoments::of(sites);
     let end_of_text = checkpoint.tokenizer.end_of_text();
     Model::from_checkpoint(checkpoint)?.observe(calibration, end_of_text, false, &mut moments);
-    let sums = moments.into_sums();
+    let sums = moments.into_sums()?;
     Ok((0..config.n_layers)
         .map(|layer| score(checkpoint, layer, &sums))
         .collect())

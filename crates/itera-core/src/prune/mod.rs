@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use crate::{
+    calibration::NotFinite,
     checkpoint::{Checkpoint, CheckpointError, Precision},
     config::{ConfigError, ModelConfig},
     model::ModelError,
@@ -78,6 +79,9 @@ pub enum PruneError {
     /// The checkpoint is broken.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The weights overflow.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     /// The checkpoint cannot be run on the calibration text.
     #[error(transparent)]
     Model(#[from] ModelError),

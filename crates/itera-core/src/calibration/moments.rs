@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::linalg::Square;
+use super::{NotFinite, Square};
 use crate::{
     kernels::Rows,
     model::observe::{Observer, Site},
@@ -14,11 +14,11 @@ const LEAST_PROBABILITY: f32 = 1e-3;
 
 /// Sums `x x^T` over the inputs `x` of chosen sites.
 #[derive(Debug)]
-pub(crate) struct Moments {
+pub(crate) struct InputMoments {
     sums: BTreeMap<Site, Square>,
 }
 
-impl Moments {
+impl InputMoments {
     /// For sites with inputs of these sizes.
     pub(crate) fn of(sites: impl IntoIterator<Item = (Site, usize)>) -> Self {
         let sums = sites
@@ -29,17 +29,14 @@ impl Moments {
         }
     }
 
-    /// The sums, both triangles filled.
-    pub(crate) fn into_sums(self) -> BTreeMap<Site, Square> {
-        let filled = self
-            .sums
-            .into_iter()
-            .map(|(site, sum)| (site, mirrored(sum)));
-        filled.collect()
+    /// The sums, both triangles filled; an error if the activations overflow.
+    pub(crate) fn into_sums(self) -> Result<BTreeMap<Site, Square>, NotFinite> {
+        let sums = self.sums.into_iter();
+        sums.map(|(site, sum)| Ok((site, mirrored(sum)?))).collect()
     }
 }
 
-impl Observer for Moments {
+impl Observer for InputMoments {
     fn see(&mut self, site: Site, x: Rows<'_>, chosen: Option<&[u32]>) {
         let Some(sum) = self.sums.get_mut(&site) else {
             return;
@@ -73,8 +70,8 @@ impl HeadMoments {
         }
     }
 
-    /// The sums, both triangles filled.
-    pub(crate) fn into_rows(self) -> Vec<Square> {
+    /// The sums, both triangles filled; an error if the activations overflow.
+    pub(crate) fn into_rows(self) -> Result<Vec<Square>, NotFinite> {
         self.rows.into_iter().map(mirrored).collect()
     }
 }
@@ -103,13 +100,16 @@ fn add_outer(sum: &mut Square, weight: f64, x: &[f32]) {
     }
 }
 
-fn mirrored(mut upper: Square) -> Square {
+fn mirrored(mut upper: Square) -> Result<Square, NotFinite> {
+    if !upper.values.iter().all(|value| value.is_finite()) {
+        return Err(NotFinite);
+    }
     for row in 0..upper.size {
         for column in 0..row {
             upper.values[row * upper.size + column] = upper.at(column, row);
         }
     }
-    upper
+    Ok(upper)
 }
 
 #[cfg(test)]
@@ -118,14 +118,14 @@ mod tests {
 
     #[test]
     fn only_the_chosen_rows_of_the_wanted_site_are_summed() {
-        let mut moments = Moments::of([(Site::ExpertIn(0, 1), 2)]);
+        let mut moments = InputMoments::of([(Site::ExpertIn(0, 1), 2)]);
         let x = Rows {
             values: &[1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0, 9.0],
             stride: 3,
         };
         moments.see(Site::ExpertIn(0, 1), x, Some(&[0, 2]));
         moments.see(Site::ExpertIn(0, 0), x, None);
-        let sums = moments.into_sums();
+        let sums = moments.into_sums().unwrap();
         assert_eq!(sums.len(), 1);
         assert_eq!(sums[&Site::ExpertIn(0, 1)].values, [26.0, 32.0, 32.0, 40.0]);
     }
@@ -135,8 +135,24 @@ mod tests {
         let mut moments = HeadMoments::new(2, 1);
         moments.see_prediction(&[2.0], &[0.0, -50.0], 0.0);
         moments.see_prediction(&[2.0], &[0.0, 0.0], f64::from(2.0_f32.ln()));
-        for row in moments.into_rows() {
+        for row in moments.into_rows().unwrap() {
             assert!((row.values[0] - 1.0).abs() < 1e-5, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_overflows_has_no_moments() {
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut moments = InputMoments::of([(Site::Head, 2)]);
+            let x = Rows {
+                values: &[1.0, broken],
+                stride: 2,
+            };
+            moments.see(Site::Head, x, None);
+            assert_eq!(moments.into_sums(), Err(NotFinite));
+            let mut moments = HeadMoments::new(2, 1);
+            moments.see_prediction(&[broken], &[0.0, 0.0], 0.0);
+            assert_eq!(moments.into_rows(), Err(NotFinite));
         }
     }
 }
