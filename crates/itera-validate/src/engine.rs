@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use itera_core::{
     checkpoint::Checkpoint,
     kernels::Kernel,
-    model::{Model, Sequence, State, Workspace},
+    model::{Model, State, Workspace},
 };
 
 use crate::args::EngineArg;
@@ -25,20 +25,25 @@ pub(crate) trait Engine: Sync {
     /// A reader that has read nothing.
     fn session(&self) -> Box<dyn Session + '_>;
 
-    /// Negative log-likelihood in nats of each of these documents, summed token by token, each from
-    /// a fresh state after `end_of_text`.
-    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
+    /// A scorer of whole documents, each read from a fresh state after `end_of_text`: negative
+    /// log-likelihood in nats of each, summed token by token.
+    fn scorer(&self, end_of_text: u32) -> DocumentScorer<'_> {
         let mut session = self.session();
-        let score = |tokens: &&[u32]| {
-            session.reset();
-            session.score(end_of_text, tokens).iter().sum()
-        };
-        documents.iter().map(score).collect()
+        Box::new(move |documents| {
+            let score = |tokens: &&[u32]| {
+                session.reset();
+                session.score(end_of_text, tokens).iter().sum()
+            };
+            documents.iter().map(score).collect()
+        })
     }
 }
 
+/// See [`Engine::scorer`]; each thread needs its own.
+pub(crate) type DocumentScorer<'e> = Box<dyn FnMut(&[&[u32]]) -> Vec<f64> + Send + 'e>;
+
 /// One reader of one text.
-pub(crate) trait Session {
+pub(crate) trait Session: Send {
     /// Forgets everything read.
     fn reset(&mut self);
 
@@ -86,18 +91,10 @@ impl Engine for Model {
         })
     }
 
-    /// All documents together, so that a weight is read once for tokens of several.
-    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
-        let mut states = vec![self.new_state(); documents.len()];
-        let sequences = documents.iter().zip(&mut states);
-        let mut sequences: Vec<_> = sequences
-            .map(|(tokens, state)| Sequence::predicting(tokens, end_of_text, state))
-            .collect();
-        let mut nats = vec![0.0; documents.len()];
-        self.score_batch(&mut sequences, &mut self.new_workspace(), |index, next| {
-            nats[index] += next;
-        });
-        nats
+    /// Documents pass together, so that a weight is read once for tokens of several.
+    fn scorer(&self, end_of_text: u32) -> DocumentScorer<'_> {
+        let mut scorer = self.scorer(end_of_text);
+        Box::new(move |documents| scorer.documents(documents))
     }
 }
 

@@ -1,12 +1,9 @@
 //! Bits per byte of documents, by the native model and the protocol `document`: each starts from a
 //! fresh state after an end-of-text token, and all its bytes count.
 
-use std::{
-    f64::consts::LN_2,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use itera_core::model::Model;
+use itera_core::model::{self, Model};
 use rayon::prelude::*;
 
 use super::data::Document;
@@ -23,24 +20,17 @@ pub(crate) fn bits_per_byte(
     if bytes == 0 {
         return None;
     }
-    let nats: Option<Vec<f64>> = documents
+    let nats: Option<Vec<Vec<f64>>> = documents
         .par_iter()
         .map_init(
-            || (model.new_state(), model.new_workspace()),
-            |(state, work), document| {
-                if stop.load(Ordering::Relaxed) {
-                    return None;
-                }
-                state.reset();
-                Some(
-                    model
-                        .score(state, work, end_of_text, &document.tokens)
-                        .iter()
-                        .sum(),
-                )
+            || model.scorer(end_of_text),
+            |scorer, document| {
+                let stopped = stop.load(Ordering::Relaxed);
+                (!stopped).then(|| scorer.documents(&[&document.tokens]))
             },
         )
         .collect();
     // Summed in the order of the documents, so that threads make no difference.
-    Some(nats?.iter().sum::<f64>() / LN_2 / bytes as f64)
+    let nats = nats?.iter().flatten().sum();
+    Some(model::bits_per_byte(nats, bytes as f64))
 }
