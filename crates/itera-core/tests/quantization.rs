@@ -1,5 +1,5 @@
-//! Quantised checkpoints: what is stored how, that files hold it, that calibration pays, and that
-//! the files shipped beside the models keep what is promised of them.
+//! Quantised checkpoints: how tensors are stored, that files hold them, that calibration pays, and
+//! that the files shipped beside the models keep their promises.
 
 use std::{fs, path::PathBuf};
 
@@ -357,8 +357,12 @@ fn a_precision_that_no_tensor_can_have_is_refused() {
 #[test]
 fn weights_that_overflow_are_refused() {
     let mut broken = small();
-    let embedding = broken.tensors.get_mut("embedding.weight").unwrap();
-    *embedding = Tensor::f32(embedding.shape.clone(), vec![f32::MAX; embedding.len()]);
+    // x = 100, and D x is infinite.
+    for (part, value) in [("conv.bias", 100.0), ("d", f32::MAX)] {
+        let name = format!("layers.0.mixer.{part}");
+        let tensor = broken.tensors.get_mut(&name).unwrap();
+        *tensor = Tensor::f32(tensor.shape.clone(), vec![value; tensor.len()]);
+    }
     let documents = documents();
     for method in [Method::Search, Method::Gptq] {
         let options = with(Precision::Int8, method, Some(&documents));

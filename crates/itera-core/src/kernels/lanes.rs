@@ -1,4 +1,4 @@
-//! The vector that every kernel is written over: sixteen lanes, whatever registers they lie in.
+//! The vector that every kernel is written over: sixteen lanes, in one register or several.
 
 /// Lanes of a vector. All layouts are in multiples of it.
 pub(crate) const WIDTH: usize = 16;
@@ -25,7 +25,7 @@ pub(crate) trait Lanes: Copy {
 
     /// Vectors that the registers hold.
     const REGISTERS: usize;
-    /// What is added to the integers of inputs, because the instruction takes unsigned ones.
+    /// Added to the integers of inputs, because the instruction takes unsigned ones.
     const INPUT_OFFSET: i32;
 
     /// The same value in every lane.

@@ -10,7 +10,7 @@
 //! | int8 | `[blocks, 16, 4]` bytes | `[groups, blocks, 16]` floats |
 //! | int4 | of eight inputs, `[blocks, 16, 4]` bytes: low half input `j`, high half input `j + 4` | the same, a 16th, since a half byte is multiplied where it stands |
 //!
-//! Where a kernel adds an offset to the inputs, the products begin with what takes it off again,
+//! Where a kernel adds an offset to the inputs, the products begin at its compensation,
 //! `-offset * sum_k w[row][k]` for each group.
 
 use super::{
@@ -57,7 +57,7 @@ pub(super) enum Bits {
 }
 
 impl Bits {
-    /// What a weight is multiplied by in a product.
+    /// The factor of a weight in a product.
     pub(super) const fn factor(self) -> i32 {
         match self {
             Self::Four => 16,
@@ -205,7 +205,7 @@ impl Integers {
     }
 }
 
-/// Asks a kernel for its offset.
+/// The offset of a kernel.
 struct InputOffset;
 
 impl Op for InputOffset {

@@ -16,7 +16,7 @@
 )]
 #![expect(
     clippy::inline_always,
-    reason = "what is not inlined is compiled without the instructions of the kernel"
+    reason = "code that is not inlined is compiled without the instructions of the kernel"
 )]
 #![expect(
     clippy::needless_range_loop,
@@ -82,7 +82,7 @@ enum Set {
     Neon(neon::Neon),
 }
 
-/// Why a kernel cannot be had by its name.
+/// Why there is no kernel of a name.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum KernelError {
     /// There is no kernel of this name.
@@ -186,10 +186,10 @@ impl FromStr for Kernel {
 
 /// An inner loop with its arguments, written over any lanes; [`Kernel::run`] runs it.
 ///
-/// `run` and all it calls must be `#[inline(always)]` and free of closures over vectors: what is
+/// `run` and all it calls must be `#[inline(always)]` and free of closures over vectors: code that is
 /// not inlined is compiled without the instructions of the kernel.
 pub(crate) trait Op {
-    /// What it returns.
+    /// The result.
     type Output;
 
     /// Computes it.

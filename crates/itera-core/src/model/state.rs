@@ -1,4 +1,4 @@
-//! Everything that changes while tokens pass: what a session remembers, and scratch memory.
+//! Everything that changes while tokens pass: the recurrent state of a session, and scratch buffers.
 
 use crate::{
     config::ModelConfig,
@@ -12,7 +12,7 @@ pub struct State {
     pub(super) layers: Vec<LayerState>,
 }
 
-/// What one layer remembers of all tokens before.
+/// The part of one layer.
 #[derive(Clone, Debug)]
 pub(super) struct LayerState {
     pub(super) h: Buffer<f32>,    // [d_state, d_inner]
@@ -47,7 +47,7 @@ impl State {
             .flat_map(|layer| layer.h.iter().chain(layer.conv.iter()).copied())
     }
 
-    /// Bytes of the recurrent values, which is what another session costs.
+    /// Bytes of the recurrent values: the cost of another session.
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter();
         layers

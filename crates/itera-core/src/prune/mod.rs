@@ -1,5 +1,5 @@
-//! Structured pruning: whole heads, state columns, experts and expert channels go, and what is left is
-//! a smaller model of the same kind, with smaller matrices. No masks: a weight that is still stored and
+//! Structured pruning: whole heads, state columns, experts and expert channels go, which leaves a
+//! smaller model of the same kind, with smaller matrices. No masks: a weight that is still stored and
 //! multiplied saves nothing.
 //!
 //! | file | what |
@@ -37,7 +37,7 @@ pub struct Targets {
     pub d_expert: Option<usize>,
 }
 
-/// What is left of a layer: indices in the model before, ascending.
+/// The parts that a layer keeps: indices in the original, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Heads.
@@ -57,7 +57,7 @@ pub enum PruneError {
     /// More is to be left than there is, or nothing.
     #[error("{left} {part} are to be left, the model has {has}; give 1 to {has}")]
     Target {
-        /// What is counted.
+        /// The kind of part.
         part: &'static str,
         /// How many are to be left.
         left: usize,
@@ -88,7 +88,7 @@ pub enum PruneError {
 }
 
 /// The checkpoint without the parts that do least on `calibration` (tokens of documents, end-of-text
-/// not among them), and what is left of each layer.
+/// not among them), and the parts that each layer keeps.
 ///
 /// # Errors
 /// Targets that do not fit the model, a checkpoint that is not fp32, text without a token.

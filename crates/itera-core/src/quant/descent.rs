@@ -101,7 +101,7 @@ impl<'a> Descent<'a> {
         }
     }
 
-    /// Moves each integer while that helps; returns what was gained.
+    /// Moves each integer while that helps; returns the gain.
     fn singles(&mut self) -> f64 {
         let mut gained = 0.0;
         for at in 0..self.weights.len() {
@@ -118,7 +118,7 @@ impl<'a> Descent<'a> {
         gained
     }
 
-    /// Moves two integers at once where that helps; returns what was gained.
+    /// Moves two integers at once where that helps; returns the gain.
     fn pairs(&mut self) -> f64 {
         let mut gained = 0.0;
         for i in 0..self.weights.len() {
@@ -151,7 +151,7 @@ impl<'a> Descent<'a> {
         gained
     }
 
-    /// The best scale of each group in turn, as f16, the others being what they are.
+    /// The best scale of each group in turn, as f16, with the others fixed.
     fn fit_scales(&mut self) {
         let group = self.format.group;
         for index in 0..self.rounded.scales.len() {

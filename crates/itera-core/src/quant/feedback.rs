@@ -14,7 +14,7 @@ use crate::{
     checkpoint::rounding::{Rounded, RowFormat, wide},
 };
 
-/// What the error of a row is measured by, prepared once for all rows of a matrix.
+/// The measure of a row's error, prepared once for all rows of a matrix.
 #[derive(Clone, Debug)]
 pub(super) struct Metric {
     /// `H`, damped: `[cols, cols]`.
@@ -91,7 +91,7 @@ pub(super) fn feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> R
     best
 }
 
-/// The feedback pass alone.
+/// Only the pass with feedback.
 fn with_feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> Rounded {
     let (order, upper) = (&metric.order, &metric.feedback);
     let mut rest: Vec<f64> = order.iter().map(|&column| weights[column]).collect();
@@ -109,7 +109,7 @@ fn with_feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> Rounded
                 best = (error, scale);
             }
         }
-        // The same once more with the best scale, now with what it means for all later columns.
+        // The same once more with the best scale, now with the feedback to all later columns.
         round_group(
             &mut rest[begin..],
             &mut chosen,

@@ -1,4 +1,4 @@
-//! What the error of each matrix is measured by: `H = sum x x^T` over the inputs of calibration
+//! The measure of each matrix's error: `H = sum x x^T` over the inputs of calibration
 //! text, as the layers before give them.
 
 use super::{QuantError, plan::PlannedTensor};

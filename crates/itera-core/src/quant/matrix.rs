@@ -46,7 +46,7 @@ pub(super) fn round(
     Tensor::of_integers(tensor.shape.clone(), item.precision, group, all)
 }
 
-/// A method with what it needs to know about the inputs.
+/// A method with its statistics of the inputs.
 enum Rounder {
     Nearest,
     Search(Vec<f64>),

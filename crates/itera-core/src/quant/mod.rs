@@ -5,14 +5,14 @@
 //! |---|---|
 //! | `precisions` | the precision of each tensor |
 //! | `plan` | which groups share a scale, and in which order tensors are rounded |
-//! | `hessian` | what the error of each matrix is measured by, from calibration text |
+//! | `hessian` | the measure of each matrix's error, from calibration text |
 //! | `matrix` | rounding a whole tensor, row by row |
 //! | `search` | rounding a row with the scales that have the least error |
 //! | `feedback` | rounding a row with error feedback |
 //! | `descent` | local search over the integers and scales of a row |
-//! | `scales` | the scales alone, for training that draws its weights to multiples of them |
-//! | `report` | what a tensor has lost |
-//! | `provenance` | what a quantised file says about how it was made |
+//! | `scales` | only the scales, for training that draws its weights to multiples of them |
+//! | `report` | the loss of each tensor |
+//! | `provenance` | the notes of a quantised file on how it was made |
 //!
 //! With calibration text the layers are rounded in the order of the forward pass, each for the
 //! inputs that it gets from the layers rounded before it, so that later layers compensate the
@@ -124,7 +124,7 @@ impl Options<'_> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum QuantError {
-    /// A tensor is not fp32: rounding it again would add to what was lost before.
+    /// A tensor is not fp32: rounding it again would add to its loss.
     #[error(
         "tensor `{tensor}` is stored as {found}, expected fp32: quantise the checkpoint that this \
          one was made from"

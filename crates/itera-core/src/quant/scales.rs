@@ -127,8 +127,8 @@ impl Scales {
         self.matrices.iter_mut()
     }
 
-    /// Rounds each weight to the nearest integer times its scale; other tensors stay as they are. What
-    /// is rounded so, [`Self::search`] finds the very integers of.
+    /// Rounds each weight to the nearest integer times its scale; other tensors stay as they are.
+    /// [`Self::search`] finds the same integers again.
     ///
     /// # Panics
     /// If a matrix is missing or has another number of groups.

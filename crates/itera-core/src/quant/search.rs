@@ -53,7 +53,7 @@ fn exact_scale(weights: &[f64], format: RowFormat) -> Option<f16> {
     let largest = *weights.iter().max_by(by_magnitude)?;
     let is_exact = |scale: &f16| {
         // Equal, whichever sign a zero has: 0 times a negative scale is -0.
-        #[expect(clippy::float_cmp, reason = "exact is what is asked for")]
+        #[expect(clippy::float_cmp, reason = "an exact scale is wanted")]
         let is_value =
             |weight: &f64| f64::from(format.integer(*weight, *scale)) * wide(*scale) == *weight;
         (*scale > f16::ZERO || format.may_be_negative() && *scale < f16::ZERO)
