@@ -63,6 +63,16 @@ macro_rules! four {
     };
 }
 
+/// Methods that are one intrinsic for each register.
+macro_rules! binary {
+    ($($name:ident = $intrinsic:ident),+) => {$(
+        #[inline(always)]
+        fn $name(self, a: Self::F, b: Self::F) -> Self::F {
+            four!(i => $intrinsic(a[i], b[i]))
+        }
+    )+};
+}
+
 impl Lanes for Neon {
     type F = [float32x4_t; 4];
     /// Register `2 i` and `2 i + 1` hold rows `4 i` to `4 i + 3`, two partial sums of each.
@@ -89,35 +99,14 @@ impl Lanes for Neon {
         four!(i => vst1q_f32(quarters[i].as_mut_ptr(), x[i]));
     }
 
-    #[inline(always)]
-    fn add(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vaddq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vsubq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vmulq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn div(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vdivq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn min(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vminq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vmaxq_f32(a[i], b[i]))
-    }
+    binary!(
+        add = vaddq_f32,
+        sub = vsubq_f32,
+        mul = vmulq_f32,
+        div = vdivq_f32,
+        min = vminq_f32,
+        max = vmaxq_f32
+    );
 
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
