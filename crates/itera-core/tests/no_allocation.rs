@@ -4,7 +4,7 @@ use allocation_counter::measure;
 use itera_core::{
     checkpoint::Precision,
     io::load_at_precision,
-    model::{Model, Sequence},
+    model::{Model, Scorer, Sequence},
     sampling::{Sampler, SamplingConfig},
 };
 
@@ -63,4 +63,19 @@ fn drawing_allocates_nothing_after_the_first_draw() {
             assert_eq!(allocated.count_total, 0, "{config:?}: {allocated:?}");
         }
     }
+}
+
+#[test]
+fn many_documents_share_few_states() {
+    let loaded = load_at_precision("micro-tinystories", Precision::Int8).expect("a shipped model");
+    let model = Model::from_checkpoint(&loaded.checkpoint).expect("a sound model");
+    let document: &[u32] = &[7];
+    let documents = vec![document; 2048];
+    let mut scorer = model.scorer(256);
+    let first = measure(|| drop(scorer.documents(&documents)));
+    let states = Scorer::GROUP * model.new_state().bytes();
+    let rest = 200_000;
+    assert!(first.bytes_max < (states + rest) as u64, "{first:?}");
+    let again = measure(|| drop(scorer.documents(&documents)));
+    assert!(again.bytes_total < rest as u64, "{again:?}");
 }

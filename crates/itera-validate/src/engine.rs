@@ -25,25 +25,20 @@ pub(crate) trait Engine: Sync {
     /// A reader that has read nothing.
     fn session(&self) -> Box<dyn Session + '_>;
 
-    /// A scorer of whole documents, each read from a fresh state after `end_of_text`: negative
-    /// log-likelihood in nats of each, summed token by token.
-    fn scorer(&self, end_of_text: u32) -> DocumentScorer<'_> {
+    /// Negative log-likelihood in nats of each of these documents, summed token by token, each from
+    /// a fresh state after `end_of_text`.
+    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
         let mut session = self.session();
-        Box::new(move |documents| {
-            let score = |tokens: &&[u32]| {
-                session.reset();
-                session.score(end_of_text, tokens).iter().sum()
-            };
-            documents.iter().map(score).collect()
-        })
+        let score = |tokens: &&[u32]| {
+            session.reset();
+            session.score(end_of_text, tokens).iter().sum()
+        };
+        documents.iter().map(score).collect()
     }
 }
 
-/// See [`Engine::scorer`]; each thread needs its own.
-pub(crate) type DocumentScorer<'e> = Box<dyn FnMut(&[&[u32]]) -> Vec<f64> + Send + 'e>;
-
 /// One reader of one text.
-pub(crate) trait Session: Send {
+pub(crate) trait Session {
     /// Forgets everything read.
     fn reset(&mut self);
 
@@ -91,10 +86,9 @@ impl Engine for Model {
         })
     }
 
-    /// Documents pass together, so that a weight is read once for tokens of several.
-    fn scorer(&self, end_of_text: u32) -> DocumentScorer<'_> {
-        let mut scorer = self.scorer(end_of_text);
-        Box::new(move |documents| scorer.documents(documents))
+    /// All documents together, so that a weight is read once for tokens of several.
+    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
+        self.scorer(end_of_text).documents(documents)
     }
 }
 

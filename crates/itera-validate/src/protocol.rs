@@ -4,10 +4,7 @@
 //! state (but in the protocol `stream`, which is therefore sequential). So the result is the same
 //! to the last bit for any number of threads and any division into shards.
 
-use std::sync::{Mutex, PoisonError};
-
 use anyhow::bail;
-use itera_core::model::Scorer;
 use itera_record::{ProtocolKind, ScoringProtocol};
 use rayon::prelude::*;
 
@@ -92,10 +89,7 @@ fn grouped(
     let mut tokens_in_last = usize::MAX;
     for document in documents {
         let tokens = document.tokens.as_slice();
-        let is_full = groups
-            .last()
-            .is_some_and(|group| group.len() == Scorer::GROUP);
-        if is_full || tokens_in_last.saturating_add(tokens.len()) > GROUP {
+        if tokens_in_last.saturating_add(tokens.len()) > GROUP {
             groups.push(Vec::new());
             tokens_in_last = 0;
         }
@@ -104,14 +98,8 @@ fn grouped(
             group.push(tokens);
         }
     }
-    // A scorer goes from group to group, so that there are no more than threads.
-    let idle = Mutex::new(Vec::new());
-    let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
     let score = |group: &Vec<&[u32]>| {
-        let scorer = lock().pop();
-        let mut scorer = scorer.unwrap_or_else(|| engine.scorer(end_of_text));
-        let nats = scorer(group);
-        lock().push(scorer);
+        let nats = engine.documents(group, end_of_text);
         on_tokens(group.iter().map(|tokens| tokens.len()).sum());
         nats
     };

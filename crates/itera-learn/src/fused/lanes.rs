@@ -18,7 +18,7 @@ pub(crate) const ZERO: Lane = [0.0; WIDTH];
 
 /// A computation to be compiled for several instruction sets; see [`dispatch`] and [`kernel`].
 pub(crate) trait Kernel {
-    /// The result.
+    /// What it returns.
     type Output;
 
     /// Runs it.

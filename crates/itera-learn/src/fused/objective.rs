@@ -1,4 +1,4 @@
-//! The loss of an adaptation: weighed terms of each row of logits, summed.
+//! The loss of an adaptation: what each row of logits is asked for, weighed and summed.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::host::{HostBackend, Operator};
 /// The least that `1 - p` counts as, so that a token which is certain gives a finite loss.
 const LEAST_COMPLEMENT: f32 = 1e-5;
 
-/// The terms of one row; a weight of 0 leaves its term out.
+/// What one row is asked for; weights of 0 ask for nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Term {
     /// The token that the row predicts.
@@ -26,7 +26,7 @@ pub(crate) struct Term {
     pub divergence: f32,
 }
 
-/// The sum of all terms over the rows.
+/// Sum over the rows of what each is asked for.
 ///
 /// # Shapes
 /// Input: `logits [rows, vocab_size]`. Output: `[1]`, in nats.

@@ -20,17 +20,24 @@ pub(crate) fn bits_per_byte(
     if bytes == 0 {
         return None;
     }
-    let nats: Option<Vec<Vec<f64>>> = documents
+    let nats: Option<Vec<f64>> = documents
         .par_iter()
         .map_init(
-            || model.scorer(end_of_text),
-            |scorer, document| {
-                let stopped = stop.load(Ordering::Relaxed);
-                (!stopped).then(|| scorer.documents(&[&document.tokens]))
+            || (model.new_state(), model.new_workspace()),
+            |(state, work), document| {
+                if stop.load(Ordering::Relaxed) {
+                    return None;
+                }
+                state.reset();
+                Some(
+                    model
+                        .score(state, work, end_of_text, &document.tokens)
+                        .iter()
+                        .sum(),
+                )
             },
         )
         .collect();
     // Summed in the order of the documents, so that threads make no difference.
-    let nats = nats?.iter().flatten().sum();
-    Some(model::bits_per_byte(nats, bytes as f64))
+    Some(model::bits_per_byte(nats?.iter().sum(), bytes as f64))
 }
