@@ -25,6 +25,7 @@
 //! | [`quant`], [`prune`] | smaller weights, fewer weights |
 //! | [`models`], [`sampling`] | checkpoints by name, text from a model |
 
+pub mod calibration;
 pub mod checkpoint;
 pub mod config;
 pub mod container;

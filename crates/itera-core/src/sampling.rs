@@ -2,8 +2,8 @@
 //!
 //! Equal logits and an equal seed give equal tokens on every machine: the generator is `ChaCha8`,
 //! sums have a fixed order, and sampling computes the exponential from additions and
-//! multiplications, since that of the standard library may differ in the last bit between platforms.
-//! [`log_softmax_at`] uses the latter.
+//! multiplications, since the standard library's may differ in the last bit between platforms.
+//! [`log_softmax_at`] uses the standard library's.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -11,9 +11,9 @@ use rand_chacha::{
 };
 use thiserror::Error;
 
-use crate::kernels::Kernel;
+use crate::kernels::{Kernel, SoftmaxWeights};
 
-/// Running maxima and sums side by side, so that the compiler makes vectors of them.
+/// Running maxima and sums side by side, which the compiler vectorises.
 const ABREAST: usize = 16;
 
 /// Weights that a draw passes over at once.
@@ -67,7 +67,7 @@ pub struct Sampler {
     kernel: Kernel,
     /// Probabilities times an unknown constant, of all tokens or of the candidates.
     weights: Vec<f64>,
-    /// Used with top-k and top-p alone.
+    /// Used with top-k or top-p only.
     candidates: Vec<Candidate>,
 }
 
@@ -108,7 +108,7 @@ impl Sampler {
     }
 
     /// The next token for `logits`, one per id. Ties are broken by the lower id; NaN is never
-    /// chosen. Allocates nothing after the first call with a vocabulary of this size.
+    /// chosen. Allocates nothing after the first draw from a vocabulary of this size.
     ///
     /// # Panics
     /// If `logits` is empty.
@@ -120,8 +120,12 @@ impl Sampler {
             return greedy;
         }
         self.weights.resize(logits.len(), 0.0);
-        self.kernel
-            .softmax_weights(logits, max, self.config.temperature, &mut self.weights);
+        self.kernel.run(SoftmaxWeights {
+            logits,
+            max: max.into(),
+            inverse_temperature: f64::from(self.config.temperature).recip(),
+            weights: &mut self.weights,
+        });
         // 53 random bits: uniform in [0, 1).
         let uniform = (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         if self.config.top_k.is_none() && self.config.top_p.is_none() {
@@ -139,6 +143,7 @@ impl Sampler {
     fn gather(&mut self, logits: &[f32]) {
         let tokens = (0..).zip(logits).zip(&self.weights);
         self.candidates.clear();
+        self.candidates.reserve(logits.len());
         self.candidates.extend(
             tokens
                 .filter(|((_, logit), _)| !logit.is_nan())
@@ -173,7 +178,7 @@ impl Sampler {
     }
 }
 
-/// Where `uniform`, in [0, 1), falls if each index has a share in proportion to its weight. An index
+/// The index that `uniform`, in [0, 1), falls on if each has a share in proportion to its weight. An index
 /// without weight is never drawn, unless none has any.
 fn draw(weights: &[f64], uniform: f64) -> usize {
     let total: f64 = weights.chunks(BLOCK).map(sum).sum();

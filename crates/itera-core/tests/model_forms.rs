@@ -6,7 +6,7 @@ use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
     config::{ModelConfig, Preset, Routing, TensorRole},
     kernels::Kernel,
-    model::{Model, Sequence},
+    model::{Model, Scorer, Sequence},
     tokenizer::{BytesTokenizer, Tokenizer},
 };
 use proptest::prelude::*;
@@ -247,4 +247,24 @@ fn equal_router_logits_choose_the_lower_experts() {
         )
         .map(<[f32]>::to_vec);
     assert_eq!(a, b, "experts 2 and 3 must not be computed");
+}
+
+#[test]
+fn documents_score_alike_in_any_company() {
+    let model = model(&test_config(), 5, Precision::Int8);
+    let lens = (0..2 * Scorer::GROUP + 3).map(|i| i * 7 % 40);
+    let documents: Vec<Vec<u32>> = lens
+        .map(|len| (0..len).map(|i| (i * i + 31 * len) as u32 % 256).collect())
+        .collect();
+    let slices: Vec<&[u32]> = documents.iter().map(Vec::as_slice).collect();
+    let mut scorer = model.scorer(256);
+    let together = scorer.documents(&slices);
+    let (mut state, mut work) = (model.new_state(), model.new_workspace());
+    for (document, found) in slices.iter().zip(together) {
+        state.reset();
+        let nats = model.score(&mut state, &mut work, 256, document);
+        let expected = nats.into_iter().fold(0.0, |sum, next| sum + next);
+        assert_eq!(found.to_bits(), f64::to_bits(expected));
+        assert_eq!(scorer.documents(&[*document]), [found]);
+    }
 }

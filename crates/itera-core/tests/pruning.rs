@@ -201,3 +201,20 @@ fn targets_that_fit_no_model_are_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn weights_that_overflow_are_refused() {
+    let mut broken = made_up();
+    // x = 100, and D x is infinite.
+    for (part, value) in [("conv.bias", 100.0), ("d", f32::MAX)] {
+        let name = format!("layers.0.mixer.{part}");
+        let tensor = broken.tensors.get_mut(&name).unwrap();
+        *tensor = Tensor::f32(tensor.shape.clone(), vec![value; tensor.len()]);
+    }
+    let targets = Targets {
+        n_heads: Some(2),
+        ..Targets::default()
+    };
+    let error = prune(&broken, targets, &text()).unwrap_err();
+    assert!(matches!(error, PruneError::NotFinite(_)), "{error}");
+}

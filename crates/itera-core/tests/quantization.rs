@@ -1,5 +1,5 @@
-//! Quantised checkpoints: what is stored how, that files hold it, that calibration pays, and that
-//! the files shipped beside the models keep what is promised of them.
+//! Quantised checkpoints: how tensors are stored, that files hold them, that calibration pays, and
+//! that the files shipped beside the models keep their promises.
 
 use std::{fs, path::PathBuf};
 
@@ -336,4 +336,37 @@ fn a_companion_of_another_file_is_not_used() {
         (Weights::Stored, "x")
     );
     assert_eq!(loaded.path, Some(file("x.int4.safetensors")));
+}
+
+/// A file is called after its precision, so that none may be called int4 without a tensor that is.
+#[test]
+fn a_precision_that_no_tensor_can_have_is_refused() {
+    let odd = made_up(ModelConfig {
+        d_model: 7,
+        d_inner: 24,
+        ..Preset::Test.config(257)
+    });
+    let result = quantize(&odd, &Options::data_free(Precision::Int4));
+    assert!(
+        matches!(result, Err(QuantError::Unreached(Precision::Int4))),
+        "{result:?}"
+    );
+    assert!(quantize(&odd, &Options::data_free(Precision::Int8)).is_ok());
+}
+
+#[test]
+fn weights_that_overflow_are_refused() {
+    let mut broken = small();
+    // x = 100, and D x is infinite.
+    for (part, value) in [("conv.bias", 100.0), ("d", f32::MAX)] {
+        let name = format!("layers.0.mixer.{part}");
+        let tensor = broken.tensors.get_mut(&name).unwrap();
+        *tensor = Tensor::f32(tensor.shape.clone(), vec![value; tensor.len()]);
+    }
+    let documents = documents();
+    for method in [Method::Search, Method::Gptq] {
+        let options = with(Precision::Int8, method, Some(&documents));
+        let result = quantize(&broken, &options);
+        assert!(matches!(result, Err(QuantError::NotFinite(_))), "{method}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What the sampler draws, and the log-probabilities used for scoring.
+//! Draws of the sampler, and the log-probabilities used for scoring.
 
 use itera_core::sampling::{Sampler, SamplingConfig, SamplingError, argmax, log_softmax_at};
 use proptest::prelude::*;

@@ -13,7 +13,10 @@
 use std::{env, error::Error, ops::ControlFlow, time::Instant};
 
 use itera_core::{
-    checkpoint::Checkpoint, model::Model, models::load_checkpoint, tokenizer::Tokenizer,
+    checkpoint::Checkpoint,
+    model::{self, Model},
+    models::load_checkpoint,
+    tokenizer::Tokenizer,
 };
 use itera_data::{Corpus, Dataset, Places, Split};
 use itera_learn::adapt::{AdaptConfig, Example, GuardDocument, Material, Verdict, adapt};
@@ -139,9 +142,7 @@ fn play(setting: &Setting, config: &AdaptConfig) -> Outcome<String> {
         .map(|r| bytes(&setting.base, r))
         .collect();
     let rate = |nats: &[f64], from: usize| {
-        nats[from..].iter().sum::<f64>()
-            / std::f64::consts::LN_2
-            / bytes[from..].iter().sum::<f64>()
+        model::bits_per_byte(nats[from..].iter().sum(), bytes[from..].iter().sum())
     };
     let gain = |from| 100.0 * (1.0 - rate(&after, from) / rate(&before, from));
     let judge = |model: &Model| bits_per_byte(model, &setting.base, &setting.judge);
@@ -171,14 +172,8 @@ fn bytes(base: &Checkpoint, record: &Example) -> f64 {
 }
 
 fn bits_per_byte(model: &Model, base: &Checkpoint, documents: &[GuardDocument]) -> f64 {
-    let (mut state, mut work) = (model.new_state(), model.new_workspace());
-    let (mut nats, mut bytes) = (0.0, 0);
-    for document in documents {
-        state.reset();
-        let end_of_text = base.tokenizer.end_of_text();
-        let next = model.score(&mut state, &mut work, end_of_text, &document.tokens);
-        nats += next.iter().sum::<f64>();
-        bytes += document.bytes;
-    }
-    nats / std::f64::consts::LN_2 / bytes as f64
+    let tokens: Vec<&[u32]> = documents.iter().map(|d| &d.tokens[..]).collect();
+    let bytes: u64 = documents.iter().map(|d| d.bytes).sum();
+    let mut scorer = model.scorer(base.tokenizer.end_of_text());
+    model::bits_per_byte(scorer.documents(&tokens).iter().sum(), bytes as f64)
 }

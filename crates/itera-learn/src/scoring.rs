@@ -1,13 +1,10 @@
 //! Likelihood of a text through Burn: to cross-check the native forward pass, and of models that it does
 //! not run.
 
-use std::{
-    f64::consts::LN_2,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Tensor;
-use itera_core::{checkpoint::Checkpoint, sampling::log_softmax_at};
+use itera_core::{checkpoint::Checkpoint, model, sampling::log_softmax_at};
 
 use crate::{
     Backend,
@@ -120,5 +117,5 @@ pub fn bits_per_byte<'a>(
         nats += score(tokens).iter().sum::<f64>();
         bytes += len;
     }
-    (bytes > 0).then(|| nats / LN_2 / bytes as f64)
+    (bytes > 0).then(|| model::bits_per_byte(nats, bytes as f64))
 }

@@ -9,7 +9,7 @@ use itera_cli::{Align, ExitStatus, Progress, Table, check_output, envelope, note
 use itera_core::{
     checkpoint::Checkpoint,
     files::write_atomic,
-    model::{Model, Sequence},
+    model::{Model, bits_per_byte},
 };
 use itera_data::Corpus;
 use itera_learn::adapt::{
@@ -241,34 +241,28 @@ impl World {
     /// Bits per byte of what should be written, given the prompts.
     fn score(&self, model: &Model, snippets: &[&Snippet]) -> f64 {
         let end_of_text = self.base.weights.checkpoint.tokenizer.end_of_text();
+        let mut scorer = model.scorer(end_of_text);
         let (mut nats, mut bytes) = (0.0, 0);
-        let mut work = model.new_workspace();
         for snippet in snippets {
             let tokens = [snippet.prompt.as_slice(), &snippet.output].concat();
-            let mut state = model.new_state();
-            let mut sequence = [Sequence::predicting(&tokens, end_of_text, &mut state)];
             let (mut position, prompt) = (0, snippet.prompt.len());
-            model.score_batch(&mut sequence, &mut work, |_, of_token| {
+            scorer.tokens(&[&tokens], |_, of_token| {
                 nats += if position < prompt { 0.0 } else { of_token };
                 position += 1;
             });
             bytes += snippet.bytes;
         }
-        nats / std::f64::consts::LN_2 / bytes as f64
+        bits_per_byte(nats, bytes as f64)
     }
 
     /// Bits per byte of the own text that is held out.
     fn own(&self, model: &Model) -> f64 {
         let end_of_text = self.base.weights.checkpoint.tokenizer.end_of_text();
-        let mut work = model.new_workspace();
-        let (mut nats, mut bytes) = (0.0, 0);
-        for document in &self.held_out {
-            let mut state = model.new_state();
-            let scores = model.score(&mut state, &mut work, end_of_text, &document.tokens);
-            nats += scores.iter().sum::<f64>();
-            bytes += document.bytes;
-        }
-        nats / std::f64::consts::LN_2 / bytes as f64
+        let documents = self.held_out.iter();
+        let documents: Vec<&[u32]> = documents.map(|document| &document.tokens[..]).collect();
+        let bytes: u64 = self.held_out.iter().map(|document| document.bytes).sum();
+        let nats = model.scorer(end_of_text).documents(&documents);
+        bits_per_byte(nats.iter().sum(), bytes as f64)
     }
 
     fn protocol(

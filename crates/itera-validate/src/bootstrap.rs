@@ -4,8 +4,7 @@
 //! are drawn with replacement, and the figure is computed anew for each draw. Per draw the figure is
 //! a ratio of sums (bits over bytes), because documents differ in length.
 
-use std::f64::consts::LN_2;
-
+use itera_core::model::bits_per_byte;
 use itera_record::Bootstrap;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +32,7 @@ pub(crate) fn ci95(nll_nats: &[f64], bytes: &[u64], bootstrap: Bootstrap) -> Opt
                 nats += nll_nats[i];
                 drawn_bytes += bytes[i];
             }
-            nats / LN_2 / drawn_bytes as f64
+            bits_per_byte(nats, drawn_bytes as f64)
         })
         .collect();
     draws.sort_by(f64::total_cmp);
@@ -48,6 +47,8 @@ const fn below(n: u64, random: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::LN_2;
+
     use super::*;
 
     const BOOTSTRAP: Bootstrap = Bootstrap {

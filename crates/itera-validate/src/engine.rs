@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use itera_core::{
     checkpoint::Checkpoint,
     kernels::Kernel,
-    model::{Model, Sequence, State, Workspace},
+    model::{Model, State, Workspace},
 };
 
 use crate::args::EngineArg;
@@ -88,16 +88,7 @@ impl Engine for Model {
 
     /// All documents together, so that a weight is read once for tokens of several.
     fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
-        let mut states = vec![self.new_state(); documents.len()];
-        let sequences = documents.iter().zip(&mut states);
-        let mut sequences: Vec<_> = sequences
-            .map(|(tokens, state)| Sequence::predicting(tokens, end_of_text, state))
-            .collect();
-        let mut nats = vec![0.0; documents.len()];
-        self.score_batch(&mut sequences, &mut self.new_workspace(), |index, next| {
-            nats[index] += next;
-        });
-        nats
+        self.scorer(end_of_text).documents(documents)
     }
 }
 

@@ -1,8 +1,7 @@
 //! The figures that follow from a likelihood and the sizes of the text.
 
-use std::f64::consts::LN_2;
-
 use anyhow::ensure;
+use itera_core::model::bits_per_byte;
 
 /// Sizes of the text that was scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +30,7 @@ impl Metrics {
         let perplexity = |count: u64| (nll_nats / count as f64).exp();
         let word_perplexity = perplexity(sizes.words);
         let metrics = Self {
-            bits_per_byte: nll_nats / LN_2 / sizes.bytes as f64,
+            bits_per_byte: bits_per_byte(nll_nats, sizes.bytes as f64),
             byte_perplexity: perplexity(sizes.bytes),
             char_perplexity: perplexity(sizes.chars),
             word_perplexity: word_perplexity.is_finite().then_some(word_perplexity),
@@ -60,6 +59,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::LN_2;
+
     use super::*;
 
     const SIZES: Sizes = Sizes {

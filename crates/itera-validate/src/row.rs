@@ -1,9 +1,8 @@
 //! From likelihoods to a row of the result.
 
-use std::f64::consts::LN_2;
-
 use anyhow::Context as _;
 use itera_cli::model_info;
+use itera_core::model::bits_per_byte;
 use itera_record::{
     Baselines, Divergence, Documents, ScoringProtocol, StaticScore, ValidationRecord, ValidationRow,
 };
@@ -135,7 +134,7 @@ pub(crate) fn derive(mut row: ValidationRow) -> anyhow::Result<ValidationRow> {
     row.token_perplexity = metrics.token_perplexity;
     if let Some(score) = &mut row.static_score {
         let nats = score.static_document_nll_nats.iter().sum::<f64>();
-        score.static_bits_per_byte = nats / LN_2 / bytes as f64;
+        score.static_bits_per_byte = bits_per_byte(nats, bytes as f64);
         score.gain = 1.0 - row.bits_per_byte / score.static_bits_per_byte;
     }
     row.baselines.worse_than_uniform = row.bits_per_byte > row.baselines.uniform_bits_per_byte;

@@ -25,6 +25,7 @@
 
 mod error;
 mod file;
+pub(crate) mod rounding;
 mod tensor;
 mod validate;
 

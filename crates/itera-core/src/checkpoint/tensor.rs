@@ -9,6 +9,8 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::rounding::{Rounded, RowFormat};
+
 /// Group of values that share a scale, where a row divides by it.
 const GROUP: usize = 32;
 
@@ -181,21 +183,21 @@ impl Tensor {
             (Precision::Int4, None) => Precision::Int8,
             _ => precision,
         };
-        let (Some(group), Some(limit)) = (stored.group(row), stored.max_integer()) else {
+        let format = stored.group(row);
+        let Some(format) = format.and_then(|group| RowFormat::new(stored, group)) else {
             return Self::f32(shape, values);
         };
-        let (integers, scales) = round_to_nearest(&values, group, limit);
-        Self::of_integers(shape, stored, group, integers, scales)
+        let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+        let rounded = Rounded::nearest(&values, format);
+        Self::of_integers(shape, stored, format.group, rounded)
     }
 
-    /// A tensor of integers, `[len]`, that share scales, `[len / group]`: int4 if `precision` is,
-    /// else int8.
+    /// A tensor of integers that share scales: int4 if `precision` is, else int8.
     pub(crate) fn of_integers(
         shape: Vec<usize>,
         precision: Precision,
         group: usize,
-        integers: Vec<i8>,
-        scales: Vec<f16>,
+        Rounded { integers, scales }: Rounded,
     ) -> Self {
         let data = if precision == Precision::Int4 {
             TensorData::Int4 {
@@ -278,33 +280,6 @@ fn dequantize(integers: &[i8], scales: &[f16], group: usize) -> Vec<f32> {
         .zip(scales)
         .flat_map(|(chunk, scale)| chunk.iter().map(|&q| f32::from(q) * scale.to_f32()))
         .collect()
-}
-
-/// `values [len]` to integers `[len]` of magnitude up to `limit` and scales `[len / group]`.
-fn round_to_nearest(values: &[f32], group: usize, limit: i8) -> (Vec<i8>, Vec<f16>) {
-    let limit = f32::from(limit);
-    let mut integers = Vec::with_capacity(values.len());
-    let mut scales = Vec::with_capacity(values.len().div_ceil(group));
-    for chunk in values.chunks(group) {
-        let largest = chunk
-            .iter()
-            .fold(0.0_f32, |largest, x| largest.max(x.abs()));
-        let scale = f16::from_f32((largest / limit).min(f16::MAX.to_f32()));
-        // The integers belong to the scale as stored. A group so small that its scale is 0 in f16
-        // becomes 0.
-        let inverse = if scale == f16::ZERO {
-            0.0
-        } else {
-            scale.to_f32().recip()
-        };
-        integers.extend(
-            chunk
-                .iter()
-                .map(|x| (x * inverse).round().clamp(-limit, limit) as i8),
-        );
-        scales.push(scale);
-    }
-    (integers, scales)
 }
 
 /// Two values in a byte, the first in the low nibble; an odd last value gets a zero neighbour.

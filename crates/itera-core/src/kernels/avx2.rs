@@ -22,7 +22,7 @@ use super::{
 pub(super) struct Avx2(());
 
 impl Avx2 {
-    /// The proof, if it can be had.
+    /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
@@ -63,6 +63,16 @@ macro_rules! both {
     };
 }
 
+/// Methods that are one intrinsic for each register.
+macro_rules! binary {
+    ($($name:ident = $intrinsic:ident),+) => {$(
+        #[inline(always)]
+        fn $name(self, a: Self::F, b: Self::F) -> Self::F {
+            proven!([$intrinsic(a[0], b[0]), $intrinsic(a[1], b[1])])
+        }
+    )+};
+}
+
 impl Lanes for Avx2 {
     type F = [__m256; 2];
     /// Register `i` holds rows `4 i` to `4 i + 3`, two partial sums of each side by side.
@@ -95,35 +105,14 @@ impl Lanes for Avx2 {
         });
     }
 
-    #[inline(always)]
-    fn add(self, a: Self::F, b: Self::F) -> Self::F {
-        proven!([_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])])
-    }
-
-    #[inline(always)]
-    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
-        proven!([_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])])
-    }
-
-    #[inline(always)]
-    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-        proven!([_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])])
-    }
-
-    #[inline(always)]
-    fn div(self, a: Self::F, b: Self::F) -> Self::F {
-        proven!([_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])])
-    }
-
-    #[inline(always)]
-    fn min(self, a: Self::F, b: Self::F) -> Self::F {
-        proven!([_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])])
-    }
-
-    #[inline(always)]
-    fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        proven!([_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])])
-    }
+    binary!(
+        add = _mm256_add_ps,
+        sub = _mm256_sub_ps,
+        mul = _mm256_mul_ps,
+        div = _mm256_div_ps,
+        min = _mm256_min_ps,
+        max = _mm256_max_ps
+    );
 
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {

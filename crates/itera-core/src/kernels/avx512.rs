@@ -21,7 +21,7 @@ use super::{
 pub(super) struct Avx512(());
 
 impl Avx512 {
-    /// The proof, if it can be had.
+    /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -53,6 +53,16 @@ macro_rules! proven {
     };
 }
 
+/// Methods that are one intrinsic.
+macro_rules! binary {
+    ($($name:ident = $intrinsic:ident),+) => {$(
+        #[inline(always)]
+        fn $name(self, a: Self::F, b: Self::F) -> Self::F {
+            proven!($intrinsic(a, b))
+        }
+    )+};
+}
+
 impl Lanes for Avx512 {
     type F = __m512;
     type Sums = __m512i;
@@ -76,35 +86,14 @@ impl Lanes for Avx512 {
         proven!(_mm512_storeu_ps(to.as_mut_ptr(), x));
     }
 
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        proven!(_mm512_add_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        proven!(_mm512_sub_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        proven!(_mm512_mul_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        proven!(_mm512_div_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        proven!(_mm512_min_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        proven!(_mm512_max_ps(a, b))
-    }
+    binary!(
+        add = _mm512_add_ps,
+        sub = _mm512_sub_ps,
+        mul = _mm512_mul_ps,
+        div = _mm512_div_ps,
+        min = _mm512_min_ps,
+        max = _mm512_max_ps
+    );
 
     #[inline(always)]
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {

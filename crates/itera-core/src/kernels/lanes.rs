@@ -1,4 +1,4 @@
-//! The vector that every kernel is written over: sixteen lanes, whatever registers they lie in.
+//! The vector that every kernel is written over: sixteen lanes, in one register or several.
 
 /// Lanes of a vector. All layouts are in multiples of it.
 pub(crate) const WIDTH: usize = 16;
@@ -25,7 +25,7 @@ pub(crate) trait Lanes: Copy {
 
     /// Vectors that the registers hold.
     const REGISTERS: usize;
-    /// What is added to the integers of inputs, because the instruction takes unsigned ones.
+    /// Added to the integers of inputs, because the instruction takes unsigned ones.
     const INPUT_OFFSET: i32;
 
     /// The same value in every lane.
@@ -42,9 +42,9 @@ pub(crate) trait Lanes: Copy {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a / b`.
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The smaller of each pair of numbers.
+    /// The smaller of each pair; NaN where `b` is NaN. A NaN in `a` alone may be lost.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The larger of each pair of numbers.
+    /// The larger of each pair; NaN where `b` is NaN. A NaN in `a` alone may be lost.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
@@ -54,7 +54,7 @@ pub(crate) trait Lanes: Copy {
     fn scale_by_exp2(self, x: Self::F, n: Self::F) -> Self::F;
     /// The sum of all lanes: lane `i` and `i + 8` first, then `i` and `i + 4`, and so on.
     fn sum(self, x: Self::F) -> f32;
-    /// The largest lane.
+    /// The largest lane; NaN lanes may be passed over.
     fn max_of_lanes(self, x: Self::F) -> f32;
 
     /// The nearest integers plus [`INPUT_OFFSET`](Lanes::INPUT_OFFSET) as bytes, ties to even, of

@@ -1,9 +1,12 @@
 //! Exponentials of whole vectors, and slices that end inside a vector.
 //!
-//! Bounds, over all inputs, against the exact value: [`exp`] 3e-7 of it between -87 and 88, beyond
-//! which the input is clamped; [`sigmoid`] 4e-7 of it; [`softplus`] 4e-7 of it, or 1e-38.
+//! Relative error over all inputs: [`exp`] 3e-7 between -87 and 88, beyond which the input is clamped;
+//! [`sigmoid`] 4e-7; [`softplus`] 4e-7, or absolute 1e-38. NaN stays NaN.
 
-use super::lanes::{Lanes, WIDTH};
+use super::{
+    cephes,
+    lanes::{Lanes, WIDTH},
+};
 
 /// Lanes from `at` on, zeros after the end of the slice.
 #[inline(always)]
@@ -26,26 +29,17 @@ pub(super) fn put<L: Lanes>(l: L, x: L::F, to: &mut [f32], at: usize) {
 
 /// `e^x`, the input clamped to -87 and 88.
 ///
-/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`, and `e^r` by a polynomial of degree 6 whose
-/// coefficients are those of Cephes' `expf` (Moshier 1992).
+/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`, and `e^r` by a polynomial of degree 6.
 #[inline(always)]
 pub(super) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
-    // ln 2 in two parts, the first with few enough bits that `n` times it is exact.
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const COEFFICIENTS: [f32; 5] = [
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        5e-1,
-    ];
-    let x = l.max(l.min(x, l.splat(88.0)), l.splat(-87.0));
+    // The order of the operands keeps NaN, see `Lanes::min`.
+    let x = l.max(l.splat(-87.0), l.min(l.splat(88.0), x));
     let n = l.round(l.mul(x, l.splat(std::f32::consts::LOG2_E)));
-    let r = l.fma(n, l.splat(-LN_2_HIGH), x);
-    let r = l.fma(n, l.splat(-LN_2_LOW), r);
-    let mut p = l.splat(1.987_569_1e-4);
-    for c in COEFFICIENTS {
+    let r = l.fma(n, l.splat(-cephes::LN_2_HIGH), x);
+    let r = l.fma(n, l.splat(-cephes::LN_2_LOW), r);
+    let [first, rest @ ..] = cephes::POLYNOMIAL;
+    let mut p = l.splat(first);
+    for c in rest {
         p = l.fma(p, r, l.splat(c));
     }
     let p = l.fma(p, l.mul(r, r), l.add(r, l.splat(1.0)));

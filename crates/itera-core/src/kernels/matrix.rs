@@ -10,7 +10,7 @@
 //! | int8 | `[blocks, 16, 4]` bytes | `[groups, blocks, 16]` floats |
 //! | int4 | of eight inputs, `[blocks, 16, 4]` bytes: low half input `j`, high half input `j + 4` | the same, a 16th, since a half byte is multiplied where it stands |
 //!
-//! Where a kernel adds an offset to the inputs, the products begin with what takes it off again,
+//! Where a kernel adds an offset to the inputs, the products begin at its compensation,
 //! `-offset * sum_k w[row][k]` for each group.
 
 use super::{
@@ -57,7 +57,7 @@ pub(super) enum Bits {
 }
 
 impl Bits {
-    /// What a weight is multiplied by in a product.
+    /// The factor of a weight in a product.
     pub(super) const fn factor(self) -> i32 {
         match self {
             Self::Four => 16,
@@ -94,6 +94,16 @@ impl Matrix {
         let offset = kernel.run(InputOffset);
         let cols = tensor.shape.last().copied().unwrap_or(1);
         let span = first * cols..(first + rows) * cols;
+        let integers = |bits, group: usize, scales: &[half::f16], values| {
+            let scales = &scales[span.start / group..span.end / group];
+            let codes = Codes {
+                bits,
+                group,
+                values,
+                scales: scales.iter().map(|scale| scale.to_f32()).collect(),
+            };
+            Store::Integer(pack_integers(&codes, cols, offset))
+        };
         let store = match &tensor.data {
             TensorData::F32(_) | TensorData::F16(_) => {
                 Store::Float(pack_floats(&tensor.to_f32()[span], cols))
@@ -102,30 +112,15 @@ impl Matrix {
                 values,
                 scales,
                 group,
-            } => Store::Integer(pack_integers(
-                &Codes {
-                    bits: Bits::Eight,
-                    group: *group,
-                    values: values[span.clone()].to_vec(),
-                    scales: in_groups(&span, *group, scales),
-                },
-                cols,
-                offset,
-            )),
+            } => integers(Bits::Eight, *group, scales, values[span.clone()].to_vec()),
             TensorData::Int4 {
                 packed,
                 scales,
                 group,
-            } => Store::Integer(pack_integers(
-                &Codes {
-                    bits: Bits::Four,
-                    group: *group,
-                    values: unpack_nibbles(&packed[span.start / 2..span.end / 2]),
-                    scales: in_groups(&span, *group, scales),
-                },
-                cols,
-                offset,
-            )),
+            } => {
+                let values = unpack_nibbles(&packed[span.start / 2..span.end / 2]);
+                integers(Bits::Four, *group, scales, values)
+            }
         };
         Self { rows, cols, store }
     }
@@ -205,7 +200,7 @@ impl Integers {
     }
 }
 
-/// Asks a kernel for its offset.
+/// The offset of a kernel.
 struct InputOffset;
 
 impl Op for InputOffset {
@@ -215,12 +210,6 @@ impl Op for InputOffset {
     fn run<L: Lanes>(self, _: L) -> i32 {
         L::INPUT_OFFSET
     }
-}
-
-/// Scales of the groups of a span of values.
-fn in_groups(span: &std::ops::Range<usize>, group: usize, scales: &[half::f16]) -> Vec<f32> {
-    let scales = &scales[span.start / group..span.end / group];
-    scales.iter().map(|scale| scale.to_f32()).collect()
 }
 
 /// First row and width in rows of each panel.

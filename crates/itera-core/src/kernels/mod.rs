@@ -16,7 +16,7 @@
 )]
 #![expect(
     clippy::inline_always,
-    reason = "what is not inlined is compiled without the instructions of the kernel"
+    reason = "code that is not inlined is compiled without the instructions of the kernel"
 )]
 #![expect(
     clippy::needless_range_loop,
@@ -28,6 +28,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
+pub mod cephes;
 mod lanes;
 mod math;
 mod matrix;
@@ -38,6 +39,7 @@ mod peak;
 mod product;
 mod quantize;
 mod router;
+mod rows;
 mod scalar;
 mod softmax;
 mod ssd;
@@ -51,8 +53,15 @@ use std::{fmt, str::FromStr};
 use thiserror::Error;
 
 pub(crate) use self::{
-    buffer::Buffer, lanes::WIDTH, matrix::Matrix, product::Inputs, quantize::Quantized,
-    router::Routes, ssd::Recurrence,
+    buffer::Buffer,
+    matrix::Matrix,
+    norm::{AddScaled, GatedNorm, LogSumExp, RmsNorm, SwiGlu},
+    product::Product,
+    quantize::{Quantize, Quantized},
+    router::{Route, Routes},
+    rows::{Rows, RowsMut, Table},
+    softmax::SoftmaxWeights,
+    ssd::{Convolve, Recurrence, StepSizes},
 };
 
 /// Names of all kernels, fastest first.
@@ -73,7 +82,7 @@ enum Set {
     Neon(neon::Neon),
 }
 
-/// Why a kernel cannot be had by its name.
+/// Why there is no kernel of a name.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum KernelError {
     /// There is no kernel of this name.
@@ -139,7 +148,7 @@ impl Kernel {
 
     /// Runs `op` with the lanes of this kernel.
     #[inline]
-    fn run<O: Op>(self, op: O) -> O::Output {
+    pub(crate) fn run<O: Op>(self, op: O) -> O::Output {
         match self.0 {
             Set::Scalar(lanes) => op.run(lanes),
             #[cfg(target_arch = "x86_64")]
@@ -175,12 +184,14 @@ impl FromStr for Kernel {
     }
 }
 
-/// An inner loop, written over any lanes.
+/// An inner loop with its arguments, written over any lanes; [`Kernel::run`] runs it.
 ///
-/// `run` and all it calls must be `#[inline(always)]` and free of closures over vectors: what is
+/// `run` and all it calls must be `#[inline(always)]` and free of closures over vectors: code that is
 /// not inlined is compiled without the instructions of the kernel.
-trait Op {
+pub(crate) trait Op {
+    /// The result.
     type Output;
 
+    /// Computes it.
     fn run<L: lanes::Lanes>(self, lanes: L) -> Self::Output;
 }

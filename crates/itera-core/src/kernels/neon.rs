@@ -3,8 +3,8 @@
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, int32x4x2_t, vaddq_f32, vaddq_s32, vandq_s8, vcombine_s8,
     vcombine_s16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdup_n_s32, vdupq_n_f32, vdupq_n_s8,
-    vdupq_n_s32, vfmaq_f32, vget_high_s8, vget_low_s8, vld1q_f32, vld1q_s8, vld1q_s32, vmaxnmq_f32,
-    vmaxvq_f32, vminnmq_f32, vmovn_s16, vmovn_s32, vmull_s8, vmulq_f32, vpadalq_s16, vpaddq_s32,
+    vdupq_n_s32, vfmaq_f32, vget_high_s8, vget_low_s8, vld1q_f32, vld1q_s8, vld1q_s32, vmaxq_f32,
+    vmaxvq_f32, vminq_f32, vmovn_s16, vmovn_s32, vmull_s8, vmulq_f32, vpadalq_s16, vpaddq_s32,
     vreinterpret_s8_s32, vreinterpretq_f32_s32, vrndnq_f32, vshlq_n_s8, vshlq_n_s32, vst1q_f32,
     vst1q_s8, vsubq_f32, vzipq_s32,
 };
@@ -19,7 +19,7 @@ use super::{
 pub(super) struct Neon(());
 
 impl Neon {
-    /// The proof, if it can be had.
+    /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
     }
@@ -63,6 +63,16 @@ macro_rules! four {
     };
 }
 
+/// Methods that are one intrinsic for each register.
+macro_rules! binary {
+    ($($name:ident = $intrinsic:ident),+) => {$(
+        #[inline(always)]
+        fn $name(self, a: Self::F, b: Self::F) -> Self::F {
+            four!(i => $intrinsic(a[i], b[i]))
+        }
+    )+};
+}
+
 impl Lanes for Neon {
     type F = [float32x4_t; 4];
     /// Register `2 i` and `2 i + 1` hold rows `4 i` to `4 i + 3`, two partial sums of each.
@@ -89,35 +99,14 @@ impl Lanes for Neon {
         four!(i => vst1q_f32(quarters[i].as_mut_ptr(), x[i]));
     }
 
-    #[inline(always)]
-    fn add(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vaddq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vsubq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vmulq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn div(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vdivq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn min(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vminnmq_f32(a[i], b[i]))
-    }
-
-    #[inline(always)]
-    fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        four!(i => vmaxnmq_f32(a[i], b[i]))
-    }
+    binary!(
+        add = vaddq_f32,
+        sub = vsubq_f32,
+        mul = vmulq_f32,
+        div = vdivq_f32,
+        min = vminq_f32,
+        max = vmaxq_f32
+    );
 
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {

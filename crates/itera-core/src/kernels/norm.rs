@@ -1,106 +1,29 @@
 //! Loops over single values: norms, gates, sums.
 
 use super::{
-    Kernel, Op,
+    Op, Rows, RowsMut,
     lanes::{Lanes, WIDTH},
     math::{exp, get, put, silu, sum_of_squares},
 };
 
-impl Kernel {
-    /// `RMSNorm(x) = x / sqrt(mean(x²) + eps) * gain` (Zhang & Sennrich 2019), for each token.
-    ///
-    /// # Shapes
-    /// - `x`, `out`: `[n, stride]`, of which the first `gain.len()` columns count
-    /// - `gain`: `[d]`
-    pub(crate) fn rms_norm(
-        self,
-        x: &[f32],
-        gain: &[f32],
-        eps: f32,
-        stride: usize,
-        out: &mut [f32],
-    ) {
-        self.run(RmsNorm {
-            x,
-            gain,
-            eps,
-            stride,
-            out,
-        });
-    }
-
-    /// `y = RMSNorm(y * silu(z))`, the gated norm of Mamba-2, for each token.
-    ///
-    /// # Shapes
-    /// - `y`: `[n, y_stride]`, `z`: `[n, z_stride]`, of which the first `gain.len()` columns count
-    pub(crate) fn gated_norm(
-        self,
-        y: &mut [f32],
-        y_stride: usize,
-        z: &[f32],
-        z_stride: usize,
-        gain: &[f32],
-        eps: f32,
-    ) {
-        self.run(GatedNorm {
-            y,
-            y_stride,
-            z,
-            z_stride,
-            gain,
-            eps,
-        });
-    }
-
-    /// `out = silu(gate) * up`, for each token.
-    ///
-    /// # Shapes
-    /// - `hidden`: `[n, hidden_stride]`, of it `gate` the first and `up` the second `width` columns
-    /// - `out`: `[n, out_stride]`, of which the first `width` columns are written
-    pub(crate) fn swiglu(
-        self,
-        hidden: &[f32],
-        hidden_stride: usize,
-        width: usize,
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
-        self.run(SwiGlu {
-            hidden,
-            hidden_stride,
-            width,
-            out,
-            out_stride,
-        });
-    }
-
-    /// `to += weight * x`, of equal lengths.
-    pub(crate) fn add_scaled(self, weight: f32, x: &[f32], to: &mut [f32]) {
-        self.run(AddScaled { weight, x, to });
-    }
-
-    /// `ln(sum(exp(x)))`, of a slice that is not empty; the error is below 1e-6.
-    pub(crate) fn log_sum_exp(self, x: &[f32]) -> f64 {
-        self.run(LogSumExp { x })
-    }
-}
-
-struct RmsNorm<'a> {
-    x: &'a [f32],
-    gain: &'a [f32],
-    eps: f32,
-    stride: usize,
-    out: &'a mut [f32],
+/// `out = x / sqrt(mean(x²) + eps) * gain` (Zhang & Sennrich 2019), for each token.
+///
+/// # Shapes
+/// - `x`, `out`: `[n, d]`, `gain`: `[d]`
+pub(crate) struct RmsNorm<'a> {
+    pub(crate) x: Rows<'a>,
+    pub(crate) gain: &'a [f32],
+    pub(crate) eps: f32,
+    pub(crate) out: RowsMut<'a>,
 }
 
 impl Op for RmsNorm<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
+    fn run<L: Lanes>(mut self, l: L) {
         let width = self.gain.len();
-        let rows = self.x.chunks_exact(self.stride);
-        for (x, out) in rows.zip(self.out.chunks_exact_mut(self.stride)) {
+        for (x, out) in self.x.iter().zip(self.out.iter_mut()) {
             let (x, out) = (&x[..width], &mut out[..width]);
             let mean = sum_of_squares(l, x) / width as f32;
             let scale = l.splat((mean + self.eps).sqrt().recip());
@@ -112,23 +35,24 @@ impl Op for RmsNorm<'_> {
     }
 }
 
-struct GatedNorm<'a> {
-    y: &'a mut [f32],
-    y_stride: usize,
-    z: &'a [f32],
-    z_stride: usize,
-    gain: &'a [f32],
-    eps: f32,
+/// `y = RMSNorm(y * silu(z))`, the gated norm of Mamba-2, for each token.
+///
+/// # Shapes
+/// - `y`, `z`: `[n, d]`, `gain`: `[d]`
+pub(crate) struct GatedNorm<'a> {
+    pub(crate) z: Rows<'a>,
+    pub(crate) gain: &'a [f32],
+    pub(crate) eps: f32,
+    pub(crate) y: RowsMut<'a>,
 }
 
 impl Op for GatedNorm<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
+    fn run<L: Lanes>(mut self, l: L) {
         let width = self.gain.len();
-        let rows = self.y.chunks_exact_mut(self.y_stride);
-        for (y, z) in rows.zip(self.z.chunks_exact(self.z_stride)) {
+        for (y, z) in self.y.iter_mut().zip(self.z.iter()) {
             let (y, z) = (&mut y[..width], &z[..width]);
             let mut squares = l.zero();
             for at in (0..width).step_by(WIDTH) {
@@ -146,21 +70,23 @@ impl Op for GatedNorm<'_> {
     }
 }
 
-struct SwiGlu<'a> {
-    hidden: &'a [f32],
-    hidden_stride: usize,
-    width: usize,
-    out: &'a mut [f32],
-    out_stride: usize,
+/// `out = silu(gate) * up`, for each token.
+///
+/// # Shapes
+/// - `hidden`: `[n, 2 * width]`, `gate` before `up`
+/// - `out`: `[n, width]`
+pub(crate) struct SwiGlu<'a> {
+    pub(crate) hidden: Rows<'a>,
+    pub(crate) width: usize,
+    pub(crate) out: RowsMut<'a>,
 }
 
 impl Op for SwiGlu<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let rows = self.hidden.chunks_exact(self.hidden_stride);
-        for (hidden, out) in rows.zip(self.out.chunks_exact_mut(self.out_stride)) {
+    fn run<L: Lanes>(mut self, l: L) {
+        for (hidden, out) in self.hidden.iter().zip(self.out.iter_mut()) {
             let (gate, up) = hidden[..2 * self.width].split_at(self.width);
             for at in (0..self.width).step_by(WIDTH) {
                 let value = l.mul(silu(l, get(l, gate, at)), get(l, up, at));
@@ -170,10 +96,11 @@ impl Op for SwiGlu<'_> {
     }
 }
 
-struct AddScaled<'a> {
-    weight: f32,
-    x: &'a [f32],
-    to: &'a mut [f32],
+/// `to += weight * x`, of equal lengths.
+pub(crate) struct AddScaled<'a> {
+    pub(crate) weight: f32,
+    pub(crate) x: &'a [f32],
+    pub(crate) to: &'a mut [f32],
 }
 
 impl Op for AddScaled<'_> {
@@ -189,18 +116,19 @@ impl Op for AddScaled<'_> {
     }
 }
 
-struct LogSumExp<'a> {
-    x: &'a [f32],
-}
+/// `ln(sum(exp(x)))`, of a slice that is not empty; the error is below 1e-6. NaN if a value is NaN
+/// or the largest is infinite.
+pub(crate) struct LogSumExp<'a>(pub(crate) &'a [f32]);
 
 impl Op for LogSumExp<'_> {
     type Output = f64;
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> f64 {
-        let (blocks, tail) = self.x.as_chunks::<WIDTH>();
+        let (blocks, tail) = self.0.as_chunks::<WIDTH>();
         let mut largest = l.splat(f32::NEG_INFINITY);
         for block in blocks {
+            // Passes over NaN, which the sum below keeps.
             largest = l.max(l.load(block), largest);
         }
         let tail_largest = tail.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -210,7 +138,7 @@ impl Op for LogSumExp<'_> {
         for block in blocks {
             sums = l.add(sums, exp(l, l.sub(l.load(block), shift)));
         }
-        // The lanes that the tail does not fill count for nothing.
+        // Lanes beyond the tail are left out.
         let mut last = [0.0; WIDTH];
         l.store(exp(l, l.sub(l.load_part(tail), shift)), &mut last);
         let tail_sum: f32 = last[..tail.len()].iter().sum();

@@ -1,4 +1,4 @@
-//! What a processor can do at most, as the roof over measured speeds.
+//! The peak speeds of a processor, as the roof over measured speeds.
 
 use std::hint::black_box;
 

@@ -1,7 +1,7 @@
 //! Products of weight matrices with one or many tokens.
 
 use super::{
-    Kernel, Matrix, Op,
+    Kernel, Matrix, Op, Quantize, Rows, RowsMut,
     lanes::{Block, Lanes, WIDTH, Weights},
     matrix::{Bits, Integers, PANEL, Store},
     quantize::Quantized,
@@ -10,30 +10,33 @@ use super::{
 /// Tokens that pass a panel together where registers allow, so that a weight is read once for all.
 const TOKENS: usize = 4;
 
-/// The inputs of a product: rows of floats and, for integer weights, the same as integers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Inputs<'a> {
-    /// `[tokens, stride]`.
-    pub(crate) floats: &'a [f32],
-    /// Values from one row to the next.
-    pub(crate) stride: usize,
-    /// What [`Kernel::quantize`] made of `floats`.
+/// `out = X W^T` for all rows of `x`, or for the chosen ones in their order.
+///
+/// With integer weights an output is the sum over the groups, in order, of
+/// `dot(w, x) * scale_x * scale_w`, of which `dot` is exact.
+///
+/// # Shapes
+/// - `x`: `[tokens, matrix.cols()]`, and in `integers` what [`Quantize`](super::Quantize) made of it
+/// - `out`: `[n, matrix.stride()]`, columns beyond the rows of the matrix become zero
+#[derive(Debug)]
+pub(crate) struct Product<'a> {
+    pub(crate) matrix: &'a Matrix,
+    pub(crate) x: Rows<'a>,
     pub(crate) integers: &'a Quantized,
-    /// The rows to take, in this order; all of them where `None`.
     pub(crate) chosen: Option<&'a [u32]>,
+    pub(crate) out: RowsMut<'a>,
 }
 
-impl Inputs<'_> {
+impl Product<'_> {
+    /// Rows of outputs.
     #[inline(always)]
     fn len(&self) -> usize {
-        match self.chosen {
-            Some(rows) => rows.len(),
-            None => self.floats.len() / self.stride,
-        }
+        self.chosen.map_or(self.x.len(), <[u32]>::len)
     }
 
+    /// The row of `x` that output `index` is made of.
     #[inline(always)]
-    fn row(&self, index: usize) -> usize {
+    fn input(&self, index: usize) -> usize {
         match self.chosen {
             Some(rows) => rows[index] as usize,
             None => index,
@@ -42,37 +45,39 @@ impl Inputs<'_> {
 }
 
 impl Kernel {
-    /// `out = X W^T`.
-    ///
-    /// With integer weights an output is the sum over the groups, in order, of
-    /// `dot(w, x) * scale_x * scale_w`, of which `dot` is exact.
-    ///
-    /// # Shapes
-    /// - `out`: `[n, matrix.stride()]`, columns from `matrix.rows()` on become zero
-    pub(crate) fn multiply(self, matrix: &Matrix, inputs: Inputs<'_>, out: &mut [f32]) {
-        debug_assert_eq!(out.len(), inputs.len() * matrix.stride());
+    /// Computes a [`Product`] by the code for its kind of weights.
+    pub(crate) fn multiply(self, product: Product<'_>) {
+        debug_assert_eq!(product.out.values.len(), product.len() * product.out.stride);
+        let matrix = product.matrix;
         match &matrix.store {
-            Store::Float(weights) => self.run(Floats {
-                matrix,
-                weights,
-                inputs,
-                out,
-            }),
+            Store::Float(weights) => self.run(Floats(product, weights)),
             Store::Integer(weights) => match weights.bits {
-                Bits::Eight => self.run(Ints::<8> {
-                    matrix,
-                    weights,
-                    inputs,
-                    out,
-                }),
-                Bits::Four => self.run(Ints::<4> {
-                    matrix,
-                    weights,
-                    inputs,
-                    out,
-                }),
+                Bits::Eight => self.run(Ints::<8>(product, weights)),
+                Bits::Four => self.run(Ints::<4>(product, weights)),
             },
         }
+    }
+
+    /// `out = X W^T` for all rows, the integers of `x` made first where `matrix` has some.
+    pub(crate) fn project(
+        self,
+        matrix: &Matrix,
+        x: Rows<'_>,
+        integers: &mut Quantized,
+        out: RowsMut<'_>,
+    ) {
+        self.run(Quantize {
+            matrix,
+            x,
+            to: integers,
+        });
+        self.multiply(Product {
+            matrix,
+            x,
+            integers,
+            chosen: None,
+            out,
+        });
     }
 }
 
@@ -90,50 +95,40 @@ macro_rules! for_each_panel {
     };
 }
 
-struct Floats<'a> {
-    matrix: &'a Matrix,
-    weights: &'a [f32],
-    inputs: Inputs<'a>,
-    out: &'a mut [f32],
-}
+struct Floats<'a>(Product<'a>, &'a [f32]);
 
 impl Op for Floats<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let (cols, stride) = (self.matrix.cols(), self.matrix.stride());
+        let Self(mut product, weights) = self;
+        let (cols, stride) = (product.matrix.cols(), product.matrix.stride());
         for_each_panel!(stride, |first| float_panel::<L>(
             l,
-            &self.weights[first * cols..],
-            cols,
-            &self.inputs,
-            &mut *self.out,
-            stride,
-            first,
+            &weights[first * cols..],
+            &mut product,
+            first
         ));
     }
 }
 
-/// All tokens past a panel of `R` blocks.
+/// All tokens past a panel of `R` blocks, whose outputs begin at column `first`.
 #[inline(always)]
 fn float_panel<L: Lanes, const R: usize>(
     l: L,
     panel: &[f32],
-    cols: usize,
-    inputs: &Inputs<'_>,
-    out: &mut [f32],
-    stride: usize,
+    product: &mut Product<'_>,
     first: usize,
 ) {
-    let panel = &panel.as_chunks::<WIDTH>().0.as_chunks::<R>().0[..cols];
-    let (n, mut token) = (inputs.len(), 0);
+    let panel = &panel.as_chunks::<WIDTH>().0.as_chunks::<R>().0[..product.matrix.cols()];
+    let (n, mut token) = (product.len(), 0);
     while L::REGISTERS >= 32 && n - token >= TOKENS {
-        float_tile::<L, R, TOKENS>(l, panel, inputs, token, out, stride, first);
+        float_tile::<L, R, TOKENS>(l, panel, product, token, first);
         token += TOKENS;
     }
     while token < n {
-        float_tile::<L, R, 1>(l, panel, inputs, token, out, stride, first);
+        float_tile::<L, R, 1>(l, panel, product, token, first);
         token += 1;
     }
 }
@@ -143,15 +138,13 @@ fn float_panel<L: Lanes, const R: usize>(
 fn float_tile<L: Lanes, const R: usize, const T: usize>(
     l: L,
     panel: &[[Block; R]],
-    inputs: &Inputs<'_>,
+    product: &mut Product<'_>,
     token: usize,
-    out: &mut [f32],
-    stride: usize,
     first: usize,
 ) {
     let mut x: [&[f32]; T] = [&[]; T];
     for t in 0..T {
-        x[t] = &inputs.floats[inputs.row(token + t) * inputs.stride..][..panel.len()];
+        x[t] = product.x.row(product.input(token + t), panel.len());
     }
     let mut sums = [[l.zero(); R]; T];
     for (k, weights) in panel.iter().enumerate() {
@@ -166,48 +159,49 @@ fn float_tile<L: Lanes, const R: usize, const T: usize>(
             }
         }
     }
-    for t in 0..T {
-        store_row(l, sums[t], &mut out[(token + t) * stride + first..]);
-    }
+    store_tile(l, sums, product, token, first);
 }
 
-/// `R` blocks of outputs of one token.
+/// `R` blocks of outputs of `T` tokens.
 #[inline(always)]
-fn store_row<L: Lanes, const R: usize>(l: L, sums: [L::F; R], out: &mut [f32]) {
-    let blocks = &mut out.as_chunks_mut::<WIDTH>().0[..R];
-    for r in 0..R {
-        l.store(sums[r], &mut blocks[r]);
+fn store_tile<L: Lanes, const R: usize, const T: usize>(
+    l: L,
+    sums: [[L::F; R]; T],
+    product: &mut Product<'_>,
+    token: usize,
+    first: usize,
+) {
+    for t in 0..T {
+        let out = &mut product.out.values[(token + t) * product.out.stride + first..];
+        let blocks = &mut out.as_chunks_mut::<WIDTH>().0[..R];
+        for r in 0..R {
+            l.store(sums[t][r], &mut blocks[r]);
+        }
     }
 }
 
-struct Ints<'a, const BITS: usize> {
-    matrix: &'a Matrix,
-    weights: &'a Integers,
-    inputs: Inputs<'a>,
-    out: &'a mut [f32],
-}
+struct Ints<'a, const BITS: usize>(Product<'a>, &'a Integers);
 
 impl<const BITS: usize> Op for Ints<'_, BITS> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let (cols, stride) = (self.matrix.cols(), self.matrix.stride());
-        let groups = self.weights.groups(cols);
-        let bytes = self.weights.block_bytes(cols) / WIDTH;
+        let Self(mut product, weights) = self;
+        let (cols, stride) = (product.matrix.cols(), product.matrix.stride());
+        let groups = weights.groups(cols);
+        let bytes = weights.block_bytes(cols) / WIDTH;
         for_each_panel!(stride, |first| integer_panel::<L, BITS>(
             l,
             &Panel {
-                codes: &self.weights.codes[first * bytes..],
-                scales: &self.weights.scales[first * groups..],
-                starts: &self.weights.starts[first * groups..],
+                codes: &weights.codes[first * bytes..],
+                scales: &weights.scales[first * groups..],
+                starts: &weights.starts[first * groups..],
                 groups,
-                loads: self.weights.group.div_ceil(self.weights.bits.inputs()),
-                group: self.weights.group,
+                loads: weights.group.div_ceil(weights.bits.inputs()),
+                group: weights.group,
             },
-            &self.inputs,
-            &mut *self.out,
-            stride,
+            &mut product,
             first,
         ));
     }
@@ -224,23 +218,21 @@ struct Panel<'a> {
     group: usize,
 }
 
-/// All tokens past a panel of `R` blocks.
+/// All tokens past a panel of `R` blocks, whose outputs begin at column `first`.
 #[inline(always)]
 fn integer_panel<L: Lanes, const BITS: usize, const R: usize>(
     l: L,
     panel: &Panel<'_>,
-    inputs: &Inputs<'_>,
-    out: &mut [f32],
-    stride: usize,
+    product: &mut Product<'_>,
     first: usize,
 ) {
-    let (n, mut token) = (inputs.len(), 0);
+    let (n, mut token) = (product.len(), 0);
     while L::REGISTERS >= 32 && n - token >= TOKENS {
-        integer_tile::<L, BITS, R, TOKENS>(l, panel, inputs, token, out, stride, first);
+        integer_tile::<L, BITS, R, TOKENS>(l, panel, product, token, first);
         token += TOKENS;
     }
     while token < n {
-        integer_tile::<L, BITS, R, 1>(l, panel, inputs, token, out, stride, first);
+        integer_tile::<L, BITS, R, 1>(l, panel, product, token, first);
         token += 1;
     }
 }
@@ -250,12 +242,11 @@ fn integer_panel<L: Lanes, const BITS: usize, const R: usize>(
 fn integer_tile<L: Lanes, const BITS: usize, const R: usize, const T: usize>(
     l: L,
     panel: &Panel<'_>,
-    inputs: &Inputs<'_>,
+    product: &mut Product<'_>,
     token: usize,
-    out: &mut [f32],
-    stride: usize,
     first: usize,
 ) {
+    let x = product.integers;
     let codes = panel
         .codes
         .as_chunks::<{ 4 * WIDTH }>()
@@ -264,31 +255,28 @@ fn integer_tile<L: Lanes, const BITS: usize, const R: usize, const T: usize>(
         .0;
     let scales = panel.scales.as_chunks::<WIDTH>().0.as_chunks::<R>().0;
     let starts = panel.starts.as_chunks::<WIDTH>().0.as_chunks::<R>().0;
-    let per_row = inputs.integers.stride / WIDTH;
+    let per_row = x.stride / WIDTH;
     let mut rows = [0; T];
     for t in 0..T {
-        rows[t] = inputs.row(token + t);
+        rows[t] = product.input(token + t);
     }
     let mut outputs = [[l.zero(); R]; T];
     for g in 0..panel.groups {
         let codes = &codes[g * panel.loads..][..panel.loads];
-        let mut x: [&[u8]; T] = [&[]; T];
+        let mut bytes: [&[u8]; T] = [&[]; T];
         for t in 0..T {
-            let start = rows[t] * inputs.integers.stride + g * panel.group;
-            x[t] = &inputs.integers.bytes[start..];
+            bytes[t] = &x.bytes[rows[t] * x.stride + g * panel.group..];
         }
-        let sums = group_sums::<L, BITS, R, T>(l, codes, &starts[g], x);
+        let sums = group_sums::<L, BITS, R, T>(l, codes, &starts[g], bytes);
         for t in 0..T {
-            let scale_x = l.splat(inputs.integers.scales[rows[t] * per_row + g]);
+            let scale_x = l.splat(x.scales[rows[t] * per_row + g]);
             for r in 0..R {
                 let dot = l.mul(l.finish_sums(sums[t][r]), scale_x);
                 outputs[t][r] = l.fma(dot, l.load(&scales[g][r]), outputs[t][r]);
             }
         }
     }
-    for t in 0..T {
-        store_row(l, outputs[t], &mut out[(token + t) * stride + first..]);
-    }
+    store_tile(l, outputs, product, token, first);
 }
 
 /// Integer products of one group of inputs, for all blocks and tokens of a tile.

@@ -2,7 +2,7 @@
 //! anew.
 
 use super::{
-    Kernel, Matrix, Op,
+    Matrix, Op, Rows,
     buffer::Buffer,
     lanes::{Lanes, WIDTH},
     math::get,
@@ -39,33 +39,17 @@ impl Quantized {
     }
 }
 
-impl Kernel {
-    /// Makes the integers that a product with `matrix` reads; nothing where it reads floats.
-    ///
-    /// In each group the scale is a 127th of its largest magnitude, and the integers are the nearest
-    /// to `x / scale`, ties to even. Of a row with an input that is not finite every output is NaN.
-    ///
-    /// # Shapes
-    /// - `x`: `[n, stride]`, of which the first `matrix.cols()` columns count
-    pub(crate) fn quantize(self, matrix: &Matrix, x: &[f32], stride: usize, to: &mut Quantized) {
-        if let Store::Integer(weights) = &matrix.store {
-            self.run(Quantize {
-                x,
-                x_stride: stride,
-                cols: matrix.cols(),
-                group: weights.group,
-                to,
-            });
-        }
-    }
-}
-
-struct Quantize<'a> {
-    x: &'a [f32],
-    x_stride: usize,
-    cols: usize,
-    group: usize,
-    to: &'a mut Quantized,
+/// Makes the integers that a product with `matrix` reads; nothing where it reads floats.
+///
+/// In each group the scale is a 127th of its largest magnitude, and the integers are the nearest to
+/// `x / scale`, ties to even. An input that is not finite makes every output of its row NaN.
+///
+/// # Shapes
+/// - `x`: `[n, matrix.cols()]`
+pub(crate) struct Quantize<'a> {
+    pub(crate) matrix: &'a Matrix,
+    pub(crate) x: Rows<'a>,
+    pub(crate) to: &'a mut Quantized,
 }
 
 impl Op for Quantize<'_> {
@@ -73,17 +57,20 @@ impl Op for Quantize<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let (to, cols) = (self.to, self.cols);
+        let Store::Integer(weights) = &self.matrix.store else {
+            return;
+        };
+        let (to, cols) = (self.to, self.matrix.cols());
         let rows = to.bytes.chunks_exact_mut(to.stride);
         let rows = rows.zip(to.scales.chunks_exact_mut(to.stride / WIDTH));
-        for ((bytes, scales), x) in rows.zip(self.x.chunks_exact(self.x_stride)) {
-            let mut probe = l.zero();
-            match self.group {
-                16 => quantize_row::<L, 1>(l, &x[..cols], bytes, scales, &mut probe),
-                32 => quantize_row::<L, 2>(l, &x[..cols], bytes, scales, &mut probe),
-                _ => scales[0] = quantize_group(l, &x[..cols], bytes, &mut probe),
+        for ((bytes, scales), x) in rows.zip(self.x.iter()) {
+            let (x, mut probe) = (&x[..cols], l.zero());
+            match weights.group {
+                16 => quantize_row::<L, 1>(l, x, bytes, scales, &mut probe),
+                32 => quantize_row::<L, 2>(l, x, bytes, scales, &mut probe),
+                _ => scales[0] = quantize_group(l, x, bytes, &mut probe),
             }
-            // No integer stands for what is no number, and the product must be none either.
+            // Integers cannot encode NaN, so a NaN scale carries it into the product.
             if l.sum(probe).is_nan() {
                 scales[0] = f32::NAN;
             }
@@ -107,8 +94,8 @@ fn quantize_row<L: Lanes, const B: usize>(
     }
 }
 
-/// The scale of a group. Bytes up to the next multiple of sixteen are written. `probe` stays zero as long as all
-/// inputs are finite, and is no number from then on.
+/// The scale of a group. Bytes up to the next multiple of sixteen are written. `probe` stays zero as
+/// long as all inputs are finite, and is NaN from then on.
 #[inline(always)]
 fn quantize_group<L: Lanes>(l: L, x: &[f32], bytes: &mut [u8], probe: &mut L::F) -> f32 {
     let mut largest = l.zero();

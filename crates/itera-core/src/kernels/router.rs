@@ -1,7 +1,7 @@
 //! The router of the experts.
 
 use super::{
-    Kernel, Op,
+    Op, Rows,
     buffer::Buffer,
     lanes::{Lanes, WIDTH},
     math::{exp, get, put},
@@ -76,38 +76,16 @@ impl Routes {
     }
 }
 
-impl Kernel {
-    /// `p = softmax(W u)` for each token, and the experts with the `top_k` largest probabilities,
-    /// ties to the lower index. Their weights are `p`, or `p` over the sum of the chosen.
-    ///
-    /// # Shapes
-    /// - `router`: `[n_experts, d_model]`; `None` where the one expert is visited by all
-    /// - `u`: `[n, stride]`, of which the first `d_model` columns count
-    pub(crate) fn route(
-        self,
-        router: Option<&[f32]>,
-        u: &[f32],
-        d_model: usize,
-        stride: usize,
-        routes: &mut Routes,
-    ) {
-        routes.visits.fill(0);
-        self.run(Route {
-            router,
-            u,
-            d_model,
-            stride,
-            routes,
-        });
-    }
-}
-
-struct Route<'a> {
-    router: Option<&'a [f32]>,
-    u: &'a [f32],
-    d_model: usize,
-    stride: usize,
-    routes: &'a mut Routes,
+/// `p = softmax(W u)` for each token, and the experts with the `top_k` largest probabilities, ties
+/// to the lower index. Their weights are `p`, or `p` over the sum of the chosen.
+///
+/// # Shapes
+/// - `router`: `[n_experts, d_model]`; `None` where all tokens visit the one expert
+/// - `u`: `[n, d_model]`
+pub(crate) struct Route<'a> {
+    pub(crate) router: Option<&'a [f32]>,
+    pub(crate) u: Rows<'a>,
+    pub(crate) routes: &'a mut Routes,
 }
 
 impl Op for Route<'_> {
@@ -116,10 +94,11 @@ impl Op for Route<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         let routes = self.routes;
-        for (token, u) in self.u.chunks_exact(self.stride).enumerate() {
+        routes.visits.fill(0);
+        for (token, u) in self.u.iter().enumerate() {
             match self.router {
                 Some(router) => {
-                    logits(l, router, &u[..self.d_model], &mut routes.probabilities);
+                    logits(l, router, u, &mut routes.probabilities);
                     softmax(l, &mut routes.probabilities);
                 }
                 None => routes.probabilities.fill(1.0),
@@ -132,16 +111,18 @@ impl Op for Route<'_> {
 /// `out = W u`.
 #[inline(always)]
 fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
-    for (row, out) in router.chunks_exact(u.len()).zip(out) {
+    let d_model = router.len() / out.len();
+    let u = &u[..d_model];
+    for (row, out) in router.chunks_exact(d_model).zip(out) {
         let mut sums = l.zero();
-        for at in (0..u.len()).step_by(WIDTH) {
+        for at in (0..d_model).step_by(WIDTH) {
             sums = l.fma(get(l, row, at), get(l, u, at), sums);
         }
         *out = l.sum(sums);
     }
 }
 
-/// Softmax in place.
+/// Softmax in place; a NaN logit makes every probability NaN.
 #[inline(always)]
 fn softmax<L: Lanes>(l: L, x: &mut [f32]) {
     let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);

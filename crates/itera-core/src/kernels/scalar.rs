@@ -18,6 +18,16 @@ macro_rules! each {
     }};
 }
 
+/// Methods that are one operator for each lane.
+macro_rules! binary {
+    ($($name:ident: $operator:tt),+) => {$(
+        #[inline(always)]
+        fn $name(self, a: Block, b: Block) -> Block {
+            each!(i => a[i] $operator b[i])
+        }
+    )+};
+}
+
 impl Lanes for Scalar {
     type F = Block;
     type Sums = [i32; WIDTH];
@@ -41,25 +51,7 @@ impl Lanes for Scalar {
         *to = x;
     }
 
-    #[inline(always)]
-    fn add(self, a: Block, b: Block) -> Block {
-        each!(i => a[i] + b[i])
-    }
-
-    #[inline(always)]
-    fn sub(self, a: Block, b: Block) -> Block {
-        each!(i => a[i] - b[i])
-    }
-
-    #[inline(always)]
-    fn mul(self, a: Block, b: Block) -> Block {
-        each!(i => a[i] * b[i])
-    }
-
-    #[inline(always)]
-    fn div(self, a: Block, b: Block) -> Block {
-        each!(i => a[i] / b[i])
-    }
+    binary!(add: +, sub: -, mul: *, div: /);
 
     #[inline(always)]
     fn min(self, a: Block, b: Block) -> Block {

@@ -2,40 +2,22 @@
 
 use std::f64::consts::LOG2_E;
 
-use super::{Kernel, Op, lanes::Lanes};
+use super::{Op, lanes::Lanes};
 
-impl Kernel {
-    /// `weights = exp((logits - max) / temperature)`, which are the probabilities but for a common
-    /// factor; 0 for a logit that is NaN.
-    ///
-    /// The loop has neither branches nor calls, so that the compiler makes vectors of it with the
-    /// instructions of the kernel; it never fuses a multiplication with an addition by itself, so
-    /// that the results do not depend on these.
-    ///
-    /// # Shapes
-    /// - `logits`, `weights`: `[n]`
-    pub(crate) fn softmax_weights(
-        self,
-        logits: &[f32],
-        max: f32,
-        temperature: f32,
-        weights: &mut [f64],
-    ) {
-        self.run(SoftmaxWeights {
-            logits,
-            max: max.into(),
-            inverse: f64::from(temperature).recip(),
-            weights,
-        });
-    }
-}
-
-struct SoftmaxWeights<'a> {
-    logits: &'a [f32],
-    max: f64,
-    /// Of the temperature.
-    inverse: f64,
-    weights: &'a mut [f64],
+/// `weights = exp((logits - max) * inverse_temperature)`, which are the probabilities but for a
+/// common factor; 0 for a NaN logit, which sampling never chooses.
+///
+/// The loop has neither branches nor calls, so that the compiler vectorises it with the
+/// instructions of the kernel; it never fuses a multiplication with an addition by itself, so that
+/// the results do not depend on these.
+///
+/// # Shapes
+/// - `logits`, `weights`: `[n]`
+pub(crate) struct SoftmaxWeights<'a> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) max: f64,
+    pub(crate) inverse_temperature: f64,
+    pub(crate) weights: &'a mut [f64],
 }
 
 impl Op for SoftmaxWeights<'_> {
@@ -44,7 +26,7 @@ impl Op for SoftmaxWeights<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
         for (weight, logit) in self.weights.iter_mut().zip(self.logits) {
-            *weight = exp_nonpositive((f64::from(*logit) - self.max) * self.inverse);
+            *weight = exp_nonpositive((f64::from(*logit) - self.max) * self.inverse_temperature);
         }
     }
 }
@@ -88,6 +70,7 @@ const TAYLOR: [f64; 14] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Kernel;
 
     #[test]
     fn exponential_is_that_of_std_to_the_last_bits() {
@@ -116,7 +99,12 @@ mod tests {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let bits = |kernel: Kernel| {
             let mut weights = vec![0.0; logits.len()];
-            kernel.softmax_weights(&logits, max, 0.8, &mut weights);
+            kernel.run(SoftmaxWeights {
+                logits: &logits,
+                max: max.into(),
+                inverse_temperature: 1.25,
+                weights: &mut weights,
+            });
             weights.into_iter().map(f64::to_bits).collect::<Vec<_>>()
         };
         let expected = bits(Kernel::scalar());

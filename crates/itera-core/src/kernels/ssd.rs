@@ -1,7 +1,7 @@
 //! The state-space part of the mixer: convolution, step sizes, recurrence.
 
 use super::{
-    Kernel, Op,
+    Op, Rows, RowsMut,
     lanes::{Lanes, WIDTH},
     math::{exp, get, put, silu, softplus},
 };
@@ -9,78 +9,19 @@ use super::{
 /// Rows of the state that are computed together.
 const ROWS: usize = 8;
 
-impl Kernel {
-    /// `out = silu(conv(x) + bias)`: causal and depthwise over the last `d_conv` tokens. `memory`
-    /// moves on by `n` tokens.
-    ///
-    /// # Shapes
-    /// - `x`: `[n, x_stride]`, of which the first `bias.len()` columns count
-    /// - `taps`: `[d_conv, channels]`, oldest first; `bias`: `[channels]`
-    /// - `memory`: `[d_conv - 1, channels]`, oldest first
-    /// - `out`: `[n, out_stride]`
-    pub(crate) fn convolve(
-        self,
-        x: &[f32],
-        x_stride: usize,
-        taps: &[f32],
-        bias: &[f32],
-        memory: &mut [f32],
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
-        self.run(Convolve {
-            x,
-            x_stride,
-            taps,
-            bias,
-            memory: &*memory,
-            out,
-            out_stride,
-        });
-        let channels = bias.len();
-        let n = x.len().div_ceil(x_stride);
-        let history = memory.len() / channels;
-        memory.copy_within(n.min(history) * channels.., 0);
-        for slot in history.saturating_sub(n)..history {
-            let token = n + slot - history;
-            let newest = &x[token * x_stride..][..channels];
-            memory[slot * channels..][..channels].copy_from_slice(newest);
-        }
-    }
-
-    /// `dt = softplus(raw + bias)` and `decay = exp(dt A)`.
-    ///
-    /// # Shapes
-    /// - `raw`: `[n, raw_stride]`, of which the first `a.len()` columns count
-    /// - `a`, `bias`: `[n_heads]`; `dt`, `decay`: `[n, n_heads]`
-    pub(crate) fn step_sizes(
-        self,
-        raw: &[f32],
-        raw_stride: usize,
-        bias: &[f32],
-        a: &[f32],
-        dt: &mut [f32],
-        decay: &mut [f32],
-    ) {
-        self.run(StepSizes {
-            raw,
-            raw_stride,
-            bias,
-            a,
-            dt,
-            decay,
-        });
-    }
-}
-
-struct Convolve<'a> {
-    x: &'a [f32],
-    x_stride: usize,
-    taps: &'a [f32],
-    bias: &'a [f32],
-    memory: &'a [f32],
-    out: &'a mut [f32],
-    out_stride: usize,
+/// `out = silu(conv(x) + bias)`: causal and depthwise over the last `d_conv` tokens. `memory` moves
+/// on by `n` tokens.
+///
+/// # Shapes
+/// - `x`, `out`: `[n, channels]`
+/// - `taps`: `[d_conv, channels]`, oldest first; `bias`: `[channels]`
+/// - `memory`: `[d_conv - 1, channels]`, oldest first
+pub(crate) struct Convolve<'a> {
+    pub(crate) x: Rows<'a>,
+    pub(crate) taps: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    pub(crate) memory: &'a mut [f32],
+    pub(crate) out: RowsMut<'a>,
 }
 
 impl Op for Convolve<'_> {
@@ -97,6 +38,20 @@ impl Op for Convolve<'_> {
                 convolve_any(l, &mut self, at);
             }
         }
+        self.remember();
+    }
+}
+
+impl Convolve<'_> {
+    /// Puts the last tokens into the memory.
+    fn remember(self) {
+        let (channels, n) = (self.bias.len(), self.x.len());
+        let history = self.memory.len() / channels;
+        self.memory.copy_within(n.min(history) * channels.., 0);
+        for slot in history.saturating_sub(n)..history {
+            let newest = self.x.row(n + slot - history, channels);
+            self.memory[slot * channels..][..channels].copy_from_slice(newest);
+        }
     }
 }
 
@@ -112,7 +67,7 @@ fn convolve_block<L: Lanes, const K: usize>(l: L, c: &mut Convolve<'_>, at: usiz
         window[i] = get(l, &c.memory[(i - 1) * channels..][..channels], at);
     }
     let bias = get(l, c.bias, at);
-    for (x, out) in c.x.chunks(c.x_stride).zip(c.out.chunks_mut(c.out_stride)) {
+    for (x, out) in c.x.iter().zip(c.out.iter_mut()) {
         for i in 1..K {
             window[i - 1] = window[i];
         }
@@ -130,11 +85,11 @@ fn convolve_block<L: Lanes, const K: usize>(l: L, c: &mut Convolve<'_>, at: usiz
 fn convolve_any<L: Lanes>(l: L, c: &mut Convolve<'_>, at: usize) {
     let channels = c.bias.len();
     let history = c.memory.len() / channels;
-    for (t, out) in c.out.chunks_mut(c.out_stride).enumerate() {
+    for (t, out) in c.out.iter_mut().enumerate() {
         let mut sum = get(l, c.bias, at);
         for (i, taps) in c.taps.chunks_exact(channels).enumerate() {
             let input = match (t + i).checked_sub(history) {
-                Some(token) => &c.x[token * c.x_stride..][..channels],
+                Some(token) => c.x.row(token, channels),
                 None => &c.memory[(t + i) * channels..][..channels],
             };
             sum = l.fma(get(l, taps, at), get(l, input, at), sum);
@@ -143,24 +98,27 @@ fn convolve_any<L: Lanes>(l: L, c: &mut Convolve<'_>, at: usize) {
     }
 }
 
-struct StepSizes<'a> {
-    raw: &'a [f32],
-    raw_stride: usize,
-    bias: &'a [f32],
-    a: &'a [f32],
-    dt: &'a mut [f32],
-    decay: &'a mut [f32],
+/// `dt = softplus(raw + bias)` and `decay = exp(dt A)`.
+///
+/// # Shapes
+/// - `raw`, `dt`, `decay`: `[n, n_heads]`; `a`, `bias`: `[n_heads]`
+pub(crate) struct StepSizes<'a> {
+    pub(crate) raw: Rows<'a>,
+    pub(crate) bias: &'a [f32],
+    pub(crate) a: &'a [f32],
+    pub(crate) dt: RowsMut<'a>,
+    pub(crate) decay: RowsMut<'a>,
 }
 
 impl Op for StepSizes<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
+    fn run<L: Lanes>(mut self, l: L) {
         let heads = self.a.len();
-        let rows = self.dt.chunks_exact_mut(heads);
-        let rows = rows.zip(self.decay.chunks_exact_mut(heads));
-        for ((dt, decay), raw) in rows.zip(self.raw.chunks(self.raw_stride)) {
+        let rows = self.dt.iter_mut().zip(self.decay.iter_mut());
+        for ((dt, decay), raw) in rows.zip(self.raw.iter()) {
+            let (dt, decay) = (&mut dt[..heads], &mut decay[..heads]);
             for at in (0..heads).step_by(WIDTH) {
                 let step = l.add(get(l, &raw[..heads], at), get(l, self.bias, at));
                 let step = softplus(l, step);
@@ -171,43 +129,32 @@ impl Op for StepSizes<'_> {
     }
 }
 
-/// What the recurrence of one layer and one segment reads and writes.
+/// The recurrence of one layer and one segment, token by token: `h = decay h + dt B x^T`,
+/// `y = C^T h + D x`.
 ///
 /// # Shapes
-/// - `xbc`: `[n, stride]`: `x [d_inner]`, `B [d_state]`, `C [d_state]`
+/// - `xbc`: `[n, d_inner + 2 d_state]`: `x`, `B`, `C`
 /// - `dt`, `decay`: `[n, n_heads]`; `d`: `[n_heads]`
 /// - `h`: `[d_state, d_inner]`
-/// - `y`: `[n, y_stride]`
+/// - `y`: `[n, d_inner]`
 #[derive(Debug)]
 pub(crate) struct Recurrence<'a> {
     pub(crate) d_inner: usize,
     pub(crate) d_state: usize,
-    pub(crate) xbc: &'a [f32],
-    pub(crate) stride: usize,
-    pub(crate) dt: &'a [f32],
-    pub(crate) decay: &'a [f32],
-    pub(crate) a: &'a [f32],
+    pub(crate) xbc: Rows<'a>,
+    pub(crate) dt: Rows<'a>,
+    pub(crate) decay: Rows<'a>,
     pub(crate) d: &'a [f32],
     pub(crate) h: &'a mut [f32],
-    pub(crate) y: &'a mut [f32],
-    pub(crate) y_stride: usize,
+    pub(crate) y: RowsMut<'a>,
 }
 
-impl Kernel {
-    /// Token by token: `h = decay h + dt B x^T`, `y = C^T h + D x`.
-    pub(crate) fn recur(self, recurrence: Recurrence<'_>) {
-        self.run(Steps(recurrence));
-    }
-}
-
-struct Steps<'a>(Recurrence<'a>);
-
-impl Op for Steps<'_> {
+impl Op for Recurrence<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let mut r = self.0;
+        let mut r = self;
         for at in (0..r.d_inner).step_by(WIDTH) {
             let mut row = 0;
             while row < r.d_state {
@@ -227,16 +174,16 @@ impl Op for Steps<'_> {
 /// All tokens past `S` rows of the state, in the channels from `at` on.
 #[inline(always)]
 fn state_rows<L: Lanes, const S: usize>(l: L, r: &mut Recurrence<'_>, at: usize, row: usize) {
-    let (d_inner, d_state, heads) = (r.d_inner, r.d_state, r.a.len());
+    let (d_inner, d_state, heads) = (r.d_inner, r.d_state, r.d.len());
     let head_dim = d_inner / heads;
     let mut h = [l.zero(); S];
     for s in 0..S {
         h[s] = get(l, &r.h[(row + s) * d_inner..][..d_inner], at);
     }
-    let tokens = r.xbc.chunks(r.stride).zip(r.y.chunks_mut(r.y_stride));
-    let steps = r.dt.chunks_exact(heads).zip(r.decay.chunks_exact(heads));
+    let tokens = r.xbc.iter().zip(r.y.iter_mut());
+    let steps = r.dt.iter().zip(r.decay.iter());
     for ((xbc, y), (dt, decay)) in tokens.zip(steps) {
-        let y = &mut y[..d_inner];
+        let (y, dt, decay) = (&mut y[..d_inner], &dt[..heads], &decay[..heads]);
         let (b, c) = xbc[d_inner..][..2 * d_state].split_at(d_state);
         let (b, c) = (&b[row..][..S], &c[row..][..S]);
         let x = get(l, &xbc[..d_inner], at);
@@ -247,7 +194,7 @@ fn state_rows<L: Lanes, const S: usize>(l: L, r: &mut Recurrence<'_>, at: usize,
         } else {
             get(l, y, at)
         };
-        // Two chains of additions, since one would be waited for.
+        // Two accumulators hide the latency of the additions.
         let mut sums = [before, l.zero()];
         for s in 0..S {
             h[s] = l.fma(l.splat(b[s]), dt_x, l.mul(decay, h[s]));

@@ -1,4 +1,4 @@
-//! What the two x86-64 kernels share.
+//! Shared by the two x86-64 kernels.
 
 use std::arch::x86_64::{
     __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_ps,

@@ -6,7 +6,7 @@ use super::{
     observe::{Observer, Site},
     weights::Expert,
 };
-use crate::kernels::{Inputs, Kernel, WIDTH};
+use crate::kernels::{AddScaled, Product, Quantize, Route, SwiGlu};
 
 /// `work.x += sum_e p_e expert_e(work.u)` for `rows` tokens, the sum over the `top_k` experts with the
 /// largest router logits, and `p` the softmax of those over all or over the chosen experts
@@ -21,74 +21,74 @@ pub(super) fn forward(
     work: &mut Workspace,
     observer: &mut impl Observer,
 ) {
-    let (k, layer, stride) = (model.kernel, &model.layers[index], model.stride());
-    let u = &work.u[..rows * stride];
-    let router = layer.router.as_deref();
-    k.route(router, u, model.config.d_model, stride, &mut work.routes);
-    k.quantize(&layer.experts[0].w_in, u, stride, &mut work.quantized);
+    let (k, layer) = (model.kernel, &model.layers[index]);
+    k.run(Route {
+        router: layer.router.as_deref(),
+        u: work.u.rows(0, rows),
+        routes: &mut work.routes,
+    });
+    quantize(model, &layer.experts[0], rows, work);
     for (e, expert) in layer.experts.iter().enumerate() {
-        let visits = work.routes.tokens(e).len();
-        if visits > 0 {
+        if !work.routes.tokens(e).is_empty() {
             let sites = [Site::ExpertIn(index, e), Site::ExpertOut(index, e)];
-            run(k, expert, Some(e), rows, visits, sites, work, observer);
+            run(model, expert, Some(e), rows, sites, work, observer);
         }
     }
     if let Some(shared) = &layer.shared {
-        k.quantize(
-            &shared.w_in,
-            &work.u[..rows * stride],
-            stride,
-            &mut work.quantized,
-        );
+        quantize(model, shared, rows, work);
         let sites = [Site::SharedIn(index), Site::SharedOut(index)];
-        run(k, shared, None, rows, rows, sites, work, observer);
+        run(model, shared, None, rows, sites, work, observer);
     }
+}
+
+/// The integers of `work.u` for the input matrix of an expert, the same for all experts of its kind.
+fn quantize(model: &Model, expert: &Expert, rows: usize, work: &mut Workspace) {
+    model.kernel.run(Quantize {
+        matrix: &expert.w_in,
+        x: work.u.rows(0, rows),
+        to: &mut work.quantized,
+    });
 }
 
 /// `x += p * w_out (silu(gate) * up)` with `[gate; up] = w_in u`, for the tokens routed to an
 /// expert, or for all tokens with `p = 1`.
 fn run(
-    k: Kernel,
+    model: &Model,
     expert: &Expert,
     routed: Option<usize>,
     rows: usize,
-    visits: usize,
     sites: [Site; 2],
     work: &mut Workspace,
     observer: &mut impl Observer,
 ) {
-    let (stride, hidden_stride) = (expert.w_out.stride(), expert.w_in.stride());
-    let width = expert.w_out.cols();
-    let active_stride = width.next_multiple_of(WIDTH);
-    let hidden = &mut work.hidden[..visits * hidden_stride];
-    let active = &mut work.active[..visits * active_stride];
-    let out = &mut work.out[..visits * stride];
-
-    let inputs = Inputs {
-        floats: &work.u[..rows * stride],
-        stride,
+    let (k, u) = (model.kernel, work.u.rows(0, rows));
+    let chosen = routed.map(|e| work.routes.tokens(e));
+    let visits = chosen.map_or(rows, <[u32]>::len);
+    // [gate; up] = W_in u
+    observer.see(sites[0], u, chosen);
+    k.multiply(Product {
+        matrix: &expert.w_in,
+        x: u,
         integers: &work.quantized,
-        chosen: routed.map(|e| work.routes.tokens(e)),
+        chosen,
+        out: work.hidden.rows_mut(0, visits),
+    });
+    k.run(SwiGlu {
+        hidden: work.hidden.rows(0, visits),
+        width: expert.w_out.cols(),
+        out: work.active.rows_mut(0, visits),
+    });
+    // W_out (silu(gate) * up)
+    let active = work.active.rows(0, visits);
+    observer.see(sites[1], active, None);
+    let out = work.out.rows_mut(0, visits);
+    k.project(&expert.w_out, active, &mut work.inner, out);
+    let Some(e) = routed else {
+        return work.add_out(k, rows);
     };
-    observer.see(sites[0], inputs.floats, stride, inputs.chosen);
-    k.multiply(&expert.w_in, inputs, hidden);
-    k.swiglu(hidden, hidden_stride, width, active, active_stride);
-    observer.see(sites[1], active, active_stride, None);
-    k.quantize(&expert.w_out, active, active_stride, &mut work.inner);
-    let inputs = Inputs {
-        floats: active,
-        stride: active_stride,
-        integers: &work.inner,
-        chosen: None,
-    };
-    k.multiply(&expert.w_out, inputs, out);
-    match routed {
-        Some(e) => {
-            let visits = work.routes.tokens(e).iter().zip(work.routes.weights(e));
-            for ((&token, &p), out) in visits.zip(out.chunks_exact(stride)) {
-                k.add_scaled(p, out, &mut work.x[token as usize * stride..][..stride]);
-            }
-        }
-        None => k.add_scaled(1.0, out, &mut work.x[..rows * stride]),
+    let visits = work.routes.tokens(e).iter().zip(work.routes.weights(e));
+    for ((&token, &weight), x) in visits.zip(work.out.iter()) {
+        let to = work.x.row_mut(token as usize);
+        k.run(AddScaled { weight, x, to });
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Model, Sequence, State, Workspace, experts, mixer,
     observe::{Observer, Site},
 };
-use crate::kernels::Inputs;
+use crate::kernels::RmsNorm;
 
 impl Model {
     /// Tokens that pass the blocks together: enough that products read a weight once for many, few
@@ -27,7 +27,7 @@ impl Model {
     /// If `token` is not below `vocab_size`.
     pub fn step<'w>(&self, token: u32, state: &mut State, work: &'w mut Workspace) -> &'w [f32] {
         self.forward_batch(&mut [Sequence::new(&[token], state)], work, |_, _| ());
-        &work.logits[..self.config.vocab_size]
+        work.logits.row(0)
     }
 
     /// Reads `tokens` and returns the logits that follow the last one,
@@ -42,7 +42,7 @@ impl Model {
         work: &'w mut Workspace,
     ) -> Option<&'w [f32]> {
         self.forward_batch(&mut [Sequence::new(tokens, state)], work, |_, _| ());
-        (!tokens.is_empty()).then(|| &work.logits[..self.config.vocab_size])
+        (!tokens.is_empty()).then(|| work.logits.row(0))
     }
 
     /// Reads many sequences at once, so that each weight is read once for all of them, and calls
@@ -69,8 +69,8 @@ impl Model {
             self.head_of_last(work);
             let ended = work.spans.iter().map(|span| span.sequence);
             let ended = ended.filter(|&index| sequences[index].remaining() == 0);
-            for (index, logits) in ended.zip(work.logits.chunks(self.embedding.stride())) {
-                then(index, &logits[..self.config.vocab_size]);
+            for (index, logits) in ended.zip(work.logits.iter()) {
+                then(index, logits);
             }
         }
     }
@@ -82,44 +82,38 @@ impl Model {
         work: &mut Workspace,
         observer: &mut impl Observer,
     ) {
-        let (k, eps, stride) = (self.kernel, self.config.norm_eps, self.stride());
         let rows = self.embed(sequences, work);
-        let width = rows * stride;
         for (index, layer) in self.layers.iter().enumerate() {
             // x += mixer(norm(x))
-            k.rms_norm(
-                &work.x[..width],
-                &layer.mixer_norm,
-                eps,
-                stride,
-                &mut work.u[..width],
-            );
+            self.norm(&layer.mixer_norm, rows, work);
             mixer::forward(self, index, rows, sequences, work, observer);
             // x += experts(norm(x))
-            k.rms_norm(
-                &work.x[..width],
-                &layer.moe_norm,
-                eps,
-                stride,
-                &mut work.u[..width],
-            );
+            self.norm(&layer.moe_norm, rows, work);
             experts::forward(self, index, rows, work, observer);
         }
     }
 
+    /// `u = norm(x)` for the first `rows` rows.
+    fn norm(&self, gain: &[f32], rows: usize, work: &mut Workspace) {
+        self.kernel.run(RmsNorm {
+            x: work.x.rows(0, rows),
+            gain,
+            eps: self.config.norm_eps,
+            out: work.u.rows_mut(0, rows),
+        });
+    }
+
     /// `x = E[token]` for the rows of the plan; returns their number.
     fn embed(&self, sequences: &[Sequence<'_>], work: &mut Workspace) -> usize {
-        let stride = self.stride();
-        let mut rows = 0;
+        let (vocab_size, mut rows) = (self.config.vocab_size, 0);
         for span in &work.spans {
             for offset in 0..span.len {
                 let token = sequences[span.sequence].input(offset) as usize;
-                let vocab_size = self.config.vocab_size;
                 assert!(
                     token < vocab_size,
                     "token {token} of a vocabulary of {vocab_size}"
                 );
-                let row = &mut work.x[(span.start + offset) * stride..][..self.config.d_model];
+                let row = work.x.row_mut(span.start + offset);
                 self.embedding.read_row(token, row);
             }
             rows += span.len;
@@ -129,34 +123,19 @@ impl Model {
 
     /// Logits of the rows in `work.last`, in that order.
     fn head_of_last(&self, work: &mut Workspace) {
-        let stride = self.stride();
         // Moved to the front in order, so a row is read before another takes its place.
         for (to, &from) in work.last.iter().enumerate() {
-            let from = from as usize * stride;
-            work.x.copy_within(from..from + stride, to * stride);
+            work.x.copy_row(from as usize, to);
         }
         self.head(work.last.len(), work, &mut ());
     }
 
-    /// Output head for the first `rows` rows of `work.x`: logits `[rows, stride]`.
+    /// `logits = E norm(x)`, the output head, for the first `rows` rows.
     pub(super) fn head(&self, rows: usize, work: &mut Workspace, observer: &mut impl Observer) {
-        let (k, stride) = (self.kernel, self.stride());
-        let (x, u) = (&work.x[..rows * stride], &mut work.u[..rows * stride]);
-        k.rms_norm(x, &self.final_norm, self.config.norm_eps, stride, u);
-        observer.see(Site::Head, u, stride, None);
-        k.quantize(&self.embedding, u, stride, &mut work.quantized);
-        let inputs = Inputs {
-            floats: u,
-            stride,
-            integers: &work.quantized,
-            chosen: None,
-        };
-        let logits = &mut work.logits[..rows * self.embedding.stride()];
-        k.multiply(&self.embedding, inputs, logits);
-    }
-
-    /// Values from one row of the residual stream to the next.
-    pub(super) const fn stride(&self) -> usize {
-        self.config.d_model.next_multiple_of(crate::kernels::WIDTH)
+        self.norm(&self.final_norm, rows, work);
+        let (u, logits) = (work.u.rows(0, rows), work.logits.rows_mut(0, rows));
+        observer.see(Site::Head, u, None);
+        self.kernel
+            .project(&self.embedding, u, &mut work.quantized, logits);
     }
 }

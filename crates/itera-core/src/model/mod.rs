@@ -23,6 +23,7 @@ mod sequence;
 mod state;
 mod weights;
 
+pub use score::{Scorer, bits_per_byte};
 pub use sequence::Sequence;
 pub use state::{State, Workspace};
 pub use weights::{Model, ModelError};

@@ -1,6 +1,7 @@
-//! Looking at the inputs of the projections as they pass, for calibration.
+//! Observing the inputs of the projections as they pass, for calibration.
 
 use super::{Model, Sequence};
+use crate::kernels::{LogSumExp, Rows};
 
 /// A projection, by where its input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,10 +22,10 @@ pub(crate) enum Site {
     Head,
 }
 
-/// Is shown the inputs of every projection.
+/// Sees the inputs of every projection.
 pub(crate) trait Observer {
-    /// `x`: rows of inputs, `stride` values apart; `chosen`: those that count, all if `None`.
-    fn see(&mut self, site: Site, x: &[f32], stride: usize, chosen: Option<&[u32]>);
+    /// `x`: rows of inputs; `chosen`: those that count, all if `None`.
+    fn see(&mut self, site: Site, x: Rows<'_>, chosen: Option<&[u32]>);
 
     /// A prediction: the input `u [d_model]` of the output head, the logits `[vocab_size]`, and the
     /// logarithm of the sum of their exponentials.
@@ -33,14 +34,14 @@ pub(crate) trait Observer {
     }
 }
 
-/// Looks away; costs nothing.
+/// Observes nothing; compiles to nothing.
 impl Observer for () {
     #[inline(always)]
-    fn see(&mut self, _: Site, _: &[f32], _: usize, _: Option<&[u32]>) {}
+    fn see(&mut self, _: Site, _: Rows<'_>, _: Option<&[u32]>) {}
 }
 
 impl Model {
-    /// Reads documents, each from a fresh state after `end_of_text` as in scoring, and shows the
+    /// Reads documents, each from a fresh state after `end_of_text` as in scoring. `observer` sees the
     /// inputs of all projections, and with `predict` every prediction.
     ///
     /// # Panics
@@ -53,7 +54,6 @@ impl Model {
         observer: &mut impl Observer,
     ) {
         let (mut state, mut work) = (self.new_state(), self.new_workspace());
-        let (d_model, vocab_size) = (self.config.d_model, self.config.vocab_size);
         for document in documents {
             state.reset();
             let sequences = &mut [Sequence::predicting(document, end_of_text, &mut state)];
@@ -67,12 +67,9 @@ impl Model {
                     continue;
                 }
                 self.head(rows, &mut work, observer);
-                let inputs = work.u.chunks(self.stride());
-                let logits = work.logits.chunks(self.embedding.stride());
-                for (u, logits) in inputs.zip(logits).take(rows) {
-                    let logits = &logits[..vocab_size];
-                    let total = self.kernel.log_sum_exp(logits);
-                    observer.see_prediction(&u[..d_model], logits, total);
+                for (u, logits) in work.u.iter().zip(work.logits.iter()).take(rows) {
+                    let total = self.kernel.run(LogSumExp(logits));
+                    observer.see_prediction(u, logits, total);
                 }
             }
         }

@@ -1,8 +1,74 @@
 //! Likelihood of texts under the model.
 
+use std::f64::consts::LN_2;
+
 use super::{Model, Sequence, State, Workspace};
+use crate::kernels::LogSumExp;
+
+/// Bits per byte of a text of `bytes` bytes with a negative log-likelihood of `nats`.
+pub fn bits_per_byte(nats: f64, bytes: f64) -> f64 {
+    nats / LN_2 / bytes
+}
+
+/// Scores documents, each from a fresh state after end-of-text; has the memory for it, so that each
+/// thread needs its own.
+#[derive(Debug)]
+pub struct Scorer<'m> {
+    model: &'m Model,
+    end_of_text: u32,
+    states: Vec<State>, // [<= GROUP]
+    work: Workspace,
+}
+
+impl Scorer<'_> {
+    /// Documents that pass the model together at most, since each has a state.
+    pub const GROUP: usize = 64;
+
+    /// Negative log-likelihood in nats of each document, summed token by token. No result depends on
+    /// what is scored together.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn documents(&mut self, documents: &[&[u32]]) -> Vec<f64> {
+        let mut nats = vec![0.0; documents.len()];
+        self.tokens(documents, |index, next| nats[index] += next);
+        nats
+    }
+
+    /// Calls `then(document, nats)` for every token: in order within a document, the documents of a
+    /// group in turns.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn tokens(&mut self, documents: &[&[u32]], mut then: impl FnMut(usize, f64)) {
+        for (group, documents) in documents.chunks(Self::GROUP).enumerate() {
+            let states = self.states.len().max(documents.len());
+            self.states.resize_with(states, || self.model.new_state());
+            let states = self.states.iter_mut();
+            let sequences = documents.iter().zip(states).map(|(tokens, state)| {
+                state.reset();
+                Sequence::predicting(tokens, self.end_of_text, state)
+            });
+            let mut sequences: Vec<_> = sequences.collect();
+            self.model
+                .score_batch(&mut sequences, &mut self.work, |index, nats| {
+                    then(group * Self::GROUP + index, nats);
+                });
+        }
+    }
+}
 
 impl Model {
+    /// Memory to score documents with.
+    pub fn scorer(&self, end_of_text: u32) -> Scorer<'_> {
+        Scorer {
+            model: self,
+            end_of_text,
+            states: Vec::new(),
+            work: self.new_workspace(),
+        }
+    }
+
     /// Negative log-likelihood in nats of each of `tokens`, given `context` and all tokens before
     /// it, and whatever `state` has read already.
     ///
@@ -37,7 +103,8 @@ impl Model {
         mut then: impl FnMut(usize, f64),
     ) {
         self.predict_batch(sequences, work, |index, target, logits| {
-            let likelihood = f64::from(logits[target as usize]) - self.kernel.log_sum_exp(logits);
+            let total = self.kernel.run(LogSumExp(logits));
+            let likelihood = f64::from(logits[target as usize]) - total;
             then(index, -likelihood);
         });
     }
@@ -60,11 +127,11 @@ impl Model {
             }
             self.round(sequences, work, &mut ());
             self.head(rows, work, &mut ());
-            let mut logits = work.logits.chunks(self.embedding.stride());
+            let mut logits = work.logits.iter();
             for span in &work.spans {
                 let targets = sequences[span.sequence].read(span.len);
                 for (&target, logits) in targets.iter().zip(&mut logits) {
-                    then(span.sequence, target, &logits[..self.config.vocab_size]);
+                    then(span.sequence, target, logits);
                 }
             }
         }

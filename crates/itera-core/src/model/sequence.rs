@@ -23,7 +23,7 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// `context` and all of `tokens` but the last: what is needed to predict each of `tokens`.
+    /// `context` and all of `tokens` but the last, to predict each of `tokens`.
     pub fn predicting(tokens: &'a [u32], context: u32, state: &'a mut State) -> Self {
         Self {
             context: Some(context),

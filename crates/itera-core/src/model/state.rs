@@ -1,8 +1,8 @@
-//! Everything that changes while tokens pass: what a session remembers, and scratch memory.
+//! Everything that changes while tokens pass: the recurrent state of a session, and scratch buffers.
 
 use crate::{
     config::ModelConfig,
-    kernels::{Buffer, Quantized, Routes, WIDTH},
+    kernels::{AddScaled, Buffer, Kernel, Quantized, Routes, Table},
 };
 
 /// The recurrent state of one session: all that the model remembers of the tokens it has read.
@@ -12,7 +12,7 @@ pub struct State {
     pub(super) layers: Vec<LayerState>,
 }
 
-/// What one layer remembers of all tokens before.
+/// The part of one layer.
 #[derive(Clone, Debug)]
 pub(super) struct LayerState {
     pub(super) h: Buffer<f32>,    // [d_state, d_inner]
@@ -47,7 +47,7 @@ impl State {
             .flat_map(|layer| layer.h.iter().chain(layer.conv.iter()).copied())
     }
 
-    /// Bytes of the recurrent values, which is what another session costs.
+    /// Bytes of the recurrent values: the cost of another session.
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter();
         layers
@@ -60,23 +60,23 @@ impl State {
 /// time; threads have one each.
 #[derive(Clone, Debug)]
 pub struct Workspace {
-    pub(super) rows: usize,         // tokens that the buffers hold
-    pub(super) spans: Vec<Span>,    // [<= rows]
-    pub(super) x: Buffer<f32>,      // [rows, d_model] residual stream
-    pub(super) u: Buffer<f32>,      // [rows, d_model] normalised input of a sub-layer
-    pub(super) zxbcdt: Buffer<f32>, // [rows, d_in_proj]
-    pub(super) xbc: Buffer<f32>,    // [rows, channels] outputs of the convolution
-    pub(super) dt: Buffer<f32>,     // [rows, n_heads]
-    pub(super) decay: Buffer<f32>,  // [rows, n_heads] exp(dt A)
-    pub(super) y: Buffer<f32>,      // [rows, d_inner]
-    pub(super) out: Buffer<f32>,    // [rows, d_model] output of a product
-    pub(super) hidden: Buffer<f32>, // [rows, 2 * widest expert]
-    pub(super) active: Buffer<f32>, // [rows, widest expert]
+    pub(super) rows: usize,      // tokens that the buffers hold
+    pub(super) spans: Vec<Span>, // [<= rows]
+    pub(super) x: Table,         // [rows, d_model] residual stream
+    pub(super) u: Table,         // [rows, d_model] normalised input of a sub-layer
+    pub(super) zxbcdt: Table,    // [rows, d_in_proj]
+    pub(super) xbc: Table,       // [rows, channels] outputs of the convolution
+    pub(super) dt: Table,        // [rows, n_heads]
+    pub(super) decay: Table,     // [rows, n_heads] exp(dt A)
+    pub(super) y: Table,         // [rows, d_inner]
+    pub(super) out: Table,       // [rows, d_model] output of a product
+    pub(super) hidden: Table,    // [rows, 2 * widest expert]
+    pub(super) active: Table,    // [rows, widest expert]
     pub(super) routes: Routes,
     pub(super) quantized: Quantized, // inputs of integer products
     pub(super) inner: Quantized,     // the same, inside an expert
     pub(super) last: Vec<u32>,       // [<= rows] rows whose logits are wanted
-    pub(super) logits: Buffer<f32>,  // [rows, vocab_size]
+    pub(super) logits: Table,        // [rows, vocab_size]
 }
 
 /// Rows of one sequence in the buffers.
@@ -90,7 +90,7 @@ pub(super) struct Span {
 impl Workspace {
     /// Memory for `rows` tokens at once. Rows of all buffers are filled up to whole vectors.
     pub(super) fn new(config: &ModelConfig, rows: usize) -> Self {
-        let wide = |width: usize| Buffer::new(rows * width.next_multiple_of(WIDTH));
+        let wide = |width| Table::new(rows, width);
         let widest_expert = config.d_expert.max(config.d_shared);
         let widest_input = config.d_model.max(config.d_inner);
         Self {
@@ -100,8 +100,8 @@ impl Workspace {
             u: wide(config.d_model),
             zxbcdt: wide(config.d_in_proj()),
             xbc: wide(config.d_conv_channels()),
-            dt: Buffer::new(rows * config.n_heads()),
-            decay: Buffer::new(rows * config.n_heads()),
+            dt: wide(config.n_heads()),
+            decay: wide(config.n_heads()),
             y: wide(config.d_inner),
             out: wide(config.d_model),
             hidden: wide(2 * widest_expert),
@@ -112,5 +112,14 @@ impl Workspace {
             last: Vec::with_capacity(rows),
             logits: wide(config.vocab_size),
         }
+    }
+
+    /// `x += out` for the first `rows` rows.
+    pub(super) fn add_out(&mut self, kernel: Kernel, rows: usize) {
+        kernel.run(AddScaled {
+            weight: 1.0,
+            x: self.out.rows(0, rows).values,
+            to: self.x.rows_mut(0, rows).values,
+        });
     }
 }

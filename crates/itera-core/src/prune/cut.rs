@@ -1,4 +1,4 @@
-//! Tensors without the parts that go.
+//! The tensors without the parts that go.
 
 use super::Kept;
 use crate::{
@@ -24,7 +24,7 @@ pub(super) fn cut(
             tensors.remove(&at("moe.router.weight"));
         }
     }
-    // The shapes are those of the config; the values were laid out for them.
+    // The config has the shapes; the values were laid out for them.
     for spec in config.tensors() {
         let tensor = &tensors[&spec.name];
         let values = tensor.to_f32();
@@ -37,6 +37,7 @@ pub(super) fn cut(
     }
 }
 
+/// The tensors of a layer that change, by their names in it.
 fn cut_layer(
     checkpoint: &Checkpoint,
     layer: usize,
@@ -45,55 +46,26 @@ fn cut_layer(
 ) -> Vec<(&'static str, Tensor)> {
     let config = &checkpoint.config;
     let tensor = |part: &str| {
-        let name = format!("layers.{layer}.{part}");
-        checkpoint
-            .tensors
-            .get(&name)
-            .map_or_else(Vec::new, Tensor::to_f32)
+        let tensor = checkpoint.tensors.get(&format!("layers.{layer}.{part}"));
+        tensor.map_or_else(Vec::new, Tensor::to_f32)
     };
-    let (d_inner, d_state) = (config.d_inner, config.d_state);
-    let inner: Vec<usize> = kept
-        .heads
-        .iter()
-        .flat_map(|h| h * config.head_dim..(h + 1) * config.head_dim)
-        .collect();
-    // x, B, C, as the convolution sees them
-    let states = |start: usize| kept.states.iter().map(move |n| start + n);
-    let xbc: Vec<usize> = inner
-        .iter()
-        .copied()
-        .chain(states(d_inner))
-        .chain(states(d_inner + d_state))
-        .collect();
-    // z, x, B, C, dt
-    let dt = config.d_in_proj() - config.n_heads();
-    let zxbcdt: Vec<usize> = inner
-        .iter()
-        .copied()
-        .chain(xbc.iter().map(|channel| d_inner + channel))
-        .chain(kept.heads.iter().map(|h| dt + h))
-        .collect();
-
-    let flat = |part, rows: &[usize]| (part, of(rows_of(&tensor(part), 1, rows)));
+    let Channels { inner, xbc, zxbcdt } = Channels::new(config, kept);
     let rows = |part, width, rows: &[usize]| (part, of(rows_of(&tensor(part), width, rows)));
-    let (_, norm) = flat("mixer.norm.weight", &inner);
-    let norm = norm.to_f32().iter().map(|weight| gain * weight).collect();
+    let norm = rows_of(&tensor("mixer.norm.weight"), 1, &inner);
+    let norm = norm.iter().map(|weight| gain * weight).collect();
+    let out_proj = tensor("mixer.out_proj.weight");
     let (w_in, w_out) = experts(config, kept, &tensor("moe.w_in"), &tensor("moe.w_out"));
     vec![
         rows("mixer.in_proj.weight", config.d_model, &zxbcdt),
         rows("mixer.conv.weight", config.d_conv, &xbc),
-        flat("mixer.conv.bias", &xbc),
-        flat("mixer.dt_bias", &kept.heads),
-        flat("mixer.a_log", &kept.heads),
-        flat("mixer.d", &kept.heads),
+        rows("mixer.conv.bias", 1, &xbc),
+        rows("mixer.dt_bias", 1, &kept.heads),
+        rows("mixer.a_log", 1, &kept.heads),
+        rows("mixer.d", 1, &kept.heads),
         ("mixer.norm.weight", of(norm)),
         (
             "mixer.out_proj.weight",
-            of(columns_of(
-                &tensor("mixer.out_proj.weight"),
-                d_inner,
-                &inner,
-            )),
+            of(columns_of(&out_proj, config.d_inner, &inner)),
         ),
         rows(
             "moe.router.weight",
@@ -103,6 +75,34 @@ fn cut_layer(
         ("moe.w_in", of(w_in)),
         ("moe.w_out", of(w_out)),
     ]
+}
+
+/// The channels of a mixer that are left, in the orders of its tensors.
+struct Channels {
+    /// Of x, y and z.
+    inner: Vec<usize>,
+    /// x, B, C, as the convolution sees them.
+    xbc: Vec<usize>,
+    /// z, x, B, C, dt, as the input projection gives them.
+    zxbcdt: Vec<usize>,
+}
+
+impl Channels {
+    fn new(config: &ModelConfig, kept: &Kept) -> Self {
+        let (d_inner, d_state, head_dim) = (config.d_inner, config.d_state, config.head_dim);
+        let heads = kept.heads.iter();
+        let inner: Vec<usize> = heads
+            .flat_map(|h| h * head_dim..(h + 1) * head_dim)
+            .collect();
+        let states = |start: usize| kept.states.iter().map(move |n| start + n);
+        let b_and_c = states(d_inner).chain(states(d_inner + d_state));
+        let xbc: Vec<usize> = inner.iter().copied().chain(b_and_c).collect();
+        let dt = config.d_in_proj() - config.n_heads();
+        let (z, xbc_after_z) = (inner.iter().copied(), xbc.iter().map(|c| d_inner + c));
+        let dt = kept.heads.iter().map(|h| dt + h);
+        let zxbcdt = z.chain(xbc_after_z).chain(dt).collect();
+        Self { inner, xbc, zxbcdt }
+    }
 }
 
 /// A model of one expert has no router.

@@ -1,13 +1,13 @@
-//! How much each part of a layer does, by the second moments of what passes on calibration text.
+//! How much each part of a layer does, by the second moments of activations on calibration text.
 
 use std::collections::BTreeMap;
 
 use super::{Kept, PruneError, largest};
 use crate::{
+    calibration::{InputMoments, Square},
     checkpoint::Checkpoint,
     config::ModelConfig,
     model::{Model, observe::Site},
-    quant::{linalg::Square, moments::Moments},
 };
 
 /// The parts of a layer, scored.
@@ -15,7 +15,7 @@ pub(super) struct Layer {
     head_dim: usize,
     /// Of each head: energy that it adds to the residual stream.
     heads: Vec<f64>,
-    /// Of each state column: energy of what is written to it times energy of what reads it.
+    /// Of each state column: energy of its writes times energy of its reads.
     states: Vec<f64>,
     /// Of each hidden channel of each expert: energy that it adds to the residual stream, summed over
     /// the tokens that visit.
@@ -38,10 +38,10 @@ pub(super) fn of(
         ];
         mixer.into_iter().chain(experts)
     });
-    let mut moments = Moments::of(sites);
+    let mut moments = InputMoments::of(sites);
     let end_of_text = checkpoint.tokenizer.end_of_text();
     Model::from_checkpoint(checkpoint)?.observe(calibration, end_of_text, false, &mut moments);
-    let sums = moments.into_sums();
+    let sums = moments.into_sums()?;
     Ok((0..config.n_layers)
         .map(|layer| score(checkpoint, layer, &sums))
         .collect())
@@ -91,11 +91,11 @@ fn energy(moments: &Square, w: &[f32], cols: usize) -> Vec<f64> {
     energy
 }
 
-/// Of each state column `n`: the energy of `B_n` times that of `C_n`, both before their silu. A column
+/// Of each state column `n`: the energies of `B_n` and `C_n` multiplied, both before their silu. A column
 /// that nothing writes or nothing reads does nothing.
 fn states(config: &ModelConfig, u: &Square, in_proj: &[f32], conv: &[f32]) -> Vec<f64> {
     let row_energy = |channel: usize| {
-        // Channels of the convolution are x, B, C; those of the projection have z before them.
+        // Channels of the convolution are x, B, C; the projection has z before them.
         let w = &in_proj[(config.d_inner + channel) * config.d_model..][..config.d_model];
         let taps = &conv[channel * config.d_conv..][..config.d_conv];
         let taps: f64 = taps.iter().map(|tap| f64::from(*tap).powi(2)).sum();
@@ -113,7 +113,7 @@ fn states(config: &ModelConfig, u: &Square, in_proj: &[f32], conv: &[f32]) -> Ve
 }
 
 impl Layer {
-    /// What is left for these sizes.
+    /// The parts to keep for these sizes.
     pub(super) fn keep(&self, config: &ModelConfig) -> Kept {
         let totals: Vec<f64> = self.channels.iter().map(|c| c.iter().sum()).collect();
         let experts = largest(&totals, config.n_experts);
@@ -128,8 +128,8 @@ impl Layer {
         }
     }
 
-    /// What the gain of the mixer's norm is multiplied by. The norm divides by the root mean square of
-    /// the channels, which is another when some are gone.
+    /// The factor of the gain of the mixer's norm: the norm divides by the root mean square of the
+    /// channels, which changes when some are gone.
     pub(super) fn norm_gain(&self, kept: &Kept) -> f32 {
         let heads = kept.heads.iter();
         let left: Vec<f64> = heads

@@ -1,5 +1,5 @@
-//! Structured pruning: whole heads, state columns, experts and expert channels go, and what is left is
-//! a smaller model of the same kind, with smaller matrices. No masks: a weight that is still stored and
+//! Structured pruning: whole heads, state columns, experts and expert channels go, which leaves a
+//! smaller model of the same kind, with smaller matrices. No masks: a weight that is still stored and
 //! multiplied saves nothing.
 //!
 //! | file | what |
@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use crate::{
+    calibration::NotFinite,
     checkpoint::{Checkpoint, CheckpointError, Precision},
     config::{ConfigError, ModelConfig},
     model::ModelError,
@@ -36,7 +37,7 @@ pub struct Targets {
     pub d_expert: Option<usize>,
 }
 
-/// What is left of a layer: indices in the model before, ascending.
+/// The parts that a layer keeps: indices in the original, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Heads.
@@ -56,7 +57,7 @@ pub enum PruneError {
     /// More is to be left than there is, or nothing.
     #[error("{left} {part} are to be left, the model has {has}; give 1 to {has}")]
     Target {
-        /// What is counted.
+        /// The kind of part.
         part: &'static str,
         /// How many are to be left.
         left: usize,
@@ -78,13 +79,16 @@ pub enum PruneError {
     /// The checkpoint is broken.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The weights overflow.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     /// The checkpoint cannot be run on the calibration text.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
 
 /// The checkpoint without the parts that do least on `calibration` (tokens of documents, end-of-text
-/// not among them), and what is left of each layer.
+/// not among them), and the parts that each layer keeps.
 ///
 /// # Errors
 /// Targets that do not fit the model, a checkpoint that is not fp32, text without a token.

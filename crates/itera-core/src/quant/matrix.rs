@@ -2,17 +2,28 @@
 
 use super::{
     Method,
-    linalg::Square,
-    plan::Item,
-    row::{self, Form, Metric, Rounded},
+    feedback::{self, Metric},
+    plan::PlannedTensor,
+    search::search,
 };
-use crate::checkpoint::Tensor;
+use crate::{
+    calibration::Square,
+    checkpoint::{
+        Tensor,
+        rounding::{Rounded, RowFormat},
+    },
+};
 
 /// Rounds a tensor to integers as `item` says. `hessians` measure the error, one for each equal
 /// share of the rows; with none, it is the plain squared error.
-pub(super) fn round(tensor: &Tensor, item: &Item, method: Method, hessians: &[Square]) -> Tensor {
+pub(super) fn round(
+    tensor: &Tensor,
+    item: &PlannedTensor,
+    method: Method,
+    hessians: &[Square],
+) -> Tensor {
     let (cols, group) = (item.cols, item.group);
-    let Some(form) = Form::new(item.precision, group) else {
+    let Some(format) = RowFormat::new(item.precision, group) else {
         return tensor.clone();
     };
     let plain = [Square::identity(cols)];
@@ -23,25 +34,19 @@ pub(super) fn round(tensor: &Tensor, item: &Item, method: Method, hessians: &[Sq
     };
     let share = tensor.len() / hessians.len();
     let values: Vec<f64> = tensor.to_f32().into_iter().map(f64::from).collect();
-    let (mut integers, mut scales) = (Vec::with_capacity(values.len()), Vec::new());
+    let mut all = Rounded::default();
     for (hessian, rows) in hessians.iter().zip(values.chunks(share.max(1))) {
-        let rounder = Rounder::new(method, hessian, form);
+        let rounder = Rounder::new(method, hessian, format);
         for weights in rows.chunks(cols) {
-            let rounded = rounder.round(weights, form);
-            integers.extend(rounded.integers);
-            scales.extend(rounded.scales);
+            let rounded = rounder.round(weights, format);
+            all.integers.extend(rounded.integers);
+            all.scales.extend(rounded.scales);
         }
     }
-    Tensor::of_integers(
-        tensor.shape.clone(),
-        item.precision,
-        group,
-        integers,
-        scales,
-    )
+    Tensor::of_integers(tensor.shape.clone(), item.precision, group, all)
 }
 
-/// A method with what it needs to know about the inputs.
+/// A method with its statistics of the inputs.
 enum Rounder {
     Nearest,
     Search(Vec<f64>),
@@ -49,22 +54,22 @@ enum Rounder {
 }
 
 impl Rounder {
-    fn new(method: Method, hessian: &Square, form: Form) -> Self {
+    fn new(method: Method, hessian: &Square, format: RowFormat) -> Self {
         let moments = || (0..hessian.size).map(|at| hessian.at(at, at)).collect();
         match method {
             Method::Nearest => Self::Nearest,
             Method::Search => Self::Search(moments()),
             // Damping makes every H positive definite; if rounding errors undo that, no feedback.
-            Method::Gptq => Metric::new(hessian.clone(), form.group)
+            Method::Gptq => Metric::new(hessian.clone(), format.group)
                 .map_or_else(|| Self::Search(moments()), Self::Feedback),
         }
     }
 
-    fn round(&self, weights: &[f64], form: Form) -> Rounded {
+    fn round(&self, weights: &[f64], format: RowFormat) -> Rounded {
         match self {
-            Self::Nearest => row::nearest(weights, form),
-            Self::Search(moments) => row::search(weights, moments, form),
-            Self::Feedback(metric) => row::feedback(weights, metric, form),
+            Self::Nearest => Rounded::nearest(weights, format),
+            Self::Search(moments) => search(weights, moments, format),
+            Self::Feedback(metric) => feedback::feedback(weights, metric, format),
         }
     }
 }

@@ -5,32 +5,32 @@
 //! |---|---|
 //! | `precisions` | the precision of each tensor |
 //! | `plan` | which groups share a scale, and in which order tensors are rounded |
-//! | `calibration` | what the error of each matrix is measured by, from calibration text |
+//! | `hessian` | the measure of each matrix's error, from calibration text |
 //! | `matrix` | rounding a whole tensor, row by row |
-//! | `row` | rounding one row: to the nearest, with searched scales, with error feedback |
-//! | `scales` | the scales alone, for training that draws its weights to multiples of them |
-//! | `moments` | second moments of the inputs of projections |
-//! | `linalg` | Cholesky |
-//! | `report` | what a tensor has lost |
-//! | `provenance` | what a quantised file says about how it was made |
+//! | `search` | rounding a row with the scales that have the least error |
+//! | `feedback` | rounding a row with error feedback |
+//! | `descent` | local search over the integers and scales of a row |
+//! | `scales` | only the scales, for training that draws its weights to multiples of them |
+//! | `report` | the loss of each tensor |
+//! | `provenance` | the notes of a quantised file on how it was made |
 //!
 //! With calibration text the layers are rounded in the order of the forward pass, each for the
-//! inputs that it gets from the layers rounded before it, so that later layers make good for
-//! earlier ones. The rounding itself is GPTQ (Frantar et al. 2022) with two additions: the scale of
+//! inputs that it gets from the layers rounded before it, so that later layers compensate the
+//! errors of earlier ones. The rounding itself is GPTQ (Frantar et al. 2022) with two additions: the scale of
 //! a group is searched when the group is reached, and a descent over integers and scales follows.
 //! The rows of the tied embedding, whose outputs meet the loss at once, are rounded for the
 //! curvature of the loss itself.
 
-mod calibration;
-pub(crate) mod linalg;
+mod descent;
+mod feedback;
+mod hessian;
 mod matrix;
-pub(crate) mod moments;
 mod plan;
 mod precisions;
 mod provenance;
 mod report;
-mod row;
 mod scales;
+mod search;
 
 use std::{fmt, str::FromStr};
 
@@ -44,6 +44,7 @@ pub use self::{
     scales::{MatrixScales, Scales},
 };
 use crate::{
+    calibration::NotFinite,
     checkpoint::{Checkpoint, CheckpointError, Precision, Tensor},
     model::ModelError,
 };
@@ -123,7 +124,7 @@ impl Options<'_> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum QuantError {
-    /// A tensor is not fp32: rounding it again would add to what was lost before.
+    /// A tensor is not fp32: rounding it again would add to its loss.
     #[error(
         "tensor `{tensor}` is stored as {found}, expected fp32: quantise the checkpoint that this \
          one was made from"
@@ -134,7 +135,7 @@ pub enum QuantError {
         /// Its precision.
         found: Precision,
     },
-    /// The precision is no integer one.
+    /// The precision is not one of integers.
     #[error("precision {0} is not one to quantise to; give int8 or int4")]
     Precision(Precision),
     /// An override names no tensor, or a precision that the tensor cannot have.
@@ -173,6 +174,15 @@ pub enum QuantError {
         /// Its groups.
         expected: usize,
     },
+    /// No tensor would have the precision that the file is called after.
+    #[error(
+        "no tensor of the model would be stored as {0}: int4 needs rows that divide by 16, and \
+         others have a precision of their own; give another precision"
+    )]
+    Unreached(Precision),
+    /// The weights overflow.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     /// The checkpoint is broken.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -188,8 +198,9 @@ pub enum QuantError {
 /// others sum the calibration in another order.
 ///
 /// # Errors
-/// A checkpoint that is not fp32, a precision that is no integer one, an override that fits no
-/// tensor, calibration text that is missing, empty, or of another tokenizer.
+/// A checkpoint that is not fp32, a precision that is not one of integers or that no tensor can have,
+/// an override that fits no tensor, weights that overflow, calibration text that is missing, empty, or
+/// of another tokenizer.
 pub fn quantize(
     checkpoint: &Checkpoint,
     options: &Options<'_>,
@@ -207,7 +218,7 @@ pub fn quantize(
     }
     for stage in &plan.stages {
         let hessians = match options.calibration {
-            Some(documents) => calibration::hessians(&quantised, stage, documents)?,
+            Some(documents) => hessian::hessians(&quantised, stage, documents)?,
             None => vec![Vec::new(); stage.len()],
         };
         for (item, hessians) in stage.iter().zip(&hessians) {

@@ -19,12 +19,12 @@ pub(super) struct Plan {
     /// Tensors that stay float, with fp32 or fp16.
     pub(super) floats: Vec<(String, Precision)>,
     /// Tensors to round, in stages. A stage is calibrated after all stages before it are rounded.
-    pub(super) stages: Vec<Vec<Item>>,
+    pub(super) stages: Vec<Vec<PlannedTensor>>,
 }
 
 /// A tensor to round.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct PlannedTensor {
     pub(super) name: String,
     /// Int8 or int4.
     pub(super) precision: Precision,
@@ -51,7 +51,7 @@ impl Plan {
             let precision = options.precisions.of(spec);
             match group(spec, config, precision, options.method) {
                 None => plan.floats.push((spec.name.clone(), precision)),
-                Some(group) => plan.stages.push(vec![Item {
+                Some(group) => plan.stages.push(vec![PlannedTensor {
                     name: spec.name.clone(),
                     precision,
                     group,
@@ -117,7 +117,7 @@ mod tests {
     fn every_tensor_is_planned_once_and_dynamics_stay_fp32() {
         let config = Preset::Micro.config(512);
         let plan = plan(&config, Precision::Int4);
-        let items: Vec<&Item> = plan.stages.iter().flatten().collect();
+        let items: Vec<&PlannedTensor> = plan.stages.iter().flatten().collect();
         assert_eq!(plan.floats.len() + items.len(), config.tensors().len());
         for (name, precision) in &plan.floats {
             let spec = config

@@ -16,7 +16,7 @@ use crate::{
 /// than any integer beside them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Precisions {
-    /// Of embedding and projections: int8 or int4.
+    /// For embedding and projections: int8 or int4.
     pub usual: Precision,
     /// Another one for some tensors, by name: fp32, int8 or int4 for embedding and projections,
     /// fp32 or fp16 for what stays float.
@@ -38,8 +38,8 @@ impl Precisions {
     /// Checks that a model can be stored so.
     ///
     /// # Errors
-    /// A usual precision that is no integer one, an override that fits no tensor or is lower: the usual one is
-    /// what the file is called after.
+    /// A usual precision that is not one of integers, or that no tensor can have; an override that
+    /// fits no tensor or is lower: the file is called after the usual one.
     pub fn check(&self, config: &ModelConfig) -> Result<(), QuantError> {
         if self.usual.max_integer().is_none() {
             return Err(QuantError::Precision(self.usual));
@@ -70,10 +70,13 @@ impl Precisions {
                 _ => {}
             }
         }
+        if !specs.iter().any(|spec| self.of(spec) == self.usual) {
+            return Err(QuantError::Unreached(self.usual));
+        }
         Ok(())
     }
 
-    /// That of one tensor. A row that int4 cannot store in groups becomes int8.
+    /// The precision of one tensor. A row that int4 cannot store in groups becomes int8.
     pub(super) fn of(&self, spec: &TensorSpec) -> Precision {
         let usual = match spec.role {
             TensorRole::Embedding | TensorRole::Projection => self.usual,

@@ -1,4 +1,4 @@
-//! What a quantised checkpoint says about how it was made, in its `itera.training`.
+//! How a quantised checkpoint was made, in its `itera.training`.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::checkpoint::Checkpoint;
 /// Key of the notes on quantisation, beside those of the training.
 const KEY: &str = "quantization";
 
-/// What is kept of the notes on training. The rest is in the file that this one was made from.
+/// The notes on training that are kept. The rest is in the file that this one was made from.
 const KEPT: [&str; 5] = ["command", "commit", "dataset", "seed", "steps"];
 
 /// How a quantised checkpoint was made.
@@ -36,7 +36,7 @@ pub struct CalibrationSource {
 }
 
 impl Provenance {
-    /// The `training` of the quantised checkpoint, given that of its source.
+    /// The `training` of the quantised checkpoint, given its source's.
     pub fn with_training(&self, training: &Value) -> Value {
         let kept = KEPT
             .iter()

@@ -1,8 +1,8 @@
-//! What a tensor has lost, and what it costs.
+//! The loss of each tensor, and its cost.
 
 use crate::checkpoint::{Checkpoint, Precision, Tensor, TensorData};
 
-/// One tensor of a quantised checkpoint beside what it was.
+/// One tensor of a quantised checkpoint beside its original.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorReport {
     /// Name in the checkpoint.

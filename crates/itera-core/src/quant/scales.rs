@@ -7,10 +7,10 @@ use half::f16;
 
 use super::{
     Options, Precisions, QuantError,
-    plan::{Item, Plan},
-    row::{self, Form},
+    plan::{Plan, PlannedTensor},
+    search::{best_scale, round_in_place},
 };
-use crate::config::ModelConfig;
+use crate::{checkpoint::rounding::RowFormat, config::ModelConfig};
 
 /// Scales of every group of every matrix that a precision of integers rounds.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Scales {
 #[derive(Clone, Debug)]
 pub struct MatrixScales {
     name: String,
-    form: Form,
+    format: RowFormat,
     /// `[len / group]`. A file holds them as f16, and so they round; training moves them by less.
     pub scales: Vec<f32>,
 }
@@ -35,12 +35,12 @@ impl MatrixScales {
 
     /// Weights that share a scale.
     pub const fn group(&self) -> usize {
-        self.form.group
+        self.format.group
     }
 
     /// The integers that a weight can be.
     pub const fn integers(&self) -> RangeInclusive<i8> {
-        self.form.low..=self.form.high
+        self.format.low..=self.format.high
     }
 }
 
@@ -58,15 +58,19 @@ impl Scales {
         tensors: &BTreeMap<String, Vec<f32>>,
         precisions: &Precisions,
     ) -> Result<Self, QuantError> {
-        let matrices = forms(config, precisions)?.into_iter();
-        let matrices = matrices.map(|(name, form)| {
-            let groups = tensors[&name].chunks(form.group);
+        let matrices = formats(config, precisions)?.into_iter();
+        let matrices = matrices.map(|(name, format)| {
+            let groups = tensors[&name].chunks(format.group);
             let scales = groups.map(|group| {
                 let weights: Vec<f64> = group.iter().copied().map(f64::from).collect();
-                row::best_scale(&weights, &vec![1.0; weights.len()], form).to_f32()
+                best_scale(&weights, &vec![1.0; weights.len()], format).to_f32()
             });
             let scales = scales.collect();
-            MatrixScales { name, form, scales }
+            MatrixScales {
+                name,
+                format,
+                scales,
+            }
         });
         Ok(Self {
             matrices: matrices.collect(),
@@ -87,18 +91,24 @@ impl Scales {
             let spec = specs.iter().find(|spec| spec.name == name);
             spec.map_or(0, |spec| spec.shape.iter().product())
         };
-        let matrices = forms(config, precisions)?.into_iter().map(|(name, form)| {
-            let scales = values.get(&name).cloned().unwrap_or_default();
-            let (found, expected) = (scales.len(), len(&name) / form.group);
-            if found != expected {
-                return Err(QuantError::Scales {
-                    tensor: name,
-                    found,
-                    expected,
-                });
-            }
-            Ok(MatrixScales { name, form, scales })
-        });
+        let matrices = formats(config, precisions)?
+            .into_iter()
+            .map(|(name, format)| {
+                let scales = values.get(&name).cloned().unwrap_or_default();
+                let (found, expected) = (scales.len(), len(&name) / format.group);
+                if found != expected {
+                    return Err(QuantError::Scales {
+                        tensor: name,
+                        found,
+                        expected,
+                    });
+                }
+                Ok(MatrixScales {
+                    name,
+                    format,
+                    scales,
+                })
+            });
         Ok(Self {
             matrices: matrices.collect::<Result<_, _>>()?,
         })
@@ -117,28 +127,42 @@ impl Scales {
         self.matrices.iter_mut()
     }
 
-    /// Rounds each weight to the nearest integer times its scale; other tensors stay as they are. What
-    /// is rounded so, [`Self::search`] finds the very integers of.
+    /// Rounds each weight to the nearest integer times its scale; other tensors stay as they are.
+    /// [`Self::search`] finds the same integers again.
     ///
     /// # Panics
     /// If a matrix is missing or has another number of groups.
     pub fn round(&self, tensors: &mut BTreeMap<String, Vec<f32>>) {
-        for MatrixScales { name, form, scales } in &self.matrices {
+        for MatrixScales {
+            name,
+            format,
+            scales,
+        } in &self.matrices
+        {
             let values = tensors.get_mut(name).expect("all tensors are there");
-            let groups = values.chunks_mut(form.group);
+            let groups = values.chunks_mut(format.group);
             assert_eq!(groups.len(), scales.len(), "groups of {name}");
             for (group, scale) in groups.zip(scales) {
-                row::round_in_place(group, f16::from_f32(*scale), *form);
+                round_in_place(group, f16::from_f32(*scale), *format);
             }
         }
     }
 }
 
 /// The matrices that are rounded, and how each is stored.
-fn forms(config: &ModelConfig, precisions: &Precisions) -> Result<Vec<(String, Form)>, QuantError> {
+fn formats(
+    config: &ModelConfig,
+    precisions: &Precisions,
+) -> Result<Vec<(String, RowFormat)>, QuantError> {
     let plan = Plan::new(config, &Options::data_free(precisions.clone()))?;
-    let form = |item: Item| Some((item.name, Form::new(item.precision, item.group)?));
-    Ok(plan.stages.into_iter().flatten().filter_map(form).collect())
+    let format =
+        |item: PlannedTensor| Some((item.name, RowFormat::new(item.precision, item.group)?));
+    Ok(plan
+        .stages
+        .into_iter()
+        .flatten()
+        .filter_map(format)
+        .collect())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How far a runtime is from the native engine.
 
+use itera_core::model::bits_per_byte;
 use itera_record::{ExportFigures, StateError};
 
 use super::{
@@ -59,7 +60,7 @@ pub(super) fn figures(
         mean_kl_nats: sums.kl.iter().sum::<f64>() / tokens as f64,
         p999_kl_nats: sums.kl[at_999.max(1) - 1],
         top1_agreement: sums.same_top as f64 / tokens as f64,
-        bits_per_byte: sums.nats / std::f64::consts::LN_2 / text.bytes as f64,
+        bits_per_byte: bits_per_byte(sums.nats, text.bytes as f64),
         native_bits_per_byte: reference.native_bits_per_byte,
         fp32_bits_per_byte: reference.fp32_bits_per_byte,
         state_errors,

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use itera_core::{
     checkpoint::Checkpoint,
-    model::{Model, State as NativeState},
+    model::{self, Model, State as NativeState},
     models::LoadedCheckpoint,
 };
 
@@ -100,5 +100,5 @@ fn bits_per_byte(logits: &[f32], text: &Text) -> f64 {
     let width = logits.len() / targets.len().max(1);
     let rows = logits.chunks_exact(width.max(1)).zip(&targets);
     let nats: f64 = rows.map(|(row, &target)| nats(row, target)).sum();
-    nats / std::f64::consts::LN_2 / text.bytes as f64
+    model::bits_per_byte(nats, text.bytes as f64)
 }

@@ -2,13 +2,10 @@
 
 use itera_core::{
     checkpoint::Checkpoint,
-    model::{Model, Sequence},
+    model::{Model, bits_per_byte},
 };
 
 use super::{AdaptError, Example, GuardDocument};
-
-/// Documents that are scored together; bounds memory.
-const GROUP: usize = 16;
 
 /// The least that `1 - p` counts as, as in training.
 const LEAST_COMPLEMENT: f64 = 1e-5;
@@ -36,7 +33,7 @@ impl Judge {
             .collect();
         let mut nats = 0.0;
         self.each(&tokens, |_, _, next| nats += next);
-        nats / std::f64::consts::LN_2 / bytes as f64
+        bits_per_byte(nats, bytes as f64)
     }
 
     /// What the feedback asks for and the weights do not give, nats per output token, weighed.
@@ -66,20 +63,12 @@ impl Judge {
 
     /// Calls `then(text, position, nats)` for every token of `texts`, text by text in order.
     fn each(&self, texts: &[&[u32]], mut then: impl FnMut(usize, usize, f64)) {
-        let mut work = self.model.new_workspace();
-        for (group, texts) in texts.chunks(GROUP).enumerate() {
-            let mut states = vec![self.model.new_state(); texts.len()];
-            let sequences = texts.iter().zip(&mut states);
-            let mut sequences: Vec<_> = sequences
-                .map(|(text, state)| Sequence::predicting(text, self.end_of_text, state))
-                .collect();
-            let mut nats = vec![Vec::new(); texts.len()];
-            let keep = |index: usize, next| nats[index].push(next);
-            self.model.score_batch(&mut sequences, &mut work, keep);
-            for (index, nats) in nats.into_iter().enumerate() {
-                let positions = nats.into_iter().enumerate();
-                positions.for_each(|(at, nats)| then(group * GROUP + index, at, nats));
-            }
+        let mut nats = vec![Vec::new(); texts.len()];
+        let mut scorer = self.model.scorer(self.end_of_text);
+        scorer.tokens(texts, |text, next| nats[text].push(next));
+        for (text, nats) in nats.into_iter().enumerate() {
+            let positions = nats.into_iter().enumerate();
+            positions.for_each(|(position, nats)| then(text, position, nats));
         }
     }
 }

@@ -62,7 +62,7 @@ fn nll<S: Simd>(v: Vectors<S>, (logits, targets, grad): NllArgs<'_>) -> f64 {
     let mut total = 0.0_f64;
     for ((logits, grad), target) in pairs.zip(targets) {
         let (_, sum) = exponentials(v, logits, grad);
-        total -= f64::from((grad[*target as usize] / sum).max(f32::MIN_POSITIVE)).ln();
+        total -= ln(grad[*target as usize] / sum);
         let scale = 1.0 / (sum * rows as f32);
         for value in grad.iter_mut() {
             *value *= scale;
@@ -72,7 +72,18 @@ fn nll<S: Simd>(v: Vectors<S>, (logits, targets, grad): NllArgs<'_>) -> f64 {
     total
 }
 
-/// `out = exp(logits - max)`; returns the maximum and the sum.
+/// The logarithm of a probability, finite for 0; NaN stays NaN.
+#[inline(always)]
+pub(super) fn ln(p: f32) -> f64 {
+    let p = if p < f32::MIN_POSITIVE {
+        f32::MIN_POSITIVE
+    } else {
+        p
+    };
+    f64::from(p).ln()
+}
+
+/// `out = exp(logits - max)`; returns the maximum and the sum, NaN if a logit is NaN.
 #[inline(always)]
 pub(super) fn exponentials<S: Simd>(v: Vectors<S>, logits: &[f32], out: &mut [f32]) -> (f32, f32) {
     let mut max = [f32::NEG_INFINITY; lanes::WIDTH];
@@ -92,4 +103,26 @@ pub(super) fn exponentials<S: Simd>(v: Vectors<S>, logits: &[f32], out: &mut [f3
         store(v.exp(shifted), block, out);
     }
     (max, lanes::total(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+
+    #[test]
+    fn a_nan_logit_makes_the_loss_and_its_gradient_nan() {
+        for broken in [0..1, 0..37, 36..37] {
+            let mut logits = vec![0.25; 3 * 37];
+            logits[37..74][broken].fill(f32::NAN);
+            let operator = CrossEntropy {
+                targets: [3, 5, 7].into(),
+            };
+            let (loss, _, grad) = operator.forward::<Flex>([&logits]);
+            assert!(loss[0].is_nan(), "{loss:?}");
+            assert!(grad[37..74].iter().all(|x| x.is_nan()), "{grad:?}");
+            assert!(grad[..37].iter().all(|x| x.is_finite()), "{grad:?}");
+        }
+    }
 }

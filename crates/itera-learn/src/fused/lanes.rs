@@ -4,6 +4,7 @@
 //! and picks one at run time. Every sum has a fixed order, so results do not depend on the
 //! instruction set.
 
+use itera_core::kernels::cephes;
 use pulp::Simd;
 
 /// Floats per [`Lane`].
@@ -191,56 +192,24 @@ pub(crate) fn dot<S: Simd>(v: Vectors<S>, a: &[f32], b: &[f32]) -> f32 {
     sum(total) + tail
 }
 
-/// `exp(x)` within 2e-7 relative, for |x| up to 87; beyond, clamped. A degree-6 polynomial on
-/// `[-ln 2 / 2, ln 2 / 2]` (Cephes' coefficients) scaled by a power of two.
+/// `exp(x)` within 2e-7 relative, for |x| up to 87; beyond, clamped. NaN stays NaN.
 #[inline(always)]
-#[expect(
-    clippy::excessive_precision,
-    reason = "Cephes' constants, as published"
-)]
 pub(crate) fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
-    let x = x.clamp(-87.0, 87.0);
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = n.mul_add(-0.693_359_375, x);
-    let r = n.mul_add(2.121_944_40e-4, r);
-    let mut poly = 1.987_569_15e-4_f32;
-    for coefficient in [
-        1.398_199_95e-3,
-        8.333_451_91e-3,
-        4.166_579_59e-2,
-        1.666_666_55e-1,
-        5.000_000_1e-1,
-    ] {
-        poly = poly.mul_add(r, coefficient);
-    }
-    let value = poly.mul_add(r * r, r + 1.0);
-    let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-    value * scale
+    exp_register(pulp::Scalar::new(), x)
 }
 
 /// [`exp`] of every float of a register.
 #[inline(always)]
-#[expect(clippy::excessive_precision, reason = "as in [`exp`]")]
 fn exp_register<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let round = simd.splat_f32s(12_582_912.0);
-    let x = simd.max_f32s(
-        simd.min_f32s(x, simd.splat_f32s(87.0)),
-        simd.splat_f32s(-87.0),
-    );
+    let round = simd.splat_f32s(12_582_912.0); // 1.5 * 2^23: adding it rounds to an integer
+    let x = clamp(simd, x, 87.0);
     let shifted = simd.mul_add_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), round);
     let n = simd.sub_f32s(shifted, round);
-    let r = simd.mul_add_f32s(n, simd.splat_f32s(-0.693_359_375), x);
-    let r = simd.mul_add_f32s(n, simd.splat_f32s(2.121_944_40e-4), r);
-    let mut poly = simd.splat_f32s(1.987_569_15e-4);
-    for coefficient in [
-        1.398_199_95e-3,
-        8.333_451_91e-3,
-        4.166_579_59e-2,
-        1.666_666_55e-1,
-        5.000_000_1e-1,
-    ] {
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(-cephes::LN_2_HIGH), x);
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(-cephes::LN_2_LOW), r);
+    let [first, rest @ ..] = cephes::POLYNOMIAL;
+    let mut poly = simd.splat_f32s(first);
+    for coefficient in rest {
         poly = simd.mul_add_f32s(poly, r, simd.splat_f32s(coefficient));
     }
     let value = simd.mul_add_f32s(
@@ -253,6 +222,14 @@ fn exp_register<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let exponent = simd.wrapping_dyn_shl_u32s(bits, shift);
     let scale = simd.add_u32s(exponent, simd.splat_u32s(0x3f80_0000));
     simd.mul_f32s(value, simd.transmute_f32s_u32s(scale))
+}
+
+/// `x` between `-limit` and `limit`. By comparisons: minimum and maximum may lose NaN.
+#[inline(always)]
+fn clamp<S: Simd>(simd: S, x: S::f32s, limit: f32) -> S::f32s {
+    let (low, high) = (simd.splat_f32s(-limit), simd.splat_f32s(limit));
+    let x = simd.select_f32s(simd.greater_than_f32s(x, high), high, x);
+    simd.select_f32s(simd.less_than_f32s(x, low), low, x)
 }
 
 #[cfg(test)]
@@ -286,6 +263,19 @@ mod tests {
             let found = dispatch(ExpLane(lane)).map(f32::to_bits);
             assert_eq!(found, lane.map(|x| exp(x).to_bits()));
         }
+    }
+
+    #[test]
+    fn nan_stays_nan_in_its_lane() {
+        for at in 0..WIDTH {
+            let mut lane = [0.5; WIDTH];
+            lane[at] = f32::NAN;
+            let found = dispatch(ExpLane(lane));
+            for (i, y) in found.iter().enumerate() {
+                assert_eq!(y.is_nan(), i == at, "{found:?}");
+            }
+        }
+        assert!(exp(f32::NAN).is_nan());
     }
 
     #[test]

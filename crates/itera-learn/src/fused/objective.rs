@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pulp::Simd;
 
 use super::{
-    cross_entropy::exponentials,
+    cross_entropy::{exponentials, ln},
     lanes::{Vectors, dispatch, kernel},
 };
 use crate::host::{HostBackend, Operator};
@@ -97,14 +97,19 @@ fn target_terms<S: Simd>(v: Vectors<S>, logits: &[f32], term: &Term, grad: &mut 
     let target = term.target as usize;
     let (_, sum) = exponentials(v, logits, grad);
     let p = grad[target] / sum;
-    let complement = (1.0 - p).max(LEAST_COMPLEMENT);
+    let complement = 1.0 - p;
+    let complement = if complement < LEAST_COMPLEMENT {
+        LEAST_COMPLEMENT
+    } else {
+        complement
+    };
     let pull = term.likelihood - term.unlikelihood * p / complement;
     let scale = pull / sum;
     for value in grad.iter_mut() {
         *value *= scale;
     }
     grad[target] -= pull;
-    let likelihood = f64::from(term.likelihood) * f64::from(p.max(f32::MIN_POSITIVE)).ln();
+    let likelihood = f64::from(term.likelihood) * ln(p);
     let unlikelihood = f64::from(term.unlikelihood) * f64::from(complement).ln();
     -likelihood - unlikelihood
 }
@@ -210,6 +215,24 @@ mod tests {
                 assert!((f64::from(grad[i]) - slope).abs() < 1e-5, "logit {i}");
                 assert_eq!(scaled[i].to_bits(), (2.0 * grad[i]).to_bits());
             }
+        }
+    }
+
+    #[test]
+    fn a_nan_logit_makes_the_loss_nan() {
+        for (likelihood, unlikelihood, divergence) in
+            [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]
+        {
+            let term = Term {
+                target: 11,
+                likelihood,
+                unlikelihood,
+                divergence,
+            };
+            let mut values = logits(1);
+            values[4] = f32::NAN;
+            let (found, _, _) = objective(term).forward::<Flex>([&values]);
+            assert!(found[0].is_nan(), "{term:?}");
         }
     }
 

@@ -1,12 +1,9 @@
 //! Bits per byte of documents, by the native model and the protocol `document`: each starts from a
 //! fresh state after an end-of-text token, and all its bytes count.
 
-use std::{
-    f64::consts::LN_2,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use itera_core::model::Model;
+use itera_core::model::{self, Model};
 use rayon::prelude::*;
 
 use super::data::Document;
@@ -42,5 +39,5 @@ pub(crate) fn bits_per_byte(
         )
         .collect();
     // Summed in the order of the documents, so that threads make no difference.
-    Some(nats?.iter().sum::<f64>() / LN_2 / bytes as f64)
+    Some(model::bits_per_byte(nats?.iter().sum(), bytes as f64))
 }

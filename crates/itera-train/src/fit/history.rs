@@ -1,8 +1,7 @@
 //! The metrics of a run: one row per logged step, each the mean since the row before.
 
-use std::f64::consts::LN_2;
-
 use anyhow::Context as _;
+use itera_core::model::bits_per_byte;
 use itera_learn::trainer::StepReport;
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +109,7 @@ impl History {
             tokens: self.tokens,
             learning_rate: report.learning_rate,
             train_nats_per_token,
-            train_bits_per_byte: train_nats_per_token / LN_2 / bytes_per_token,
+            train_bits_per_byte: bits_per_byte(train_nats_per_token, bytes_per_token),
             valid_bits_per_byte,
             gradient_norm: interval.gradient_norm / count,
             balance: interval.balance / count,

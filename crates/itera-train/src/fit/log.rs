@@ -2,13 +2,13 @@
 //! experts do, at every evaluation.
 
 use std::{
-    f64::consts::LN_2,
     fmt::Write as _,
     io::{self, IsTerminal},
     time::{Duration, Instant},
 };
 
 use itera_cli::{Progress, note};
+use itera_core::model::bits_per_byte;
 
 use super::history::{History, Row, entropy};
 
@@ -56,7 +56,7 @@ impl Log {
         let nats = history.nats_per_token();
         let figures = format!(
             "{nats:.3} nats/token, {:.3} bits/byte, {:.0} tokens/s",
-            nats / LN_2 / self.bytes_per_token,
+            bits_per_byte(nats, self.bytes_per_token),
             history.tokens_per_s()
         );
         if self.lines && self.last_line.elapsed() >= LINE_EVERY {

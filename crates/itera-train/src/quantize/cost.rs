@@ -1,12 +1,12 @@
 //! What quantisation costs in bits per byte, each document scored from a fresh state.
 
-use std::{collections::BTreeMap, f64::consts::LN_2};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::Progress;
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    model::Model,
+    model::{Model, bits_per_byte},
     models::LoadedCheckpoint,
     tokenizer::Tokenizer,
 };
@@ -121,17 +121,17 @@ impl Text {
     /// With the native engine, as in use: integer products read inputs of 8 bits.
     pub(crate) fn bits_per_byte(&self, checkpoint: &Checkpoint) -> anyhow::Result<f64> {
         let model = Model::from_checkpoint(checkpoint)?;
-        let memory = || (model.new_state(), model.new_workspace());
+        let scorer = || model.scorer(self.end_of_text);
         let documents = self.documents.par_iter().with_max_len(1);
-        let nats: Vec<f64> = documents
-            .map_init(memory, |(state, work), tokens| {
-                state.reset();
-                model
-                    .score(state, work, self.end_of_text, tokens)
-                    .iter()
-                    .sum()
-            })
+        let nats: Vec<Vec<f64>> = documents
+            .map_init(scorer, |scorer, tokens| scorer.documents(&[tokens]))
             .collect();
-        Ok(nats.iter().sum::<f64>() / LN_2 / self.bytes as f64)
+        let bits = bits_per_byte(nats.iter().flatten().sum(), self.bytes as f64);
+        ensure!(
+            bits.is_finite(),
+            "the likelihood of the text is {bits}: the weights are finite but too large to compute \
+             with; use another checkpoint"
+        );
+        Ok(bits)
     }
 }

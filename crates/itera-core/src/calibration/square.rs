@@ -1,5 +1,5 @@
-//! The little linear algebra that rounding with error feedback needs: symmetric positive definite
-//! matrices of a few hundred rows, in 64-bit floats.
+//! The linear algebra of second moments: symmetric positive definite matrices of a few hundred rows, in
+//! 64-bit floats.
 
 /// A square matrix, row-major.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,13 +1,9 @@
-//! What the error of each matrix is measured by: `H = sum x x^T` over the inputs of calibration
+//! The measure of each matrix's error: `H = sum x x^T` over the inputs of calibration
 //! text, as the layers before give them.
 
-use super::{
-    QuantError,
-    linalg::Square,
-    moments::{HeadMoments, Moments},
-    plan::Item,
-};
+use super::{QuantError, plan::PlannedTensor};
 use crate::{
+    calibration::{HeadMoments, InputMoments, Square},
     checkpoint::Checkpoint,
     model::{Model, observe::Site},
 };
@@ -25,7 +21,7 @@ const COMMON: f64 = 0.1;
 /// Damped `H` for each item of a stage: one for each equal share of its rows, positive definite.
 pub(super) fn hessians(
     checkpoint: &Checkpoint,
-    stage: &[Item],
+    stage: &[PlannedTensor],
     documents: &[Vec<u32>],
 ) -> Result<Vec<Vec<Square>>, QuantError> {
     let model = Model::from_checkpoint(checkpoint)?;
@@ -34,15 +30,15 @@ pub(super) fn hessians(
         let config = &checkpoint.config;
         let mut moments = HeadMoments::new(config.vocab_size, config.d_model);
         model.observe(documents, end_of_text, true, &mut moments);
-        return Ok(vec![for_embedding(moments.into_rows())]);
+        return Ok(vec![for_embedding(moments.into_rows()?)]);
     }
     let sites = stage
         .iter()
         .flat_map(|item| item.sites.iter().map(|site| (*site, item.cols)));
-    let mut moments = Moments::of(sites);
+    let mut moments = InputMoments::of(sites);
     model.observe(documents, end_of_text, false, &mut moments);
-    let mut sums = moments.into_sums();
-    let item_hessians = |item: &Item| {
+    let mut sums = moments.into_sums()?;
+    let item_hessians = |item: &PlannedTensor| {
         let sums = item.sites.iter().map(|site| {
             sums.remove(site)
                 .unwrap_or_else(|| Square::zeros(item.cols))

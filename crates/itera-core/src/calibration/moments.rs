@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::linalg::Square;
-use crate::model::observe::{Observer, Site};
+use super::{NotFinite, Square};
+use crate::{
+    kernels::Rows,
+    model::observe::{Observer, Site},
+};
 
 /// Output probabilities below this do not count in the moments of the output head: together they
 /// change them by less than the damping does.
@@ -11,11 +14,11 @@ const LEAST_PROBABILITY: f32 = 1e-3;
 
 /// Sums `x x^T` over the inputs `x` of chosen sites.
 #[derive(Debug)]
-pub(crate) struct Moments {
+pub(crate) struct InputMoments {
     sums: BTreeMap<Site, Square>,
 }
 
-impl Moments {
+impl InputMoments {
     /// For sites with inputs of these sizes.
     pub(crate) fn of(sites: impl IntoIterator<Item = (Site, usize)>) -> Self {
         let sums = sites
@@ -26,29 +29,27 @@ impl Moments {
         }
     }
 
-    /// The sums, both triangles filled.
-    pub(crate) fn into_sums(self) -> BTreeMap<Site, Square> {
-        let filled = self
-            .sums
-            .into_iter()
-            .map(|(site, sum)| (site, mirrored(sum)));
-        filled.collect()
+    /// The sums, both triangles filled; an error if the activations overflow.
+    pub(crate) fn into_sums(self) -> Result<BTreeMap<Site, Square>, NotFinite> {
+        let sums = self.sums.into_iter();
+        sums.map(|(site, sum)| Ok((site, mirrored(sum)?))).collect()
     }
 }
 
-impl Observer for Moments {
-    fn see(&mut self, site: Site, x: &[f32], stride: usize, chosen: Option<&[u32]>) {
+impl Observer for InputMoments {
+    fn see(&mut self, site: Site, x: Rows<'_>, chosen: Option<&[u32]>) {
         let Some(sum) = self.sums.get_mut(&site) else {
             return;
         };
+        let size = sum.size;
         let mut row = |x: &[f32]| add_outer(sum, 1.0, x);
         match chosen {
             Some(chosen) => {
                 for &index in chosen {
-                    row(&x[index as usize * stride..][..stride]);
+                    row(x.row(index as usize, size));
                 }
             }
-            None => x.chunks_exact(stride).for_each(row),
+            None => (0..x.len()).for_each(|index| row(x.row(index, size))),
         }
     }
 }
@@ -69,14 +70,14 @@ impl HeadMoments {
         }
     }
 
-    /// The sums, both triangles filled.
-    pub(crate) fn into_rows(self) -> Vec<Square> {
+    /// The sums, both triangles filled; an error if the activations overflow.
+    pub(crate) fn into_rows(self) -> Result<Vec<Square>, NotFinite> {
         self.rows.into_iter().map(mirrored).collect()
     }
 }
 
 impl Observer for HeadMoments {
-    fn see(&mut self, _: Site, _: &[f32], _: usize, _: Option<&[u32]>) {}
+    fn see(&mut self, _: Site, _: Rows<'_>, _: Option<&[u32]>) {}
 
     fn see_prediction(&mut self, u: &[f32], logits: &[f32], log_sum_exp: f64) {
         for (sum, logit) in self.rows.iter_mut().zip(logits) {
@@ -88,24 +89,27 @@ impl Observer for HeadMoments {
     }
 }
 
-/// `sum += weight x x^T`, upper triangle only. `x` may be longer than the matrix.
+/// `sum += weight x x^T`, upper triangle only.
 fn add_outer(sum: &mut Square, weight: f64, x: &[f32]) {
     let size = sum.size;
     for (index, row) in sum.values.chunks_exact_mut(size).enumerate() {
         let factor = weight * f64::from(x[index]);
-        for (entry, x) in row[index..].iter_mut().zip(&x[index..size]) {
+        for (entry, x) in row[index..].iter_mut().zip(&x[index..]) {
             *entry += factor * f64::from(*x);
         }
     }
 }
 
-fn mirrored(mut upper: Square) -> Square {
+fn mirrored(mut upper: Square) -> Result<Square, NotFinite> {
+    if !upper.values.iter().all(|value| value.is_finite()) {
+        return Err(NotFinite);
+    }
     for row in 0..upper.size {
         for column in 0..row {
             upper.values[row * upper.size + column] = upper.at(column, row);
         }
     }
-    upper
+    Ok(upper)
 }
 
 #[cfg(test)]
@@ -114,11 +118,14 @@ mod tests {
 
     #[test]
     fn only_the_chosen_rows_of_the_wanted_site_are_summed() {
-        let mut moments = Moments::of([(Site::ExpertIn(0, 1), 2)]);
-        let x = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0, 9.0];
-        moments.see(Site::ExpertIn(0, 1), &x, 3, Some(&[0, 2]));
-        moments.see(Site::ExpertIn(0, 0), &x, 3, None);
-        let sums = moments.into_sums();
+        let mut moments = InputMoments::of([(Site::ExpertIn(0, 1), 2)]);
+        let x = Rows {
+            values: &[1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0, 9.0],
+            stride: 3,
+        };
+        moments.see(Site::ExpertIn(0, 1), x, Some(&[0, 2]));
+        moments.see(Site::ExpertIn(0, 0), x, None);
+        let sums = moments.into_sums().unwrap();
         assert_eq!(sums.len(), 1);
         assert_eq!(sums[&Site::ExpertIn(0, 1)].values, [26.0, 32.0, 32.0, 40.0]);
     }
@@ -128,8 +135,24 @@ mod tests {
         let mut moments = HeadMoments::new(2, 1);
         moments.see_prediction(&[2.0], &[0.0, -50.0], 0.0);
         moments.see_prediction(&[2.0], &[0.0, 0.0], f64::from(2.0_f32.ln()));
-        for row in moments.into_rows() {
+        for row in moments.into_rows().unwrap() {
             assert!((row.values[0] - 1.0).abs() < 1e-5, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_overflows_has_no_moments() {
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut moments = InputMoments::of([(Site::Head, 2)]);
+            let x = Rows {
+                values: &[1.0, broken],
+                stride: 2,
+            };
+            moments.see(Site::Head, x, None);
+            assert_eq!(moments.into_sums(), Err(NotFinite));
+            let mut moments = HeadMoments::new(2, 1);
+            moments.see_prediction(&[broken], &[0.0, 0.0], 0.0);
+            assert_eq!(moments.into_rows(), Err(NotFinite));
         }
     }
 }
