@@ -4,6 +4,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
+    mem,
     ops::Range,
 };
 
@@ -70,104 +71,132 @@ impl BpeTokenizer {
         self.bytes.get(id as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// Pieces repeat, so each is merged once per call and copied from then on.
-    pub(super) fn encode(&self, text: &[u8]) -> Vec<u32> {
-        let mut ids = Vec::with_capacity(text.len() / 2);
+    /// Appends the tokens of `text`. Pieces repeat, so most are merged once and then copied.
+    pub(super) fn encode_into(&self, text: &[u8], ids: &mut Vec<u16>) {
         let mut seen: HashMap<&[u8], Range<usize>> = HashMap::new();
-        let mut merging = Merging::default();
-        for piece in pieces(text) {
+        let mut merging = Merging::new(self);
+        for piece in pieces(text).flat_map(|piece| piece.chunks(MAX_PIECE)) {
             if let &[byte] = piece {
-                ids.push(u32::from(byte));
+                ids.push(u16::from(byte));
             } else if let Some(range) = seen.get(piece) {
                 ids.extend_from_within(range.clone());
             } else {
                 let start = ids.len();
-                merging.run(self, piece, &mut ids);
+                merging.run(piece, ids);
+                if seen.len() == MAX_SEEN {
+                    seen.clear();
+                }
                 seen.insert(piece, start..ids.len());
             }
         }
-        ids
     }
 }
 
-/// Buffers for merging one piece: a linked list of its symbols, and a queue of the merges that are
-/// possible, so that even a piece of megabytes takes n log n steps.
-#[derive(Default)]
-struct Merging {
-    symbols: Vec<Symbol>,
-    /// Merged id and index of the left symbol: first learned first, then leftmost.
-    queue: BinaryHeap<Reverse<(u32, usize)>>,
+/// Distinct pieces that are remembered: some megabytes.
+const MAX_SEEN: usize = 1 << 16;
+
+/// Bytes that are merged together: places are 32 bits.
+const MAX_PIECE: usize = u32::MAX as usize;
+
+/// Marks the first byte of a token; ids are smaller.
+const START: u16 = 1 << 15;
+
+/// Places that a merge keeps memory for between pieces.
+const KEPT_PLACES: usize = 256;
+
+/// Merges one piece after another, each in n log n steps and, however long it is, in some 12 bytes
+/// of memory for each of its own.
+///
+/// A piece has an element per byte, its tokens standing at their first and last bytes, so that both
+/// neighbours of a token are found from its own place. A merge makes pairs of later merges only: so all
+/// places of a merge are known when its turn comes.
+struct Merging<'t> {
+    tokenizer: &'t BpeTokenizer,
+    /// For each merge, the first bytes of pairs that it may join, noted when the pair came to be.
+    places: Vec<Vec<u32>>,
+    /// The merges that have places, first learned first.
+    ready: BinaryHeap<Reverse<usize>>,
 }
 
-/// A token of the piece, at the index of its first byte.
-#[derive(Clone, Copy)]
-struct Symbol {
-    /// [`GONE`] once the symbol became part of the one before it.
-    id: u32,
-    /// Index of the symbol before, `usize::MAX` if there is none.
-    previous: usize,
-    /// Index of the symbol after, the length of the piece if there is none.
-    next: usize,
-}
+impl<'t> Merging<'t> {
+    fn new(tokenizer: &'t BpeTokenizer) -> Self {
+        Self {
+            tokenizer,
+            places: vec![Vec::new(); tokenizer.merges.len()],
+            ready: BinaryHeap::new(),
+        }
+    }
 
-/// Never a token id.
-const GONE: u32 = u32::MAX;
-
-impl Merging {
     /// Appends the tokens of `piece` to `ids`.
-    fn run(&mut self, tokenizer: &BpeTokenizer, piece: &[u8], ids: &mut Vec<u32>) {
-        self.symbols.clear();
-        self.symbols
-            .extend(piece.iter().enumerate().map(|(at, &byte)| Symbol {
-                id: u32::from(byte),
-                previous: at.wrapping_sub(1),
-                next: at + 1,
-            }));
-        for at in 0..piece.len() {
-            self.offer(tokenizer, at);
+    fn run(&mut self, piece: &[u8], ids: &mut Vec<u16>) {
+        let begin = ids.len();
+        ids.extend(piece.iter().map(|&byte| START | u16::from(byte)));
+        let tokens = &mut ids[begin..];
+        for at in 0..tokens.len() {
+            self.note(tokens, at);
         }
-        while let Some(Reverse((id, at))) = self.queue.pop() {
-            // An entry is stale if either symbol has changed since.
-            let expected = tokenizer.merges[(id - BpeTokenizer::FIRST_MERGE) as usize];
-            if self.pair(at) != Some(expected) {
-                continue;
+        while let Some(Reverse(merge)) = self.ready.pop() {
+            let mut places = mem::take(&mut self.places[merge]);
+            places.sort_unstable();
+            for at in places.drain(..) {
+                // Stale if either token has changed since.
+                if self.pair(tokens, at as usize) == Some(self.tokenizer.merges[merge]) {
+                    self.join(tokens, at as usize, merge);
+                }
             }
-            let Symbol {
-                previous,
-                next: right,
-                ..
-            } = self.symbols[at];
-            let after = self.symbols[right].next;
-            self.symbols[right].id = GONE;
-            self.symbols[at] = Symbol {
-                id,
-                previous,
-                next: after,
-            };
-            if let Some(after) = self.symbols.get_mut(after) {
-                after.previous = at;
-            }
-            self.offer(tokenizer, previous);
-            self.offer(tokenizer, at);
+            places.shrink_to(KEPT_PLACES);
+            self.places[merge] = places;
         }
-        ids.extend(
-            self.symbols
-                .iter()
-                .map(|symbol| symbol.id)
-                .filter(|&id| id != GONE),
-        );
+        let mut end = begin;
+        for at in begin..ids.len() {
+            if ids[at] & START != 0 {
+                ids[end] = ids[at] & !START;
+                end += 1;
+            }
+        }
+        ids.truncate(end);
     }
 
-    /// The symbol at index `at` and the one after it.
-    fn pair(&self, at: usize) -> Option<Pair> {
-        let left = self.symbols.get(at)?;
-        Some((left.id, self.symbols.get(left.next)?.id))
+    /// Puts the token of a merge in place of the two from `at` on.
+    fn join(&mut self, tokens: &mut [u16], at: usize, merge: usize) {
+        let middle = at + self.len(tokens[at]);
+        let last = middle + self.len(tokens[middle]) - 1;
+        let id = BpeTokenizer::FIRST_MERGE as u16 + merge as u16;
+        tokens[middle] &= !START;
+        tokens[at] = START | id;
+        tokens[last] = id;
+        if at > 0 {
+            self.note(tokens, at - self.len(tokens[at - 1]));
+        }
+        self.note(tokens, at);
     }
 
-    /// Queues the merge of the symbol at index `at` with the one after it, if there is one.
-    fn offer(&mut self, tokenizer: &BpeTokenizer, at: usize) {
-        let id = self.pair(at).and_then(|pair| tokenizer.merged.get(&pair));
-        self.queue.extend(id.map(|&id| Reverse((id, at))));
+    /// Notes that the token at `at` may be joined with the one after it, if there is a merge for them.
+    fn note(&mut self, tokens: &[u16], at: usize) {
+        let pair = self.pair(tokens, at);
+        let Some(id) = pair.and_then(|pair| self.tokenizer.merged.get(&pair)) else {
+            return;
+        };
+        let merge = (id - BpeTokenizer::FIRST_MERGE) as usize;
+        if self.places[merge].is_empty() {
+            self.ready.push(Reverse(merge));
+        }
+        self.places[merge].push(at as u32);
+    }
+
+    /// The token that begins at `at` and the one after it.
+    fn pair(&self, tokens: &[u16], at: usize) -> Option<Pair> {
+        let left = tokens[at];
+        if left & START == 0 {
+            return None;
+        }
+        let right = tokens.get(at + self.len(left))?;
+        Some([left, *right].map(|token| u32::from(token & !START)).into())
+    }
+
+    /// Bytes of a token.
+    fn len(&self, token: u16) -> usize {
+        self.tokenizer.bytes[usize::from(token & !START)].len()
     }
 }
 
@@ -197,7 +226,10 @@ mod tests {
         fn queue_equals_merging_in_turn(text in "[ab]{0,80}", piece in "[abc]{0,80}") {
             let tokenizer = BpeTokenizer::train([text.as_bytes()].into_iter(), 280).unwrap();
             let expected = encode_by_definition(&tokenizer, piece.as_bytes());
-            prop_assert_eq!(tokenizer.encode(piece.as_bytes()), expected);
+            let mut ids = Vec::new();
+            tokenizer.encode_into(piece.as_bytes(), &mut ids);
+            let ids: Vec<u32> = ids.into_iter().map(u32::from).collect();
+            prop_assert_eq!(ids, expected);
         }
     }
 }
