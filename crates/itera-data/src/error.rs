@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{Dataset, LanesPosition, Split};
 
-/// Why a corpus could not be had.
+/// Why a corpus could not be loaded.
 #[derive(Debug, Error)]
 pub enum DataError {
     /// The name of the data set is the empty string.
@@ -53,6 +53,29 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file holds text in another form than plain UTF-8.
+    #[error("`{name}` is {format}, expected plain text; {remedy}")]
+    NotText {
+        /// Name of the corpus or path of the file.
+        name: String,
+        /// What the file is.
+        format: &'static str,
+        /// How to make text of it.
+        remedy: &'static str,
+    },
+    /// The digest of a file proves another split than the one asked for.
+    #[error(
+        "`{}` is the official {found} split by its digest, but {asked} was asked for; \
+         ask for {found}, or delete the file and run `scripts/fetch-data.sh`", path.display()
+    )]
+    OtherSplit {
+        /// The file.
+        path: PathBuf,
+        /// The split asked for.
+        asked: Split,
+        /// The split that the file is.
+        found: Split,
+    },
     /// There is nothing to score or to learn from.
     #[error(
         "`{name}` holds no document ({bytes} bytes); expected text, give another file or fetch it again"
@@ -61,7 +84,7 @@ pub enum DataError {
         /// Name of the corpus or path of the file.
         name: String,
         /// Size of the file; a file of separators only is not empty and still has no document.
-        bytes: usize,
+        bytes: u64,
     },
 }
 

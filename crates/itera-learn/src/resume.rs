@@ -1,11 +1,14 @@
 //! A run's whole state as one safetensors file, so that a resumed run goes on bit for bit: the
 //! parameters, the optimiser's moments, the carried state of every lane, the place in the data.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use burn::tensor::Bytes;
 use itera_core::{checkpoint::Checkpoint, config::ModelConfig, quant::Scales};
-use itera_data::{LanesError, LanesPosition};
+use itera_data::{LanesError, LanesPosition, TokenSet};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -128,7 +131,7 @@ impl Trainer {
     /// When the bytes are damaged, of another version, or do not fit the documents or the teacher.
     pub fn load_resume(
         bytes: &[u8],
-        documents: Vec<Vec<u32>>,
+        documents: impl Into<Arc<TokenSet>>,
         end_of_text: u32,
         backend: Backend,
         teacher: Option<&Checkpoint>,

@@ -11,7 +11,7 @@ use itera_core::{
     config::ModelConfig,
     quant::{Precisions, Scales},
 };
-use itera_data::{LaneOptions, Lanes, LanesError, Segment};
+use itera_data::{LaneOptions, Lanes, LanesError, Segment, TokenSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -129,14 +129,14 @@ struct Figures {
 }
 
 impl Trainer {
-    /// A run at its start. `documents` are tokenised, without end-of-text.
+    /// A run at its start, which shares `documents` with others.
     ///
     /// # Errors
     /// When the documents do not fill one segment.
     pub fn new(
         model: &ModelConfig,
         config: TrainConfig,
-        documents: Vec<Vec<u32>>,
+        documents: impl Into<Arc<TokenSet>>,
         end_of_text: u32,
         backend: Backend,
     ) -> Result<Self, LanesError> {

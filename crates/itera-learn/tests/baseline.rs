@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use itera_core::config::{MICRO_PARAMETER_BUDGET, Preset};
+use itera_data::TokenSet;
 use itera_learn::{
     Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
     baseline::{self, Trainer, Transformer, TransformerConfig},
@@ -63,12 +64,12 @@ fn config(replicas: usize) -> TrainConfig {
     }
 }
 
-fn documents() -> Vec<Vec<u32>> {
+fn documents() -> TokenSet {
     (0..12)
         .map(|d| {
             (0..30 + d)
-                .map(|i| ((i * (d % 3 + 1)) % 40) as u32)
-                .collect()
+                .map(|i| ((i * (d % 3 + 1)) % 40) as u16)
+                .collect::<Vec<_>>()
         })
         .collect()
 }

@@ -6,6 +6,7 @@ use itera_core::{
     quant,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
+use itera_data::TokenSet;
 use itera_learn::{
     Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
     model::LanguageModel,
@@ -47,9 +48,13 @@ fn config(replicas: usize) -> TrainConfig {
     }
 }
 
-fn documents() -> Vec<Vec<u32>> {
+fn documents() -> TokenSet {
     (0..12)
-        .map(|d| (0..90 + d).map(|i| ((i * (d + 3)) % 50) as u32).collect())
+        .map(|d| {
+            (0..90 + d)
+                .map(|i| ((i * (d + 3)) % 50) as u16)
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -149,9 +154,13 @@ fn a_head_of_its_own_is_read_and_learns_apart_from_the_embedding() {
     let (mut tied, mut run) = (trainer(1, Backend::Flex), trainer(1, Backend::Flex));
     run.untie_head();
     let start = run.result();
-    let text = &documents()[0];
+    let text: Vec<u32> = documents()
+        .document(0)
+        .iter()
+        .map(|&id| id.into())
+        .collect();
     // Another head than the embedding, and not one that knows more.
-    let bits = |model: &LanguageModel| model.score(END_OF_TEXT, text).iter().sum::<f64>();
+    let bits = |model: &LanguageModel| model.score(END_OF_TEXT, &text).iter().sum::<f64>();
     assert!((bits(&start) - bits(&tied.result())).abs() > 1e-3);
     assert_eq!(
         start.parameters().len(),

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &PruneArgs) -> anyhow::Result<ExitStatus> {
         .with_context(|| format!("cannot prune the checkpoint `{}`", source.name))?;
     pruned.training = training(&source, targets);
     let text = Text::read(
-        texts.valid_documents().into_iter(),
+        texts.valid_documents(),
         &source.checkpoint.tokenizer,
         args.validate_tokens,
         &texts.valid_label(),

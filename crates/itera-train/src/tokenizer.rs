@@ -103,7 +103,7 @@ pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<ExitStatus> {
     check_writable(&args.output)?;
     let texts = Texts::load(&args.dataset, None)?;
     let tokenizer = source.obtain(args.vocab_size, &texts)?;
-    let (documents, label) = match texts.valid_documents() {
+    let (documents, label) = match texts.valid_documents().collect::<Vec<_>>() {
         none if none.is_empty() => (texts.train_documents().collect(), texts.name().to_owned()),
         valid => (valid, texts.valid_label()),
     };

@@ -1,12 +1,13 @@
 //! Which checkpoint is scored on which text.
 
 use anyhow::{Context as _, bail, ensure};
+use itera_cli::warn;
 use itera_core::{
     checkpoint::Precision,
     model::Model,
     models::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
 };
-use itera_data::{Corpus, DataError, Dataset, Layout, Places, Split, Verdict};
+use itera_data::{Corpus, DataError, Dataset, Places, Split};
 
 use crate::{
     engine::{self, Engine},
@@ -130,7 +131,6 @@ impl Work {
                 let text = &self.texts[text];
                 let selection = Selection::new(
                     &text.corpus,
-                    text.layout(),
                     &loaded.checkpoint.tokenizer,
                     &options.protocol,
                     options.shard,
@@ -195,6 +195,7 @@ impl Work {
             return Ok(known);
         }
         let corpus = Corpus::load(&dataset, split, places)?;
+        corpus.warnings().iter().for_each(warn);
         self.texts.push(Text { dataset, corpus });
         Ok(self.texts.len() - 1)
     }
@@ -212,15 +213,6 @@ impl Text {
     /// Name of the split; `all` for texts without splits.
     pub(crate) fn split(&self) -> &'static str {
         self.corpus.split.map_or("all", Split::name)
-    }
-
-    /// The rule by which words are counted; a digest that is known decides over the name.
-    fn layout(&self) -> Layout {
-        match (&self.corpus.verdict, &self.dataset) {
-            (Verdict::OfficialWikiText2V1 { .. } | Verdict::WikiText2Raw { .. }, _)
-            | (_, Dataset::WikiText2 | Dataset::SampleWikiText2) => Layout::WikiText,
-            _ => Layout::Stories,
-        }
     }
 }
 

@@ -21,6 +21,7 @@ impl Text {
     /// The text asked for, else the checkpoint's own, else a sample in its manner.
     pub(crate) fn load(args: &VerifyArgs, loaded: &LoadedCheckpoint) -> anyhow::Result<Self> {
         let corpus = corpus(args, loaded)?;
+        corpus.warnings().iter().for_each(warn);
         let tokenizer = &loaded.checkpoint.tokenizer;
         let (mut documents, mut bytes, mut left) = (Vec::new(), 0, args.max_tokens);
         for (index, text) in corpus.texts().enumerate() {

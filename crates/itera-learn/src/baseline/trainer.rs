@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::module::Module as _;
-use itera_data::{LaneOptions, Lanes, LanesError, Segment};
+use itera_data::{LaneOptions, Lanes, LanesError, Segment, TokenSet};
 
 use super::{Transformer, TransformerConfig};
 use crate::{
@@ -35,7 +35,7 @@ pub struct Trainer {
 pub fn train(
     model: &TransformerConfig,
     config: TrainConfig,
-    documents: Vec<Vec<u32>>,
+    documents: impl Into<Arc<TokenSet>>,
     end_of_text: u32,
     backend: Backend,
     mut on_step: impl FnMut(&StepReport),
@@ -48,7 +48,7 @@ pub fn train(
 }
 
 impl Trainer {
-    /// A run at its start. `documents` are tokenised, without end-of-text; what the config says of
+    /// A run at its start. What the config says of
     /// a router is of no concern here.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Trainer {
     pub fn new(
         model: &TransformerConfig,
         config: TrainConfig,
-        documents: Vec<Vec<u32>>,
+        documents: impl Into<Arc<TokenSet>>,
         end_of_text: u32,
         backend: Backend,
     ) -> Result<Self, LanesError> {

@@ -66,7 +66,7 @@ pub(super) fn run(
     let options = variant.options(seed, SOME_STEPS)?;
     let data = texts.load(&options)?;
     ensure!(
-        !data.valid.is_empty(),
+        !data.valid.bytes.is_empty(),
         "{} holds no text to evaluate on; give one with `\"valid\"`",
         data.texts.name()
     );
@@ -84,7 +84,6 @@ pub(super) fn run(
         return Ok(None);
     };
     let tokens = steps * segment as u64;
-    let bytes: usize = data.texts.train_documents().map(<[u8]>::len).sum();
     Ok(Some(Outcome {
         size: trained.size,
         data: data.texts.sources(),
@@ -93,7 +92,7 @@ pub(super) fn run(
             seed,
             steps,
             tokens,
-            epochs: tokens as f64 * data.bytes_per_token / bytes as f64,
+            epochs: tokens as f64 * data.bytes_per_token / data.train_bytes as f64,
             seconds: trained.seconds,
             cpu: Some(itera_cli::host().cpu),
             valid_bits_per_byte: trained.bits,
@@ -134,7 +133,7 @@ impl Trained {
         let mut trainer = Trainer::new(
             &config,
             settings,
-            data.train.clone(),
+            Arc::clone(&data.train),
             end_of_text,
             options.backend,
         )
@@ -156,11 +155,17 @@ impl Trained {
             let result = trainer.result();
             bits = if untied {
                 let score = |tokens: &[u32]| result.score(end_of_text, tokens);
-                scoring::bits_per_byte(score, documents(data), stop)
+                scoring::bits_per_byte(score, slices(&documents(data)), stop)
             } else {
                 let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);
                 let model = Model::from_checkpoint(&checkpoint)?;
-                bits_per_byte(&model, end_of_text, &data.valid, stop)
+                bits_per_byte(
+                    &model,
+                    end_of_text,
+                    &data.valid,
+                    data.valid.bytes.len(),
+                    stop,
+                )
             };
             if bits.is_none() {
                 return Ok(None);
@@ -190,7 +195,7 @@ impl Trained {
         let mut trainer = baseline::Trainer::new(
             &config,
             settings,
-            data.train.clone(),
+            Arc::clone(&data.train),
             end_of_text,
             options.backend,
         )
@@ -202,7 +207,7 @@ impl Trained {
         if is_number {
             let trained = trainer.trained();
             let score = |tokens: &[u32]| trained.score(end_of_text, tokens);
-            bits = scoring::bits_per_byte(score, documents(data), stop);
+            bits = scoring::bits_per_byte(score, slices(&documents(data)), stop);
             if bits.is_none() {
                 return Ok(None);
             }
@@ -215,10 +220,17 @@ impl Trained {
     }
 }
 
+fn slices(documents: &[(Vec<u32>, usize)]) -> impl Iterator<Item = (&[u32], usize)> {
+    documents
+        .iter()
+        .map(|(tokens, bytes)| (&tokens[..], *bytes))
+}
+
 /// Tokens and bytes of the documents of validation.
-fn documents(data: &Data) -> impl Iterator<Item = (&[u32], usize)> {
-    let documents = data.valid.iter();
-    documents.map(|document| (&document.tokens[..], document.bytes))
+fn documents(data: &Data) -> Vec<(Vec<u32>, usize)> {
+    let widen = |tokens: &[u16]| tokens.iter().map(|&id| id.into()).collect();
+    let tokens = data.valid.tokens.iter().map(widen);
+    tokens.zip(data.valid.bytes.iter().copied()).collect()
 }
 
 /// Takes so many steps, or those until the loss is no number. Returns their seconds, and whether the loss

@@ -58,7 +58,7 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     let options = FitOptions::new(args)?;
     let saved = saved(&options)?;
     options.backend.check()?;
-    let mut data = Data::load(&options)?;
+    let data = Data::load(&options)?;
     let model = sizes(&options, &data)?;
     check(&options, &model, &data)?;
     let steps = match (&saved, options.budget) {
@@ -69,8 +69,8 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     let train = options.train_config(steps)?;
     let settings = Settings::new(&options, &data, model, train);
     let (trainer, history) = match saved {
-        Some(saved) => saved.restore(&settings, &options, &mut data)?,
-        None => (start(&settings, &mut data)?, History::default()),
+        Some(saved) => saved.restore(&settings, &options, &data)?,
+        None => (start(&settings, &data)?, History::default()),
     };
     if !options.quiet {
         note(plan(&settings, &trainer, data.bytes_per_token));
@@ -144,15 +144,14 @@ fn saved(options: &FitOptions) -> anyhow::Result<Option<Saved>> {
     Ok(None)
 }
 
-/// A run at its start. The documents move into it.
-fn start(settings: &Settings, data: &mut Data) -> anyhow::Result<Trainer> {
-    let documents = std::mem::take(&mut data.train);
+/// A run at its start.
+fn start(settings: &Settings, data: &Data) -> anyhow::Result<Trainer> {
     let end_of_text = data.tokenizer.end_of_text();
     let train = settings.train.clone();
     let mut trainer = Trainer::new(
         &settings.model,
         train,
-        documents,
+        Arc::clone(&data.train),
         end_of_text,
         settings.backend,
     )

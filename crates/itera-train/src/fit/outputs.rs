@@ -99,9 +99,9 @@ fn protocol(run: &Run) -> anyhow::Result<Value> {
     protocol["evaluation"] = json!({
         "protocol": "document",
         "text": run.data.texts.valid_label(),
-        "documents": run.data.valid.len(),
+        "documents": run.data.valid.bytes.len(),
         "every_steps": run.evaluate_every,
-        "documents_meanwhile": run.documents_meanwhile().len(),
+        "documents_meanwhile": run.documents_meanwhile(),
     });
     Ok(protocol)
 }

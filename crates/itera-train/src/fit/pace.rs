@@ -5,7 +5,10 @@
 //! with the run and stands in the command of its record; a machine that becomes slower takes longer
 //! than asked for, and the result stays the same.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use itera_cli::note;
@@ -17,11 +20,13 @@ use super::{data::Data, options::FitOptions};
 /// Steps before the clock starts: the first ones take memory and fill caches.
 const UNTIMED_STEPS: u32 = 2;
 
-/// The trial ends after this many timed steps,
+/// The most timed steps of the trial.
 const MAX_TIMED_STEPS: u32 = 32;
 
-/// or after this time, or after this share of the budget.
+/// The longest that timed steps go on.
 const MAX_TRIAL: Duration = Duration::from_secs(10);
+
+/// The largest share of the budget that timed steps take.
 const MAX_TRIAL_SHARE: f64 = 0.05;
 
 /// Steps of the trial's schedule; it never comes near its end.
@@ -40,7 +45,7 @@ pub(crate) fn steps(
     let mut trainer = Trainer::new(
         model,
         train,
-        data.train.clone(),
+        Arc::clone(&data.train),
         end_of_text,
         options.backend,
     )

@@ -13,13 +13,8 @@ use itera_learn::trainer::{StepReport, Trainer};
 use serde_json::Value;
 
 use super::{
-    data::{Data, Document},
-    evaluate::bits_per_byte,
-    history::History,
-    log::Log,
-    options::FitOptions,
-    outputs, saved,
-    settings::Settings,
+    data::Data, evaluate::bits_per_byte, history::History, log::Log, options::FitOptions, outputs,
+    saved, settings::Settings,
 };
 
 /// Rows of metrics in a whole run, about.
@@ -122,7 +117,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let valid = if evaluates {
-            // Never stopped: it takes seconds, and a run that is gone on with does not come by this step again.
+            // Not interruptible: a resumed run would not repeat this evaluation.
             self.evaluate(self.documents_meanwhile(), &AtomicBool::new(false))?
         } else {
             None
@@ -135,27 +130,27 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The documents of the evaluations before the last: so few that they take seconds.
-    pub(super) fn documents_meanwhile(&self) -> &'a [Document] {
-        let documents = &self.data.valid;
+    /// How many documents the evaluations before the last read: so few that they take seconds.
+    pub(super) fn documents_meanwhile(&self) -> usize {
+        let sizes = &self.data.valid.bytes;
         let count = self.options.evaluate_documents.unwrap_or_else(|| {
             let mut bytes = 0;
-            let fits = |document: &&Document| {
-                bytes += document.bytes;
+            let fits = |size: &&usize| {
+                bytes += **size;
                 bytes <= EVALUATED_BYTES
             };
-            documents.iter().take_while(fits).count().max(1)
+            sizes.iter().take_while(fits).count().max(1)
         });
-        &documents[..count.min(documents.len())]
+        count.min(sizes.len())
     }
 
     fn evaluates(&self) -> bool {
-        self.evaluate_every > 0 && !self.data.valid.is_empty()
+        self.evaluate_every > 0 && !self.data.valid.bytes.is_empty()
     }
 
-    /// Bits per byte of the native model, which is the one that will be used, at the precision that
-    /// is trained for; none if stopped.
-    fn evaluate(&self, documents: &[Document], stop: &AtomicBool) -> anyhow::Result<Option<f64>> {
+    /// Bits per byte of the first `count` documents by the native model, which is the one that will be
+    /// used, at the precision that is trained for; none if stopped.
+    fn evaluate(&self, count: usize, stop: &AtomicBool) -> anyhow::Result<Option<f64>> {
         let trained = self.trainer.result();
         let mut checkpoint = trained.to_checkpoint(&self.data.tokenizer, Value::Null);
         if let Some(precisions) = self.settings.train.quantize.clone() {
@@ -164,7 +159,13 @@ impl<'a> Run<'a> {
         let model = Model::from_checkpoint(&checkpoint)
             .context("the trained weights cannot be used; train with a lower `--learning-rate`")?;
         let end_of_text = self.data.tokenizer.end_of_text();
-        Ok(bits_per_byte(&model, end_of_text, documents, stop))
+        Ok(bits_per_byte(
+            &model,
+            end_of_text,
+            &self.data.valid,
+            count,
+            stop,
+        ))
     }
 
     fn must_stop(&self, step: u64) -> bool {
@@ -192,7 +193,7 @@ impl<'a> Run<'a> {
     /// Evaluates on all documents, writes the files, and says how it went.
     fn finish(&mut self) -> anyhow::Result<Outcome> {
         if self.evaluates() {
-            let valid = self.evaluate(&self.data.valid, self.stop)?;
+            let valid = self.evaluate(self.data.valid.bytes.len(), self.stop)?;
             if valid.is_none() {
                 return self.interrupt();
             }

@@ -1,7 +1,7 @@
 //! The file of an interrupted run: one line of JSON, then the trainer's own bytes. One file, so
 //! that its two parts always belong together.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use itera_core::files::write_atomic;
@@ -85,23 +85,22 @@ impl Saved {
         }
     }
 
-    /// The trainer and the metrics where the run was interrupted. The documents move into it.
+    /// The trainer and the metrics where the run was interrupted.
     pub(crate) fn restore(
         self,
         settings: &Settings,
         options: &FitOptions,
-        data: &mut Data,
+        data: &Data,
     ) -> anyhow::Result<(Trainer, History)> {
         let path = options.paths.resume.display();
         settings
             .check_same(&self.head.settings)
             .with_context(|| format!("cannot resume `{path}`"))?;
-        let documents = std::mem::take(&mut data.train);
         let end_of_text = data.tokenizer.end_of_text();
         let teacher = data.teacher.as_ref().map(|teacher| &teacher.checkpoint);
         let trainer = Trainer::load_resume(
             &self.trainer,
-            documents,
+            Arc::clone(&data.train),
             end_of_text,
             settings.backend,
             teacher,

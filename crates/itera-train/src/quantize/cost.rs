@@ -32,7 +32,7 @@ pub(super) fn measure(
     limit: usize,
 ) -> anyhow::Result<Cost> {
     let text = Text::read(
-        texts.valid_documents().into_iter(),
+        texts.valid_documents(),
         &source.checkpoint.tokenizer,
         limit,
         &texts.valid_label(),
