@@ -22,7 +22,7 @@ fn check(text: &[u8]) {
     );
     let ids: Vec<u32> = ids.into_iter().map(u32::from).collect();
     assert_eq!(tokenizer.decode(&ids), text);
-    assert!(ids.len() < LEN / 2, "{} tokens", ids.len());
+    assert!(ids.len() < LEN, "nothing was joined");
 }
 
 #[test]

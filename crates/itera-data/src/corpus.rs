@@ -10,8 +10,8 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Counts, DataError, Dataset, Layout, Places, Split, Verdict, Warning, digest::hex,
-    first_invalid_utf8, format::of_other_than_text,
+    Counts, DataError, Dataset, Layout, Places, Split, Verdict, digest::hex, first_invalid_utf8,
+    format::of_other_than_text, warning::warnings,
 };
 
 /// Original text written for this project in the manner of WikiText-2 v1.
@@ -196,9 +196,9 @@ impl Corpus {
         })
     }
 
-    /// What in the text is probably meant otherwise than it is read.
-    pub fn warnings(&self) -> Vec<Warning> {
-        Warning::of(&self.name, self.documents())
+    /// What in the text is probably meant otherwise than it is read, a line with the remedy for each.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings(&self.name, self.documents())
     }
 
     /// The compiled-in corpus of this name.

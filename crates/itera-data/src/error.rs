@@ -10,7 +10,7 @@ use crate::{Dataset, LanesPosition, Split};
 #[derive(Debug, Error)]
 pub enum DataError {
     /// The name of the data set is the empty string.
-    #[error("the name of the data set is empty; names are {}, or the path of a text file", Dataset::NAMES.join(", "))]
+    #[error("the name of the data set is empty; names are {}, or the path of a text file", Dataset::names().join(", "))]
     EmptyName,
     /// No split has this name.
     #[error("no split is called `{0}`; splits are test, valid, train")]
@@ -40,7 +40,7 @@ pub enum DataError {
         looked_at: Vec<PathBuf>,
     },
     /// Neither a known name nor a file.
-    #[error("there is no file `{}`, and no data set of that name; names are {}", path.display(), Dataset::NAMES.join(", "))]
+    #[error("there is no file `{}`, and no data set of that name; names are {}", path.display(), Dataset::names().join(", "))]
     NoSuchFile {
         /// What was given.
         path: PathBuf,

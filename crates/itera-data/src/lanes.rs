@@ -67,18 +67,9 @@ pub struct Lanes {
     position: LanesPosition,
     /// The documents in the order of `position.epoch`.
     order: Vec<u32>,
-    /// Where the next segment begins in every lane, `[batch]`.
-    cursors: Vec<Cursor>,
-}
-
-/// A place in the documents laid end to end, an end-of-text token before each and one at the very
-/// end.
-#[derive(Clone, Copy, Debug)]
-struct Cursor {
-    /// Position in `Lanes::order`.
-    document: usize,
-    /// Tokens of the document that are behind, its end-of-text token included.
-    offset: usize,
+    /// Where each begins when they are laid end to end, an end-of-text token before each and one at
+    /// the very end.
+    starts: Vec<usize>,
 }
 
 impl Lanes {
@@ -114,7 +105,7 @@ impl Lanes {
             segments_per_epoch: segments as u64,
             position: LanesPosition::default(),
             order: Vec::new(),
-            cursors: Vec::new(),
+            starts: Vec::new(),
         };
         lanes.begin_epoch();
         Ok(lanes)
@@ -150,8 +141,6 @@ impl Lanes {
         self.position = position;
         if new_order {
             self.begin_epoch();
-        } else {
-            self.place_cursors();
         }
         Ok(())
     }
@@ -166,14 +155,11 @@ impl Lanes {
             length,
             ..
         } = self.options;
+        let lane_length = self.segments_per_epoch as usize * length;
         let mut inputs = Vec::with_capacity(batch * length);
         let mut targets = Vec::with_capacity(batch * length);
-        let mut row = Vec::with_capacity(length + 1);
         for lane in 0..batch {
-            row.clear();
-            self.cursors[lane] = self.read(self.cursors[lane], length, &mut row);
-            // The token after the segment is a target, and the first input of the next one.
-            self.read(self.cursors[lane], 1, &mut row);
+            let row = self.read(lane * lane_length + offset as usize * length, length + 1);
             inputs.extend_from_slice(&row[..length]);
             targets.extend_from_slice(&row[1..]);
         }
@@ -207,60 +193,34 @@ impl Lanes {
     /// Orders the documents for the current epoch.
     fn begin_epoch(&mut self) {
         self.order = permutation(self.documents.len(), self.options.seed, self.position.epoch);
-        self.place_cursors();
+        let mut next = 0;
+        let start = |&index: &u32| {
+            let start = next;
+            next += 1 + self.documents.document(index as usize).len();
+            start
+        };
+        self.starts = self.order.iter().map(start).collect();
     }
 
-    /// Moves the cursors to the current position.
-    fn place_cursors(&mut self) {
-        let length = self.options.length;
-        let lane_length = self.segments_per_epoch as usize * length;
-        let mut target = self.position.offset as usize * length;
-        let (mut document, mut start) = (0, 0);
-        self.cursors.clear();
-        for _ in 0..self.options.batch {
-            while start + self.len_with_start(document) <= target {
-                start += self.len_with_start(document);
-                document += 1;
+    /// `count` tokens from `start` on of the documents laid end to end.
+    fn read(&self, start: usize, count: usize) -> Vec<u32> {
+        let first = self.starts.partition_point(|&at| at <= start) - 1;
+        let mut skipped = start - self.starts[first];
+        let mut tokens = Vec::with_capacity(count);
+        for &index in &self.order[first..] {
+            if skipped == 0 {
+                tokens.push(self.options.end_of_text);
             }
-            self.cursors.push(Cursor {
-                document,
-                offset: target - start,
-            });
-            target += lane_length;
+            let rest = &self.documents.document(index as usize)[skipped.saturating_sub(1)..];
+            let left = count - tokens.len();
+            tokens.extend(rest.iter().take(left).map(|&id| u32::from(id)));
+            if tokens.len() == count {
+                return tokens;
+            }
+            skipped = 0;
         }
-    }
-
-    /// Tokens of a document in the order, its end-of-text token included.
-    fn len_with_start(&self, document: usize) -> usize {
-        1 + self.documents.document(self.order[document] as usize).len()
-    }
-
-    /// Appends `count` tokens from `cursor` on to `row`; returns the place after them.
-    fn read(&self, cursor: Cursor, count: usize, row: &mut Vec<u32>) -> Cursor {
-        let Cursor {
-            mut document,
-            mut offset,
-        } = cursor;
-        let end = row.len() + count;
-        while row.len() < end {
-            if offset == 0 {
-                row.push(self.options.end_of_text);
-                offset = 1;
-            }
-            // Behind the last document nothing but its end-of-text token is ever read.
-            let Some(&index) = self.order.get(document) else {
-                break;
-            };
-            let rest = &self.documents.document(index as usize)[offset - 1..];
-            let taken = rest.len().min(end - row.len());
-            row.extend(rest[..taken].iter().map(|&id| u32::from(id)));
-            offset += taken;
-            if taken == rest.len() {
-                document += 1;
-                offset = 0;
-            }
-        }
-        Cursor { document, offset }
+        tokens.push(self.options.end_of_text);
+        tokens
     }
 }
 

@@ -31,4 +31,3 @@ pub use error::{DataError, LanesError};
 pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
 pub use places::Places;
 pub use tokens::TokenSet;
-pub use warning::Warning;

@@ -73,11 +73,6 @@ impl TokenSet {
         self.ids.len()
     }
 
-    /// The tokens of all documents, without a mark between them.
-    pub fn ids(&self) -> &[u16] {
-        &self.ids
-    }
-
     /// The tokens of one document.
     ///
     /// # Panics

@@ -79,7 +79,7 @@ fn the_official_wikitext2_splits_have_their_published_sizes() {
         );
         assert_eq!(corpus.n_documents(), 60);
         assert_eq!(corpus.first_invalid_utf8(), None);
-        assert_eq!(corpus.warnings(), []);
+        assert_eq!(corpus.warnings(), Vec::<String>::new());
         assert!(corpus.texts().skip(1).all(|text| text.starts_with(b" = ")));
     }
 }
@@ -156,7 +156,7 @@ fn tiny_stories_divide_into_what_lies_between_separators() {
         );
         assert_eq!(corpus.verdict.name(), "unknown");
         assert_eq!(corpus.split, Some(split));
-        assert_eq!(corpus.warnings(), []);
+        assert_eq!(corpus.warnings(), Vec::<String>::new());
     }
 }
 
@@ -169,7 +169,7 @@ fn samples_need_no_file() {
     assert_eq!(wikitext.text_bytes(), wikitext.file_bytes);
     for sample in [&wikitext, &stories, &both] {
         assert_eq!(sample.first_invalid_utf8(), None);
-        assert_eq!(sample.warnings(), []);
+        assert_eq!(sample.warnings(), Vec::<String>::new());
         assert_eq!(
             (sample.verdict, sample.split, &sample.path),
             (Verdict::Sample, None, &None)
@@ -284,7 +284,7 @@ fn separators_that_nearly_are_separate_or_are_said() {
             .map(|text| str::from_utf8(text).unwrap())
             .collect();
         assert_eq!(found, documents, "{text:?}");
-        let said: Vec<_> = corpus.warnings().iter().map(ToString::to_string).collect();
+        let said = corpus.warnings();
         let expected = |begin: &&str| match *begin {
             "lines" => format!("the lines of `{name}` end with carriage returns"),
             slip => format!("`{name}` {slip}"),

@@ -86,11 +86,13 @@ impl CharTokenizer {
         let text = str::from_utf8(text).map_err(|error| TokenizerError::NotUtf8 {
             offset: error.valid_up_to(),
         })?;
-        let id = |c| self.alphabet.binary_search(&c);
-        ids.extend(
-            text.chars()
-                .map(|c| id(&c).map_or(self.unknown() as u16, |id| id as u16)),
-        );
+        let unknown = self.unknown() as u16;
+        let id = |c| {
+            self.alphabet
+                .binary_search(&c)
+                .map_or(unknown, |id| id as u16)
+        };
+        ids.extend(text.chars().map(id));
         Ok(())
     }
 
