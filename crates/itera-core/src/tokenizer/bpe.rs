@@ -4,7 +4,6 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    mem,
     ops::Range,
 };
 
@@ -74,15 +73,19 @@ impl BpeTokenizer {
     /// Appends the tokens of `text`. Pieces repeat, so most are merged once and then copied.
     pub(super) fn encode_into(&self, text: &[u8], ids: &mut Vec<u16>) {
         let mut seen: HashMap<&[u8], Range<usize>> = HashMap::new();
-        let mut merging = Merging::new(self);
-        for piece in pieces(text).flat_map(|piece| piece.chunks(MAX_PIECE)) {
+        let mut queue = BinaryHeap::new();
+        for piece in pieces(text) {
             if let &[byte] = piece {
                 ids.push(u16::from(byte));
             } else if let Some(range) = seen.get(piece) {
                 ids.extend_from_within(range.clone());
             } else {
                 let start = ids.len();
-                merging.run(piece, ids);
+                if piece.len() > LONG {
+                    self.merge_in_turn(piece, ids);
+                } else {
+                    self.merge_by_queue(piece, ids, &mut queue);
+                }
                 if seen.len() == MAX_SEEN {
                     seen.clear();
                 }
@@ -90,62 +93,67 @@ impl BpeTokenizer {
             }
         }
     }
-}
 
-/// Distinct pieces that are remembered: some megabytes.
-const MAX_SEEN: usize = 1 << 16;
-
-/// Bytes that are merged together: places are 32 bits.
-const MAX_PIECE: usize = u32::MAX as usize;
-
-/// Marks the first byte of a token; ids are smaller.
-const START: u16 = 1 << 15;
-
-/// Places that a merge keeps memory for between pieces.
-const KEPT_PLACES: usize = 256;
-
-/// Merges one piece after another, each in n log n steps and, however long it is, in some 12 bytes
-/// of memory for each of its own.
-///
-/// A piece has an element per byte, its tokens standing at their first and last bytes, so that both
-/// neighbours of a token are found from its own place. A merge makes pairs of later merges only: so all
-/// places of a merge are known when its turn comes.
-struct Merging<'t> {
-    tokenizer: &'t BpeTokenizer,
-    /// For each merge, the first bytes of pairs that it may join, noted when the pair came to be.
-    places: Vec<Vec<u32>>,
-    /// The merges that have places, first learned first.
-    ready: BinaryHeap<Reverse<usize>>,
-}
-
-impl<'t> Merging<'t> {
-    fn new(tokenizer: &'t BpeTokenizer) -> Self {
-        Self {
-            tokenizer,
-            places: vec![Vec::new(); tokenizer.merges.len()],
-            ready: BinaryHeap::new(),
+    /// Appends the tokens of a long piece: every merge in turn, everywhere, from left to right. Takes
+    /// no memory but that of the tokens.
+    fn merge_in_turn(&self, piece: &[u8], ids: &mut Vec<u16>) {
+        let begin = ids.len();
+        ids.extend(piece.iter().map(|&byte| u16::from(byte)));
+        let mut counts = vec![0_usize; self.bytes.len()];
+        piece
+            .iter()
+            .for_each(|&byte| counts[usize::from(byte)] += 1);
+        for (id, pair) in (Self::FIRST_MERGE as u16..).zip(&self.merges) {
+            let (left, right) = (pair.0 as u16, pair.1 as u16);
+            if counts[usize::from(left)] == 0 || counts[usize::from(right)] == 0 {
+                continue;
+            }
+            let (mut read, mut write) = (begin, begin);
+            while read < ids.len() {
+                let joins = ids[read] == left && ids.get(read + 1) == Some(&right);
+                ids[write] = if joins { id } else { ids[read] };
+                read += 1 + usize::from(joins);
+                write += 1;
+            }
+            let joined = ids.len() - write;
+            ids.truncate(write);
+            counts[usize::from(left)] -= joined;
+            counts[usize::from(right)] -= joined;
+            counts[usize::from(id)] = joined;
         }
     }
 
-    /// Appends the tokens of `piece` to `ids`.
-    fn run(&mut self, piece: &[u8], ids: &mut Vec<u16>) {
+    /// Appends the tokens of a piece in n log n steps: a queue holds the merges that are possible, as
+    /// id and place, first learned first, then leftmost.
+    ///
+    /// Each token stands at its first and last byte, so that both its neighbours are found from its
+    /// own place.
+    fn merge_by_queue(&self, piece: &[u8], ids: &mut Vec<u16>, queue: &mut Queue) {
         let begin = ids.len();
         ids.extend(piece.iter().map(|&byte| START | u16::from(byte)));
         let tokens = &mut ids[begin..];
-        for at in 0..tokens.len() {
-            self.note(tokens, at);
-        }
-        while let Some(Reverse(merge)) = self.ready.pop() {
-            let mut places = mem::take(&mut self.places[merge]);
-            places.sort_unstable();
-            for at in places.drain(..) {
-                // Stale if either token has changed since.
-                if self.pair(tokens, at as usize) == Some(self.tokenizer.merges[merge]) {
-                    self.join(tokens, at as usize, merge);
-                }
+        let entry = |pair: Pair, at: usize| {
+            let id = self.merged.get(&pair);
+            id.map(|&id| Reverse((id, at as u32)))
+        };
+        let pairs = piece.windows(2).enumerate();
+        queue.extend(pairs.filter_map(|(at, pair)| entry((pair[0].into(), pair[1].into()), at)));
+        while let Some(Reverse((id, at))) = queue.pop() {
+            let at = at as usize;
+            // An entry is stale if either token has changed since.
+            let expected = self.merges[(id - Self::FIRST_MERGE) as usize];
+            if self.pair(tokens, at) != Some(expected) {
+                continue;
             }
-            places.shrink_to(KEPT_PLACES);
-            self.places[merge] = places;
+            let middle = at + self.len(tokens[at]);
+            let last = middle + self.len(tokens[middle]) - 1;
+            tokens[middle] &= !START;
+            tokens[at] = START | id as u16;
+            tokens[last] = id as u16;
+            let before = at.checked_sub(1).map(|last| at - self.len(tokens[last]));
+            for at in before.into_iter().chain([at]) {
+                queue.extend(self.pair(tokens, at).and_then(|pair| entry(pair, at)));
+            }
         }
         let mut end = begin;
         for at in begin..ids.len() {
@@ -157,48 +165,30 @@ impl<'t> Merging<'t> {
         ids.truncate(end);
     }
 
-    /// Puts the token of a merge in place of the two from `at` on.
-    fn join(&mut self, tokens: &mut [u16], at: usize, merge: usize) {
-        let middle = at + self.len(tokens[at]);
-        let last = middle + self.len(tokens[middle]) - 1;
-        let id = BpeTokenizer::FIRST_MERGE as u16 + merge as u16;
-        tokens[middle] &= !START;
-        tokens[at] = START | id;
-        tokens[last] = id;
-        if at > 0 {
-            self.note(tokens, at - self.len(tokens[at - 1]));
-        }
-        self.note(tokens, at);
-    }
-
-    /// Notes that the token at `at` may be joined with the one after it, if there is a merge for them.
-    fn note(&mut self, tokens: &[u16], at: usize) {
-        let pair = self.pair(tokens, at);
-        let Some(id) = pair.and_then(|pair| self.tokenizer.merged.get(&pair)) else {
-            return;
-        };
-        let merge = (id - BpeTokenizer::FIRST_MERGE) as usize;
-        if self.places[merge].is_empty() {
-            self.ready.push(Reverse(merge));
-        }
-        self.places[merge].push(at as u32);
-    }
-
     /// The token that begins at `at` and the one after it.
     fn pair(&self, tokens: &[u16], at: usize) -> Option<Pair> {
-        let left = tokens[at];
-        if left & START == 0 {
-            return None;
-        }
+        let left = Some(tokens[at]).filter(|left| left & START != 0)?;
         let right = tokens.get(at + self.len(left))?;
-        Some([left, *right].map(|token| u32::from(token & !START)).into())
+        Some((u32::from(left & !START), u32::from(right & !START)))
     }
 
     /// Bytes of a token.
     fn len(&self, token: u16) -> usize {
-        self.tokenizer.bytes[usize::from(token & !START)].len()
+        self.bytes[usize::from(token & !START)].len()
     }
 }
+
+/// Bytes of a piece from which on the memory of a queue would count.
+const LONG: usize = 1 << 16;
+
+/// Distinct pieces that are remembered: some megabytes.
+const MAX_SEEN: usize = 1 << 16;
+
+/// Marks the first byte of a token; ids are smaller.
+const START: u16 = 1 << 15;
+
+/// Merges that are possible: id and place of the left token.
+type Queue = BinaryHeap<Reverse<(u32, u32)>>;
 
 #[cfg(test)]
 mod tests {
@@ -207,7 +197,7 @@ mod tests {
     use super::*;
 
     /// The definition: every merge in turn, everywhere, from left to right.
-    fn encode_by_definition(tokenizer: &BpeTokenizer, piece: &[u8]) -> Vec<u32> {
+    fn encode_by_definition(tokenizer: &BpeTokenizer, piece: &[u8]) -> Vec<u16> {
         let mut ids: Vec<u32> = piece.iter().map(|&byte| u32::from(byte)).collect();
         for (&pair, merged) in tokenizer.merges.iter().zip(BpeTokenizer::FIRST_MERGE..) {
             let mut at = 0;
@@ -218,18 +208,20 @@ mod tests {
                 at += 1;
             }
         }
-        ids
+        ids.into_iter().map(|id| id as u16).collect()
     }
 
     proptest! {
         #[test]
-        fn queue_equals_merging_in_turn(text in "[ab]{0,80}", piece in "[abc]{0,80}") {
+        fn both_ways_equal_the_definition(text in "[ab]{0,80}", piece in "[abc]{0,80}") {
             let tokenizer = BpeTokenizer::train([text.as_bytes()].into_iter(), 280).unwrap();
             let expected = encode_by_definition(&tokenizer, piece.as_bytes());
-            let mut ids = Vec::new();
-            tokenizer.encode_into(piece.as_bytes(), &mut ids);
-            let ids: Vec<u32> = ids.into_iter().map(u32::from).collect();
-            prop_assert_eq!(ids, expected);
+            let (mut ids, mut queue) = (Vec::new(), BinaryHeap::new());
+            tokenizer.merge_by_queue(piece.as_bytes(), &mut ids, &mut queue);
+            prop_assert_eq!(&ids, &expected);
+            // Behind what the buffer holds already.
+            tokenizer.merge_in_turn(piece.as_bytes(), &mut ids);
+            prop_assert_eq!(&ids[expected.len()..], &expected);
         }
     }
 }

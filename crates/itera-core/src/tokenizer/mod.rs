@@ -151,7 +151,7 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::NotUtf8`] from the char tokenizer; the others accept any bytes.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = Vec::new();
+        let mut ids = Vec::with_capacity(text.len() / 2);
         self.encode_into(text, &mut ids)?;
         Ok(ids.into_iter().map(u32::from).collect())
     }
