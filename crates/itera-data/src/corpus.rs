@@ -68,8 +68,7 @@ impl Corpus {
     /// TinyStories. Samples are one text, whatever split is asked for, and so are files whose digest
     /// is not known.
     ///
-    /// A file of the user's own whose digest is that of an official WikiText-2 file is treated as
-    /// WikiText-2, so that a name and a path give the same figures.
+    /// A file of the user's own with the digest of an official WikiText-2 file is treated as WikiText-2, so that a name and a path give the same figures.
     ///
     /// # Errors
     /// The split does not exist, the file is missing or unreadable, is no plain text, holds no

@@ -28,7 +28,7 @@ pub(crate) fn of_other_than_text(bytes: &[u8]) -> Option<(&'static str, &'static
         return Some((name, remedy));
     }
     let sample = &bytes[..bytes.len().min(SAMPLE)];
-    // A text may begin with these letters; a header of pages is no UTF-8.
+    // A text may begin with these letters; page headers are not valid UTF-8.
     if sample.starts_with(b"PAR1") && first_invalid_utf8(sample).is_some() {
         return Some((
             "a Parquet file",

@@ -25,7 +25,7 @@ const GROUP: usize = 2048;
 /// Documents that are scored together: each has a state.
 const GROUP_DOCUMENTS: usize = 64;
 
-/// Told of every token scored.
+/// Called with the number of tokens scored.
 type OnTokens<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// Negative log-likelihood of each document in nats.

@@ -95,7 +95,7 @@ impl BpeTokenizer {
     }
 
     /// Appends the tokens of a long piece: every merge in turn, everywhere, from left to right. Takes
-    /// no memory but that of the tokens.
+    /// no memory beyond the tokens.
     fn merge_in_turn(&self, piece: &[u8], ids: &mut Vec<u16>) {
         let begin = ids.len();
         ids.extend(piece.iter().map(|&byte| u16::from(byte)));

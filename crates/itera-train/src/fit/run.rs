@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
         self.finish()
     }
 
-    /// One step; refuses a loss that is no number, since every later step would be none either.
+    /// One step; refuses a loss that is NaN or infinite, since every later step would be too.
     fn step(&mut self) -> anyhow::Result<StepReport> {
         let started = Instant::now();
         let report = self.trainer.step();
