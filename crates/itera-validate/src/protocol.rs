@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use anyhow::bail;
+use itera_core::model::Scorer;
 use itera_data::TokenSet;
 use itera_record::{ProtocolKind, ScoringProtocol};
 use rayon::prelude::*;
@@ -21,9 +22,6 @@ const SEGMENT: usize = 1024;
 
 /// Tokens of documents that are scored together. Longer documents are scored alone.
 const GROUP: usize = 2048;
-
-/// Documents that are scored together: each has a state.
-const GROUP_DOCUMENTS: usize = 64;
 
 /// Called with the number of tokens scored.
 type OnTokens<'a> = &'a (dyn Fn(usize) + Sync);
@@ -85,14 +83,14 @@ pub(crate) fn score(
 }
 
 /// Which documents are scored together: neighbours, as many as [`GROUP`] tokens and
-/// [`GROUP_DOCUMENTS`] hold, or one that is longer.
+/// [`Scorer::GROUP`] documents hold, or one that is longer.
 fn groups(tokens: &TokenSet) -> Vec<Range<usize>> {
     let mut groups = Vec::<Range<usize>>::new();
     let mut tokens_in_last = 0;
     for (index, document) in tokens.iter().enumerate() {
         tokens_in_last += document.len();
         match groups.last_mut() {
-            Some(last) if tokens_in_last <= GROUP && last.len() < GROUP_DOCUMENTS => {
+            Some(last) if tokens_in_last <= GROUP && last.len() < Scorer::GROUP => {
                 last.end += 1;
             }
             _ => {

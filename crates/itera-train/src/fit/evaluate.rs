@@ -21,27 +21,21 @@ pub(crate) fn bits_per_byte(
     if bytes == 0 {
         return None;
     }
-    let nats: Option<Vec<f64>> = (0..count)
+    let nats: Option<Vec<Vec<f64>>> = (0..count)
         .into_par_iter()
         .map_init(
-            || (model.new_state(), model.new_workspace(), Vec::new()),
-            |(state, work, tokens), index| {
-                if stop.load(Ordering::Relaxed) {
-                    return None;
-                }
-                tokens.clear();
-                tokens.extend(
-                    documents
-                        .tokens
-                        .document(index)
-                        .iter()
-                        .map(|&id| u32::from(id)),
-                );
-                state.reset();
-                Some(model.score(state, work, end_of_text, tokens).iter().sum())
+            || model.scorer(end_of_text),
+            |scorer, index| {
+                let tokens = documents.tokens.document(index).iter();
+                let tokens: Vec<u32> = tokens.map(|&id| id.into()).collect();
+                let stopped = stop.load(Ordering::Relaxed);
+                (!stopped).then(|| scorer.documents(&[&tokens]))
             },
         )
         .collect();
     // Summed in the order of the documents, so that threads make no difference.
-    Some(model::bits_per_byte(nats?.iter().sum(), bytes as f64))
+    Some(model::bits_per_byte(
+        nats?.iter().flatten().sum(),
+        bytes as f64,
+    ))
 }
