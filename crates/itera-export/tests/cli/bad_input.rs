@@ -66,14 +66,14 @@ fn checkpoints_that_are_not_there_or_broken() {
         .unwrap();
     newer[at + 16] = b'9';
     test.write("models/newer.safetensors", newer);
-    snapshot!(test, "onnx --checkpoint newer --output files", @r"
+    snapshot!(test, "onnx --checkpoint newer --output files", @r#"
     success: false
     exit_code: 2
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot load the checkpoint `[DIR]/models/newer.safetensors`: `itera.format` is "9", expected a version from 1 to 1: update itera, or make the file again with this version
-    ");
+    error: cannot load the checkpoint `[DIR]/models/newer.safetensors`: `itera.format` is "9", expected a version up to 1: update itera, or make the file again with this version
+    "#);
 }
 
 #[test]
