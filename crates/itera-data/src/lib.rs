@@ -18,6 +18,7 @@ mod documents;
 mod error;
 mod lanes;
 mod places;
+mod random;
 
 pub use corpus::Corpus;
 pub use counts::{Counts, first_invalid_utf8};
@@ -27,3 +28,4 @@ pub use documents::{END_OF_TEXT, Layout};
 pub use error::{DataError, LanesError};
 pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
 pub use places::Places;
+pub use random::{Domain, rng};
