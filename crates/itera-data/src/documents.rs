@@ -93,7 +93,7 @@ fn stories(text: &[u8], separated: bool) -> Vec<Range<usize>> {
         start = line.end;
     }
     if start == 0 && !separated {
-        return vec![0..text.len()];
+        return std::iter::once(0..text.len()).collect();
     }
     push(start..text.len());
     stories

@@ -51,7 +51,9 @@ impl TokenSet {
     pub fn split_off(&mut self, at: usize) -> Self {
         let start = self.start(at);
         let mut ends = self.ends.split_off(at);
-        ends.iter_mut().for_each(|end| *end -= start);
+        for end in &mut ends {
+            *end -= start;
+        }
         Self {
             ids: self.ids.split_off(start),
             ends,

@@ -12,8 +12,10 @@ pub(crate) fn warnings<'a>(
         if layout == Layout::Stories {
             separators += marks(text);
         }
-        returns += text.iter().filter(|&&byte| byte == b'\r').count();
-        feeds += text.iter().filter(|&&byte| byte == b'\n').count();
+        for byte in text {
+            returns += usize::from(*byte == b'\r');
+            feeds += usize::from(*byte == b'\n');
+        }
     }
     let separators = (separators > 0).then(|| {
         format!(

@@ -100,9 +100,9 @@ impl BpeTokenizer {
         let begin = ids.len();
         ids.extend(piece.iter().map(|&byte| u16::from(byte)));
         let mut counts = vec![0_usize; self.bytes.len()];
-        piece
-            .iter()
-            .for_each(|&byte| counts[usize::from(byte)] += 1);
+        for &byte in piece {
+            counts[usize::from(byte)] += 1;
+        }
         for (id, pair) in (Self::FIRST_MERGE as u16..).zip(&self.merges) {
             let (left, right) = (pair.0 as u16, pair.1 as u16);
             if counts[usize::from(left)] == 0 || counts[usize::from(right)] == 0 {
