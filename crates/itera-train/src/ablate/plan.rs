@@ -48,9 +48,6 @@ struct VariantPlan {
     /// The transformer in place of our architecture.
     #[serde(default)]
     transformer: bool,
-    /// An output head of its own in place of the embedding.
-    #[serde(default)]
-    untied: bool,
     /// Bytes of text that its runs read, for a variant that is compared at equal time.
     text_bytes: Option<u64>,
     /// In place of, or beside, the options of the base.
@@ -74,7 +71,6 @@ pub(crate) struct Variant {
     pub(super) axis: String,
     pub(super) name: String,
     pub(super) transformer: bool,
-    pub(super) untied: bool,
     /// Bytes of text in place of the study's.
     pub(super) text_bytes: Option<u64>,
     /// Without seed, steps and output.
@@ -105,7 +101,6 @@ impl StudyPlan {
             axis: BASE.to_owned(),
             name: BASE.to_owned(),
             transformer: false,
-            untied: false,
             text_bytes: None,
             arguments: words(&self.base),
         };
@@ -116,7 +111,6 @@ impl StudyPlan {
                 axis: variant.axis.clone(),
                 name: variant.name.clone(),
                 transformer: variant.transformer,
-                untied: variant.untied,
                 text_bytes: variant.text_bytes,
                 arguments: words(&arguments),
             }
@@ -152,22 +146,16 @@ impl StudyPlan {
                 variant.name
             );
             if variant.transformer {
-                // Its vocabulary, which is not known yet, changes nothing here.
+                // Any vocabulary size will do: `trains_with` does not use it.
                 let transformer = TransformerConfig::micro(512);
                 ensure!(
                     transformer.trains_with(&train),
                     "variant `{}` is a transformer, which has a context of {} tokens and neither \
-                     `teacher`, `quantize`, `average` nor `dropout`; leave them out for it",
+                     `teacher` nor `quantize`; leave them out for it",
                     variant.name,
                     transformer.context
                 );
             }
-            ensure!(
-                !(variant.transformer && variant.untied),
-                "variant `{}` is both `transformer` and `untied`; the transformer's head is its embedding, \
-                 so leave one of them out",
-                variant.name
-            );
             let twin = variants[..index].iter().find(|v| v.is(variant));
             ensure!(
                 twin.is_none(),

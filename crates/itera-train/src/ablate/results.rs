@@ -114,7 +114,7 @@ fn study_record(study: &StudyPlan, old: &[AblationStudy]) -> AblationStudy {
                 name: variant.name,
                 arguments: variant.arguments,
                 is_transformer: variant.transformer,
-                has_own_head: variant.untied,
+                has_own_head: false,
                 text_bytes: variant.text_bytes,
                 params: 0,
                 active_params: 0,
@@ -139,6 +139,6 @@ fn is_of(record: &AblationVariant, variant: &Variant) -> bool {
         && record.name == variant.name
         && record.arguments == variant.arguments
         && record.is_transformer == variant.transformer
-        && record.has_own_head == variant.untied
+        && !record.has_own_head
         && record.text_bytes == variant.text_bytes
 }

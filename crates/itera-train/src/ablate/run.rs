@@ -12,9 +12,10 @@ use std::{
 use anyhow::{Context as _, ensure};
 use itera_core::{config::ModelConfig, model::Model};
 use itera_learn::{
+    Learns,
     baseline::{self, TransformerConfig},
     scoring,
-    trainer::{StepReport, Trainer},
+    trainer::Trainer,
 };
 use itera_record::{AblationRun, DataSource};
 use serde_json::Value;
@@ -75,12 +76,8 @@ pub(super) fn run(
     let tokens = variant.text_bytes.unwrap_or(study.text_bytes) as f64 / data.bytes_per_token;
     let steps = (tokens / segment as f64).round().max(1.0) as u64;
     let options = variant.options(seed, steps)?;
-    let trained = if variant.transformer {
-        Trained::transformer(&options, &data, stop)
-    } else {
-        Trained::language_model(&options, variant.untied, &data, stop)
-    };
-    let Some(trained) = trained? else {
+    let trained = train(variant, &options, &data, stop)?;
+    let Some(trained) = trained else {
         return Ok(None);
     };
     let tokens = steps * segment as u64;
@@ -104,152 +101,97 @@ pub(super) fn run(
 struct Trained {
     size: Size,
     seconds: f64,
-    /// Bits per byte of validation; none if the loss was no number on the way.
+    /// Bits per byte of validation; none if the loss became NaN on the way.
     bits: Option<f64>,
 }
 
-impl Trained {
-    /// Our own architecture, with an output head of its own if it is `untied`.
-    fn language_model(
-        options: &FitOptions,
-        untied: bool,
-        data: &Data,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<Option<Self>> {
-        let config = sizes(options, data)?;
-        check(options, &config, data)?;
-        let head = if untied {
-            config.vocab_size * config.d_model
-        } else {
-            0
-        };
-        let size = Size {
-            params: config.parameters() + head,
-            active_params: config.active_parameters() + head,
-            bytes_per_token: data.bytes_per_token,
-        };
-        let settings = options.train_config(options.steps())?;
-        let end_of_text = data.tokenizer.end_of_text();
-        let mut trainer = Trainer::new(
-            &config,
-            settings,
-            Arc::clone(&data.train),
-            end_of_text,
-            options.backend,
-        )
-        .with_context(|| format!("cannot train on {}", data.texts.name()))?;
-        if let Some(init) = &data.init {
-            trainer.start_from(&init.checkpoint)?;
-        }
-        if untied {
-            trainer.untie_head();
-        }
-        if let Some(teacher) = &data.teacher {
-            trainer.teach(&teacher.checkpoint)?;
-        }
-        let Some((seconds, is_number)) = train(options.steps(), stop, || trainer.step()) else {
-            return Ok(None);
-        };
-        let mut bits = None;
-        if is_number {
-            let result = trainer.result();
-            bits = if untied {
-                let score = |tokens: &[u32]| result.score(end_of_text, tokens);
-                scoring::bits_per_byte(score, slices(&documents(data)), stop)
-            } else {
-                let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);
-                let model = Model::from_checkpoint(&checkpoint)?;
-                bits_per_byte(
-                    &model,
-                    end_of_text,
-                    &data.valid,
-                    data.valid.bytes.len(),
-                    stop,
-                )
-            };
-            if bits.is_none() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(Self {
-            size,
-            seconds,
-            bits,
-        }))
-    }
-
-    /// The baseline.
-    fn transformer(
-        options: &FitOptions,
-        data: &Data,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<Option<Self>> {
+/// Trains and evaluates the architecture of a variant; nothing if `stop` is set meanwhile.
+fn train(
+    variant: &Variant,
+    options: &FitOptions,
+    data: &Data,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Trained>> {
+    let settings = options.train_config(options.steps())?;
+    let (documents, end_of_text) = (Arc::clone(&data.train), data.tokenizer.end_of_text());
+    let refused = || format!("cannot train on {}", data.texts.name());
+    let bytes_per_token = data.bytes_per_token;
+    if variant.transformer {
         let config = TransformerConfig::micro(data.tokenizer.vocab_size());
         let size = Size {
             params: config.parameters(),
             active_params: config.parameters(),
-            bytes_per_token: data.bytes_per_token,
+            bytes_per_token,
         };
-        let settings = options.train_config(options.steps())?;
-        let end_of_text = data.tokenizer.end_of_text();
-        let mut trainer = baseline::Trainer::new(
-            &config,
-            settings,
-            Arc::clone(&data.train),
-            end_of_text,
-            options.backend,
-        )
-        .with_context(|| format!("cannot train on {}", data.texts.name()))?;
-        let Some((seconds, is_number)) = train(options.steps(), stop, || trainer.step()) else {
-            return Ok(None);
-        };
-        let mut bits = None;
-        if is_number {
-            let trained = trainer.trained();
-            let score = |tokens: &[u32]| trained.score(end_of_text, tokens);
-            bits = scoring::bits_per_byte(score, slices(&documents(data)), stop);
-            if bits.is_none() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(Self {
-            size,
-            seconds,
-            bits,
-        }))
+        let trainer = baseline::trainer(&config, settings, documents, end_of_text, options.backend)
+            .with_context(refused)?;
+        return measure(trainer, size, stop, |model| {
+            let score = |tokens: &[u32]| model.score(end_of_text, tokens);
+            let documents = valid(data);
+            let documents = documents
+                .iter()
+                .map(|(tokens, bytes)| (&tokens[..], *bytes));
+            Ok(scoring::bits_per_byte(score, documents, stop))
+        });
     }
+    let config = sizes(options, data)?;
+    check(options, &config, data)?;
+    let size = Size {
+        params: config.parameters(),
+        active_params: config.active_parameters(),
+        bytes_per_token,
+    };
+    let mut trainer = Trainer::new(&config, settings, documents, end_of_text, options.backend)
+        .with_context(refused)?;
+    if let Some(init) = &data.init {
+        trainer.start_from(&init.checkpoint)?;
+    }
+    if let Some(teacher) = &data.teacher {
+        trainer.teach(&teacher.checkpoint)?;
+    }
+    measure(trainer, size, stop, |result| {
+        let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);
+        let model = Model::from_checkpoint(&checkpoint)?;
+        let count = data.valid.bytes.len();
+        Ok(bits_per_byte(&model, end_of_text, &data.valid, count, stop))
+    })
 }
 
-fn slices(documents: &[(Vec<u32>, usize)]) -> impl Iterator<Item = (&[u32], usize)> {
-    documents
-        .iter()
-        .map(|(tokens, bytes)| (&tokens[..], *bytes))
+/// Runs all steps, stopping early if the loss becomes NaN, and evaluates by `bits`; nothing if `stop` is
+/// set meanwhile.
+fn measure<M: Learns>(
+    mut trainer: Trainer<M>,
+    size: Size,
+    stop: &AtomicBool,
+    bits: impl FnOnce(&M) -> anyhow::Result<Option<f64>>,
+) -> anyhow::Result<Option<Trained>> {
+    let began = Instant::now();
+    let mut is_finite = true;
+    while is_finite && !trainer.is_done() {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        is_finite = trainer.step().is_finite();
+    }
+    let mut trained = Trained {
+        size,
+        seconds: began.elapsed().as_secs_f64(),
+        bits: None,
+    };
+    if is_finite {
+        trained.bits = bits(&trainer.result())?;
+        if trained.bits.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(trained))
 }
 
 /// Tokens and bytes of the documents of validation.
-fn documents(data: &Data) -> Vec<(Vec<u32>, usize)> {
+fn valid(data: &Data) -> Vec<(Vec<u32>, usize)> {
     let widen = |tokens: &[u16]| tokens.iter().map(|&id| id.into()).collect();
     let tokens = data.valid.tokens.iter().map(widen);
     tokens.zip(data.valid.bytes.iter().copied()).collect()
-}
-
-/// Takes so many steps, or those until the loss is no number. Returns their seconds, and whether the loss
-/// was a number to the end; nothing if `stop` is set meanwhile.
-fn train(
-    steps: u64,
-    stop: &AtomicBool,
-    mut step: impl FnMut() -> StepReport,
-) -> Option<(f64, bool)> {
-    let began = Instant::now();
-    for _ in 0..steps {
-        if stop.load(Ordering::Relaxed) {
-            return None;
-        }
-        if !step().is_finite() {
-            return Some((began.elapsed().as_secs_f64(), false));
-        }
-    }
-    Some((began.elapsed().as_secs_f64(), true))
 }
 
 fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {

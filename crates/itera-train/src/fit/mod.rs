@@ -56,7 +56,10 @@ use crate::args::FitArgs;
 /// Trains a model, or goes on with an interrupted run.
 pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     let options = FitOptions::new(args)?;
-    let saved = saved(&options)?;
+    let bytes = interrupted(&options)?;
+    let saved = bytes.as_deref();
+    let saved = saved.map(|bytes| Saved::parse(bytes, &options.paths.resume));
+    let saved = saved.transpose()?;
     options.backend.check()?;
     let data = Data::load(&options)?;
     let model = sizes(&options, &data)?;
@@ -68,9 +71,13 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     };
     let train = options.train_config(steps)?;
     let settings = Settings::new(&options, &data, model, train);
-    let (trainer, history) = match saved {
-        Some(saved) => saved.restore(&settings, &options, &data)?,
-        None => (start(&settings, &data)?, History::default()),
+    if let Some(saved) = &saved {
+        saved.check(&settings, &options)?;
+    }
+    let mut trainer = start(&settings, &data)?;
+    let history = match saved {
+        Some(saved) => saved.restore(&options, &mut trainer)?,
+        None => History::default(),
     };
     if !options.quiet {
         note(plan(&settings, &trainer, data.bytes_per_token));
@@ -129,12 +136,12 @@ pub(crate) fn check(options: &FitOptions, model: &ModelConfig, data: &Data) -> a
     Ok(())
 }
 
-/// The interrupted run to go on with, if that is asked for. Without `--resume` there must be none:
-/// a new run would take its place.
-fn saved(options: &FitOptions) -> anyhow::Result<Option<Saved>> {
+/// The bytes of the interrupted run to go on with, if that is asked for. Without `--resume` there must be
+/// none: a new run would take its place.
+fn interrupted(options: &FitOptions) -> anyhow::Result<Option<Vec<u8>>> {
     let path = &options.paths.resume;
     if options.resume {
-        return Saved::read(path).map(Some);
+        return saved::read(path).map(Some);
     }
     ensure!(
         !path.exists(),

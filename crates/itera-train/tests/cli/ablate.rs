@@ -6,7 +6,7 @@ use crate::fixture::{CliTest, assert_snapshot};
 
 const COMMAND: &str = "ablate --plan plan.json --output ablations.json --jobs 1";
 
-/// A plan of four variants and these seeds, whose base reads `bytes` of text.
+/// A plan of three variants and these seeds, whose base reads `bytes` of text.
 fn plan(bytes: u64, seeds: &str, more: &str) -> String {
     format!(
         r#"{{"studies": [{{
@@ -17,8 +17,7 @@ fn plan(bytes: u64, seeds: &str, more: &str) -> String {
             }},
             "variants": [
                 {{"axis": "state", "name": "2 columns", "set": {{"size": ["d_state=2"]}}}},
-                {{"axis": "architecture", "name": "transformer", "transformer": true}},
-                {{"axis": "output head", "name": "untied", "untied": true}}
+                {{"axis": "architecture", "name": "transformer", "transformer": true}}
                 {more}
             ]
         }}]}}"#
@@ -49,7 +48,7 @@ fn every_variant_reads_the_same_text_and_is_measured() {
         panic!("{record:?}");
     };
     let names: Vec<_> = study.variants.iter().map(|v| v.name.as_str()).collect();
-    assert_eq!(names, ["base", "2 columns", "transformer", "untied"]);
+    assert_eq!(names, ["base", "2 columns", "transformer"]);
     for variant in &study.variants {
         let seeds: Vec<u64> = variant.runs.iter().map(|run| run.seed).collect();
         assert_eq!(seeds, [1, 2], "{}", variant.name);
@@ -62,8 +61,6 @@ fn every_variant_reads_the_same_text_and_is_measured() {
     }
     let params = |variant: usize| study.variants[variant].params;
     assert!(params(1) < params(0));
-    // A head of 257 rows, each as wide as the model.
-    assert_eq!(params(3), params(0) + 257 * 16);
     assert!(String::from_utf8_lossy(&output.stdout).contains("2 columns"));
 }
 
@@ -79,7 +76,7 @@ fn what_is_done_is_not_done_again_and_what_is_changed_is() {
     );
     let output = test.run(COMMAND);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("5 runs to do"), "{said}");
+    assert!(said.contains("4 runs to do"), "{said}");
     let second = record(&test);
     let run = |record: &AblationRecord, variant: usize| {
         record.studies[0].variants[variant].runs[0].clone()
@@ -118,18 +115,8 @@ fn two_variants_have_one_name() {
 }
 
 #[test]
-fn a_variant_is_a_transformer_and_untied() {
-    let test = test(&plan(
-        64,
-        "[1]",
-        r#", {"axis": "x", "name": "y", "transformer": true, "untied": true}"#,
-    ));
-    assert_snapshot!(test.command(COMMAND));
-}
-
-#[test]
 fn a_transformer_is_asked_for_what_it_has_not() {
-    for more in [r#""length": "1024""#, r#""dropout": "0.1""#] {
+    for more in [r#""length": "1024""#, r#""quantize": "int4""#] {
         let variant = r#", {"axis": "x", "name": "y", "transformer": true, "set": {MORE}}"#;
         let test = test(&plan(64, "[1]", &variant.replace("MORE", more)));
         assert_snapshot!(test.command(COMMAND));
