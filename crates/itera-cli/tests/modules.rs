@@ -29,6 +29,7 @@ const CORE: &[&str] = &[
 
 /// Modules of itera-learn, from the bottom up.
 const LEARN: &[&str] = &[
+    "setting",
     "backend",
     "host",
     "muon",
