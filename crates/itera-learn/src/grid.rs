@@ -7,9 +7,12 @@
 //! small gradients reach their integer early; the others adapt to compensate.
 //!
 //! Steps are measured in integers: the optimiser's step of a weight is multiplied by its scale,
-//! so that large and small weights pass from one integer to the next alike. The scales are searched
+//! so that large and small weights pass from one integer to the next alike. Weight decay is a share of the
+//! weight and has no unit, so that it is not multiplied. The scales are searched
 //! once and then learn (as in LSQ, Esser et al. 2020): a group's weights are `w = s u`, so that the
 //! gradient of `ln |s|` is the sum of `w dL/dw`, which Adam follows.
+
+use std::collections::BTreeSet;
 
 use itera_core::quant::Scales;
 
@@ -28,6 +31,8 @@ const SCALE_RATE: f32 = 0.02;
 #[derive(Clone, Debug)]
 pub(crate) struct Grid {
     pub(crate) scales: Scales,
+    /// Names of the matrices that decay.
+    decaying: BTreeSet<String>,
     /// Mean of the gradient of the logarithm of each scale, by the name of the matrix.
     pub(crate) mean: Values,
     /// Mean of the square of that gradient.
@@ -46,7 +51,7 @@ pub(crate) struct RunStep {
 
 impl Grid {
     /// A grid whose scales have not learnt yet.
-    pub(crate) fn new(scales: Scales) -> Self {
+    pub(crate) fn new(scales: Scales, decaying: impl IntoIterator<Item = String>) -> Self {
         let zeros = |values: Vec<f32>| vec![0.0; values.len()];
         let zeros: Values = scales
             .values()
@@ -55,6 +60,7 @@ impl Grid {
             .collect();
         Self {
             scales,
+            decaying: decaying.into_iter().collect(),
             mean: zeros.clone(),
             square: zeros,
         }
@@ -76,6 +82,11 @@ impl Grid {
             let (before, growth) = (&before[matrix.name()], &growth[matrix.name()]);
             let after = after.get_mut(matrix.name()).expect("all tensors are there");
             let (group, integers) = (matrix.group(), matrix.integers());
+            let kept = if self.decaying.contains(matrix.name()) {
+                1.0 - at.learning_rate * optimizer.weight_decay
+            } else {
+                1.0
+            };
             let (low, high) = (f32::from(*integers.start()), f32::from(*integers.end()));
             let groups = before.chunks(group).zip(after.chunks_mut(group));
             for ((before, after), (scale, growth)) in
@@ -88,7 +99,8 @@ impl Grid {
                 }
                 let grown = *scale * growth.exp();
                 for (before, after) in before.iter().zip(after) {
-                    let integer = before / *scale + (*after - before) * scale.signum();
+                    let decayed = before * kept;
+                    let integer = decayed / *scale + (*after - decayed) * scale.signum();
                     let distance = integer.round().clamp(low, high) - integer;
                     *after = (integer + distance.clamp(-pull, pull)) * grown;
                 }
@@ -138,5 +150,58 @@ impl Grid {
             growth.insert(name.to_owned(), steps.collect());
         }
         growth
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use itera_core::{checkpoint::Precision, config::Preset};
+
+    use super::*;
+    use crate::{
+        learner::Learns as _,
+        model::{LanguageModel, convert::values},
+    };
+
+    /// Without a gradient and a pull, all that moves a weight is its decay: the recorded share of it,
+    /// whatever its scale is.
+    #[test]
+    fn weights_decay_by_the_recorded_share() {
+        let config = Preset::Test.config(40);
+        let model = LanguageModel::new(&config, 1, &Device::flex());
+        let before = values(&model);
+        let scales = Scales::search(&config, &before, &Precision::Int8.into()).unwrap();
+        let mut grid = Grid::new(scales, model.decaying());
+        let optimizer = OptimizerConfig {
+            weight_decay: 0.5,
+            ..OptimizerConfig::default()
+        };
+        let at = RunStep {
+            step: 1,
+            steps: u64::MAX,
+            learning_rate: 0.02,
+        };
+        let kept = 1.0 - 0.5 * 0.02;
+        let gradient = before
+            .iter()
+            .map(|(name, v)| (name.clone(), vec![0.0; v.len()]));
+        // As AdamW leaves them.
+        let mut after = before.clone();
+        for name in model.decaying() {
+            let values = after.get_mut(&name).unwrap();
+            values.iter_mut().for_each(|value| *value *= kept);
+        }
+        grid.step(&before, &gradient.collect(), &mut after, &optimizer, at);
+        for (name, share) in [
+            ("layers.0.mixer.in_proj.weight", kept),
+            ("layers.1.moe.w_out", kept),
+            ("embedding.weight", 1.0),
+        ] {
+            for (before, after) in before[name].iter().zip(&after[name]) {
+                let expected = before * share;
+                assert!((after - expected).abs() <= 1e-5 * expected.abs(), "{name}");
+            }
+        }
     }
 }

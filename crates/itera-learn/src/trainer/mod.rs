@@ -142,7 +142,8 @@ impl Trainer {
         let model = &self.learner.model;
         self.grid = self.config.quantize.as_ref().map(|precisions| {
             let scales = Scales::search(model.config(), &values(model), precisions);
-            Grid::new(scales.expect("the precisions are ones of this model"))
+            let scales = scales.expect("the precisions are ones of this model");
+            Grid::new(scales, model.decaying())
         });
     }
 }
