@@ -9,13 +9,10 @@
 
 use std::sync::Arc;
 
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng as _, SeedableRng as _},
-};
+use rand_chacha::rand_core::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use crate::{LanesError, TokenSet};
+use crate::{Domain, LanesError, TokenSet, rng};
 
 /// Sizes and seed of the lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,12 +221,11 @@ impl Lanes {
     }
 }
 
-/// The order of `len` documents in an epoch: Fisher and Yates' shuffle driven by `ChaCha8` with the
-/// seed as key and the epoch as stream. Written out, so that a run can be resumed with any later
+/// The order of `len` documents in an epoch: Fisher and Yates' shuffle driven by the stream of
+/// the epoch. Written out, so that a run can be resumed with any later
 /// version of the random crates.
 fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<u32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(epoch);
+    let mut rng = rng(seed, Domain::Order, epoch);
     let mut order: Vec<u32> = (0..len as u32).collect();
     for last in (1..len).rev() {
         // The bias of the remainder is below len / 2^64.

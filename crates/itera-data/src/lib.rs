@@ -19,6 +19,7 @@ mod error;
 mod format;
 mod lanes;
 mod places;
+mod random;
 mod tokens;
 mod warning;
 
@@ -30,4 +31,5 @@ pub use documents::{END_OF_TEXT, Layout};
 pub use error::{DataError, LanesError};
 pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
 pub use places::Places;
+pub use random::{Domain, rng};
 pub use tokens::TokenSet;

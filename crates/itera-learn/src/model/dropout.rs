@@ -2,7 +2,8 @@
 //! al. 2017, section 5.4).
 
 use burn::tensor::{Tensor, TensorData};
-use rand::{RngExt as _, SeedableRng as _};
+use itera_data::{Domain, rng};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 /// The draws of one replica for one step.
@@ -21,9 +22,10 @@ impl Dropout {
     /// Drops with probability `rate`; `stream` differs for every step and replica, so that a resumed
     /// run draws what an uninterrupted one draws.
     pub(crate) fn new(rate: f32, seed: u64, stream: u64) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(stream);
-        Self { rate, rng }
+        Self {
+            rate,
+            rng: rng(seed, Domain::Dropout, stream),
+        }
     }
 
     /// `x` with elements dropped and the others scaled up, so that the mean stays.

@@ -5,7 +5,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use itera_core::config::ModelConfig;
-use rand::{RngExt, SeedableRng};
+use itera_data::{Domain, rng};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Block, Conv, Gain, LanguageModel, Mixer, Moe, Shared, Weight};
@@ -55,7 +56,7 @@ impl LanguageModel {
 impl<'a> Source<'a> {
     pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
         Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            rng: rng(seed, Domain::Initialisation, 0),
             device,
             next_id: 1,
         }
