@@ -216,6 +216,11 @@ fn the_loss_falls_and_equal_runs_give_equal_weights() {
         };
         let (losses, weights) = whole();
         assert!(losses[0] > 3.5, "an untrained model guesses among 50");
+        // Known, but for the last bits, in which processors differ.
+        assert!(
+            (losses[11] - 3.333).abs() < 2e-3,
+            "on {backend}: {losses:?}"
+        );
         assert!(losses[39] < 0.5 * losses[0], "on {backend}: {losses:?}");
         assert!(whole().1 == weights, "on {backend}");
     }

@@ -114,6 +114,26 @@ fn the_loss_falls() {
     }
 }
 
+/// Processors differ in the last bits of a product, and a whole run in what they add up to.
+#[test]
+fn the_losses_of_a_run_are_known() {
+    let int4 = TrainConfig {
+        quantize: Some(Precision::Int4.into()),
+        ..config(2)
+    };
+    for (name, config, expected) in [
+        ("plain", config(2), [5.582, 4.729]),
+        ("elaborate", elaborate(), [5.592, 5.113]),
+        ("int4", int4, [5.582, 5.569]),
+    ] {
+        let mut run = run(Form::Fused(Backend::Flex), config);
+        let losses: Vec<f32> = (0..12).map(|_| run.step().cross_entropy).collect();
+        for (found, expected) in [losses[0], losses[11]].into_iter().zip(expected) {
+            assert!((found - expected).abs() < 2e-3, "{name}: {losses:?}");
+        }
+    }
+}
+
 #[test]
 fn both_forms_learn_alike() {
     let [mut fused, mut plain] = FAST_FORMS.map(|form| run(form, elaborate()));
