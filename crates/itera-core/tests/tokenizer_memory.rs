@@ -27,7 +27,7 @@ fn check(text: &[u8]) {
 
 #[test]
 fn one_letter_repeated() {
-    check(&[b'a'; LEN]);
+    check(&vec![b'a'; LEN]);
 }
 
 #[test]

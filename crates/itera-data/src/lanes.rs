@@ -260,8 +260,9 @@ mod tests {
         let segment = |offset: usize| {
             let starts = (0..batch).map(|lane| (lane * segments + offset) * length);
             let at = starts.flat_map(|start| start..start + length);
-            let resets =
-                |at: usize| stream[at] == options.end_of_text || (offset == 0 && at % length == 0);
+            let resets = |at: usize| {
+                stream[at] == options.end_of_text || (offset == 0 && at.is_multiple_of(length))
+            };
             Segment {
                 inputs: at.clone().map(|at| stream[at]).collect(),
                 targets: at.clone().map(|at| stream[at + 1]).collect(),

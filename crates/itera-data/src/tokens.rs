@@ -134,7 +134,12 @@ mod tests {
             Err("broken")
         });
         assert_eq!((failed, &tokens), (Err("broken"), &set(&[&[1, 2]])));
-        tokens.push_with(|ids| Ok::<_, ()>(ids.push(9))).unwrap();
+        tokens
+            .push_with(|ids| {
+                ids.push(9);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
         assert_eq!(tokens, set(&[&[1, 2], &[9]]));
     }
 }

@@ -190,7 +190,9 @@ mod tests {
         let mut after = before.clone();
         for name in model.decaying() {
             let values = after.get_mut(&name).unwrap();
-            values.iter_mut().for_each(|value| *value *= kept);
+            for value in values.iter_mut() {
+                *value *= kept;
+            }
         }
         grid.step(&before, &gradient.collect(), &mut after, &optimizer, at);
         for (name, share) in [

@@ -198,7 +198,10 @@ fn bits_per_byte_are_nats_over_bytes() {
     let score = |tokens: &[u32]| model.score(END_OF_TEXT, tokens);
     let bits = scoring::bits_per_byte(score, documents, &stop).unwrap();
     assert!((bits - nats / 2_f64.ln() / 42.0).abs() < 1e-9);
-    assert_eq!(scoring::bits_per_byte(score, [], &stop), None);
+    assert_eq!(
+        scoring::bits_per_byte(score, [(&[0_u32][..], 0); 0], &stop),
+        None
+    );
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(scoring::bits_per_byte(score, documents, &stop), None);
 }
@@ -237,7 +240,7 @@ fn dropout_and_average_are_those_of_the_loop() {
     };
     let plain = step(|_| {});
     let dropped = step(|config| config.dropout = 0.2);
-    assert_ne!(plain.0[0].cross_entropy, dropped.0[0].cross_entropy);
+    assert_ne!(plain.0, dropped.0);
     let averaged = step(|config| config.average = Some(0.9));
     assert_eq!(plain.0, averaged.0);
     assert_eq!((&plain.1, &plain.1), (&plain.2, &averaged.1));

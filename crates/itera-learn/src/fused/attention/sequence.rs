@@ -26,7 +26,7 @@ impl AttentionDims {
     }
 
     /// Columns of keys, and of values.
-    const fn d_key(&self) -> usize {
+    pub(super) const fn d_key(&self) -> usize {
         self.n_kv_heads * self.head_dim
     }
 
@@ -43,7 +43,7 @@ impl AttentionDims {
 
 /// Cosine and sine of every position and pair of channels, `[length, head_dim / 2]`.
 #[derive(Debug)]
-pub(crate) struct Rope(Vec<(f32, f32)>);
+pub(crate) struct Rope(pub(super) Vec<(f32, f32)>);
 
 impl Rope {
     pub(crate) fn new(length: usize, head_dim: usize) -> Self {
