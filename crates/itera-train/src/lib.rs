@@ -31,7 +31,7 @@ const TOOL: &str = "itera-train";
 /// Does what the command line says.
 ///
 /// # Errors
-/// If the work cannot be done: bad arguments, missing or broken files, a loss that is no number.
+/// If the work cannot be done: bad arguments, missing or broken files, a loss that is NaN.
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         Command::Fit(args) => fit::run(*args),
