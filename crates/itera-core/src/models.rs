@@ -395,6 +395,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Tensor;
 
     #[test]
     fn the_model_that_is_compiled_in_is_found_without_any_directory() {
@@ -424,11 +425,14 @@ mod tests {
             assert_eq!(loaded.caveat().is_some(), is_made, "{precision}");
             // Eight bits hold what four did, but for the rounding of other scales.
             for (name, tensor) in &loaded.checkpoint.to_fp32().tensors {
-                let [a, b] = [tensor, &floats.tensors[name]].map(|tensor| tensor.to_f32());
+                let [a, b] = [tensor, &floats.tensors[name]].map(Tensor::to_f32);
                 let square = |x: &f32| f64::from(*x).powi(2);
                 let error: f64 = a.iter().zip(&b).map(|(a, b)| square(&(a - b))).sum();
                 let all: f64 = b.iter().map(square).sum();
-                assert!(error <= 1e-4 * all, "{name} at {precision}: {error} of {all}");
+                assert!(
+                    error <= 1e-4 * all,
+                    "{name} at {precision}: {error} of {all}"
+                );
             }
         }
     }

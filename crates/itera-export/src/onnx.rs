@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use itera_cli::{Align, ExitStatus, Files, Table, note, print, results_folder};
 use itera_core::{
     checkpoint::Precision,

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    builder::{StringValueParser, TypedValueParser},
+};
 use itera_core::{checkpoint::Precision, quant::Method, tokenizer::TokenizerKind};
 use itera_data::Dataset;
 use serde::{Serialize, Serializer};
@@ -56,7 +59,7 @@ pub(crate) struct FitArgs {
     #[arg(long, value_name = "M", default_value = "5", value_parser = minutes)]
     pub(crate) save_every: Duration,
     /// Checkpoint to write, for example data/models/NAME.safetensors.
-    #[arg(long, value_name = "FILE.safetensors", value_parser = utf8_path)]
+    #[arg(long, value_name = "FILE.safetensors", value_parser = utf8_path())]
     pub(crate) output: PathBuf,
     /// Go on with the run that was interrupted.
     #[arg(long)]
@@ -265,8 +268,8 @@ impl Serialize for TensorArg {
 }
 
 /// A path that a recorded command can repeat.
-pub(crate) fn utf8_path(text: &str) -> Result<PathBuf, String> {
-    Ok(PathBuf::from(text))
+pub(crate) fn utf8_path() -> impl TypedValueParser<Value = PathBuf> {
+    StringValueParser::new().map(PathBuf::from)
 }
 
 fn minutes(text: &str) -> Result<Duration, String> {

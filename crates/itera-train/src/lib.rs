@@ -34,7 +34,7 @@ const TOOL: &str = "itera-train";
 /// If the work cannot be done: bad arguments, missing or broken files, a loss that is NaN.
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
-        Command::Fit(args) => fit::run(*args),
+        Command::Fit(args) => fit::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Sample(args) => sample::run(&args),

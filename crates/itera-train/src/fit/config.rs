@@ -59,7 +59,7 @@ pub(crate) struct RunConfig {
     pub(crate) dataset: Dataset,
     /// Text file to evaluate on [default: the validation split; of a single text the last tenth of
     /// its documents].
-    #[arg(long, value_name = "PATH", value_parser = utf8_path)]
+    #[arg(long, value_name = "PATH", value_parser = utf8_path())]
     pub(crate) valid: Option<PathBuf>,
     /// Size of the model: micro, nano, tiny or test [default: the sizes of --init].
     #[arg(long, required_unless_present = "init")]
@@ -418,6 +418,7 @@ fn as_typed<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&value.to_string())
 }
 
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
 fn as_typed_if_any<S: Serializer>(
     value: &Option<impl ToString>,
     serializer: S,

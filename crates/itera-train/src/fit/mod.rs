@@ -25,11 +25,14 @@ mod saved;
 mod settings;
 mod size;
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, OutputLock, Stop, note};
 use itera_core::config::ModelConfig;
 use itera_learn::trainer::Trainer;
 
+pub(crate) use self::{config::RunConfig, data::Data, evaluate::bits_per_byte};
 use self::{
     history::History,
     paths::Paths,
@@ -37,11 +40,10 @@ use self::{
     saved::Saved,
     settings::Settings,
 };
-pub(crate) use self::{config::RunConfig, data::Data, evaluate::bits_per_byte};
 use crate::args::FitArgs;
 
 /// Trains a model, or resumes an interrupted run.
-pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
+pub(crate) fn run(args: &FitArgs) -> anyhow::Result<ExitStatus> {
     let config = args.run.clone().checked()?;
     let paths = Paths::new(args.output.clone())?;
     paths.files(&config).check()?;
@@ -75,7 +77,7 @@ pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
     }
     let stop = Stop::on_signals()?;
     let inputs = run::Inputs {
-        args: &args,
+        args,
         config: &config,
         paths: &paths,
         data: &data,

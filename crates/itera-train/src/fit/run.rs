@@ -14,15 +14,8 @@ use itera_learn::trainer::{StepReport, Trainer};
 use serde_json::Value;
 
 use super::{
-    config::RunConfig,
-    data::Data,
-    evaluate::bits_per_byte,
-    history::History,
-    log::Log,
-    outputs,
-    paths::Paths,
-    saved,
-    settings::Settings,
+    config::RunConfig, data::Data, evaluate::bits_per_byte, history::History, log::Log, outputs,
+    paths::Paths, saved, settings::Settings,
 };
 use crate::args::FitArgs;
 

@@ -72,11 +72,7 @@ impl<'a> Saved<'a> {
     }
 
     /// Takes a run at its start to where it was interrupted, and gives its metrics.
-    pub(crate) fn restore(
-        self,
-        paths: &Paths,
-        trainer: &mut Trainer,
-    ) -> anyhow::Result<History> {
+    pub(crate) fn restore(self, paths: &Paths, trainer: &mut Trainer) -> anyhow::Result<History> {
         let head = trainer
             .restore(self.0)
             .with_context(|| unusable(&paths.resume))?;

@@ -2,7 +2,7 @@
 //! interrupted once.
 
 use itera_core::{
-    checkpoint::{Checkpoint, Precision},
+    checkpoint::{Checkpoint, Precision, Tensor},
     digest::sha256_hex,
     quant::Provenance,
 };
@@ -71,7 +71,7 @@ fn a_taught_model_becomes_a_file_of_integers() {
     // Integers were trained for, so that rounding to them loses nothing that was not lost before.
     let floats = Checkpoint::from_bytes(&test.read("tuned.safetensors")).unwrap();
     for (name, tensor) in &integers.to_fp32().tensors {
-        let [a, b] = [tensor, &floats.tensors[name]].map(|tensor| tensor.to_f32());
+        let [a, b] = [tensor, &floats.tensors[name]].map(Tensor::to_f32);
         let largest = b.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
         for (a, b) in a.iter().zip(b.iter()) {
             assert!((a - b).abs() <= 0.01 * largest, "{name}: {a} for {b}");
