@@ -19,8 +19,8 @@ readonly PYTHON=${ITERA_PYTHON:-python3}
 # What this was tried with.
 readonly LLAMA=(llama-cpp-python==0.3.36 numpy) TRANSFORMERS=(transformers torch numpy)
 
-# has MODULE...: whether the environment has these modules.
-has() { [[ -x $VENV/bin/python ]] && "$VENV/bin/python" -c "import ${*// /, }" >/dev/null 2>&1; }
+# has MODULE: whether the environment has it.
+has() { [[ -x $VENV/bin/python ]] && "$VENV/bin/python" -c "import $1" >/dev/null 2>&1; }
 
 # get MODULE PACKAGE...: installs packages unless the module is there; fails where that is not permitted or possible.
 get() {

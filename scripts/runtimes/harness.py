@@ -20,7 +20,7 @@ from check import BITS
 
 STORIES = 20
 SEPARATOR = "\n<|endoftext|>\n"
-SAMPLE = engines.ROOT / "data" / "samples" / "tinystories.txt"
+SAMPLE = engines.ROOT / "data" / "samples" / "tinystories-sample.txt"
 TASK = """
 task: itera_stories
 dataset_path: json

@@ -40,7 +40,10 @@ fn load(test: &CliTest, name: &str) -> Checkpoint {
 fn there_and_back(test: &CliTest, export: &str, file: &str) -> (Checkpoint, Checkpoint) {
     test.succeed(&format!("{export} --checkpoint fits --output {file}"));
     test.succeed(&format!("import {file} --output back.safetensors"));
-    (load(test, "models/fits.safetensors"), load(test, "back.safetensors"))
+    (
+        load(test, "models/fits.safetensors"),
+        load(test, "back.safetensors"),
+    )
 }
 
 /// The kinds of model that these runtimes have: experts, with a shared one, dense.
@@ -95,7 +98,10 @@ fn a_gguf_file_comes_back_with_its_weights() {
                 chunk: back.config.chunk,
                 ..there.config.clone()
             };
-            assert_eq!(back.config, expected, "the file has no chunk, which changes no result");
+            assert_eq!(
+                back.config, expected,
+                "the file has no chunk, which changes no result"
+            );
             assert_eq!(back.tokenizer, there.tokenizer);
             for (name, tensor) in &there.tensors {
                 let (tensor, found) = (tensor.to_f32(), back.tensors[name].to_f32());
@@ -133,7 +139,9 @@ fn integers_pass_as_blocks_where_llama_cpp_runs_them() {
         assert!(run.status.success(), "{}", text(&run.stderr));
         let table = text(&run.stdout);
         let row = |name: &str| {
-            let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let mut rows = table
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>());
             rows.find(|row| row[0] == name).unwrap()
         };
         // 32 rows are a multiple of 32, which the kernels for AMX take; 180 and 257 are not.
@@ -141,7 +149,11 @@ fn integers_pass_as_blocks_where_llama_cpp_runs_them() {
         assert_eq!(row("blk.0.ssm_in.weight")[2], kind);
         assert_eq!(row("token_embd.weight")[2], kind);
         assert_eq!(row("blk.0.ffn_up_exps.weight")[2], kind);
-        assert_eq!(row("blk.2.ffn_up_exps.weight")[2], kind, "the identity layer");
+        assert_eq!(
+            row("blk.2.ffn_up_exps.weight")[2],
+            kind,
+            "the identity layer"
+        );
         assert_eq!(row("blk.0.ssm_norm.weight")[2], "F32");
 
         test.succeed("import fits.gguf --output back.safetensors");
@@ -166,9 +178,14 @@ fn rows_without_blocks_are_half_floats() {
     let run = test.run("gguf --checkpoint fits --precision int8 --output fits.gguf");
     assert!(run.status.success(), "{}", text(&run.stderr));
     let table = text(&run.stdout);
-    let row = table.lines().find(|line| line.starts_with("blk.0.ssm_in.weight"));
+    let row = table
+        .lines()
+        .find(|line| line.starts_with("blk.0.ssm_in.weight"));
     let row = row.unwrap();
-    assert!(row.contains("F16") && row.contains("no multiple of 32"), "{row}");
+    assert!(
+        row.contains("F16") && row.contains("no multiple of 32"),
+        "{row}"
+    );
 }
 
 #[test]
@@ -224,7 +241,10 @@ fn refused(test: &CliTest, command: &str) -> String {
 /// Where `text` ends in a file.
 fn end_of(bytes: &[u8], text: &str) -> usize {
     let mut windows = bytes.windows(text.len());
-    windows.position(|window| window == text.as_bytes()).unwrap() + text.len()
+    windows
+        .position(|window| window == text.as_bytes())
+        .unwrap()
+        + text.len()
 }
 
 #[test]
@@ -232,14 +252,20 @@ fn gguf_files_of_another_form_are_refused_with_what_differs() {
     let test = folder(config());
     test.succeed("gguf --checkpoint fits --precision f32 --output fits.gguf");
     let error = import_edited(&test, |bytes| bytes.truncate(bytes.len() - 100));
-    assert!(error.contains("the tensor `blk.2.ffn_down_exps.weight`"), "{error}");
+    assert!(
+        error.contains("the tensor `blk.2.ffn_down_exps.weight`"),
+        "{error}"
+    );
     let error = import_edited(&test, |bytes| bytes.truncate(200));
     assert!(error.contains("cut short"), "{error}");
     let error = import_edited(&test, |bytes| {
         let end = end_of(bytes, "granitehybrid");
         bytes[end - 13..end].copy_from_slice(b"llamallamalla");
     });
-    assert!(error.contains("`general.architecture` is \"llamallamalla\", expected"), "{error}");
+    assert!(
+        error.contains("`general.architecture` is \"llamallamalla\", expected"),
+        "{error}"
+    );
     let error = import_edited(&test, |bytes| {
         // 64 x 32 becomes 32 x 64: after the name comes the number of sizes, then these.
         let at = end_of(bytes, "blk.1.ssm_out.weight") + 4;
@@ -258,7 +284,10 @@ fn gguf_files_of_another_form_are_refused_with_what_differs() {
         let at = bytes.len() - 4;
         bytes[at..].copy_from_slice(&1.0_f32.to_le_bytes());
     });
-    assert!(error.contains("`blk.2.ffn_down_exps.weight` is not zero"), "{error}");
+    assert!(
+        error.contains("`blk.2.ffn_down_exps.weight` is not zero"),
+        "{error}"
+    );
     let error = refused(&test, "import stories.txt --output x.safetensors");
     assert!(error.contains("it is no GGUF file"), "{error}");
     assert!(!test.path("edited.safetensors").exists());
@@ -300,9 +329,15 @@ fn import_with(test: &CliTest, edit: impl Fn(&mut Vec<(String, Raw)>)) -> String
     edit(&mut tensors);
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     for name in ["config.json", "tokenizer.json"] {
-        test.write(&format!("edited/{name}"), fs::read(test.path(&format!("hf/{name}"))).unwrap());
+        test.write(
+            &format!("edited/{name}"),
+            fs::read(test.path(&format!("hf/{name}"))).unwrap(),
+        );
     }
-    test.write("edited/model.safetensors", safetensors::serialize(views, None).unwrap());
+    test.write(
+        "edited/model.safetensors",
+        safetensors::serialize(views, None).unwrap(),
+    );
     refused(test, "import edited --output edited.safetensors")
 }
 
@@ -310,17 +345,50 @@ fn import_with(test: &CliTest, edit: impl Fn(&mut Vec<(String, Raw)>)) -> String
 fn folders_of_another_form_are_refused_with_what_differs() {
     let test = folder(config());
     test.succeed("hf --checkpoint fits --output hf");
-    let config: Value = serde_json::from_slice(&fs::read(test.path("hf/config.json")).unwrap()).unwrap();
+    let config: Value =
+        serde_json::from_slice(&fs::read(test.path("hf/config.json")).unwrap()).unwrap();
     let edits = [
         ("model_type", json!("llama"), "`model_type` is \"llama\""),
-        ("logits_scaling", json!(8.0), "`logits_scaling` is 8.0, expected 1.0"),
-        ("mamba_n_groups", json!(2), "`mamba_n_groups` is 2, expected 1"),
-        ("tie_word_embeddings", json!(false), "`tie_word_embeddings` is false, expected true"),
-        ("layer_types", json!(["attention", "mamba", "mamba"]), "attention before mamba"),
-        ("num_hidden_layers", json!(9), "`num_hidden_layers` is 9, expected 3"),
-        ("mamba_expand", json!(3), "d_inner is 96, expected 2 * d_model = 64"),
-        ("eos_token_id", json!(3), "`eos_token_id` is Some(3), expected Some(256)"),
-        ("hidden_size", json!("many"), "`config.json` is not as expected"),
+        (
+            "logits_scaling",
+            json!(8.0),
+            "`logits_scaling` is 8.0, expected 1.0",
+        ),
+        (
+            "mamba_n_groups",
+            json!(2),
+            "`mamba_n_groups` is 2, expected 1",
+        ),
+        (
+            "tie_word_embeddings",
+            json!(false),
+            "`tie_word_embeddings` is false, expected true",
+        ),
+        (
+            "layer_types",
+            json!(["attention", "mamba", "mamba"]),
+            "attention before mamba",
+        ),
+        (
+            "num_hidden_layers",
+            json!(9),
+            "`num_hidden_layers` is 9, expected 3",
+        ),
+        (
+            "mamba_expand",
+            json!(3),
+            "d_inner is 96, expected 2 * d_model = 64",
+        ),
+        (
+            "eos_token_id",
+            json!(3),
+            "`eos_token_id` is Some(3), expected Some(256)",
+        ),
+        (
+            "hidden_size",
+            json!("many"),
+            "`config.json` is not as expected",
+        ),
     ];
     for (field, value, expected) in edits {
         let mut config = config.clone();
@@ -328,34 +396,55 @@ fn folders_of_another_form_are_refused_with_what_differs() {
         test.write("hf/config.json", config.to_string());
         let error = refused(&test, "import hf --output x.safetensors");
         let shape = "model.safetensors: the tensor";
-        assert!(error.contains(expected) || field == "mamba_expand" && error.contains(shape), "{field}: {error}");
+        assert!(
+            error.contains(expected) || field == "mamba_expand" && error.contains(shape),
+            "{field}: {error}"
+        );
     }
     test.write("hf/config.json", config.to_string());
 
     let norm = "model.layers.1.input_layernorm.weight";
     let error = import_with(&test, |tensors| tensors.retain(|(name, _)| name != norm));
-    assert!(error.contains(&format!("it has no tensor `{norm}`")), "{error}");
+    assert!(
+        error.contains(&format!("it has no tensor `{norm}`")),
+        "{error}"
+    );
     let error = import_with(&test, |tensors| {
         let (_, tensor) = tensors.iter_mut().find(|(name, _)| name == norm).unwrap();
         tensor.shape = vec![4, 8];
     });
-    assert!(error.contains(&format!("`{norm}` has shape [4, 8], expected [32]")), "{error}");
+    assert!(
+        error.contains(&format!("`{norm}` has shape [4, 8], expected [32]")),
+        "{error}"
+    );
     let error = import_with(&test, |tensors| {
-        let (_, embedding) = tensors.iter().find(|(name, _)| name.contains("embed_tokens")).unwrap();
+        let (_, embedding) = tensors
+            .iter()
+            .find(|(name, _)| name.contains("embed_tokens"))
+            .unwrap();
         let (shape, bytes) = (embedding.shape.clone(), vec![0; embedding.bytes.len()]);
         tensors.push(("lm_head.weight".to_owned(), Raw { shape, bytes }));
     });
-    assert!(error.contains("`lm_head.weight` is not the embedding"), "{error}");
+    assert!(
+        error.contains("`lm_head.weight` is not the embedding"),
+        "{error}"
+    );
     let output = "model.layers.2.self_attn.o_proj.weight";
     let error = import_with(&test, |tensors| {
         let (_, tensor) = tensors.iter_mut().find(|(name, _)| name == output).unwrap();
         tensor.bytes[..4].copy_from_slice(&1.0_f32.to_le_bytes());
     });
-    assert!(error.contains(&format!("the tensor `{output}` is not zero")), "{error}");
+    assert!(
+        error.contains(&format!("the tensor `{output}` is not zero")),
+        "{error}"
+    );
 
     fs::remove_file(test.path("hf/tokenizer.json")).unwrap();
     let error = refused(&test, "import hf --output x.safetensors");
-    assert!(error.contains("cannot read") && error.contains("tokenizer.json"), "{error}");
+    assert!(
+        error.contains("cannot read") && error.contains("tokenizer.json"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -364,12 +453,24 @@ fn a_folder_of_transformers_has_what_a_person_needs() {
     test.succeed("hf --checkpoint fits --output hf");
     let read = |name: &str| fs::read_to_string(test.path(&format!("hf/{name}"))).unwrap();
     let config: Value = serde_json::from_str(&read("config.json")).unwrap();
-    assert_eq!(config["architectures"], json!(["GraniteMoeHybridForCausalLM"]));
-    assert_eq!(config["layer_types"], json!(["mamba", "mamba", "attention"]));
+    assert_eq!(
+        config["architectures"],
+        json!(["GraniteMoeHybridForCausalLM"])
+    );
+    assert_eq!(
+        config["layer_types"],
+        json!(["mamba", "mamba", "attention"])
+    );
     let tokenizer: Value = serde_json::from_str(&read("tokenizer.json")).unwrap();
-    assert_eq!(tokenizer["post_processor"]["special_tokens"]["<|endoftext|>"]["ids"], json!([256]));
+    assert_eq!(
+        tokenizer["post_processor"]["special_tokens"]["<|endoftext|>"]["ids"],
+        json!([256])
+    );
     let card = read("README.md");
-    assert!(card.contains("Not measured; `itera-validate` measures them."), "{card}");
+    assert!(
+        card.contains("Not measured; `itera-validate` measures them."),
+        "{card}"
+    );
     assert!(card.contains("- dataset: `tinystories`"), "{card}");
     let generation: Value = serde_json::from_str(&read("generation_config.json")).unwrap();
     assert_eq!(generation["eos_token_id"], json!(256));
