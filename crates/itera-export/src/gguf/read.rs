@@ -85,8 +85,10 @@ fn config(metadata: &HashMap<&str, &Value>) -> anyhow::Result<(ModelConfig, usiz
         bail!("it has no number `{}`", key::of_architecture(key::EPS));
     };
     for scale in ["logit_scale", "residual_scale", "embedding_scale"] {
-        if let Some(value) = get(scale) {
-            expect(&key::of_architecture(scale), value, &Value::F32(1.0))?;
+        match get(scale) {
+            None => {}
+            Some(Value::F32(factor)) => expect(&key::of_architecture(scale), factor, &1.0)?,
+            Some(_) => bail!("`{}` is no number", key::of_architecture(scale)),
         }
     }
     expect(key::GROUPS, &number(key::GROUPS)?, &1)?;

@@ -77,13 +77,13 @@ pub(super) fn read(metadata: &HashMap<&str, &Value>) -> anyhow::Result<Tokenizer
         "it has a token twice in `{}`",
         key::TOKENS
     );
-    let end = vocab.get(END_OF_TEXT).cloned();
+    let end = vocab.get(END_OF_TEXT).and_then(serde_json::Value::as_u64);
     let end = end.with_context(|| format!("it has no token {END_OF_TEXT}"))?;
     for key in [key::BOS, key::EOS] {
         let Some(Value::U32(id)) = metadata.get(key) else {
             bail!("it has no number `{key}`");
         };
-        expect(key, &json!(id), &end)?;
+        expect(key, &u64::from(*id), &end)?;
     }
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,

@@ -44,14 +44,14 @@ impl Foreign {
 ///
 /// # Errors
 /// The setting, its value, and the one that this model has.
-pub(crate) fn expect<T: PartialEq + fmt::Debug>(
+pub(crate) fn expect<T: PartialEq + fmt::Display>(
     name: &str,
     found: &T,
     expected: &T,
 ) -> anyhow::Result<()> {
     ensure!(
         found == expected,
-        "`{name}` is {found:?}, expected {expected:?}: another form of the model"
+        "`{name}` is {found}, expected {expected}: another form of the model"
     );
     Ok(())
 }

@@ -67,10 +67,12 @@ pub(super) fn text(loaded: &LoadedCheckpoint) -> anyhow::Result<String> {
                  | text | documents | bits/byte | word perplexity |\n| --- | ---: | ---: | ---: |\n";
     }
     for row in rows {
+        let perplexity = row.word_perplexity;
+        let perplexity = perplexity.map_or_else(String::new, |value| format!("{value:.2}"));
         writeln!(
             card,
-            "| {} {} | {} | {:.4} | {:.2} |",
-            row.dataset, row.split, row.documents, row.bits_per_byte, row.word_perplexity
+            "| {} {} | {} | {:.4} | {perplexity} |",
+            row.dataset, row.split, row.documents, row.bits_per_byte
         )?;
     }
     Ok(card)

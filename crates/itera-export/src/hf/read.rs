@@ -30,11 +30,13 @@ pub(super) fn files(file: impl Fn(&str) -> anyhow::Result<Vec<u8>>) -> anyhow::R
     let config: HfConfig = json(&file, CONFIG)?;
     let (sizes, identities) = config.sizes().context(CONFIG)?;
     let tokenizer = tokenizer(json(&file, TOKENIZER)?).context(TOKENIZER)?;
-    for (name, id) in [
+    let ids = [
         ("bos_token_id", config.bos_token_id),
         ("eos_token_id", config.eos_token_id),
-    ] {
-        expect(name, &id, &Some(tokenizer.end_of_text())).context(CONFIG)?;
+    ];
+    for (name, id) in ids {
+        let id = id.with_context(|| format!("{CONFIG} has no `{name}`"))?;
+        expect(name, &id, &tokenizer.end_of_text()).context(CONFIG)?;
     }
     let bytes = file(WEIGHTS)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(anyhow::Error::from);

@@ -263,7 +263,7 @@ fn gguf_files_of_another_form_are_refused_with_what_differs() {
         bytes[end - 13..end].copy_from_slice(b"llamallamalla");
     });
     assert!(
-        error.contains("`general.architecture` is \"llamallamalla\", expected"),
+        error.contains("`general.architecture` is llamallamalla, expected"),
         "{error}"
     );
     let error = import_edited(&test, |bytes| {
@@ -348,11 +348,11 @@ fn folders_of_another_form_are_refused_with_what_differs() {
     let config: Value =
         serde_json::from_slice(&fs::read(test.path("hf/config.json")).unwrap()).unwrap();
     let edits = [
-        ("model_type", json!("llama"), "`model_type` is \"llama\""),
+        ("model_type", json!("llama"), "`model_type` is llama"),
         (
             "logits_scaling",
             json!(8.0),
-            "`logits_scaling` is 8.0, expected 1.0",
+            "`logits_scaling` is 8, expected 1",
         ),
         (
             "mamba_n_groups",
@@ -382,7 +382,7 @@ fn folders_of_another_form_are_refused_with_what_differs() {
         (
             "eos_token_id",
             json!(3),
-            "`eos_token_id` is Some(3), expected Some(256)",
+            "`eos_token_id` is 3, expected 256",
         ),
         (
             "hidden_size",
