@@ -8,6 +8,7 @@
 #   ITERA_RUNTIMES    folder of the Python environment with the runtimes; made where it is missing, which
 #                     downloads some gigabytes and builds llama.cpp: set INSTALL=1 to permit that
 #                     [default: ~/.cache/itera-lite/venv-runtimes]
+#   ITERA_BIN         folder of built itera-export, itera-train and itera-validate [default: builds them]
 #
 # Exit status 0 all agree, 1 something differs, 2 could not run. What was not checked is said in a line that begins
 # with SKIPPED.
@@ -46,8 +47,10 @@ if get transformers "${TRANSFORMERS[@]}"; then runtimes+=(transformers); fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 checkpoint=${1:-$folder/small.safetensors}
-cargo build --locked --release --quiet -p itera-export -p itera-train -p itera-validate
-ITERA_BIN=${CARGO_TARGET_DIR:-target}/release
+if [[ -z ${ITERA_BIN:-} ]]; then
+    cargo build --locked --release --quiet -p itera-export -p itera-train -p itera-validate
+    ITERA_BIN=${CARGO_TARGET_DIR:-target}/release
+fi
 export ITERA_BIN
 if [[ $# -eq 0 ]]; then
     # Of the form that the runtimes have, with rows of 32 and tokens of several bytes.
