@@ -1,10 +1,13 @@
 //! The command `import`: weights of this form that were trained elsewhere become a checkpoint.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use itera_cli::{ExitStatus, check_output, note};
-use itera_core::{digest::sha256_hex, io::write_atomic};
+use itera_core::{
+    digest::sha256_hex,
+    files::{read_limited, write_atomic},
+};
 use serde_json::json;
 
 use crate::{args::ImportArgs, gguf, hf};
@@ -42,14 +45,5 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitStatus> {
 
 /// A whole file, of a bounded size.
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
-    ensure!(
-        bytes.len() as u64 <= MAX_BYTES,
-        "`{}` has more than {MAX_BYTES} bytes, more than a model of this form",
-        path.display()
-    );
-    Ok(bytes)
+    Ok(read_limited(path, MAX_BYTES)?)
 }

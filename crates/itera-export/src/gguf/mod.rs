@@ -20,7 +20,7 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{Align, ExitStatus, Table, check_output, note, print};
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
-    io::write_atomic,
+    files::write_atomic,
 };
 
 pub(crate) use self::read::read;

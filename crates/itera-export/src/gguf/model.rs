@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use itera_core::{
     checkpoint::{Checkpoint, Tensor, TensorData},
     config::ModelConfig,
-    io::LoadedCheckpoint,
+    models::LoadedCheckpoint,
 };
 
 use super::{

@@ -101,5 +101,5 @@ pub(super) fn read(metadata: &HashMap<&str, &Value>) -> anyhow::Result<Tokenizer
     json["decoder"] = byte_level.clone();
     json["decoder"]["use_regex"] = json!(true);
     json["pre_tokenizer"] = byte_level;
-    Tokenizer::from_json(&json).context("its tokenizer is not one of this project's")
+    Tokenizer::from_json(&json.to_string()).context("its tokenizer is not one of this project's")
 }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs};
 
 use anyhow::Context as _;
 use itera_cli::results_folder;
-use itera_core::io::LoadedCheckpoint;
+use itera_core::models::LoadedCheckpoint;
 use itera_record::{Record as _, ValidationRecord, ValidationRow};
 use serde_json::Value;
 

@@ -18,7 +18,8 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, check_output, note};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    io::{LoadedCheckpoint, write_atomic},
+    files::write_atomic,
+    models::LoadedCheckpoint,
     tokenizer::{END_OF_TEXT, Tokenizer},
 };
 use safetensors::{Dtype, View};

@@ -62,7 +62,7 @@ fn tokenizer(mut json: Value) -> anyhow::Result<Tokenizer> {
             fields.remove(name);
         }
     }
-    Tokenizer::from_json(&json).context("it is not one of this project's")
+    Tokenizer::from_json(&json.to_string()).context("it is not one of this project's")
 }
 
 /// All tensors by our names.
