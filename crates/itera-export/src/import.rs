@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use itera_cli::{ExitStatus, check_output, note};
+use itera_cli::{ExitStatus, Files, note};
 use itera_core::{
     digest::sha256_hex,
     files::{read_limited, write_atomic},
@@ -17,7 +17,6 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// Reads a folder or a file and writes the checkpoint.
 pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitStatus> {
-    check_output(&args.output)?;
     let source = &args.source;
     let context = || format!("cannot import `{}`", source.display());
     let is_folder = source.is_dir();
@@ -27,6 +26,10 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitStatus> {
         let bytes = read_file(source)?;
         (gguf::read(&bytes), source.clone())
     };
+    Files::default()
+        .read("the source", &weights)
+        .write("`--output`", &args.output)
+        .check()?;
     let training = json!({
         "imported_from": if is_folder { "transformers" } else { "gguf" },
         "source_sha256": sha256_hex(&read_file(&weights)?),

@@ -17,7 +17,7 @@ mod read;
 mod vocabulary;
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{Align, ExitStatus, Table, check_output, note, print};
+use itera_cli::{Align, ExitStatus, Table, note, print};
 use itera_core::{
     checkpoint::{Checkpoint, Precision, Tensor},
     files::write_atomic,
@@ -73,7 +73,6 @@ const A_LOG_TOLERANCE: f32 = 1e-6;
 
 /// Writes the file, after it was read back, and prints how each tensor is stored.
 pub(crate) fn run(args: &GgufArgs) -> anyhow::Result<ExitStatus> {
-    check_output(&args.output)?;
     let (precision, floats) = match args.precision {
         GgufPrecision::F32 => (Precision::Fp32, Kind::F32),
         GgufPrecision::F16 => (Precision::Fp32, Kind::F16),
@@ -81,6 +80,9 @@ pub(crate) fn run(args: &GgufArgs) -> anyhow::Result<ExitStatus> {
         GgufPrecision::Int4 => (Precision::Int4, Kind::F16),
     };
     let loaded = onnx::load(&args.checkpoint, precision)?;
+    onnx::files([&loaded])
+        .write("`--output`", &args.output)
+        .check()?;
     let context = || format!("cannot write {} as GGUF", loaded.name);
     let checkpoint = &loaded.checkpoint;
     granite::check(&checkpoint.config, &checkpoint.tokenizer).with_context(context)?;

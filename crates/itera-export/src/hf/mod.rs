@@ -15,7 +15,7 @@ mod read;
 use std::{borrow::Cow, collections::HashMap};
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{ExitStatus, check_output, note};
+use itera_cli::{ExitStatus, note};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     files::write_atomic,
@@ -42,11 +42,16 @@ pub(crate) fn run(args: &HfArgs) -> anyhow::Result<ExitStatus> {
         "`{}` is a file; give a folder",
         folder.display()
     );
-    check_output(&folder.join(CONFIG))?;
     let loaded = onnx::load(&args.checkpoint, Precision::Fp32)?;
     let files =
         files(&loaded).with_context(|| format!("cannot write {} for transformers", loaded.name))?;
     check_same(&loaded.checkpoint, &files).context("the folder does not read back")?;
+    let known = files
+        .iter()
+        .fold(onnx::files([&loaded]), |known, (name, _)| {
+            known.write(format!("{name} of `--output`"), folder.join(name))
+        });
+    known.check()?;
     for (name, bytes) in &files {
         write_atomic(&folder.join(name), bytes)?;
     }
