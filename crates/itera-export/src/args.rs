@@ -21,8 +21,8 @@ pub(crate) enum Command {
     Onnx(OnnxArgs),
     /// Write a GGUF file of a checkpoint, for llama.cpp and what is built on it.
     ///
-    /// The model must have the form that llama.cpp knows: routing over the chosen experts, and d_inner
-    /// twice d_model.
+    /// The model must have the form that llama.cpp knows: routing over the chosen experts, and `d_inner`
+    /// twice `d_model`.
     Gguf(GgufArgs),
     /// Write a folder of a checkpoint that transformers loads, at fp32.
     ///
@@ -217,8 +217,8 @@ pub(crate) enum GgufPrecision {
     F32,
     /// Half floats.
     F16,
-    /// Integers of 8 bits as Q8_0 where llama.cpp runs them, else f16.
+    /// Integers of 8 bits as `Q8_0` where llama.cpp runs them, else f16.
     Int8,
-    /// Integers of 4 bits as Q4_0 where llama.cpp runs them, else f16.
+    /// Integers of 4 bits as `Q4_0` where llama.cpp runs them, else f16.
     Int4,
 }

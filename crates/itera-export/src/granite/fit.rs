@@ -70,17 +70,15 @@ fn command(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
         .into_iter()
         .min_by_key(|preset| sizes(*preset).len())
         .unwrap_or(Preset::Micro);
-    let mut command = format!(
+    let mut words = vec![format!(
         "itera-train fit --preset {preset} --tokenizer {}",
         tokenizer.kind()
-    );
+    )];
     if tokenizer.kind() == TokenizerKind::Bpe {
-        command += &format!(" --vocab-size {}", config.vocab_size);
+        words.push(format!("--vocab-size {}", config.vocab_size));
     }
-    for size in sizes(preset) {
-        command += &format!(" --size {size}");
-    }
-    command
+    words.extend(sizes(preset).iter().map(|size| format!("--size {size}")));
+    words.join(" ")
 }
 
 /// Fields of a config that differ from those of a preset, as `NAME=VALUE`; those that `--size` takes.
@@ -120,10 +118,10 @@ mod tests {
                 ..preset.config(257)
             };
             for config in [preset.config(257), odd] {
-                let (fitting, differences) = super::fitting(&config);
+                let (fits, differences) = fitting(&config);
                 assert!(!differences.is_empty());
-                assert_eq!(fitting.validate(), Ok(()));
-                assert!(check(&fitting, &bytes()).is_ok(), "{fitting:?}");
+                assert_eq!(fits.validate(), Ok(()));
+                assert!(check(&fits, &bytes()).is_ok(), "{fits:?}");
             }
         }
     }

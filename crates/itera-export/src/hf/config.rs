@@ -14,6 +14,10 @@ const MODEL_TYPE: &str = "granitemoehybrid";
 
 /// The fields that are written, and read with the defaults of transformers where they are left out.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the switches of another program's file"
+)]
 pub(super) struct HfConfig {
     #[serde(default)]
     architectures: Vec<String>,
