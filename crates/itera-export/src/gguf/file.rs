@@ -166,7 +166,9 @@ fn put_value(bytes: &mut Vec<u8>, value: &Value) {
         Value::Texts(texts) => {
             put(9, &8_u32.to_le_bytes());
             bytes.extend((texts.len() as u64).to_le_bytes());
-            texts.iter().for_each(|text| put_text(bytes, text));
+            for text in texts {
+                put_text(bytes, text);
+            }
         }
         Value::Integers(integers) => {
             put(9, &5_u32.to_le_bytes());
