@@ -141,7 +141,6 @@ impl Named {
         let refused = |error: Error| {
             anyhow!("{error:#}; give another file for {what}, or make its folder writable")
         };
-        check_writable(path).map_err(|error| refused(error.into()))?;
         // The system looks at a name only where its folder exists, so each is tried in one that does.
         let place = Place::of(path, MAX_LINKS)
             .with_context(|| format!("cannot write `{shown}`"))
@@ -153,7 +152,7 @@ impl Named {
                 "cannot write `{shown}`: the name is too long; give a shorter one for {what}"
             );
         }
-        Ok(())
+        check_writable(path).map_err(|error| refused(error.into()))
     }
 }
 
