@@ -16,7 +16,7 @@ fn made_up() -> Vec<u8> {
     let tokenizer = CharTokenizer::train([alphabet].into_iter()).unwrap();
     let tokenizer = Tokenizer::Char(tokenizer);
     let config = Preset::Test.config(tokenizer.vocab_size());
-    random_checkpoint(config, tokenizer, 3).to_bytes().unwrap()
+    random_checkpoint(config, tokenizer, 1).to_bytes().unwrap()
 }
 
 fn test() -> CliTest {
