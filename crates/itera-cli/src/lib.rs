@@ -10,12 +10,11 @@ mod output;
 mod precision;
 mod progress;
 mod provenance;
-mod table;
 
 pub use exit::{ExitStatus, main_with, report};
 pub use files::{check_output, results_folder};
+pub use itera_record::{Align, Table};
 pub use output::{note, print, warn};
 pub use precision::PrecisionArg;
 pub use progress::Progress;
 pub use provenance::{created_at, envelope, host, model_info, tool};
-pub use table::{Align, Table};

@@ -6,29 +6,21 @@
 //! |---|---|
 //! | `args`, `options` | the command line, typed, then checked |
 //! | `input` | every result file, read and checked; bad ones with the reason |
-//! | `view` | which rows a table or a picture shows, and in which words |
-//! | `chart` | pictures: shapes first, then PNG with the compiled-in typeface |
-//! | `report` | Markdown with tables, pictures and links to the results |
-//! | `page` | blocks of pages that people keep: the README |
+//! | `views` | tables, pictures and facts |
+//! | `pages` | templates filled with them: Markdown, HTML, blocks of pages that people keep |
 //! | `compare`, `benchmark` | metrics of two sets of results; metrics for dashboards |
 //! | `output` | files written whole or not at all, or compared with what is there |
-//! | `count` | the subcommand that counts code into a result file |
 //!
 //! Reports are a pure function of the results: no clock, no locale, no order of a hash map.
 
 mod args;
 mod benchmark;
-mod chart;
 mod compare;
-mod count;
 mod input;
-mod md;
-mod num;
 mod options;
 mod output;
-mod page;
-mod report;
-mod view;
+mod pages;
+mod views;
 
 use std::path::Path;
 
@@ -37,36 +29,18 @@ use itera_cli::{ExitStatus, note, print, warn};
 
 pub use crate::args::Args;
 use crate::{
-    args::{Command, Format, RenderArgs},
-    input::Inputs,
+    args::Format,
+    input::{Inputs, Kind},
     options::Options,
     output::Files,
+    views::Views,
 };
-
-/// Name of the program in records.
-const TOOL: &str = "itera-report";
 
 /// Does what the command line says.
 ///
 /// # Errors
 /// If the work cannot be done: bad arguments, a folder that cannot be read or written.
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
-    match args.command {
-        None => render(args.render),
-        Some(Command::Count { root, output }) => {
-            let workspace = options::workspace()?;
-            let output = output.unwrap_or_else(|| workspace.join("results").join("code.json"));
-            let record = count::count(&root.unwrap_or(workspace))?;
-            let json = serde_json::to_string_pretty(&record).context("cannot write the count")?;
-            output::write(&output, format!("{json}\n").as_bytes())?;
-            note(format!("counted into {}", output.display()));
-            Ok(ExitStatus::Done)
-        }
-    }
-}
-
-/// Renders or checks the reports, compares, and sums up.
-fn render(args: RenderArgs) -> anyhow::Result<ExitStatus> {
     let options = Options::new(args)?;
     let inputs = read(&options.results, &options.models, &options.out)?;
     if inputs.sources.is_empty() {
@@ -77,19 +51,23 @@ fn render(args: RenderArgs) -> anyhow::Result<ExitStatus> {
         ));
         return Ok(ExitStatus::CheckFailed);
     }
-    say_what_is_missing(&inputs);
+    for kind in Kind::missing(&inputs) {
+        note(format!("not measured: {} ({})", kind.what, kind.schema));
+    }
     let old = options.compare.as_ref().map(|old| {
         let before = read(&old.results, &old.models, &options.out);
         before.context("cannot compare with the old results")
     });
     let old = old.transpose()?;
+    let views = Views::new(&inputs)?;
     let files = match options.format {
-        Format::Markdown => report::render(&inputs)?,
+        Format::Markdown => pages::reports(&inputs, &views, options.tables())?,
         Format::GithubBenchmark => benchmark::files(&inputs)?,
+        Format::Metrics => benchmark::release(&inputs)?,
     };
     // Before anything is written: a page may be refused.
     let pages = match &options.pages {
-        Some(workspace) => page::render(&inputs, workspace)?,
+        Some(workspace) => pages::kept(&inputs, &views, workspace)?,
         None => Files::new(),
     };
     let mut stale = deliver(&options, &files)?;
@@ -102,10 +80,12 @@ fn render(args: RenderArgs) -> anyhow::Result<ExitStatus> {
     if let Some(outcome) = &outcome {
         print(&outcome.text)?;
         has_passed &= !outcome.has_regression;
+        // A file that cannot be read may hide the very figure that became worse.
+        has_passed &= !outcome.is_gate || inputs.problems.is_empty();
     }
     if let Some(path) = &options.summary {
         let comparison = outcome.as_ref().map(|outcome| outcome.text.as_str());
-        let text = report::summary(&inputs, &stale, comparison);
+        let text = pages::summary(&inputs, &views, &stale, comparison)?;
         output::write(path, text.as_bytes())?;
     }
     ensure!(
@@ -132,29 +112,20 @@ fn read(results: &Path, models: &Path, reports: &Path) -> anyhow::Result<Inputs>
     Ok(inputs)
 }
 
-fn say_what_is_missing(inputs: &Inputs) {
-    for kind in report::missing(inputs) {
-        note(format!(
-            "not measured: {}, no file of the form {}",
-            kind.what, kind.form
-        ));
-    }
-}
-
 /// Writes the files, or says which of them are stale.
 fn deliver(options: &Options, files: &Files) -> anyhow::Result<Vec<String>> {
     let out = options.out.display();
     if options.check {
         // The folder is that of the reports; one that has other forms beside them has no leftovers of theirs.
         let stale = match options.format {
-            Format::Markdown => output::stale(&options.out, files),
-            Format::GithubBenchmark => output::differing(&options.out, files),
+            Format::Markdown => output::stale(&options.out, options.tables(), files),
+            Format::GithubBenchmark | Format::Metrics => output::differing(&options.out, files),
         };
         for line in &stale {
             print(format!("{line}\n"))?;
         }
         note(match stale.len() {
-            0 => format!("{out}: all {} files are those of the results", files.len()),
+            0 => format!("{out}: all {} files are up to date", files.len()),
             n => format!("{out}: {n} files are stale; run `itera-report` without `--check`"),
         });
         return Ok(stale);
@@ -165,10 +136,8 @@ fn deliver(options: &Options, files: &Files) -> anyhow::Result<Vec<String>> {
         files.len()
     ));
     if options.format == Format::Markdown {
-        for name in output::leftovers(&options.out, files) {
-            warn(format!(
-                "{name} in {out} is not of these results any more; delete it"
-            ));
+        for name in output::leftovers(&options.out, options.tables(), files) {
+            warn(format!("{name} in {out} belongs to no result; delete it"));
         }
     }
     Ok(Vec::new())
@@ -189,7 +158,7 @@ fn deliver_pages(
     }
     let written = output::write_all(workspace, pages)?;
     if written > 0 {
-        note(format!("{written} pages with new figures"));
+        note(format!("{written} pages have new figures"));
     }
     Ok(Vec::new())
 }
@@ -205,9 +174,12 @@ struct Outcome {
 
 impl Outcome {
     fn new(old: &Inputs, new: &Inputs, max_regression_percent: Option<f64>) -> Self {
+        let (old, new) = (compare::metrics(old), compare::metrics(new));
         let comparisons = compare::compare(old, new, max_regression_percent);
+        let verdict = compare::verdict_text(&comparisons, max_regression_percent);
+        let table = compare::table(&comparisons).markdown();
         Self {
-            text: compare::text(&comparisons, max_regression_percent),
+            text: format!("### Comparison with the old results\n\n{verdict}\n\n{table}"),
             is_gate: max_regression_percent.is_some(),
             has_compared: comparisons.iter().any(|c| c.verdict.is_comparison()),
             has_regression: comparisons.iter().any(|c| c.is_regression),

@@ -59,10 +59,10 @@ pub(crate) fn write_all(folder: &Path, files: &Files) -> anyhow::Result<usize> {
 }
 
 /// What is wrong with a folder that should hold these files and no other, one line each.
-pub(crate) fn stale(folder: &Path, files: &Files) -> Vec<String> {
+pub(crate) fn stale(folder: &Path, tables: &str, files: &Files) -> Vec<String> {
     let mut stale = differing(folder, files);
-    for name in leftovers(folder, files) {
-        stale.push(format!("{name}: no result gives it any more; delete it"));
+    for name in leftovers(folder, tables, files) {
+        stale.push(format!("{name}: belongs to no result; delete it"));
     }
     stale
 }
@@ -83,17 +83,23 @@ pub(crate) fn differing(folder: &Path, files: &Files) -> Vec<String> {
     stale
 }
 
-/// Markdown and pictures of a folder that no result gives.
-pub(crate) fn leftovers(folder: &Path, files: &Files) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let is_rendered = |name: &String| {
-        let extension = Path::new(name).extension();
-        extension.is_some_and(|extension| extension == "md" || extension == "png")
+/// Pages, pictures and tables that no result gives.
+pub(crate) fn leftovers(folder: &Path, tables: &str, files: &Files) -> Vec<String> {
+    let list = |prefix: &str, kinds: &[&str]| -> Vec<String> {
+        let entries = fs::read_dir(folder.join(prefix))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = entries.map(|entry| format!("{prefix}{}", entry.file_name().to_string_lossy()));
+        let is_rendered = |name: &String| {
+            let kind = Path::new(name).extension().and_then(|kind| kind.to_str());
+            kind.is_some_and(|kind| kinds.contains(&kind))
+        };
+        names.filter(is_rendered).collect()
     };
-    let mut names: Vec<String> = names
-        .filter(|name| is_rendered(name) && name != BY_HAND && !files.contains_key(name))
-        .collect();
+    let mut names = list("", &["md", "png", "html"]);
+    names.extend(list(&format!("{tables}/"), &["csv"]));
+    names.retain(|name| name != BY_HAND && !files.contains_key(name));
     names.sort();
     names
 }

@@ -4,13 +4,11 @@
 //! |---|---|
 //! | `cases` | what is measured: a runtime at a precision |
 //! | `burn` | those of Burn, with the feature `burn` |
-//! | `chart` | the picture |
 //! | `torchscript` | a measurement that was made apart |
 
 #[cfg(feature = "burn")]
 mod burn;
 mod cases;
-mod chart;
 mod torchscript;
 
 use std::{path::PathBuf, time::Instant};
@@ -18,7 +16,7 @@ use std::{path::PathBuf, time::Instant};
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, Progress, model_info, note, print};
 use itera_core::{
-    checkpoint::Precision, digest::sha256_hex, files::write_atomic, models::LoadedCheckpoint,
+    checkpoint::Precision, digest::sha256_hex, models::LoadedCheckpoint,
 };
 use itera_data::{Corpus, Dataset, Places};
 use itera_record::{ExportBench, ExportBenchGap, ExportBenchProtocol, ExportBenchRow, median, p95};
@@ -83,9 +81,6 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
         rows,
         missing,
     };
-    let picture = output.with_extension("png");
-    write_atomic(&picture, &chart::png(&bench)?)?;
-    note(format!("wrote {}", picture.display()));
     print(table::bench(&bench))?;
     record.bench = Some(bench);
     results::write(&output, record)?;

@@ -1,120 +1,102 @@
-//! The comparison as Markdown.
+//! The comparison as a table and a sentence.
 
-use super::{Comparison, Metric, Verdict};
-use crate::{
-    md::{Doc, Table, code},
-    num::{change_percent, significant},
-};
+use itera_record::{Column, Form, Table, Value};
 
-/// The table and one sentence that sums it up.
-pub(crate) fn text(comparisons: &[Comparison], max_regression_percent: Option<f64>) -> String {
-    let mut doc = Doc::default();
-    doc.heading(3, "Comparison with the old results");
-    doc.paragraph(&verdict(comparisons, max_regression_percent));
-    let mut table = Table::new([
-        "what", "metric", "unit", "better", ">old", ">new", ">change", "verdict",
-    ]);
-    for comparison in comparisons {
-        row(&mut table, comparison);
-    }
-    if !table.is_empty() {
-        doc.table(&table);
-    }
-    doc.finish()
-}
+use super::{Comparison, Verdict};
+use crate::input::{Direction, Metric};
 
-/// What all of it comes to.
-fn verdict(comparisons: &[Comparison], max_percent: Option<f64>) -> String {
-    let count = |wanted: fn(&Verdict) -> bool| {
-        comparisons
-            .iter()
-            .filter(|comparison| wanted(&comparison.verdict))
-            .count()
-    };
-    let mut text = format!(
-        "{} metrics: {} better, {} worse, {} the same, {} within noise, {} not comparable, {} not \
-         measured in the old results, {} not measured in the new results.",
-        comparisons.len(),
-        count(|verdict| *verdict == Verdict::Better),
-        count(|verdict| *verdict == Verdict::Worse),
-        count(|verdict| *verdict == Verdict::Same),
-        count(|verdict| *verdict == Verdict::WithinNoise),
-        count(|verdict| matches!(verdict, Verdict::NotComparable(_))),
-        count(|verdict| *verdict == Verdict::NotMeasuredBefore),
-        count(|verdict| *verdict == Verdict::NotMeasuredNow),
-    );
-    if let Some(percent) = max_percent {
-        let regressions = comparisons
-            .iter()
-            .filter(|comparison| comparison.is_regression)
-            .count();
-        let verdict = match regressions {
-            _ if !comparisons.iter().any(|c| c.verdict.is_comparison()) => {
-                "**Nothing could be compared.**".to_owned()
-            }
-            0 => format!("**No regression** above {percent} %."),
-            1 => format!("**1 regression** above {percent} %."),
-            n => format!("**{n} regressions** above {percent} %."),
-        };
-        text = format!("{verdict} {text}");
-    }
-    text
-}
-
-fn row(table: &mut Table, comparison: &Comparison) {
-    let Comparison {
-        old,
-        new,
-        verdict,
-        is_regression,
-    } = comparison;
-    let Some(either) = new.as_ref().or(old.as_ref()) else {
-        return;
-    };
-    let value = |metric: &Option<Metric>| metric.as_ref().map_or("–".to_owned(), value);
-    let change = old
-        .as_ref()
-        .zip(new.as_ref())
-        .filter(|_| verdict.is_comparison());
-    table.row([
-        code(&either.subject),
-        either.name.clone(),
-        either.unit.to_owned(),
-        match either.direction {
-            super::Direction::Lower => "lower",
-            super::Direction::Higher => "higher",
+const COLUMNS: [Column<Comparison>; 8] = [
+    Column::words("subject", "what", |of| {
+        either(of, |metric| Value::code(&metric.subject))
+    }),
+    Column::words("metric", "metric", |of| {
+        either(of, |metric| Value::text(&metric.name))
+    }),
+    Column::words("unit", "unit", |of| {
+        either(of, |metric| Value::text(&metric.unit))
+    }),
+    Column::words("better", "better", |of| {
+        either(of, |metric| {
+            Value::text(match metric.direction {
+                Direction::Lower => "lower",
+                Direction::Higher => "higher",
+            })
+        })
+    }),
+    Column::number("old", "old", "", |of| value(of.old.as_ref())),
+    Column::number("new", "new", "", |of| value(of.new.as_ref())),
+    Column::number("change", "change", "", |of| match (&of.old, &of.new) {
+        (Some(old), Some(new)) if of.verdict.is_comparison() && old.value != 0.0 => {
+            Value::Number((new.value - old.value) / old.value.abs(), Form::Change)
         }
-        .to_owned(),
-        value(old),
-        value(new),
-        change.map_or("–".to_owned(), |(old, new)| {
-            change_percent(old.value, new.value)
-        }),
-        if *is_regression {
-            format!("**REGRESSION** ({verdict})")
+        _ => Value::None,
+    }),
+    Column::words("verdict", "verdict", |of| {
+        Value::Text(if of.is_regression {
+            format!("REGRESSION ({})", of.verdict)
         } else {
-            verdict.to_string()
-        },
-    ]);
+            of.verdict.to_string()
+        })
+    }),
+];
+
+/// All comparisons as a table.
+pub(crate) fn table<'c>(comparisons: impl IntoIterator<Item = &'c Comparison>) -> Table {
+    Table::of(&COLUMNS, comparisons)
+}
+
+fn either(of: &Comparison, value: fn(&Metric) -> Value) -> Value {
+    of.new
+        .as_ref()
+        .or(of.old.as_ref())
+        .map_or(Value::None, value)
 }
 
 /// A value with its interval.
-fn value(metric: &Metric) -> String {
-    // From a thousand up the whole digits say enough.
-    let digits = |value: f64| match value.abs() {
-        1000.0.. => crate::num::group_label(value, 0),
-        _ => significant(value, 4),
+fn value(metric: Option<&Metric>) -> Value {
+    let Some(metric) = metric else {
+        return Value::None;
     };
     match metric.interval {
-        None if metric.value.fract() == 0.0 => crate::num::thousands(metric.value as u64),
-        None => significant(metric.value, 6),
-        Some([low, high]) => {
-            format!(
-                "{} [{}, {}]",
-                digits(metric.value),
-                digits(low),
-                digits(high)
-            )
-        }
+        Some(interval) => Value::Within(metric.value, interval, Form::Si),
+        None if metric.value.fract() == 0.0 => Value::Number(metric.value, Form::Whole),
+        None => Value::Number(metric.value, Form::Fixed(4)),
     }
+}
+
+/// What all of it comes to.
+pub(crate) fn verdict_text(comparisons: &[Comparison], max_percent: Option<f64>) -> String {
+    let kinds: [(&str, fn(&Verdict) -> bool); 7] = [
+        ("better", |verdict| *verdict == Verdict::Better),
+        ("worse", |verdict| *verdict == Verdict::Worse),
+        ("the same", |verdict| *verdict == Verdict::Same),
+        ("within noise", |verdict| *verdict == Verdict::WithinNoise),
+        ("not comparable", |verdict| {
+            matches!(verdict, Verdict::NotComparable(_))
+        }),
+        ("new", |verdict| *verdict == Verdict::NotMeasuredBefore),
+        ("gone", |verdict| *verdict == Verdict::NotMeasuredNow),
+    ];
+    let count =
+        |is_so: fn(&Verdict) -> bool| comparisons.iter().filter(|of| is_so(&of.verdict)).count();
+    let counts = kinds.map(|(name, is_so)| (name, count(is_so)));
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, n)| format!("{n} {name}"))
+        .collect();
+    let text = format!("{} metrics: {}.", comparisons.len(), counts.join(", "));
+    let Some(percent) = max_percent else {
+        return text;
+    };
+    let regressions = comparisons.iter().filter(|of| of.is_regression).count();
+    let verdict = match regressions {
+        0 if !comparisons.iter().any(|of| of.verdict.is_comparison()) => {
+            "**Nothing could be compared.**".to_owned()
+        }
+        0 => format!("**No regression** above {percent} %."),
+        1 => format!("**1 regression** above {percent} %."),
+        n => format!("**{n} regressions** above {percent} %."),
+    };
+    format!("{verdict} {text}")
 }

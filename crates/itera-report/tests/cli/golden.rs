@@ -18,6 +18,7 @@ fn digests(test: &CliTest, folder: &str) -> BTreeMap<String, String> {
     };
     entries
         .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_file())
         .map(|entry| {
             (
                 entry.file_name().to_string_lossy().into_owned(),

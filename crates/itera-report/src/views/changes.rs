@@ -1,0 +1,71 @@
+//! What changed since the last release whose metrics lie among the results.
+
+use serde_json::{Value, json};
+
+use super::View;
+use crate::{
+    compare::{Comparison, Verdict, compare, metrics, table},
+    input::{Inputs, MetricsRecord, Of},
+};
+
+/// Changes that a page shows.
+const SHOWN: usize = 10;
+
+/// The newest release and every metric against it.
+fn against_release(inputs: &Inputs) -> Option<(&Of<MetricsRecord>, Vec<Comparison>)> {
+    let number = |of: &&Of<MetricsRecord>| -> Vec<u64> {
+        of.item
+            .release
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0))
+            .collect()
+    };
+    let release = inputs.released.iter().max_by_key(number)?;
+    Some((
+        release,
+        compare(release.item.metrics.clone(), metrics(inputs), None),
+    ))
+}
+
+fn has_changed(of: &&Comparison) -> bool {
+    !matches!(of.verdict, Verdict::Same | Verdict::WithinNoise)
+}
+
+/// All comparisons, and the first of those that changed.
+pub(super) fn views(inputs: &Inputs) -> Vec<View> {
+    let Some((release, all)) = against_release(inputs) else {
+        return Vec::new();
+    };
+    let sources = inputs.files([release]);
+    let changed = all.iter().filter(has_changed).take(SHOWN);
+    vec![
+        View::new(
+            "changes",
+            "Changes since the last release, all metrics",
+            table(&all),
+            sources.clone(),
+        ),
+        View::new(
+            "changes-first",
+            "Changes since the last release",
+            table(changed),
+            sources,
+        ),
+    ]
+}
+
+/// The release and how many metrics changed in which way.
+pub(super) fn facts(inputs: &Inputs) -> Option<Value> {
+    let (release, all) = against_release(inputs)?;
+    let count = |verdict: Verdict| all.iter().filter(|of| of.verdict == verdict).count();
+    Some(json!({
+        "release": release.item.release,
+        "metrics": all.len(),
+        "changed": all.iter().filter(has_changed).count(),
+        "better": count(Verdict::Better),
+        "worse": count(Verdict::Worse),
+        "added": count(Verdict::NotMeasuredBefore),
+        "gone": count(Verdict::NotMeasuredNow),
+        "incomparable": all.iter().filter(|of| matches!(of.verdict, Verdict::NotComparable(_))).count(),
+    }))
+}

@@ -1,0 +1,289 @@
+//! Exported models: the files, what came of them in other runtimes, and how fast these are.
+
+use itera_chart::{Block, Dots, Entry, Group, Mark, Panel, Row, Scale, Sign, series_of};
+use itera_record::{
+    Column, ExportBench, ExportCheck, ExportRecord, ExportRoundTrip, ExportVerdict, Form, Table,
+    Value,
+    columns::{EXPORT_CHECKS, EXPORT_FILES, RUNTIMES},
+};
+
+use super::{Figure, View};
+use crate::input::{Inputs, Of};
+
+/// The checks of one runtime at one precision.
+#[derive(Default)]
+struct Summary {
+    runtime: String,
+    precision: String,
+    passed: u64,
+    failed: u64,
+    reasons: Vec<String>,
+    relative: f64,
+    agreement: f64,
+    state: f64,
+}
+
+const SUMMARIES: [Column<Summary>; 8] = [
+    Column::words("runtime", "runtime", |of| Value::text(&of.runtime)),
+    Column::words("precision", "precision", |of| Value::text(&of.precision)),
+    Column::number("passed", "passed", "", |of| Value::count(of.passed)),
+    Column::number("failed", "failed", "", |of| Value::count(of.failed)),
+    Column::words("unavailable", "not available", |of| {
+        if of.reasons.is_empty() {
+            return Value::None;
+        }
+        let first = &of.reasons[0];
+        Value::Text(format!("{}: {first}", of.reasons.len()))
+    }),
+    Column::number("relative", "largest relative difference", "", |of| {
+        measured(of, of.relative)
+    }),
+    Column::number("top1", "least same top token", "", |of| {
+        if of.passed + of.failed == 0 {
+            Value::None
+        } else {
+            Value::Number(of.agreement, Form::Percent(2))
+        }
+    }),
+    Column::number("state", "largest state error", "", |of| {
+        measured(of, of.state)
+    }),
+];
+
+fn measured(of: &Summary, value: f64) -> Value {
+    if of.passed + of.failed == 0 {
+        Value::None
+    } else {
+        Value::Number(value, Form::Si)
+    }
+}
+
+/// The precision of a checked file.
+fn precision<'r>(record: &'r ExportRecord, check: &ExportCheck) -> &'r str {
+    let file = record.files.iter().find(|file| file.file == check.file);
+    file.map_or("", |file| file.model.precision.as_str())
+}
+
+fn summaries(inputs: &Inputs) -> Vec<Summary> {
+    let mut all: Vec<Summary> = Vec::new();
+    let records = inputs.export.iter().map(|of| &of.item);
+    for (record, check) in
+        records.flat_map(|record| record.checks.iter().map(move |check| (record, check)))
+    {
+        let precision = precision(record, check);
+        let runtime = format!("{} {}", check.runtime, check.version);
+        let is_same = |of: &Summary| of.runtime == runtime && of.precision == precision;
+        let index = all.iter().position(is_same).unwrap_or_else(|| {
+            all.push(Summary {
+                runtime: runtime.clone(),
+                precision: precision.to_owned(),
+                agreement: 1.0,
+                ..Summary::default()
+            });
+            all.len() - 1
+        });
+        let of = &mut all[index];
+        match check.verdict {
+            ExportVerdict::Passed => of.passed += 1,
+            ExportVerdict::Failed => of.failed += 1,
+            ExportVerdict::Unavailable => of.reasons.extend(check.reason.clone()),
+        }
+        if let Some(figures) = &check.figures {
+            of.relative = of.relative.max(figures.max_relative_difference);
+            of.agreement = of.agreement.min(figures.top1_agreement);
+            of.state = figures
+                .state_errors
+                .iter()
+                .fold(of.state, |most, error| most.max(error.relative_error));
+        }
+    }
+    all
+}
+
+const ROUND_TRIPS: [Column<ExportRoundTrip>; 7] = [
+    Column::words("model", "model", |trip| Value::text(&trip.model)),
+    Column::words("graph", "graph", |trip| Value::text(&trip.graph)),
+    Column::words("importer", "read back by", |trip| {
+        Value::text(&trip.importer)
+    }),
+    Column::words("verdict", "verdict", |trip| {
+        let word = trip.verdict.word();
+        Value::text(
+            trip.reason
+                .as_ref()
+                .map_or(word.to_owned(), |reason| format!("{word}: {reason}")),
+        )
+    }),
+    Column::number("difference", "largest difference", "", |trip| {
+        Value::number(
+            trip.figures
+                .as_ref()
+                .map(|figures| figures.max_abs_difference),
+            Form::Si,
+        )
+    }),
+    Column::number("relative", "relative", "", |trip| {
+        Value::number(
+            trip.figures
+                .as_ref()
+                .map(|figures| figures.max_relative_difference),
+            Form::Si,
+        )
+    }),
+    Column::number("tokens", "tokens", "", |trip| {
+        Value::number(
+            trip.figures.as_ref().map(|figures| figures.tokens as f64),
+            Form::Whole,
+        )
+    }),
+];
+
+/// The bench of every record that has one.
+pub(super) fn benches(inputs: &Inputs) -> impl Iterator<Item = (&Of<ExportRecord>, &ExportBench)> {
+    inputs
+        .export
+        .iter()
+        .filter_map(|of| Some((of, of.item.bench.as_ref()?)))
+}
+
+/// Files, checks and speeds.
+pub(super) fn views(inputs: &Inputs) -> Vec<View> {
+    let sources = inputs.files(&inputs.export);
+    let view =
+        |name: &str, title: &str, table: Table| View::new(name, title, table, sources.clone());
+    let records = || inputs.export.iter().map(|of| &of.item);
+    let files = || records().flat_map(|record| &record.files);
+    let mut rows: Vec<_> = benches(inputs).flat_map(|(_, bench)| &bench.rows).collect();
+    rows.sort_by(|a, b| a.median_seconds.total_cmp(&b.median_seconds));
+    vec![
+        view(
+            "export-files",
+            "Exported files, all",
+            Table::of(&EXPORT_FILES, files()),
+        ),
+        view(
+            "export-sequence",
+            "Exported files",
+            Table::of(
+                &EXPORT_FILES,
+                files().filter(|file| file.graph == "sequence"),
+            ),
+        ),
+        view(
+            "export-checks",
+            "Checks, all",
+            Table::of(&EXPORT_CHECKS, records().flat_map(|record| &record.checks)),
+        ),
+        view(
+            "export-summary",
+            "In other runtimes",
+            Table::of(&SUMMARIES, &summaries(inputs)),
+        ),
+        view(
+            "round-trips",
+            "Read back by Burn",
+            Table::of(
+                &ROUND_TRIPS,
+                records().flat_map(|record| &record.round_trips),
+            ),
+        ),
+        view("runtimes", "Runtimes", Table::of(&RUNTIMES, rows)),
+    ]
+}
+
+/// How fast a model is in every runtime; none without a measurement.
+pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
+    let (_, bench) = benches(inputs).find(|(_, bench)| !bench.rows.is_empty())?;
+    let protocol = &bench.protocol;
+    let title = format!(
+        "Runtimes: {} tokens of {} at once, {}",
+        Form::Whole.text(protocol.seq_len as f64),
+        bench.model.base_name(),
+        super::count_of(protocol.threads as usize, "thread")
+    );
+    let mut rows: Vec<_> = bench.rows.iter().collect();
+    // Runtimes by their fastest precision, precisions within them by speed.
+    let best = |runtime: &str| {
+        let rows = bench.rows.iter().filter(|row| row.runtime == runtime);
+        rows.map(|row| row.tokens_per_s).fold(0.0, f64::max)
+    };
+    rows.sort_by(|a, b| {
+        let runtimes = best(&b.runtime).total_cmp(&best(&a.runtime));
+        runtimes
+            .then(a.runtime.cmp(&b.runtime))
+            .then(b.tokens_per_s.total_cmp(&a.tokens_per_s))
+    });
+    let groups = rows
+        .chunk_by(|a, b| a.runtime == b.runtime)
+        .map(|rows| Group {
+            label: rows.first().map_or(String::new(), |row| {
+                let apart = if row.is_interleaved {
+                    ""
+                } else {
+                    ", measured separately"
+                };
+                format!("{} {}{apart}", row.runtime, row.version)
+            }),
+            rows: rows
+                .iter()
+                .map(|row| {
+                    let mut speeds: Vec<f64> = row
+                        .sample_seconds
+                        .iter()
+                        .map(|s| protocol.seq_len as f64 / s)
+                        .collect();
+                    speeds.sort_by(f64::total_cmp);
+                    let at =
+                        |q| itera_record::Summary::quantile(&speeds, q).unwrap_or(row.tokens_per_s);
+                    let mark = Mark {
+                        interval: Some([at(0.05), at(0.95)]),
+                        is_bar: true,
+                        ..Mark::new(
+                            series_of(&row.precision),
+                            Sign::Circle,
+                            row.tokens_per_s,
+                            &format!("{} tokens/s", Form::Si.text(row.tokens_per_s)),
+                        )
+                    };
+                    Row {
+                        label: row.precision.clone(),
+                        cells: vec![vec![mark]],
+                    }
+                })
+                .collect(),
+        });
+    let fastest = rows
+        .iter()
+        .max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s))?;
+    Some(Figure {
+        name: "export_runtimes",
+        alt: format!(
+            "Tokens per second of {} runtimes; the fastest is {} at {} with {}.",
+            groups.clone().count(),
+            fastest.runtime,
+            fastest.precision,
+            Form::Si.text(fastest.tokens_per_s)
+        ),
+        picture: Dots {
+            title: title.clone(),
+            note: "Medians, lines from the 5th to the 95th percentile. ONNX Runtime and tract also copy logits \
+                   and states out; the native engine does not."
+                .to_owned(),
+            legend: ["fp32", "int8", "int4"]
+                .into_iter()
+                .filter(|precision| rows.iter().any(|row| row.precision == *precision))
+                .map(|precision| Entry::bar(series_of(precision), precision))
+                .collect(),
+            blocks: vec![Block {
+                panels: vec![Panel {
+                    scale: Scale::linear("tokens per second, higher is better").from_zero(),
+                    ..Panel::default()
+                }],
+                groups: groups.collect(),
+            }],
+        }
+        .draw(),
+        title,
+        sources: inputs.files(&inputs.export),
+    })
+}

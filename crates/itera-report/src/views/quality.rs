@@ -1,0 +1,405 @@
+//! How well models predict texts.
+
+use itera_core::config::MICRO_PARAMETER_BUDGET;
+use itera_record::{
+    Column, Form, QuantizationRecord, Table, ValidationRow, Value,
+    columns::{DIVERGENCES, PROTOCOLS, SCORES},
+};
+use statrs::distribution::{ContinuousCDF as _, StudentsT};
+
+use super::{View, rank_of_precision};
+use crate::input::{Inputs, Of};
+
+/// Rows on one text by one protocol.
+pub(crate) type Group<'i> = Vec<&'i Of<ValidationRow>>;
+
+/// The file that `itera-validate` without options writes: the models that ship.
+const SHIPPED: &str = "results/validation.json";
+
+/// Documents that an interval of a difference takes at least.
+const LEAST_DOCUMENTS: usize = 10;
+
+/// All rows, those on one text by one protocol together, the best score first.
+pub(crate) fn groups(inputs: &Inputs) -> Vec<Group<'_>> {
+    let mut rows: Vec<&Of<ValidationRow>> = inputs.validation.iter().collect();
+    let text = |row: &ValidationRow| {
+        (
+            row.dataset.clone(),
+            row.split.clone(),
+            row.dataset_sha256.clone(),
+            row.protocol.to_string(),
+        )
+    };
+    rows.sort_by_cached_key(|row| text(&row.item));
+    let mut groups: Vec<Group<'_>> = rows
+        .chunk_by(|a, b| text(&a.item) == text(&b.item))
+        .map(<[_]>::to_vec)
+        .collect();
+    for group in &mut groups {
+        group.sort_by(|a, b| {
+            let order = a.item.bits_per_byte.total_cmp(&b.item.bits_per_byte);
+            order.then(a.item.model.name.cmp(&b.item.model.name))
+        });
+    }
+    groups
+}
+
+/// A text in words, with what it is: `tinystories valid, a selection of 1,558 documents`.
+pub(crate) fn text_label(row: &ValidationRow) -> String {
+    let documents = Form::Whole.text(row.documents as f64);
+    if row.is_official() {
+        format!("{}, {documents} documents", row.text_name())
+    } else {
+        format!("{}, selection of {documents} documents", row.text_name())
+    }
+}
+
+/// Whether the model is beyond the budget of `micro`, as a teacher is.
+pub(crate) fn is_large(row: &ValidationRow) -> bool {
+    row.model.params > MICRO_PARAMETER_BUDGET as u64
+}
+
+/// The lowest complete score of a group, of a model within the budget of `micro` where there is one.
+pub(crate) fn best<'i>(group: &Group<'i>) -> Option<&'i Of<ValidationRow>> {
+    let complete = group.iter().copied().filter(|row| row.item.is_complete());
+    complete.min_by(|a, b| {
+        let bits = a.item.bits_per_byte.total_cmp(&b.item.bits_per_byte);
+        is_large(&a.item).cmp(&is_large(&b.item)).then(bits)
+    })
+}
+
+/// Rows of the models that ship, by the native engine; all rows where none are told apart.
+pub(crate) fn shipped(inputs: &Inputs) -> Vec<&Of<ValidationRow>> {
+    let native = inputs
+        .validation
+        .iter()
+        .filter(|row| row.item.engine == "native");
+    let is_shipped = |row: &&Of<ValidationRow>| inputs.source(*row).label == SHIPPED;
+    let mut rows: Vec<_> = native.filter(is_shipped).collect();
+    rows.sort_by_key(|row| {
+        let row = &row.item;
+        (
+            row.model.base_name().to_owned(),
+            rank_of_precision(&row.precision),
+        )
+    });
+    rows
+}
+
+/// The same model on the same text, scored alike, at another precision.
+pub(crate) fn at_precision<'i>(
+    inputs: &'i Inputs,
+    row: &ValidationRow,
+    precision: &str,
+) -> Option<&'i ValidationRow> {
+    let mut rows = inputs.validation.iter().map(|row| &row.item);
+    rows.find(|other| {
+        other.precision == precision
+            && other.model.base_name() == row.model.base_name()
+            && other.dataset_sha256 == row.dataset_sha256
+            && other.protocol == row.protocol
+            && other.engine == row.engine
+    })
+}
+
+/// What a precision costs, and where the cost may lie: bits per byte of the same documents, paired.
+pub(crate) struct Cost {
+    pub(crate) text: String,
+    pub(crate) model: String,
+    pub(crate) precision: String,
+    pub(crate) exact: f64,
+    pub(crate) rounded: f64,
+    pub(crate) interval: Option<[f64; 2]>,
+    pub(crate) smaller: f64,
+}
+
+impl Cost {
+    fn new(exact: &ValidationRow, rounded: &ValidationRow) -> Self {
+        Self {
+            text: exact.text_name(),
+            model: exact.model.base_name().to_owned(),
+            precision: rounded.precision.clone(),
+            exact: exact.bits_per_byte,
+            rounded: rounded.bits_per_byte,
+            interval: paired_interval(exact, rounded),
+            smaller: exact.model.bytes as f64 / rounded.model.bytes as f64,
+        }
+    }
+
+    pub(crate) fn difference(&self) -> f64 {
+        self.rounded - self.exact
+    }
+
+    /// Every row that has its model in floats beside it.
+    pub(crate) fn all(inputs: &Inputs) -> Vec<Self> {
+        let rounded = inputs
+            .validation
+            .iter()
+            .filter(|row| row.item.precision != "fp32");
+        let mut all: Vec<Self> = rounded
+            .filter_map(|row| {
+                Some(Self::new(
+                    at_precision(inputs, &row.item, "fp32")?,
+                    &row.item,
+                ))
+            })
+            .collect();
+        all.sort_by_key(|cost| {
+            (
+                cost.text.clone(),
+                cost.model.clone(),
+                rank_of_precision(&cost.precision),
+            )
+        });
+        all
+    }
+}
+
+/// The 95 % interval of a difference in bits per byte, by the linearised ratio over documents that both
+/// were scored on.
+fn paired_interval(a: &ValidationRow, b: &ValidationRow) -> Option<[f64; 2]> {
+    let (one, two) = (&a.per_document, &b.per_document);
+    let n = one.document_bytes.len();
+    if n < LEAST_DOCUMENTS || one.document_bytes != two.document_bytes {
+        return None;
+    }
+    let bits = |nats: f64| nats / std::f64::consts::LN_2;
+    let mean = b.bits_per_byte - a.bits_per_byte;
+    let pairs = one.document_nll_nats.iter().zip(&two.document_nll_nats);
+    let rests = pairs
+        .zip(&one.document_bytes)
+        .map(|((a, b), bytes)| bits(b - a) - mean * *bytes as f64);
+    let squares: f64 = rests.map(|rest| rest * rest).sum();
+    let bytes: u64 = one.document_bytes.iter().sum();
+    let error = (squares * n as f64 / (n - 1) as f64).sqrt() / bytes as f64;
+    let half = student_t(n - 1) * error;
+    Some([mean - half, mean + half])
+}
+
+/// The 97.5 % quantile of Student's t.
+pub(super) fn student_t(degrees: usize) -> f64 {
+    StudentsT::new(0.0, 1.0, degrees.max(1) as f64).map_or(f64::NAN, |t| t.inverse_cdf(0.975))
+}
+
+const COSTS: [Column<Cost>; 7] = [
+    Column::words("text", "text", |cost| Value::text(&cost.text)),
+    Column::words("model", "model", |cost| Value::code(&cost.model)),
+    Column::words("precision", "precision", |cost| {
+        Value::text(&cost.precision)
+    }),
+    Column::number("fp32", "fp32", "bits/byte", |cost| {
+        Value::Number(cost.exact, Form::Fixed(4))
+    }),
+    Column::number("difference", "difference", "", |cost| {
+        Value::Number(cost.difference(), Form::Signed(4))
+    }),
+    Column::number("ci95", "95 % interval, paired", "", |cost| {
+        Value::bounds(cost.interval, Form::Signed(4))
+    }),
+    Column::number("smaller", "weights smaller", "", |cost| {
+        Value::Number(cost.smaller, Form::Times)
+    }),
+];
+
+/// A model as a point of size and quality.
+struct Sized<'i> {
+    row: &'i ValidationRow,
+    is_on_front: bool,
+    smaller: f64,
+}
+
+fn size_columns<'i>() -> [Column<Sized<'i>>; 10] {
+    [
+        Column::words("text", "text", |of| Value::text(of.row.text_name())),
+        Column::words("model", "model", |of| Value::code(of.row.model.base_name())),
+        Column::words("precision", "precision", |of| {
+            Value::text(precision_label(of.row))
+        }),
+        Column::number("params", "parameters", "", |of| {
+            Value::count(of.row.model.params)
+        }),
+        Column::number("active_params", "active per token", "", |of| {
+            Value::count(of.row.model.active_params)
+        }),
+        Column::number("bytes", "weights", "bytes", |of| {
+            Value::count(of.row.model.bytes)
+        }),
+        Column::number("smaller", "smaller than the largest", "", |of| {
+            Value::Number(of.smaller, Form::Times)
+        }),
+        Column::number("bits_per_weight", "bits/weight", "", |of| {
+            Value::Number(of.row.model.bits_per_weight, Form::Fixed(2))
+        }),
+        Column::number("bits_per_byte", "bits/byte", "", |of| {
+            Value::Number(of.row.bits_per_byte, Form::Fixed(4))
+        }),
+        Column::words("front", "on the front", |of| {
+            Value::text(if of.is_on_front { "yes" } else { "no" })
+        }),
+    ]
+}
+
+/// Precision as a reader understands it: a file of 4 and 8 bits is not called int4.
+pub(crate) fn precision_label(row: &ValidationRow) -> String {
+    let bits = row.model.bits_per_weight;
+    if row.precision == "int4" && bits > 5.5 {
+        format!("mixed, {} bits", Form::Fixed(1).text(bits))
+    } else {
+        row.precision.clone()
+    }
+}
+
+/// The rows that no other one betters in size without being worse in quality, smallest first.
+pub(crate) fn front<'i>(group: &Group<'i>) -> Vec<&'i ValidationRow> {
+    let mut rows: Vec<&ValidationRow> = group.iter().map(|row| &row.item).collect();
+    rows.sort_by(|a, b| {
+        let bits = a.bits_per_byte.total_cmp(&b.bits_per_byte);
+        a.model.bytes.cmp(&b.model.bytes).then(bits)
+    });
+    let mut best = f64::INFINITY;
+    rows.retain(|row| {
+        let is_better = row.bits_per_byte < best;
+        best = best.min(row.bits_per_byte);
+        is_better
+    });
+    rows
+}
+
+fn sizes(groups: &[Group<'_>]) -> Table {
+    let mut all = Vec::new();
+    for group in groups {
+        let front = front(group);
+        let largest = group
+            .iter()
+            .map(|row| row.item.model.bytes)
+            .max()
+            .unwrap_or(0);
+        all.extend(group.iter().map(|row| {
+            Sized {
+                row: &row.item,
+                is_on_front: front
+                    .iter()
+                    .any(|other| std::ptr::eq(*other, &raw const row.item)),
+                smaller: largest as f64 / row.item.model.bytes as f64,
+            }
+        }));
+    }
+    Table::of(&size_columns(), &all)
+}
+
+const QUANTIZATIONS: [Column<QuantizationRecord>; 8] = [
+    Column::words("model", "model", |record| {
+        Value::code(record.source.base_name())
+    }),
+    Column::words("precision", "to", |record| {
+        record
+            .envelope
+            .model
+            .as_ref()
+            .map_or(Value::None, |model| Value::text(&model.precision))
+    }),
+    Column::words("method", "method", |record| {
+        let tuned = if record.tuned_sha256.is_some() {
+            ", after training for it"
+        } else {
+            ""
+        };
+        Value::text(format!("{}{tuned}", record.method))
+    }),
+    Column::number("file_bytes", "file", "bytes", |record| {
+        Value::count(record.file_bytes)
+    }),
+    Column::words("exceptions", "tensors at 8 bits", |record| {
+        let target = record
+            .envelope
+            .model
+            .as_ref()
+            .map_or("", |model| model.precision.as_str());
+        let kept = record
+            .tensors
+            .iter()
+            .filter(|tensor| target == "int4" && tensor.precision == "int8");
+        Value::count(kept.count() as u64)
+    }),
+    Column::number("before", "before", "bits/byte", |record| {
+        Value::number(
+            record
+                .validation
+                .as_ref()
+                .map(|cost| cost.bits_per_byte_before),
+            Form::Fixed(4),
+        )
+    }),
+    Column::number("after", "after", "bits/byte", |record| {
+        Value::number(
+            record
+                .validation
+                .as_ref()
+                .map(|cost| cost.bits_per_byte_after),
+            Form::Fixed(4),
+        )
+    }),
+    Column::words("text", "on", |record| {
+        record.validation.as_ref().map_or(Value::None, |cost| {
+            Value::text(format!("{}, {} documents", cost.text, cost.documents))
+        })
+    }),
+];
+
+/// Scores, costs of precisions, how both came about, and sizes.
+pub(super) fn views(inputs: &Inputs) -> Vec<View> {
+    let groups = groups(inputs);
+    let rows: Vec<ValidationRow> = groups
+        .iter()
+        .flatten()
+        .map(|row| row.item.clone())
+        .collect();
+    let sources = inputs.files(&inputs.validation);
+    let view = |name: &str, title: &str, table: Table| {
+        View::new(
+            name,
+            title,
+            table.without_empty(&["engine"]),
+            sources.clone(),
+        )
+    };
+    let diverging = rows.iter().filter(|row| row.divergence.is_some());
+    let quantized = inputs.quantization.iter().map(|of| &of.item);
+    vec![
+        view("scores", "Scores", Table::of(&SCORES, &rows)),
+        view(
+            "precision-cost",
+            "What a precision costs",
+            Table::of(&COSTS, &Cost::all(inputs)),
+        ),
+        view(
+            "protocols",
+            "How texts were scored",
+            Table::of(&PROTOCOLS, &rows),
+        ),
+        view(
+            "divergences",
+            "What a precision changes",
+            Table::of(&DIVERGENCES, diverging),
+        ),
+        view("sizes", "Quality and size", sizes(&groups)),
+        View::new(
+            "quantization",
+            "How quantised files were made",
+            Table::of(&QUANTIZATIONS, quantized),
+            inputs.files(&inputs.quantization),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_student_are_those_of_a_table() {
+        for (degrees, expected) in [(1, 12.706), (2, 4.303), (9, 2.262), (1557, 1.961)] {
+            assert!((student_t(degrees) - expected).abs() < 1e-3, "{degrees}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Pictures of quality: scores by model, and quality against size.
+
+use itera_chart::{
+    Block, Dots, Entry, Group, Line, Mark, Panel, Plane, PlanePanel, Point, Reference, Row, Scale,
+    Sign, series_of,
+};
+use itera_record::{Form, ValidationRow};
+
+use super::{
+    Figure,
+    quality::{self, groups, is_large, precision_label, shipped, text_label},
+};
+use crate::input::{Inputs, Of};
+
+const SIGNS: [Sign; 4] = [Sign::Circle, Sign::Square, Sign::Triangle, Sign::Diamond];
+
+fn sign_of(row: &ValidationRow) -> Sign {
+    SIGNS[usize::from(series_of(&row.precision)) % SIGNS.len()]
+}
+
+fn legend(rows: &[&ValidationRow]) -> Vec<Entry> {
+    let has = |precision: &str| rows.iter().any(|row| row.precision == precision);
+    let precisions = ["fp32", "int8", "int4"]
+        .into_iter()
+        .filter(|precision| has(precision));
+    precisions
+        .map(|precision| {
+            Entry::sign(
+                series_of(precision),
+                SIGNS[usize::from(series_of(precision))],
+                precision,
+            )
+        })
+        .collect()
+}
+
+/// Every score with its interval, the best first, on an axis that tells precisions apart.
+pub(super) fn bits(inputs: &Inputs) -> Option<Figure> {
+    let shipped = shipped(inputs);
+    let is_shown = |row: &Of<ValidationRow>| {
+        shipped.is_empty() || shipped.iter().any(|of| std::ptr::eq(*of, row))
+    };
+    let groups: Vec<Vec<&ValidationRow>> = groups(inputs)
+        .into_iter()
+        .map(|group| {
+            group
+                .into_iter()
+                .filter(|row| is_shown(row))
+                .map(|row| &row.item)
+                .collect()
+        })
+        .filter(|group: &Vec<_>| !group.is_empty())
+        .collect();
+    let best = groups
+        .iter()
+        .flatten()
+        .min_by(|a, b| a.bits_per_byte.total_cmp(&b.bits_per_byte))?;
+    let all: Vec<&ValidationRow> = groups.iter().flatten().copied().collect();
+    let title = "Bits per byte of the models".to_owned();
+    Some(Figure {
+        name: "bits_per_byte",
+        alt: format!(
+            "Bits per byte of {} scores, best first; {} at {} has {} on {}.",
+            all.len(),
+            best.model.base_name(),
+            best.precision,
+            Form::Fixed(3).text(best.bits_per_byte),
+            best.text_name()
+        ),
+        picture: Dots {
+            title: title.clone(),
+            note: "Lower is better. Lines are 95 % intervals over documents; the dashed line is zstd -19, which \
+                   carries no model."
+                .to_owned(),
+            legend: legend(&all),
+            blocks: groups.iter().map(|rows| block(rows)).collect(),
+        }
+        .draw(),
+        title,
+        sources: inputs.files(&inputs.validation),
+    })
+}
+
+fn block(rows: &[&ValidationRow]) -> Block {
+    let row = |row: &&ValidationRow| {
+        let star = if row.is_complete() { "" } else { " *" };
+        let text = Form::Fixed(4).text(row.bits_per_byte);
+        Row {
+            label: format!("{}{star}", row.model.label()),
+            cells: vec![vec![Mark {
+                interval: row.bits_per_byte_ci95,
+                ..Mark::new(
+                    series_of(&row.precision),
+                    sign_of(row),
+                    row.bits_per_byte,
+                    &text,
+                )
+            }]],
+        }
+    };
+    let first = rows.first();
+    let zstd = first.map(|row| Reference {
+        label: format!(
+            "zstd -19: {}",
+            Form::Fixed(3).text(row.baselines.zstd_bits_per_byte)
+        ),
+        value: row.baselines.zstd_bits_per_byte,
+    });
+    Block {
+        panels: vec![Panel {
+            title: first.map_or(String::new(), |row| text_label(row)),
+            scale: Scale::linear("bits per byte"),
+            references: zstd.into_iter().collect(),
+        }],
+        groups: vec![Group {
+            label: String::new(),
+            rows: rows.iter().map(row).collect(),
+        }],
+    }
+}
+
+/// Bits per byte over the size of the weights, with the front; one panel a text.
+pub(super) fn size(inputs: &Inputs) -> Option<Figure> {
+    let groups = groups(inputs);
+    let all: Vec<&ValidationRow> = groups.iter().flatten().map(|row| &row.item).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let title = "Quality against size".to_owned();
+    let panel = |group: &quality::Group<'_>| {
+        let at = |row: &ValidationRow| (row.model.bytes as f64 / 1e3, row.bits_per_byte);
+        let point = |row: &&Of<ValidationRow>| {
+            let row = &row.item;
+            let large = if is_large(row) { ", larger" } else { "" };
+            Point {
+                at: at(row),
+                series: series_of(&row.precision),
+                sign: sign_of(row),
+                label: format!("{} {}{large}", row.model.base_name(), precision_label(row)),
+                tip: format!(
+                    "{}: {} bytes, {} bits/byte",
+                    row.model.label(),
+                    Form::Whole.text(row.model.bytes as f64),
+                    Form::Fixed(4).text(row.bits_per_byte)
+                ),
+            }
+        };
+        PlanePanel {
+            title: group
+                .first()
+                .map_or(String::new(), |row| text_label(&row.item)),
+            x: Scale::log("weights, kB"),
+            y: Scale::linear("bits per byte"),
+            lines: vec![Line {
+                series: 5,
+                points: quality::front(group).into_iter().map(at).collect(),
+                is_step: true,
+            }],
+            points: group.iter().map(point).collect(),
+        }
+    };
+    let mut legend = legend(&all);
+    legend.push(Entry::line(5, "no smaller model is better"));
+    let smallest = all.iter().min_by_key(|row| row.model.bytes)?;
+    Some(Figure {
+        name: "quality_vs_size",
+        alt: format!(
+            "Bits per byte over kilobytes of weights, {} models; the smallest is {} with {} bytes.",
+            all.len(),
+            smallest.model.label(),
+            Form::Whole.text(smallest.model.bytes as f64)
+        ),
+        picture: Plane {
+            title: title.clone(),
+            note: "Down and to the left is better.".to_owned(),
+            legend,
+            columns: 1,
+            panels: groups.iter().map(panel).collect(),
+        }
+        .draw(),
+        title,
+        sources: inputs.files(&inputs.validation),
+    })
+}
