@@ -220,11 +220,10 @@ impl Block {
         x_axis(picture, &axis, &panel.scale.title, area);
         for reference in &panel.references {
             let x = area.x + area.width * axis.at(reference.value);
-            picture.line(
+            picture.dashes(
                 &[(x, area.y - 4.0), (x, area.y + area.height)],
                 1.5,
-                "r",
-                "4 3",
+                Ink::Rule,
             );
             picture.text(quiet(&reference.label, x, area.y - 13.0, Anchor::Middle));
         }
@@ -262,12 +261,12 @@ fn draw_mark(
     }
     let [low, high] = mark.interval.map_or([x, x], |interval| interval.map(at));
     if mark.interval.is_some() {
-        let class = if mark.is_bar {
-            "r".to_owned()
+        let ink = if mark.is_bar {
+            Ink::Rule
         } else {
-            format!("l{series}")
+            Ink::Series(series)
         };
-        picture.line(&[(low, y), (high, y)], 2.0, &class, "");
+        picture.line(&[(low, y), (high, y)], 2.0, ink);
     }
     if !mark.is_bar {
         picture.sign(mark.sign, (x, y), series, mark.is_hollow, &tip);

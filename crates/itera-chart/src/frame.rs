@@ -188,8 +188,7 @@ pub(crate) fn x_axis(picture: &mut Picture, axis: &Axis, title: &str, area: Area
     picture.line(
         &[(area.x, bottom), (area.x + area.width, bottom)],
         1.0,
-        "r",
-        "",
+        Ink::Rule,
     );
     let title = font::shorten(title, TEXT, false, area.width + 40.0);
     picture.text(text(

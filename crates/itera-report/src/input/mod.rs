@@ -27,7 +27,7 @@ pub(crate) use self::{
     kinds::Kind,
     load::load,
     metrics::{Direction, Metric, MetricsRecord},
-    prototype::{Prototype, PrototypePower, PrototypeScore},
+    prototype::{Prototype, PrototypeClaim},
     source::{Place, Problem, Source},
     training_bench::{TrainingBench, TrainingBenchRow},
 };

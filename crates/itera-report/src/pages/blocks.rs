@@ -23,10 +23,10 @@ pub(super) fn render(
     name: &str,
 ) -> anyhow::Result<Option<String>> {
     let template = environment.get_template("blocks.md")?;
-    let mut state = template
-        .eval_to_state(facts)
+    let mut captured = template
+        .render_captured(facts)
         .context("the template `blocks.md` has a fault")?;
-    let text = match state.render_block(name) {
+    let text = match captured.with_state_mut(|state| state.render_block(name)) {
         Err(error) if error.kind() == ErrorKind::UnknownBlock => return Ok(None),
         rendered => rendered.with_context(|| format!("cannot render the block `{name}`"))?,
     };

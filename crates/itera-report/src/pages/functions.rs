@@ -89,7 +89,7 @@ pub(super) fn add<'v>(environment: &mut Environment<'v>, views: &'v Views, linke
         .iter()
         .map(|view| Entry::new(view, linker))
         .collect();
-    let find = move |name: String| markdown.iter().find(|entry| entry.name == name).cloned();
+    let find = move |name: &str| markdown.iter().find(|entry| entry.name == name).cloned();
     let found = find.clone();
     environment.add_function("has", move |name: String| found(&name).is_some());
     let found = find.clone();

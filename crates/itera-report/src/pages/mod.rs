@@ -4,9 +4,10 @@
 mod blocks;
 mod functions;
 
-use std::path::Path;
+use std::{path::Path, thread::ScopedJoinHandle};
 
 use anyhow::Context as _;
+use itera_chart::ChartError;
 use minijinja::{Environment, UndefinedBehavior};
 
 pub(crate) use self::blocks::fill_pages;
@@ -131,7 +132,7 @@ fn pictures(figures: &[Figure]) -> anyhow::Result<Files> {
             .iter()
             .map(|figure| (figure, scope.spawn(|| figure.picture.png())))
             .collect();
-        let png = |(figure, drawing): (&Figure, std::thread::ScopedJoinHandle<'_, _>)| {
+        let png = |(figure, drawing): (&Figure, ScopedJoinHandle<'_, Result<Vec<u8>, ChartError>>)| {
             let drawn = drawing
                 .join()
                 .map_err(|_| anyhow::anyhow!("drawing {} has panicked", figure.name))?;
