@@ -45,17 +45,6 @@ pub struct Panel {
     pub title: String,
     /// The axis.
     pub scale: Scale,
-    /// Values to compare with.
-    pub references: Vec<Reference>,
-}
-
-/// A vertical line at a value.
-#[derive(Clone, Debug)]
-pub struct Reference {
-    /// What it is.
-    pub label: String,
-    /// Where it is.
-    pub value: f64,
 }
 
 /// Rows under a heading, which may be empty.
@@ -89,6 +78,8 @@ pub struct Mark {
     pub interval: Option<[f64; 2]>,
     /// Beside the mark; may be empty.
     pub text: String,
+    /// What a page shows beyond the text; the text if empty.
+    pub tip: String,
     /// An estimate and no measurement.
     pub is_hollow: bool,
     /// A bar from the beginning of the axis, and no sign.
@@ -104,6 +95,7 @@ impl Mark {
             value,
             interval: None,
             text: text.to_owned(),
+            tip: String::new(),
             is_hollow: false,
             is_bar: false,
         }
@@ -117,14 +109,12 @@ impl Dots {
         let gaps = BLOCK_GAP * heights.len().saturating_sub(1) as f64;
         let content = heights.iter().sum::<f64>() + gaps;
         let (mut picture, mut top) = frame::open(&self.title, &self.note, &self.legend, content);
-        let rows = self
-            .blocks
-            .iter()
-            .flat_map(|block| &block.groups)
-            .flat_map(|group| &group.rows);
-        let labels = rows
-            .map(|row| font::width(&row.label, TEXT, false))
-            .fold(40.0, f64::max);
+        let groups = || self.blocks.iter().flat_map(|block| &block.groups);
+        let rows = groups().flat_map(|group| &group.rows);
+        let rows = rows.map(|row| font::width(&row.label, TEXT, false));
+        // Headings stand in the column of labels too, not on the grid.
+        let heads = groups().map(|group| font::width(&group.label, TEXT, true));
+        let labels = rows.chain(heads).fold(40.0, f64::max);
         for (block, height) in self.blocks.iter().zip(heights) {
             block.draw(&mut picture, top, labels.min(LABELS) + 12.0);
             top += height + BLOCK_GAP;
@@ -134,11 +124,10 @@ impl Dots {
 }
 
 impl Block {
-    /// Lines of titles above the rows: of panels, then of reference values.
-    fn head(&self) -> [f64; 2] {
+    /// Height of the titles of the panels.
+    fn head(&self) -> f64 {
         let has_title = self.panels.iter().any(|panel| !panel.title.is_empty());
-        let has_reference = self.panels.iter().any(|panel| !panel.references.is_empty());
-        [has_title, has_reference].map(|has| if has { PANEL_TITLE } else { 0.0 })
+        if has_title { PANEL_TITLE } else { 0.0 }
     }
 
     fn rows_height(&self) -> f64 {
@@ -150,12 +139,12 @@ impl Block {
     }
 
     fn height(&self) -> f64 {
-        self.head().iter().sum::<f64>() + self.rows_height() + X_AXIS
+        self.head() + self.rows_height() + X_AXIS
     }
 
     fn draw(&self, picture: &mut Picture, top: f64, labels: f64) {
-        let [title, reference] = self.head();
-        let y = top + title + reference;
+        let title = self.head();
+        let y = top + title;
         let height = self.rows_height();
         let count = self.panels.len().max(1) as f64;
         let left = MARGIN + labels;
@@ -209,24 +198,15 @@ impl Block {
     fn draw_panel(&self, picture: &mut Picture, panel: &Panel, index: usize, area: Area) {
         let marks = self.marks(index);
         let reach = |mark: &Mark| {
-            [mark.value]
-                .into_iter()
-                .chain(mark.interval.into_iter().flatten())
+            // The figure of a bar stands behind it.
+            let end = if mark.is_bar { 1.15 } else { 1.0 };
+            let interval = mark.interval.into_iter().flatten();
+            [end * mark.value].into_iter().chain(interval)
         };
         let values = marks.iter().flat_map(|(_, _, mark)| reach(mark));
-        let references = panel.references.iter().map(|reference| reference.value);
         let ticks = (area.width / 75.0).clamp(2.0, 9.0) as usize;
-        let axis = panel.scale.axis(values.chain(references), ticks);
+        let axis = panel.scale.axis(values, ticks);
         x_axis(picture, &axis, &panel.scale.title, area);
-        for reference in &panel.references {
-            let x = area.x + area.width * axis.at(reference.value);
-            picture.dashes(
-                &[(x, area.y - 4.0), (x, area.y + area.height)],
-                1.5,
-                Ink::Rule,
-            );
-            picture.text(quiet(&reference.label, x, area.y - 13.0, Anchor::Middle));
-        }
         for (y, row, mark) in marks {
             let crowd = row.cells.get(index).map_or(1, Vec::len);
             draw_mark(picture, &axis, area, (area.y + y, row, mark), crowd);
@@ -249,7 +229,12 @@ fn draw_mark(
 ) {
     let at = |value: f64| area.x + area.width * axis.at(value);
     let (x, series) = (at(mark.value), mark.series);
-    let tip = format!("{}: {}", row.label, mark.text);
+    let words = if mark.tip.is_empty() {
+        &mark.text
+    } else {
+        &mark.tip
+    };
+    let tip = format!("{}: {words}", row.label);
     if mark.is_bar {
         let bar = Area {
             x: area.x,
@@ -310,17 +295,11 @@ mod tests {
         let panel = |scale| Panel {
             title: "Panel".to_owned(),
             scale,
-            references: Vec::new(),
         };
-        let reference = Reference {
-            label: "a reference".to_owned(),
-            value: 3.0,
-        };
-        let mut panels = vec![
+        let panels = vec![
             panel(Scale::log("units")),
             panel(Scale::linear("units").from_zero()),
         ];
-        panels[0].references.push(reference);
         let group = Group {
             label: "Group".to_owned(),
             rows: values.iter().map(row).collect(),

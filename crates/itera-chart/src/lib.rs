@@ -23,7 +23,7 @@ mod raster;
 
 pub use self::{
     axis::Scale,
-    dots::{Block, Dots, Group, Mark, Panel, Reference, Row},
+    dots::{Block, Dots, Group, Mark, Panel, Row},
     frame::Entry,
     picture::{PAGE_STYLE, Picture, Sign},
     plane::{Line, Plane, PlanePanel, Point},

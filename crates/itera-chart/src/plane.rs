@@ -11,8 +11,11 @@ const PANEL_TITLE: f64 = 26.0;
 const PANEL_GAP: f64 = 36.0;
 /// Room for the ticks of the vertical axis.
 const TICKS: f64 = 46.0;
-/// Width of a panel over its height.
+/// Room between rows of panels.
+const GAP: f64 = 14.0;
+/// Width of a panel over its height, and its greatest height.
 const SHAPE: f64 = 1.75;
+const HEIGHT: f64 = 420.0;
 
 /// A chart of points and lines.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +45,8 @@ pub struct PlanePanel {
     pub lines: Vec<Line>,
     /// Points, drawn above the lines.
     pub points: Vec<Point>,
+    /// Height over width; 0 for the usual one.
+    pub shape: f64,
 }
 
 /// A line through points.
@@ -74,36 +79,45 @@ impl Plane {
     /// The chart as a picture.
     pub fn draw(&self) -> Picture {
         let columns = self.columns.clamp(1, self.panels.len().max(1));
-        let rows = self.panels.len().div_ceil(columns);
         let inner = WIDTH - 2.0 * MARGIN - PANEL_GAP * (columns - 1) as f64;
         let cell = inner / columns as f64;
         let width = cell - TICKS;
-        let height = (width / SHAPE).min(420.0);
         let has_titles = self.panels.iter().any(|panel| !panel.title.is_empty());
         let title = PANEL_TITLE + if has_titles { 18.0 } else { 0.0 };
-        let cell_height = title + height + X_AXIS + 14.0;
-        let (mut picture, top) = frame::open(
-            &self.title,
-            &self.note,
-            &self.legend,
-            cell_height * rows as f64 - 14.0,
-        );
-        for (i, panel) in self.panels.iter().enumerate() {
-            let x = MARGIN + (cell + PANEL_GAP) * (i % columns) as f64;
-            let y = top + cell_height * (i / columns) as f64;
-            if has_titles {
-                picture.text(Label {
-                    is_bold: true,
-                    ..text(&panel.title, x, y + 8.0, Anchor::Start)
-                });
+        let height = |panel: &PlanePanel| match panel.shape {
+            0.0 => (width / SHAPE).min(HEIGHT),
+            shape => shape * width,
+        };
+        // A row of panels is as high as its highest.
+        let heights: Vec<f64> = self
+            .panels
+            .chunks(columns)
+            .map(|row| row.iter().map(height).fold(0.0, f64::max))
+            .collect();
+        let around = title + X_AXIS + GAP;
+        let content = heights.iter().map(|height| height + around).sum::<f64>() - GAP;
+        let (mut picture, mut y) = frame::open(&self.title, &self.note, &self.legend, content);
+        for (row, height) in self.panels.chunks(columns).zip(heights) {
+            for (i, panel) in row.iter().enumerate() {
+                let x = MARGIN + (cell + PANEL_GAP) * i as f64;
+                if has_titles {
+                    picture.text(Label {
+                        is_bold: true,
+                        ..text(&panel.title, x, y + 8.0, Anchor::Start)
+                    });
+                }
+                let (x, y) = (x + TICKS, y + title);
+                panel.draw(
+                    &mut picture,
+                    Area {
+                        x,
+                        y,
+                        width,
+                        height,
+                    },
+                );
             }
-            let area = Area {
-                x: x + TICKS,
-                y: y + title,
-                width,
-                height,
-            };
-            panel.draw(&mut picture, area);
+            y += height + around;
         }
         picture
     }
@@ -132,7 +146,9 @@ impl PlanePanel {
             )
         };
         for line in &self.lines {
-            let points: Vec<(f64, f64)> = line.points.iter().map(|point| at(*point)).collect();
+            // What lies above the axis would be a line along its edge.
+            let shown = line.points.iter().filter(|(_, value)| *value <= y.high);
+            let points: Vec<(f64, f64)> = shown.map(|point| at(*point)).collect();
             let ink = Ink::Series(line.series);
             if line.is_step {
                 picture.dashes(&steps(&points), 1.5, ink);
@@ -142,6 +158,14 @@ impl PlanePanel {
         }
         let points: Vec<(f64, f64)> = self.points.iter().map(|point| at(point.at)).collect();
         let mut taken: Vec<Area> = points.iter().map(|at| around(*at)).collect();
+        for line in self.lines.iter().filter(|line| line.is_step) {
+            let corners: Vec<(f64, f64)> = line.points.iter().map(|point| at(*point)).collect();
+            taken.extend(
+                steps(&corners)
+                    .windows(2)
+                    .map(|pair| along(pair[0], pair[1])),
+            );
+        }
         for (point, at) in self.points.iter().zip(&points) {
             place(picture, &point.label, *at, area, &mut taken);
         }
@@ -178,6 +202,16 @@ fn around((x, y): (f64, f64)) -> Area {
         y: y - 6.0,
         width: 12.0,
         height: 12.0,
+    }
+}
+
+/// The room that a piece of a front takes.
+fn along((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> Area {
+    Area {
+        x: x1.min(x2) - 1.0,
+        y: y1.min(y2) - 1.0,
+        width: (x2 - x1).abs() + 2.0,
+        height: (y2 - y1).abs() + 2.0,
     }
 }
 

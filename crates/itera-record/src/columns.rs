@@ -91,7 +91,7 @@ pub const SCORES: [Column<ValidationRow>; 13] = [
 ];
 
 /// How texts were scored.
-pub const PROTOCOLS: [Column<ValidationRow>; 12] = [
+pub const PROTOCOLS: [Column<ValidationRow>; 13] = [
     Column::words("text", "text", |row| Value::text(row.text_name())),
     Column::words("model", "model", |row| Value::code(row.model.base_name())),
     Column::words("precision", "precision", |row| Value::text(&row.precision)),
@@ -113,6 +113,9 @@ pub const PROTOCOLS: [Column<ValidationRow>; 12] = [
     }),
     Column::number("tokens_per_s", "tokens/s", "", |row| {
         Value::Number(row.tokens_per_s, Form::Si)
+    }),
+    Column::words("sha256", "SHA-256 of the text", |row| {
+        Value::code(row.dataset_sha256.get(..12).unwrap_or_default())
     }),
 ];
 

@@ -132,13 +132,14 @@ fn pictures(figures: &[Figure]) -> anyhow::Result<Files> {
             .iter()
             .map(|figure| (figure, scope.spawn(|| figure.picture.png())))
             .collect();
-        let png = |(figure, drawing): (&Figure, ScopedJoinHandle<'_, Result<Vec<u8>, ChartError>>)| {
-            let drawn = drawing
-                .join()
-                .map_err(|_| anyhow::anyhow!("drawing {} has panicked", figure.name))?;
-            let png: Vec<u8> = drawn.with_context(|| format!("cannot draw {}", figure.name))?;
-            Ok((format!("{}.png", figure.name), png))
-        };
+        let png =
+            |(figure, drawing): (&Figure, ScopedJoinHandle<'_, Result<Vec<u8>, ChartError>>)| {
+                let drawn = drawing
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("drawing {} has panicked", figure.name))?;
+                let png: Vec<u8> = drawn.with_context(|| format!("cannot draw {}", figure.name))?;
+                Ok((format!("{}.png", figure.name), png))
+            };
         drawn.into_iter().map(png).collect()
     })
 }

@@ -89,7 +89,7 @@ impl Row<'_> {
     }
 }
 
-fn columns<'i>() -> [Column<Row<'i>>; 11] {
+fn columns<'i>() -> [Column<Row<'i>>; 12] {
     [
         Column::words("decision", "decision", |of| Value::text(&of.variant.axis)),
         Column::words("variant", "variant", |of| Value::text(&of.variant.name)),
@@ -98,6 +98,9 @@ fn columns<'i>() -> [Column<Row<'i>>; 11] {
         }),
         Column::number("active", "per token", "", |of| {
             Value::count(of.variant.active_params)
+        }),
+        Column::number("bytes_per_token", "bytes/token", "", |of| {
+            Value::Number(of.variant.bytes_per_token, Form::Fixed(3))
         }),
         Column::number("text_mb", "text", "MB", |of| {
             let bytes = of.variant.text_bytes.unwrap_or(of.study.text_bytes);

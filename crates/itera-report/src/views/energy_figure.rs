@@ -35,7 +35,6 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
     let panel = |title: &str, scale: Scale| Panel {
         title: title.to_owned(),
         scale,
-        references: Vec::new(),
     };
     let rows = decode.iter().map(|(record, row)| Row {
         label: row.model.label(),
@@ -51,7 +50,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             source_name(source)
         ),
         picture: Dots {
-            title: title.clone(),
+            title,
             note: if is_all_estimated {
                 "No energy was measured. Hollow signs are projections: the platform's nominal power at the speed of \
                  the machine that was timed; lines are their bounds."
@@ -59,7 +58,9 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             } else {
                 "Hollow signs are estimates from nominal power; lines are the bounds.".to_owned()
             },
-            legend: legend.collect(),
+            legend: legend
+                .chain([Entry::sign(4, Sign::Diamond, "measured, on the machine that was timed")])
+                .collect(),
             blocks: vec![Block {
                 panels: vec![
                     panel("Energy", Scale::log("µJ/token, lower is better")),
@@ -71,7 +72,6 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             }],
         }
         .draw(),
-        title,
         sources: inputs.files(&inputs.power),
     })
 }

@@ -327,18 +327,11 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
         let mark = |(threads, sign): (u64, Sign)| {
             let (_, row) = of(threads)?;
             let speed = row.speed();
+            let text = Form::Si.text(speed.nominal);
             Some(Mark {
                 interval: Some([speed.low, speed.high]),
-                ..Mark::new(
-                    series_of(&row.precision),
-                    sign,
-                    speed.nominal,
-                    &format!(
-                        "{}, {} tokens/s",
-                        row_name(row),
-                        Form::Si.text(speed.nominal)
-                    ),
-                )
+                tip: format!("{}, {text} tokens/s", row_name(row)),
+                ..Mark::new(series_of(&row.precision), sign, speed.nominal, &text)
             })
         };
         [(1, Sign::Circle), (2, Sign::Square)]
@@ -358,17 +351,16 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
             Form::Si.text(best.tokens_per_s)
         ),
         picture: Dots {
-            title: title.clone(),
+            title,
             note: "Fastest kernel; lines from the 5th to the 95th percentile of the samples."
                 .to_owned(),
             legend: vec![
-                Entry::sign(3, Sign::Circle, "1 thread"),
-                Entry::sign(3, Sign::Square, "2 threads"),
+                Entry::sign(5, Sign::Circle, "1 thread"),
+                Entry::sign(5, Sign::Square, "2 threads"),
             ],
             blocks: vec![block(&rows, panel, marks)],
         }
         .draw(),
-        title,
         sources: inputs.files(&inputs.engine),
     })
 }
@@ -425,13 +417,12 @@ pub(super) fn kernel_figure(inputs: &Inputs) -> Option<Figure> {
             kernels.join(", ")
         ),
         picture: Dots {
-            title: title.clone(),
+            title,
             note: "One thread.".to_owned(),
             legend: legend.collect(),
             blocks: vec![block(&rows, panel, marks)],
         }
         .draw(),
-        title,
         sources: inputs.files(&inputs.engine),
     })
 }

@@ -265,7 +265,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             Form::Si.text(fastest.tokens_per_s)
         ),
         picture: Dots {
-            title: title.clone(),
+            title,
             note: "Medians, lines from the 5th to the 95th percentile. ONNX Runtime and tract also copy logits \
                    and states out; the native engine does not."
                 .to_owned(),
@@ -283,7 +283,6 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             }],
         }
         .draw(),
-        title,
         sources: inputs.files(&inputs.export),
     })
 }

@@ -53,7 +53,6 @@ impl View {
 pub(crate) struct Figure {
     /// The name for pages; that of the PNG file too.
     pub(crate) name: &'static str,
-    pub(crate) title: String,
     /// What can be seen, for those who cannot see it.
     pub(crate) alt: String,
     pub(crate) picture: Picture,

@@ -243,7 +243,7 @@ fn size_columns<'i>() -> [Column<Sized<'i>>; 10] {
 pub(crate) fn precision_label(row: &ValidationRow) -> String {
     let bits = row.model.bits_per_weight;
     if row.precision == "int4" && bits > 5.5 {
-        format!("mixed, {} bits", Form::Fixed(1).text(bits))
+        format!("{} bits", Form::Fixed(1).text(bits))
     } else {
         row.precision.clone()
     }

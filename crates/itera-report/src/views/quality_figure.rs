@@ -1,8 +1,8 @@
 //! Pictures of quality: scores by model, and quality against size.
 
 use itera_chart::{
-    Block, Dots, Entry, Group, Line, Mark, Panel, Plane, PlanePanel, Point, Reference, Row, Scale,
-    Sign, series_of,
+    Block, Dots, Entry, Group, Line, Mark, Panel, Plane, PlanePanel, Point, Row, Scale, Sign,
+    series_of,
 };
 use itera_record::{Form, ValidationRow};
 
@@ -68,15 +68,14 @@ pub(super) fn bits(inputs: &Inputs) -> Option<Figure> {
             best.text_name()
         ),
         picture: Dots {
-            title: title.clone(),
-            note: "Lower is better. Lines are 95 % intervals over documents; the dashed line is zstd -19, which \
-                   carries no model."
-                .to_owned(),
+            title,
+            note:
+                "Lower is better. Lines are 95 % intervals over documents; zstd carries no model."
+                    .to_owned(),
             legend: legend(&all),
             blocks: groups.iter().map(|rows| block(rows)).collect(),
         }
         .draw(),
-        title,
         sources: inputs.files(&inputs.validation),
     })
 }
@@ -99,18 +98,14 @@ fn block(rows: &[&ValidationRow]) -> Block {
         }
     };
     let first = rows.first();
-    let zstd = first.map(|row| Reference {
-        label: format!(
-            "zstd -19: {}",
-            Form::Fixed(3).text(row.baselines.zstd_bits_per_byte)
-        ),
-        value: row.baselines.zstd_bits_per_byte,
-    });
+    let title = |row: &&ValidationRow| {
+        let zstd = Form::Fixed(3).text(row.baselines.zstd_bits_per_byte);
+        format!("{} (zstd -19 needs {zstd})", text_label(row))
+    };
     Block {
         panels: vec![Panel {
-            title: first.map_or(String::new(), |row| text_label(row)),
+            title: first.map_or(String::new(), title),
             scale: Scale::linear("bits per byte"),
-            references: zstd.into_iter().collect(),
         }],
         groups: vec![Group {
             label: String::new(),
@@ -157,6 +152,8 @@ pub(super) fn size(inputs: &Inputs) -> Option<Figure> {
                 is_step: true,
             }],
             points: group.iter().map(point).collect(),
+            // Few points need little room.
+            shape: if group.len() < 6 { 0.25 } else { 0.45 },
         }
     };
     let mut legend = legend(&all);
@@ -171,14 +168,13 @@ pub(super) fn size(inputs: &Inputs) -> Option<Figure> {
             Form::Whole.text(smallest.model.bytes as f64)
         ),
         picture: Plane {
-            title: title.clone(),
+            title,
             note: "Down and to the left is better.".to_owned(),
             legend,
             columns: 1,
             panels: groups.iter().map(panel).collect(),
         }
         .draw(),
-        title,
         sources: inputs.files(&inputs.validation),
     })
 }

@@ -44,7 +44,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             last.record.valid_bits_per_byte.map_or("no value".to_owned(), |bits| Form::Fixed(4).text(bits))
         ),
         picture: Plane {
-            title: title.clone(),
+            title,
             note: "Each panel is one model; runs that continue one another follow on one axis. Training loss is \
                    smoothed."
                 .to_owned(),
@@ -57,7 +57,6 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             panels: chains.iter().map(|chain| panel(chain)).collect(),
         }
         .draw(),
-        title,
         sources: inputs.files(&inputs.training),
     })
 }
@@ -124,6 +123,7 @@ fn panel(chain: &[&Training]) -> PlanePanel {
             .collect();
         // The last evaluation is of other documents than those before, so no line leads to it.
         let end = valid.pop();
+        losses.extend(valid.iter().map(|(_, bits)| *bits));
         panel.lines.push(Line {
             series: 5,
             points: train,
