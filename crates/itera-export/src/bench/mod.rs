@@ -15,9 +15,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, Progress, model_info, note, print};
-use itera_core::{
-    checkpoint::Precision, digest::sha256_hex, models::LoadedCheckpoint,
-};
+use itera_core::{checkpoint::Precision, digest::sha256_hex, models::LoadedCheckpoint};
 use itera_data::{Corpus, Dataset, Places};
 use itera_record::{ExportBench, ExportBenchGap, ExportBenchProtocol, ExportBenchRow, median, p95};
 
