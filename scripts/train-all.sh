@@ -3,9 +3,10 @@
 # INT8 and INT4 files (scripts/quantize-all.sh); the teacher has none.
 #
 # Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes some hours.
-# Equal texts and an equal build give equal files; the build is named in each record. The teacher and the earlier
-# runs of each model are of builds before the gradient of a document's last token was mended, so this build makes
-# others.
+# Equal texts and an equal build give equal files; the build is named in each record. The shipped
+# models are of earlier builds, so this build makes others: since then initial weights, order of documents and
+# dropout draw from random streams of their own, weights that are trained for integers decay as recorded, and for the
+# teacher and the earlier runs of each model the gradient of a document's last token was mended.
 # Models may be named; without arguments all are made.
 # `TRAIN=/path/to/itera-train` uses a program that is built already. `BACKEND=cuda` makes the one run that was made
 # on a card on a card again, with a program that has the feature.

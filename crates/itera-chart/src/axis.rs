@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(speeds, ["0", "25 k", "50 k", "75 k", "100 k", "125 k"]);
         assert_eq!(
             labels(&Scale::log(""), &[3.0, 700.0]),
-            ["10", "100", "1 k"].map(|t| t.replace("1 k", "1,000"))[..2]
+            ["10", "100"]
         );
     }
 
@@ -221,6 +221,7 @@ mod tests {
         };
         assert!(cut.axis([1.0, 7.0].into_iter(), 4).high <= 2.0);
         // Nothing to show is an axis all the same.
-        assert_eq!(Scale::log("").axis([].into_iter(), 5).low, 0.0);
+        let empty = Scale::log("").axis([].into_iter(), 5);
+        assert_eq!(empty.low.to_bits(), 0.0_f64.to_bits());
     }
 }

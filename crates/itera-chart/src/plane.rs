@@ -294,6 +294,7 @@ mod tests {
                 is_step: true,
             }],
             points: points.iter().map(point).collect(),
+            ..PlanePanel::default()
         };
         Plane {
             title: "Title".to_owned(),

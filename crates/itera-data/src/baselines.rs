@@ -1,7 +1,5 @@
 //! What a guess costs that has learned nothing, in the same unit as every result: bits per byte.
 
-use std::collections::BTreeMap;
-
 /// Bits per byte of a model that gives each of `vocab_size` tokens the same probability, on a text
 /// of `n_bytes` bytes that is `n_tokens` tokens long. A trained model above this is worse than
 /// chance.
@@ -15,14 +13,15 @@ pub fn uniform_bits_per_byte(n_tokens: u64, vocab_size: usize, n_bytes: u64) -> 
 /// The frequencies are those of these very tokens, so the figure is the entropy of the text's own
 /// unigram distribution: the lowest that any unigram model can reach on it, not the figure of one
 /// fitted on training text.
-pub fn unigram_bits_per_byte<'a>(tokens: impl IntoIterator<Item = &'a u32>, n_bytes: u64) -> f64 {
-    let mut counts = BTreeMap::new();
+pub fn unigram_bits_per_byte<'a>(tokens: impl IntoIterator<Item = &'a u16>, n_bytes: u64) -> f64 {
+    let mut counts = vec![0_u64; 1 << 16];
     for &token in tokens {
-        *counts.entry(token).or_insert(0_u64) += 1;
+        counts[usize::from(token)] += 1;
     }
-    let total = counts.values().sum::<u64>() as f64;
+    let total = counts.iter().sum::<u64>() as f64;
     let bits: f64 = counts
-        .values()
+        .iter()
+        .filter(|&&count| count > 0)
         .map(|&count| count as f64 * (total / count as f64).log2())
         .sum();
     bits / n_bytes as f64
@@ -49,7 +48,7 @@ mod tests {
 
     #[test]
     fn equal_frequencies_cost_as_much_as_uniform() {
-        let tokens: Vec<u32> = (0..512).collect();
+        let tokens: Vec<u16> = (0..512).collect();
         let difference =
             unigram_bits_per_byte(&tokens, 1000) - uniform_bits_per_byte(512, 512, 1000);
         assert!(difference.abs() < 1e-12);

@@ -1,13 +1,17 @@
 //! A text with everything that is known of it: origin, digest, documents, sizes.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Read},
     ops::Range,
     path::{Path, PathBuf},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use crate::{
-    Counts, DataError, Dataset, Layout, Places, Split, Verdict, first_invalid_utf8, sha256_hex,
+    Counts, DataError, Dataset, Layout, Places, Split, Verdict, digest::hex, first_invalid_utf8,
+    format::of_other_than_text, warning::warnings,
 };
 
 /// Original text written for this project in the manner of WikiText-2 v1.
@@ -15,6 +19,12 @@ const WIKITEXT2_SAMPLE: &[u8] = include_bytes!("../../../data/samples/wikitext2-
 
 /// Original stories written for this project in the manner of TinyStories.
 const TINYSTORIES_SAMPLE: &[u8] = include_bytes!("../../../data/samples/tinystories-sample.txt");
+
+/// Bytes read at a time. Allocators give a block of this size back to the system when it is freed.
+const BLOCK: u64 = 32 << 20;
+
+/// The byte order mark of UTF-8; at the beginning of a file it is no text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A text divided into documents.
 #[derive(Clone, Debug)]
@@ -25,32 +35,44 @@ pub struct Corpus {
     pub split: Option<Split>,
     /// The file that was read; none for samples.
     pub path: Option<PathBuf>,
-    /// All bytes of the file, separators included.
-    pub bytes: Vec<u8>,
-    /// SHA-256 of `bytes` in hexadecimal digits.
+    /// Bytes of the file, separators included.
+    pub file_bytes: u64,
+    /// SHA-256 of the file in hexadecimal digits.
     pub sha256: String,
     /// Which text it is, judged by the digest.
     pub verdict: Verdict,
-    /// Where each document lies in `bytes`: in order, without overlap, none empty, at least one.
-    pub documents: Vec<Range<usize>>,
-    /// Sizes of each document, for figures about some of them.
-    pub document_counts: Vec<Counts>,
-    /// Sizes of all documents together. Separators between stories are in no document and do not
-    /// count; a WikiText file has none, so that these are the sizes of the whole file.
-    pub counts: Counts,
-    /// Offset of the first byte that is not UTF-8.
-    pub first_invalid_utf8: Option<usize>,
+    /// Together the file, each but the last cut behind a separator.
+    blocks: Vec<Block>,
+}
+
+/// Some documents of a corpus in one piece of memory.
+#[derive(Clone, Debug)]
+pub struct Block {
+    bytes: Vec<u8>,
+    layout: Layout,
+    /// Where each document lies in `bytes`: in order, without overlap, none empty.
+    documents: Vec<Range<usize>>,
+}
+
+impl Block {
+    /// The text of each document, in order.
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.documents
+            .iter()
+            .map(|document| &self.bytes[document.clone()])
+    }
 }
 
 impl Corpus {
     /// Reads a data set. Without a `split`, the one for validation: test for WikiText-2, valid for
-    /// TinyStories. Samples and files are one text, whatever split is asked for.
+    /// TinyStories. Samples are one text, whatever split is asked for, and so are files whose digest
+    /// is not known.
     ///
-    /// A file of the user's own whose digest is that of an official WikiText-2 file is treated as
-    /// WikiText-2, so that a name and a path give the same figures.
+    /// A file of the user's own with the digest of an official WikiText-2 file is treated as WikiText-2, so that a name and a path give the same figures.
     ///
     /// # Errors
-    /// The split does not exist, the file is missing or unreadable, or holds no document.
+    /// The split does not exist, the file is missing or unreadable, is no plain text, holds no
+    /// document, or its digest proves another split than the one asked for.
     pub fn load(
         dataset: &Dataset,
         split: Option<Split>,
@@ -59,73 +81,123 @@ impl Corpus {
         if let Some(sample) = Self::sample(dataset) {
             return Ok(sample);
         }
-        let (path, split) = match (dataset, split.or(dataset.default_split())) {
+        let (path, of_name) = match (dataset, split.or(dataset.default_split())) {
             (Dataset::File(path), _) => (path.clone(), None),
             (_, split) => {
                 let split = split.unwrap_or(Split::Test);
                 (places.find(dataset, split)?, Some(split))
             }
         };
-        let bytes = read(&path)?;
-        let mut corpus = Self::from_bytes(dataset.to_string(), dataset.layout(), bytes)?;
-        corpus.split = split.or(corpus.split);
+        let mut corpus = Self::read(&path, dataset)?;
+        if let (Some(asked), Some(found)) = (split.or(of_name), corpus.split)
+            && asked != found
+        {
+            return Err(DataError::OtherSplit { path, asked, found });
+        }
+        corpus.split = of_name.or(corpus.split);
         corpus.path = Some(path);
         Ok(corpus)
     }
 
-    /// A corpus of `bytes`, called `name`. A digest of an official WikiText-2 file overrides
-    /// `layout` and gives the split.
-    ///
-    /// # Errors
-    /// There is no document in `bytes`.
-    pub fn from_bytes(name: String, layout: Layout, bytes: Vec<u8>) -> Result<Self, DataError> {
-        let sha256 = sha256_hex(&bytes);
-        let verdict = Verdict::of(&sha256, bytes.len());
-        let (layout, split) = verdict
-            .proves()
-            .map_or((layout, None), |(layout, split)| (layout, Some(split)));
-        let documents = layout.documents(&bytes);
-        if documents.is_empty() {
-            return Err(DataError::Empty {
+    /// The corpus in the file at `path`. The digest of an official WikiText-2 file overrides the
+    /// layout of `dataset` and gives the split.
+    fn read(path: &Path, dataset: &Dataset) -> Result<Self, DataError> {
+        let blocks = File::open(path).and_then(|file| {
+            let len = file.metadata()?.len();
+            read_blocks(file, len, BLOCK, dataset.layout())
+        });
+        let (blocks, hasher) = blocks.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => DataError::NoSuchFile {
+                path: path.to_owned(),
+            },
+            _ => DataError::Read {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
+        let name = dataset.to_string();
+        if let Some((format, remedy)) = blocks.first().and_then(|block| of_other_than_text(block)) {
+            return Err(DataError::NotText {
                 name,
-                bytes: bytes.len(),
+                format,
+                remedy,
             });
         }
-        let document_counts: Vec<_> = documents
-            .iter()
-            .map(|document| Counts::of(layout, &bytes[document.clone()]))
-            .collect();
-        let first_invalid_utf8 = first_invalid_utf8(&bytes);
+        let file_bytes = blocks.iter().map(|block| block.len() as u64).sum();
+        let sha256 = hex(hasher);
+        let verdict = Verdict::of(&sha256, file_bytes);
+        let (layout, split) = verdict
+            .proves()
+            .map_or((dataset.layout(), None), |(layout, split)| {
+                (layout, Some(split))
+            });
+        let blocks = divide(blocks, layout);
+        if blocks.iter().all(|block| block.documents.is_empty()) {
+            return Err(DataError::Empty {
+                name,
+                bytes: file_bytes,
+            });
+        }
         Ok(Self {
             name,
             split,
             path: None,
-            bytes,
+            file_bytes,
             sha256,
             verdict,
-            documents,
-            counts: document_counts.iter().copied().sum(),
-            document_counts,
-            first_invalid_utf8,
+            blocks,
         })
     }
 
-    /// The text of each document, in order.
-    pub fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.documents
+    /// Documents; at least one.
+    pub fn n_documents(&self) -> usize {
+        self.blocks.iter().map(|block| block.documents.len()).sum()
+    }
+
+    /// Every document, in order, with the rule by which its words are counted.
+    pub fn documents(&self) -> impl Iterator<Item = (Layout, &[u8])> {
+        self.blocks
             .iter()
-            .map(|document| &self.bytes[document.clone()])
+            .flat_map(|block| block.texts().map(|text| (block.layout, text)))
     }
 
-    /// Whether all bytes are UTF-8.
-    pub const fn is_utf8(&self) -> bool {
-        self.first_invalid_utf8.is_none()
+    /// The text of each document, in order.
+    pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.blocks.iter().flat_map(Block::texts)
     }
 
-    /// Bytes of the file that belong to no document: separators, their line ends, and stories of
-    /// nothing but white space.
-    pub const fn separator_bytes(&self) -> u64 {
-        self.bytes.len() as u64 - self.counts.bytes
+    /// Takes the text out, so that what has been read of it can be freed before the rest is read.
+    /// Name, digest and size of the file stay.
+    pub fn take_blocks(&mut self) -> Vec<Block> {
+        std::mem::take(&mut self.blocks)
+    }
+
+    /// Sizes of all documents together. Separators between stories are in no document and do not
+    /// count; a WikiText file has none, so that these are the sizes of the whole file.
+    pub fn counts(&self) -> Counts {
+        self.documents()
+            .map(|(layout, text)| Counts::of(layout, text))
+            .sum()
+    }
+
+    /// Bytes of all documents together.
+    pub fn text_bytes(&self) -> u64 {
+        self.texts().map(|text| text.len() as u64).sum()
+    }
+
+    /// Offset of the first byte in the file that is not UTF-8.
+    pub fn first_invalid_utf8(&self) -> Option<u64> {
+        let mut start = 0;
+        self.blocks.iter().find_map(|block| {
+            let found = first_invalid_utf8(&block.bytes).map(|offset| start + offset as u64);
+            start += block.bytes.len() as u64;
+            found
+        })
+    }
+
+    /// What in the text is probably meant otherwise than it is read, a line with the remedy for each.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings(&self.name, self.documents())
     }
 
     /// The compiled-in corpus of this name.
@@ -139,37 +211,119 @@ impl Corpus {
             ],
             Dataset::WikiText2 | Dataset::TinyStories | Dataset::File(_) => return None,
         };
-        let (mut bytes, mut documents, mut document_counts) = (Vec::new(), Vec::new(), Vec::new());
-        for (layout, text) in sources {
-            for document in layout.documents(text) {
-                document_counts.push(Counts::of(*layout, &text[document.clone()]));
-                documents.push(bytes.len() + document.start..bytes.len() + document.end);
-            }
-            bytes.extend_from_slice(text);
-        }
+        let hasher = sources
+            .iter()
+            .fold(Sha256::new(), |hasher, (_, text)| hasher.chain_update(text));
+        let blocks = sources
+            .iter()
+            .flat_map(|(layout, text)| divide(vec![text.to_vec()], *layout))
+            .collect();
         Some(Self {
             name: dataset.to_string(),
             split: None,
             path: None,
-            sha256: sha256_hex(&bytes),
+            file_bytes: sources.iter().map(|(_, text)| text.len() as u64).sum(),
+            sha256: hex(hasher),
             verdict: Verdict::Sample,
-            first_invalid_utf8: first_invalid_utf8(&bytes),
-            bytes,
-            documents,
-            counts: document_counts.iter().copied().sum(),
-            document_counts,
+            blocks,
         })
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    fs::read(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => DataError::NoSuchFile {
-            path: path.to_owned(),
-        },
-        _ => DataError::Read {
-            path: path.to_owned(),
-            source,
-        },
-    })
+/// Reads `source`, of `len` bytes as far as is known, `step` bytes at a time, and cuts it at
+/// separators. A text without separators is one block.
+fn read_blocks(
+    mut source: impl Read,
+    len: u64,
+    step: u64,
+    layout: Layout,
+) -> io::Result<(Vec<Vec<u8>>, Sha256)> {
+    let (mut blocks, mut hasher) = (Vec::new(), Sha256::new());
+    let (mut read, mut limit, mut block) = (0, step, Vec::new());
+    loop {
+        let start = block.len();
+        // One byte more, so that the end of the file is found without growing.
+        block.reserve_exact(len.saturating_sub(read).min(limit) as usize + 1);
+        let taken = source.by_ref().take(limit).read_to_end(&mut block)? as u64;
+        hasher.update(&block[start..]);
+        read += taken;
+        if taken < limit {
+            blocks.push(block);
+            return Ok((blocks, hasher));
+        }
+        if let Some(cut) = layout.last_cut(&block) {
+            let rest = block.split_off(cut);
+            blocks.push(block);
+            block = rest;
+        } else {
+            limit = u64::MAX;
+        }
+    }
+}
+
+/// Divides a text, cut at separators, into documents.
+fn divide(texts: Vec<Vec<u8>>, layout: Layout) -> Vec<Block> {
+    let separated = texts.len() > 1;
+    let mark = |text: &[u8]| {
+        text.starts_with(BYTE_ORDER_MARK)
+            .then_some(BYTE_ORDER_MARK.len())
+    };
+    let mut skipped = texts.first().and_then(|text| mark(text)).unwrap_or(0);
+    let block = |bytes: Vec<u8>| {
+        let start = std::mem::take(&mut skipped);
+        let mut documents = layout.documents(&bytes[start..], separated);
+        for document in &mut documents {
+            *document = document.start + start..document.end + start;
+        }
+        Block {
+            bytes,
+            layout,
+            documents,
+        }
+    };
+    texts.into_iter().map(block).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn blocks(text: &[u8], step: u64) -> Vec<Vec<u8>> {
+        let (blocks, hasher) = read_blocks(text, 0, step, Layout::Stories).unwrap();
+        assert_eq!(hex(hasher), crate::sha256_hex(text));
+        blocks
+    }
+
+    fn texts(blocks: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let blocks = divide(blocks, Layout::Stories);
+        blocks
+            .iter()
+            .flat_map(|block| block.texts().map(<[u8]>::to_vec))
+            .collect()
+    }
+
+    #[test]
+    fn a_text_is_cut_at_separators_only() {
+        let text = b"one\n<|endoftext|>\ntwo\n<|endoftext|>\nthree\nfour\n";
+        assert_eq!(blocks(text, 1 << 20), [text]);
+        assert_eq!(blocks(b"no separator at all", 4), [b"no separator at all"]);
+        let cut = blocks(text, 20);
+        assert_eq!(cut.concat(), text);
+        assert_eq!(cut[0], b"one\n<|endoftext|>\n");
+    }
+
+    proptest! {
+        #[test]
+        fn documents_do_not_depend_on_the_size_of_blocks(
+            lines in prop::collection::vec("\u{feff}?( ?<\\|endoftext\\|> ?|| |xyz)\r?\n?", 0..20),
+            step in 1_u64..90,
+        ) {
+            let text = lines.concat().into_bytes();
+            let cut = blocks(&text, step);
+            prop_assert_eq!(&cut.concat(), &text);
+            prop_assert_eq!(texts(cut), texts(vec![text]));
+        }
+    }
 }

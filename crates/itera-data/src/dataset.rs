@@ -1,10 +1,6 @@
 //! Data sets and splits as the command line names them.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use crate::{DataError, Layout};
 
@@ -52,7 +48,7 @@ impl FromStr for Split {
 
 /// A data set by name, or a file of the user's own.
 ///
-/// `FromStr` knows the [`NAMES`](Self::NAMES); every other text is a path.
+/// `FromStr` knows the [`names`](Self::names); every other text is a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dataset {
     /// WikiText-2 v1 (the `.tokens` files with `<unk>`).
@@ -71,13 +67,18 @@ pub enum Dataset {
 
 impl Dataset {
     /// Every name that is not a path.
-    pub const NAMES: [&'static str; 5] = [
-        "wikitext2",
-        "tinystories",
-        "sample",
-        "sample-wikitext2",
-        "sample-tinystories",
+    const NAMED: [(&'static str, Self); 5] = [
+        ("wikitext2", Self::WikiText2),
+        ("tinystories", Self::TinyStories),
+        ("sample", Self::Sample),
+        ("sample-wikitext2", Self::SampleWikiText2),
+        ("sample-tinystories", Self::SampleTinyStories),
     ];
+
+    /// Every name that is not a path.
+    pub fn names() -> [&'static str; 5] {
+        Self::NAMED.map(|(name, _)| name)
+    }
 
     /// The splits that this data set has. Samples and files are one text, whatever split is asked
     /// for, and have none.
@@ -133,14 +134,11 @@ impl Dataset {
 
 impl fmt::Display for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WikiText2 => f.write_str("wikitext2"),
-            Self::TinyStories => f.write_str("tinystories"),
-            Self::Sample => f.write_str("sample"),
-            Self::SampleWikiText2 => f.write_str("sample-wikitext2"),
-            Self::SampleTinyStories => f.write_str("sample-tinystories"),
-            Self::File(path) => path.display().fmt(f),
+        if let Self::File(path) = self {
+            return path.display().fmt(f);
         }
+        let name = Self::NAMED.into_iter().find(|(_, dataset)| dataset == self);
+        f.write_str(name.map_or("", |(name, _)| name))
     }
 }
 
@@ -148,15 +146,11 @@ impl FromStr for Dataset {
     type Err = DataError;
 
     fn from_str(name: &str) -> Result<Self, DataError> {
-        Ok(match name {
-            "" => return Err(DataError::EmptyName),
-            "wikitext2" => Self::WikiText2,
-            "tinystories" => Self::TinyStories,
-            "sample" => Self::Sample,
-            "sample-wikitext2" => Self::SampleWikiText2,
-            "sample-tinystories" => Self::SampleTinyStories,
-            path => Self::File(Path::new(path).to_owned()),
-        })
+        if name.is_empty() {
+            return Err(DataError::EmptyName);
+        }
+        let known = Self::NAMED.into_iter().find(|(known, _)| *known == name);
+        Ok(known.map_or_else(|| Self::File(name.into()), |(_, dataset)| dataset))
     }
 }
 
@@ -166,7 +160,7 @@ mod tests {
 
     #[test]
     fn names_survive_a_round_trip_and_everything_else_is_a_path() {
-        for name in Dataset::NAMES {
+        for name in Dataset::names() {
             let dataset: Dataset = name.parse().unwrap();
             assert!(!matches!(dataset, Dataset::File(_)), "{name}");
             assert_eq!(dataset.to_string(), name);

@@ -26,7 +26,7 @@ const KNOWN: [(&str, bool, Split); 3] = [
 ];
 
 /// Official files for which only the size is published.
-const KNOWN_SIZES: [(usize, &str); 4] = [
+const KNOWN_SIZES: [(u64, &str); 4] = [
     (1_924_281_556, "TinyStories-train.txt"),
     (19_447_282, "TinyStories-valid.txt"),
     (2_227_753_162, "TinyStoriesV2-GPT4-train.txt"),
@@ -51,7 +51,7 @@ pub enum Verdict {
     /// No digest known here.
     Unknown {
         /// Size of the file.
-        bytes: usize,
+        bytes: u64,
         /// The official file that has this size and no published digest.
         same_size_as: Option<&'static str>,
     },
@@ -59,7 +59,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The verdict on a file of `bytes` bytes with this digest; samples are known by their name.
-    pub(crate) fn of(sha256: &str, bytes: usize) -> Self {
+    pub(crate) fn of(sha256: &str, bytes: u64) -> Self {
         match KNOWN.into_iter().find(|(digest, ..)| *digest == sha256) {
             Some((_, true, split)) => Self::OfficialWikiText2V1 { split },
             Some((_, false, split)) => Self::WikiText2Raw { split },
@@ -130,14 +130,18 @@ impl fmt::Display for Verdict {
 
 /// The SHA-256 of `bytes` in lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            for digit in [byte >> 4, byte & 15] {
-                hex.push(char::from_digit(digit.into(), 16).unwrap_or('?'));
-            }
-            hex
-        })
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+/// The digest of everything that `hasher` has read.
+pub(crate) fn hex(hasher: Sha256) -> String {
+    let digits = hasher
+        .finalize()
+        .into_iter()
+        .flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// The line that separates stories. Only the line itself is the separator; the same characters
-/// inside a line are text.
+/// The line that separates stories, blanks around it aside. The same characters inside a line are
+/// text.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// The rule by which a text divides into documents and words.
@@ -18,7 +18,8 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The documents of `text`, in order, without overlap, none of them empty.
+    /// The documents of `text`, in order, without overlap, none of them empty. `separated`: the text
+    /// follows a separator of the same file.
     ///
     /// `WikiText`: a top-level heading is a line ` = Title = ` (not ` = = Sub = = `) followed by a
     /// blank line. The blank line is what tells a heading from a line of a formula; the official
@@ -31,36 +32,44 @@ impl Layout {
     /// not part of any document. Where there is a separator at all, the line end that closes the
     /// file counts as if one more separator followed. Without a separator every byte is one
     /// document. Stories of nothing but white space are dropped.
-    pub fn documents(self, text: &[u8]) -> Vec<Range<usize>> {
+    pub(crate) fn documents(self, text: &[u8], separated: bool) -> Vec<Range<usize>> {
         match self {
+            _ if text.is_empty() => Vec::new(),
             Self::WikiText => articles(text),
-            Self::Stories => stories(text),
+            Self::Stories => stories(text, separated),
+        }
+    }
+
+    /// Where `text` can be cut so that both parts divide into the documents of the whole: behind the
+    /// last separator line that is complete.
+    pub(crate) fn last_cut(self, text: &[u8]) -> Option<usize> {
+        if self == Self::WikiText {
+            return None;
+        }
+        let mut end = text.iter().rposition(|&byte| byte == b'\n')? + 1;
+        loop {
+            let before = text[..end - 1].iter().rposition(|&byte| byte == b'\n');
+            let start = before.map_or(0, |before| before + 1);
+            if is_separator(&text[start..end]) {
+                return Some(end);
+            }
+            end = before? + 1;
         }
     }
 }
 
 fn articles(text: &[u8]) -> Vec<Range<usize>> {
-    let lines = line_ranges(text);
-    let mut starts: Vec<usize> = lines
-        .iter()
-        .enumerate()
-        .filter(|(index, line)| {
-            let next = lines.get(index + 1).map(|next| &text[next.clone()]);
-            is_title(&text[(*line).clone()]) && next.is_none_or(|next| next.trim_ascii().is_empty())
-        })
-        .map(|(_, line)| line.start)
-        .collect();
-    match starts.first_mut() {
-        Some(first) => *first = 0,
-        None if text.is_empty() => return Vec::new(),
-        None => starts.push(0),
+    let mut lines = lines(text).peekable();
+    let mut starts = Vec::new();
+    while let Some(line) = lines.next() {
+        let is_blank = |next: &Range<usize>| text[next.clone()].trim_ascii().is_empty();
+        if is_title(&text[line.clone()]) && lines.peek().is_none_or(is_blank) {
+            starts.push(line.start);
+        }
     }
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
-    starts
-        .iter()
-        .zip(ends)
-        .map(|(&start, end)| start..end)
-        .collect()
+    let starts = [0].into_iter().chain(starts.iter().skip(1).copied());
+    starts.zip(ends).map(|(start, end)| start..end).collect()
 }
 
 /// Whether a line reads ` = Title = `: one equals sign on each side.
@@ -71,38 +80,38 @@ fn is_title(line: &[u8]) -> bool {
         .is_some_and(|title| !title.is_empty() && !title.starts_with(b"= "))
 }
 
-fn stories(text: &[u8]) -> Vec<Range<usize>> {
-    let separators: Vec<_> = line_ranges(text)
-        .into_iter()
-        .filter(|line| without_line_end(text, line.clone()).len() == END_OF_TEXT.len())
-        .filter(|line| text[line.clone()].starts_with(END_OF_TEXT.as_bytes()))
-        .collect();
-    if separators.is_empty() {
-        return std::iter::once(0..text.len())
-            .filter(|whole| !whole.is_empty())
-            .collect();
+fn stories(text: &[u8], separated: bool) -> Vec<Range<usize>> {
+    let (mut stories, mut start) = (Vec::new(), 0);
+    let mut push = |story: Range<usize>| {
+        let story = without_line_end(text, story);
+        if !text[story.clone()].trim_ascii().is_empty() {
+            stories.push(story);
+        }
+    };
+    for line in lines(text).filter(|line| is_separator(&text[line.clone()])) {
+        push(start..line.start);
+        start = line.end;
     }
-    let starts = [0]
-        .into_iter()
-        .chain(separators.iter().map(|line| line.end));
-    let ends = separators.iter().map(|line| line.start).chain([text.len()]);
-    starts
-        .zip(ends)
-        .map(|(start, end)| without_line_end(text, start..end))
-        .filter(|story| !text[story.clone()].trim_ascii().is_empty())
-        .collect()
+    if start == 0 && !separated {
+        return std::iter::once(0..text.len()).collect();
+    }
+    push(start..text.len());
+    stories
+}
+
+fn is_separator(line: &[u8]) -> bool {
+    line.trim_ascii() == END_OF_TEXT.as_bytes()
 }
 
 /// Every line with its line end; together they are the whole text.
-fn line_ranges(text: &[u8]) -> Vec<Range<usize>> {
+fn lines(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut end = 0;
     text.split_inclusive(|&byte| byte == b'\n')
-        .map(|line| {
+        .map(move |line| {
             let start = end;
             end += line.len();
             start..end
         })
-        .collect()
 }
 
 /// The range without one `\n` or `\r\n` at its end.
@@ -121,7 +130,7 @@ mod tests {
 
     fn split(layout: Layout, text: &str) -> Vec<&str> {
         layout
-            .documents(text.as_bytes())
+            .documents(text.as_bytes(), false)
             .into_iter()
             .map(|range| &text[range])
             .collect()
@@ -129,12 +138,14 @@ mod tests {
 
     #[test]
     fn stories_lose_the_separator_and_its_line_ends_only() {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 11] = [
             ("a\n<|endoftext|>\nb\n<|endoftext|>\n", &["a", "b"]),
             ("a\n<|endoftext|>\nb\n", &["a", "b"]),
             ("a\n\n<|endoftext|>\n\nb", &["a\n", "\nb"]),
             ("a\r\n<|endoftext|>\r\nb\r\n", &["a", "b"]),
             ("<|endoftext|>\na\n<|endoftext|>\n \n<|endoftext|>", &["a"]),
+            ("a\n<|endoftext|> \t\nb\n", &["a", "b"]),
+            ("a\n  <|endoftext|>\r\nb\n", &["a", "b"]),
             ("no separator\n", &["no separator\n"]),
             ("a <|endoftext|> b\n", &["a <|endoftext|> b\n"]),
             ("<|endoftext|>\n", &[]),
@@ -175,15 +186,31 @@ mod tests {
 
         #[test]
         fn stories_never_hold_a_separator_line(
-            lines in prop::collection::vec("(<\\|endoftext\\|>|| |x)\r?\n?", 0..20),
+            lines in prop::collection::vec("( ?<\\|endoftext\\|> ?|| |x)\r?\n?", 0..20),
         ) {
             let text = lines.concat();
             let mut last = 0;
-            for story in Layout::Stories.documents(text.as_bytes()) {
+            for story in Layout::Stories.documents(text.as_bytes(), false) {
                 prop_assert!(story.start >= last && !story.is_empty());
                 last = story.end;
-                prop_assert!(text[story].lines().all(|line| line != END_OF_TEXT));
+                prop_assert!(text[story].lines().all(|line| line.trim() != END_OF_TEXT));
             }
+        }
+
+        #[test]
+        fn a_text_that_is_cut_has_the_documents_of_the_whole(
+            lines in prop::collection::vec("( ?<\\|endoftext\\|> ?|| |x)\r?\n?", 0..20),
+            end in 0_usize..400,
+        ) {
+            let text = lines.concat();
+            let whole = split(Layout::Stories, &text);
+            let Some(cut) = Layout::Stories.last_cut(&text.as_bytes()[..end.min(text.len())]) else {
+                return Ok(());
+            };
+            let mut parts = split(Layout::Stories, &text[..cut]);
+            let rest = Layout::Stories.documents(&text.as_bytes()[cut..], true);
+            parts.extend(rest.into_iter().map(|story| &text[cut..][story]));
+            prop_assert_eq!(parts, whole);
         }
     }
 }

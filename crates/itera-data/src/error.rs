@@ -6,11 +6,11 @@ use thiserror::Error;
 
 use crate::{Dataset, LanesPosition, Split};
 
-/// Why a corpus could not be had.
+/// Why a corpus could not be loaded.
 #[derive(Debug, Error)]
 pub enum DataError {
     /// The name of the data set is the empty string.
-    #[error("the name of the data set is empty; names are {}, or the path of a text file", Dataset::NAMES.join(", "))]
+    #[error("the name of the data set is empty; names are {}, or the path of a text file", Dataset::names().join(", "))]
     EmptyName,
     /// No split has this name.
     #[error("no split is called `{0}`; splits are test, valid, train")]
@@ -40,7 +40,7 @@ pub enum DataError {
         looked_at: Vec<PathBuf>,
     },
     /// Neither a known name nor a file.
-    #[error("there is no file `{}`, and no data set of that name; names are {}", path.display(), Dataset::NAMES.join(", "))]
+    #[error("there is no file `{}`, and no data set of that name; names are {}", path.display(), Dataset::names().join(", "))]
     NoSuchFile {
         /// What was given.
         path: PathBuf,
@@ -53,6 +53,29 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file holds text in another form than plain UTF-8.
+    #[error("`{name}` is {format}, expected plain text; {remedy}")]
+    NotText {
+        /// Name of the corpus or path of the file.
+        name: String,
+        /// What the file is.
+        format: &'static str,
+        /// How to make text of it.
+        remedy: &'static str,
+    },
+    /// The digest of a file proves another split than the one asked for.
+    #[error(
+        "`{}` is the official {found} split by its digest, but {asked} was asked for; \
+         ask for {found}, or delete the file and run `scripts/fetch-data.sh`", path.display()
+    )]
+    OtherSplit {
+        /// The file.
+        path: PathBuf,
+        /// The split asked for.
+        asked: Split,
+        /// The split that the file is.
+        found: Split,
+    },
     /// There is nothing to score or to learn from.
     #[error(
         "`{name}` holds no document ({bytes} bytes); expected text, give another file or fetch it again"
@@ -61,7 +84,7 @@ pub enum DataError {
         /// Name of the corpus or path of the file.
         name: String,
         /// Size of the file; a file of separators only is not empty and still has no document.
-        bytes: usize,
+        bytes: u64,
     },
 }
 

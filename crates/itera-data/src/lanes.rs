@@ -7,13 +7,12 @@
 //! segment   ....       ....       ....            `length` tokens of every lane
 //! ```
 
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng as _, SeedableRng as _},
-};
+use std::sync::Arc;
+
+use rand_chacha::rand_core::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use crate::LanesError;
+use crate::{Domain, LanesError, TokenSet, rng};
 
 /// Sizes and seed of the lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,35 +55,37 @@ pub struct Segment {
     pub epoch: u64,
 }
 
-/// An endless, reproducible source of segments.
+/// An endless, reproducible source of segments. The tokens are shared and never copied as a whole.
 #[derive(Clone, Debug)]
 pub struct Lanes {
-    documents: Vec<Vec<u32>>,
+    documents: Arc<TokenSet>,
     options: LaneOptions,
     segments_per_epoch: u64,
     position: LanesPosition,
-    /// The documents in the order of `position.epoch`, an end-of-text token before each and one
-    /// at the very end, `[tokens_of(documents) + 1]`.
-    stream: Vec<u32>,
+    /// The documents in the order of `position.epoch`.
+    order: Vec<u32>,
+    /// Where each begins when they are laid end to end, an end-of-text token before each and one at
+    /// the very end.
+    starts: Vec<usize>,
 }
 
 impl Lanes {
-    /// Lanes over tokenised documents, at the start of epoch 0. The documents hold no end-of-text
-    /// token themselves.
+    /// Lanes over tokenised documents, at the start of epoch 0.
     ///
     /// # Errors
     /// A size is zero, or the documents do not fill one segment.
-    pub fn new(documents: Vec<Vec<u32>>, options: LaneOptions) -> Result<Self, LanesError> {
+    pub fn new(
+        documents: impl Into<Arc<TokenSet>>,
+        options: LaneOptions,
+    ) -> Result<Self, LanesError> {
+        let documents = documents.into();
         let LaneOptions { batch, length, .. } = options;
         for (field, value) in [("batch", batch), ("length", length)] {
             if value == 0 {
                 return Err(LanesError::Zero { field });
             }
         }
-        let tokens = documents
-            .iter()
-            .map(|document| document.len() + 1)
-            .sum::<usize>();
+        let tokens = documents.tokens() + documents.len();
         let segments = batch
             .checked_mul(length)
             .map_or(0, |segment| tokens / segment);
@@ -100,9 +101,10 @@ impl Lanes {
             options,
             segments_per_epoch: segments as u64,
             position: LanesPosition::default(),
-            stream: Vec::with_capacity(tokens + 1),
+            order: Vec::new(),
+            starts: Vec::new(),
         };
-        lanes.fill_stream();
+        lanes.begin_epoch();
         Ok(lanes)
     }
 
@@ -135,7 +137,7 @@ impl Lanes {
         let new_order = self.position.epoch != position.epoch;
         self.position = position;
         if new_order {
-            self.fill_stream();
+            self.begin_epoch();
         }
         Ok(())
     }
@@ -151,11 +153,13 @@ impl Lanes {
             ..
         } = self.options;
         let lane_length = self.segments_per_epoch as usize * length;
-        let starts = (0..batch).map(|lane| lane * lane_length + offset as usize * length);
-        let (inputs, targets): (Vec<_>, Vec<_>) = starts
-            .flat_map(|start| start..start + length)
-            .map(|index| (self.stream[index], self.stream[index + 1]))
-            .unzip();
+        let mut inputs = Vec::with_capacity(batch * length);
+        let mut targets = Vec::with_capacity(batch * length);
+        for lane in 0..batch {
+            let row = self.read(lane * lane_length + offset as usize * length, length + 1);
+            inputs.extend_from_slice(&row[..length]);
+            targets.extend_from_slice(&row[1..]);
+        }
         let resets = inputs
             .iter()
             .enumerate()
@@ -179,32 +183,117 @@ impl Lanes {
                 epoch: self.position.epoch + 1,
                 offset: 0,
             };
-            self.fill_stream();
+            self.begin_epoch();
         }
     }
 
-    /// Lays out the stream of the current epoch.
-    fn fill_stream(&mut self) {
-        self.stream.clear();
-        for index in permutation(self.documents.len(), self.options.seed, self.position.epoch) {
-            self.stream.push(self.options.end_of_text);
-            self.stream.extend_from_slice(&self.documents[index]);
+    /// Orders the documents for the current epoch.
+    fn begin_epoch(&mut self) {
+        self.order = permutation(self.documents.len(), self.options.seed, self.position.epoch);
+        let mut next = 0;
+        let start = |&index: &u32| {
+            let start = next;
+            next += 1 + self.documents.document(index as usize).len();
+            start
+        };
+        self.starts = self.order.iter().map(start).collect();
+    }
+
+    /// `count` tokens from `start` on of the documents laid end to end.
+    fn read(&self, start: usize, count: usize) -> Vec<u32> {
+        let first = self.starts.partition_point(|&at| at <= start) - 1;
+        let mut skipped = start - self.starts[first];
+        let mut tokens = Vec::with_capacity(count);
+        for &index in &self.order[first..] {
+            if skipped == 0 {
+                tokens.push(self.options.end_of_text);
+            }
+            let rest = &self.documents.document(index as usize)[skipped.saturating_sub(1)..];
+            let left = count - tokens.len();
+            tokens.extend(rest.iter().take(left).map(|&id| u32::from(id)));
+            if tokens.len() == count {
+                return tokens;
+            }
+            skipped = 0;
         }
-        self.stream.push(self.options.end_of_text);
+        tokens.push(self.options.end_of_text);
+        tokens
     }
 }
 
-/// The order of `len` documents in an epoch: Fisher and Yates' shuffle driven by `ChaCha8` with the
-/// seed as key and the epoch as stream. Written out, so that a run can be resumed with any later
+/// The order of `len` documents in an epoch: Fisher and Yates' shuffle driven by the stream of
+/// the epoch. Written out, so that a run can be resumed with any later
 /// version of the random crates.
-fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(epoch);
-    let mut order: Vec<usize> = (0..len).collect();
+fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<u32> {
+    let mut rng = rng(seed, Domain::Order, epoch);
+    let mut order: Vec<u32> = (0..len as u32).collect();
     for last in (1..len).rev() {
         // The bias of the remainder is below len / 2^64.
         let chosen = rng.next_u64() % (last as u64 + 1);
         order.swap(last, chosen as usize);
     }
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition: the documents of an epoch laid end to end, cut into lanes.
+    fn epoch_by_definition(documents: &TokenSet, options: LaneOptions, epoch: u64) -> Vec<Segment> {
+        let end = [options.end_of_text];
+        let order = permutation(documents.len(), options.seed, epoch);
+        let ordered = order
+            .into_iter()
+            .map(|index| documents.document(index as usize));
+        let stream: Vec<u32> = ordered
+            .flat_map(|document| {
+                end.into_iter()
+                    .chain(document.iter().map(|&id| u32::from(id)))
+            })
+            .chain(end)
+            .collect();
+        let LaneOptions { batch, length, .. } = options;
+        let segments = (stream.len() - 1) / (batch * length);
+        let segment = |offset: usize| {
+            let starts = (0..batch).map(|lane| (lane * segments + offset) * length);
+            let at = starts.flat_map(|start| start..start + length);
+            let resets = |at: usize| {
+                stream[at] == options.end_of_text || (offset == 0 && at.is_multiple_of(length))
+            };
+            Segment {
+                inputs: at.clone().map(|at| stream[at]).collect(),
+                targets: at.clone().map(|at| stream[at + 1]).collect(),
+                resets: at.map(resets).collect(),
+                epoch,
+            }
+        };
+        (0..segments).map(segment).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn segments_are_those_of_documents_laid_end_to_end(
+            mut documents in prop::collection::vec(prop::collection::vec(0_u16..50, 0..40), 1..30),
+            batch in 1_usize..5,
+            length in 1_usize..9,
+            seed: u64,
+            epoch in 0_u64..3,
+            offset: prop::sample::Index,
+        ) {
+            documents.push(vec![7; batch * length]);
+            let documents: TokenSet = documents.into_iter().collect();
+            let options = LaneOptions { end_of_text: 50, batch, length, seed };
+            let expected = epoch_by_definition(&documents, options, epoch);
+            let mut lanes = Lanes::new(documents, options).unwrap();
+            let offset = offset.index(expected.len());
+            lanes.seek(LanesPosition { epoch, offset: offset as u64 }).unwrap();
+            for segment in &expected[offset..] {
+                prop_assert_eq!(&lanes.next_segment(), segment);
+            }
+            prop_assert_eq!(lanes.next_segment().epoch, epoch + 1);
+        }
+    }
 }

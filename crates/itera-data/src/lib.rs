@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! Dataset + Split --Places--> file --Corpus--> documents --(a tokenizer, elsewhere)--> tokens
-//!                                                                  tokens --Lanes--> segments
+//!                                                                TokenSet --Lanes--> segments
 //! ```
 //!
-//! This crate knows bytes and `u32` tokens, no tokenizer and no model. It prints nothing, and
+//! This crate knows bytes and token ids, no tokenizer and no model. It prints nothing, and
 //! only [`Places`] and [`Corpus::load`] touch the disk.
 
 pub mod baselines;
@@ -16,14 +16,20 @@ mod dataset;
 mod digest;
 mod documents;
 mod error;
+mod format;
 mod lanes;
 mod places;
+mod random;
+mod tokens;
+mod warning;
 
-pub use corpus::Corpus;
+pub use corpus::{Block, Corpus};
 pub use counts::{Counts, first_invalid_utf8};
 pub use dataset::{Dataset, Split};
 pub use digest::{Verdict, sha256_hex};
 pub use documents::{END_OF_TEXT, Layout};
 pub use error::{DataError, LanesError};
 pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
-pub use places::Places;
+pub use places::{Places, workspace_around};
+pub use random::{Domain, rng};
+pub use tokens::TokenSet;

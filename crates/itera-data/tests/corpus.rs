@@ -1,12 +1,15 @@
 //! Corpora as callers see them: samples, files, and the official texts where they are at hand.
 
 use std::{
-    env, fs,
-    io::{self, Write as _},
+    env,
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader, Write as _},
     path::PathBuf,
 };
 
-use itera_data::{Corpus, Counts, DataError, Dataset, END_OF_TEXT, Layout, Places, Split, Verdict};
+use itera_data::{
+    Corpus, Counts, DataError, Dataset, END_OF_TEXT, Places, Split, Verdict, sha256_hex,
+};
 
 fn no_places() -> Places {
     Places::new(Vec::new())
@@ -67,15 +70,16 @@ fn the_official_wikitext2_splits_have_their_published_sizes() {
             continue;
         };
         assert_eq!(corpus.verdict, Verdict::OfficialWikiText2V1 { split });
-        assert_eq!(corpus.counts, counts);
+        assert_eq!(corpus.counts(), counts);
+        let file = corpus.texts().collect::<Vec<_>>().concat();
         assert_eq!(
-            Counts::of(Layout::WikiText, &corpus.bytes),
-            counts,
-            "documents add up to the file"
+            sha256_hex(&file),
+            corpus.sha256,
+            "every byte is in a document"
         );
-        assert_eq!(corpus.documents.len(), 60);
-        assert_eq!(corpus.separator_bytes(), 0);
-        assert!(corpus.is_utf8());
+        assert_eq!(corpus.n_documents(), 60);
+        assert_eq!(corpus.first_invalid_utf8(), None);
+        assert_eq!(corpus.warnings(), Vec::<String>::new());
         assert!(corpus.texts().skip(1).all(|text| text.starts_with(b" = ")));
     }
 }
@@ -87,35 +91,72 @@ fn an_official_file_under_another_name_is_still_official() {
     };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("my.txt");
-    fs::write(&path, &by_name.bytes).unwrap();
-    let by_path = Corpus::load(&Dataset::File(path), None, &no_places()).unwrap();
-    assert_eq!(by_path.documents, by_name.documents);
-    assert_eq!(by_path.counts, by_name.counts);
+    fs::copy(by_name.path.as_ref().unwrap(), &path).unwrap();
+    let file = Dataset::File(path.clone());
+    let by_path = Corpus::load(&file, None, &no_places()).unwrap();
+    assert!(by_path.texts().eq(by_name.texts()));
+    assert_eq!(by_path.counts(), by_name.counts());
     assert_eq!(
         (by_path.split, by_path.verdict),
         (by_name.split, by_name.verdict)
     );
+
+    let other = Corpus::load(&file, Some(Split::Valid), &no_places()).unwrap_err();
+    let expected = format!(
+        "`{}` is the official test split by its digest, but valid was asked for; ask for test, or \
+         delete the file and run `scripts/fetch-data.sh`",
+        path.display()
+    );
+    assert_eq!(other.to_string(), expected);
 }
 
 #[test]
-fn tiny_stories_divide_into_one_document_per_separator() {
+fn a_split_under_the_name_of_another_is_refused() {
+    let Some(test) = official(&Dataset::WikiText2, Split::Test) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("wikitext-2");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(test.path.unwrap(), folder.join("valid.txt")).unwrap();
+    let places = Places::new(vec![dir.path().to_owned()]);
+    let error = Corpus::load(&Dataset::WikiText2, Some(Split::Valid), &places).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            DataError::OtherSplit {
+                asked: Split::Valid,
+                found: Split::Test,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn tiny_stories_divide_into_what_lies_between_separators() {
     for split in [Split::Valid, Split::Train] {
         let Some(corpus) = official(&Dataset::TinyStories, split) else {
             continue;
         };
-        let text = String::from_utf8_lossy(&corpus.bytes);
-        let separators = text.lines().filter(|line| *line == END_OF_TEXT).count();
-        assert!(
-            corpus.documents.len().abs_diff(separators) <= 1,
-            "{separators} separators"
-        );
+        let file = File::open(corpus.path.as_ref().unwrap()).unwrap();
+        let (mut stories, mut is_story) = (0, false);
+        for line in BufReader::new(file).split(b'\n').map(Result::unwrap) {
+            let is_separator = line == END_OF_TEXT.as_bytes();
+            stories += usize::from(is_separator && is_story);
+            is_story = !is_separator && (is_story || !line.trim_ascii().is_empty());
+        }
+        assert_eq!(corpus.n_documents(), stories + usize::from(is_story));
+        let mark = END_OF_TEXT.as_bytes();
         assert!(
             corpus
                 .texts()
-                .all(|story| !story.is_empty() && !story.ends_with(b"\n<|endoftext|>"))
+                .all(|story| !story.is_empty() && !story.ends_with(mark))
         );
         assert_eq!(corpus.verdict.name(), "unknown");
         assert_eq!(corpus.split, Some(split));
+        assert_eq!(corpus.warnings(), Vec::<String>::new());
     }
 }
 
@@ -124,52 +165,53 @@ fn samples_need_no_file() {
     let wikitext = load("sample-wikitext2").unwrap();
     let stories = load("sample-tinystories").unwrap();
     let both = load("sample").unwrap();
-    assert_eq!(
-        (wikitext.documents.len(), stories.documents.len()),
-        (10, 30)
-    );
-    assert_eq!(wikitext.separator_bytes(), 0);
+    assert_eq!((wikitext.n_documents(), stories.n_documents()), (10, 30));
+    assert_eq!(wikitext.text_bytes(), wikitext.file_bytes);
     for sample in [&wikitext, &stories, &both] {
-        assert!(sample.is_utf8());
+        assert_eq!(sample.first_invalid_utf8(), None);
+        assert_eq!(sample.warnings(), Vec::<String>::new());
         assert_eq!(
             (sample.verdict, sample.split, &sample.path),
             (Verdict::Sample, None, &None)
         );
     }
-    assert!(wikitext.bytes.windows(5).any(|bytes| bytes == b"<unk>"));
-    assert!(wikitext.bytes.windows(3).any(|bytes| bytes == b"@-@"));
+    let text = wikitext.texts().collect::<Vec<_>>().concat();
+    assert!(text.windows(5).any(|bytes| bytes == b"<unk>"));
+    assert!(text.windows(3).any(|bytes| bytes == b"@-@"));
 
-    assert_eq!(both.counts, wikitext.counts + stories.counts);
-    let apart: Vec<_> = wikitext.texts().chain(stories.texts()).collect();
-    assert_eq!(both.texts().collect::<Vec<_>>(), apart);
+    assert_eq!(both.counts(), wikitext.counts() + stories.counts());
+    let apart: Vec<_> = wikitext.documents().chain(stories.documents()).collect();
+    assert_eq!(both.documents().collect::<Vec<_>>(), apart);
     assert_eq!(
         Dataset::Sample.members(),
         [Dataset::SampleWikiText2, Dataset::SampleTinyStories]
     );
 }
 
+/// The corpus in a file of these bytes, and the name that it has there.
+fn own(bytes: &[u8]) -> (Result<Corpus, DataError>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("own.txt");
+    fs::write(&path, bytes).unwrap();
+    let name = path.display().to_string();
+    let corpus = Corpus::load(&Dataset::File(path), Some(Split::Train), &no_places());
+    (corpus, name)
+}
+
 #[test]
 fn a_file_of_the_users_own_is_one_document_or_its_stories() {
-    let dir = tempfile::tempdir().unwrap();
-    let corpus = |text: &[u8]| {
-        let path = dir.path().join("own.txt");
-        fs::write(&path, text).unwrap();
-        Corpus::load(&Dataset::File(path), Some(Split::Train), &no_places())
-    };
-    let plain = corpus(b" = A = \n\none\xff two\n").unwrap();
-    assert_eq!(plain.texts().collect::<Vec<_>>(), [&plain.bytes]);
+    let text = b" = A = \n\none\xff two\n";
+    let plain = own(text).0.unwrap();
+    assert_eq!(plain.texts().collect::<Vec<_>>(), [text]);
     assert_eq!(
-        plain.counts,
+        plain.counts(),
         Counts {
             bytes: 18,
             chars: 18,
             words: 5
         }
     );
-    assert_eq!(
-        (plain.is_utf8(), plain.first_invalid_utf8),
-        (false, Some(12))
-    );
+    assert_eq!(plain.first_invalid_utf8(), Some(12));
     assert_eq!(
         plain.verdict,
         Verdict::Unknown {
@@ -179,27 +221,117 @@ fn a_file_of_the_users_own_is_one_document_or_its_stories() {
     );
     assert_eq!(plain.split, None);
 
-    let stories = corpus(b"one\n<|endoftext|>\ntwo words\n").unwrap();
+    let stories = own(b"one\n<|endoftext|>\ntwo words\n").0.unwrap();
     assert_eq!(
         stories.texts().collect::<Vec<_>>(),
         [&b"one"[..], b"two words"]
     );
     assert_eq!(
-        stories.counts,
+        stories.counts(),
         Counts {
             bytes: 12,
             chars: 12,
             words: 3
         }
     );
-    assert_eq!(stories.separator_bytes(), 16);
+    assert_eq!((stories.file_bytes, stories.text_bytes()), (28, 12));
 
-    let empty = corpus(b"").unwrap_err().to_string();
+    let empty = own(b"").0.unwrap_err().to_string();
     assert!(empty.ends_with("own.txt` holds no document (0 bytes); expected text, give another file or fetch it again"), "{empty}");
     assert!(matches!(
-        corpus(b"<|endoftext|>\n"),
+        own(b"<|endoftext|>\n").0,
         Err(DataError::Empty { bytes: 14, .. })
     ));
+}
+
+#[test]
+fn separators_that_nearly_are_separate_or_are_said() {
+    // Text of a file, its documents, what the warnings begin with after the name.
+    let slip = "holds <|endoftext|> 1 times as text";
+    let cases: [(&str, &[&str], &[&str]); 10] = [
+        ("a\n<|endoftext|> \nb\n", &["a", "b"], &[]),
+        ("a\n  <|endoftext|>\nb\n", &["a", "b"], &[]),
+        (
+            "\u{feff}<|endoftext|>\na\n<|endoftext|>\nb\n",
+            &["a", "b"],
+            &[],
+        ),
+        ("\u{feff}a\n<|endoftext|>\nb\n", &["a", "b"], &[]),
+        ("a<|endoftext|>b\n", &["a<|endoftext|>b\n"], &[slip]),
+        ("a\n<|ENDOFTEXT|>\nb\n", &["a\n<|ENDOFTEXT|>\nb\n"], &[slip]),
+        (
+            "a\n<|endoftext|>\nb<|endoftext|>\n",
+            &["a", "b<|endoftext|>"],
+            &[slip],
+        ),
+        ("a\r\n<|endoftext|>\r\nb\r\n", &["a", "b"], &[]),
+        (
+            "a\r\nb\r\n<|endoftext|>\r\nc\r\nd",
+            &["a\r\nb", "c\r\nd"],
+            &["lines"],
+        ),
+        (
+            "a\r<|endoftext|>\rb\r",
+            &["a\r<|endoftext|>\rb\r"],
+            &[slip, "lines"],
+        ),
+    ];
+    for (text, documents, warnings) in cases {
+        let (corpus, name) = own(text.as_bytes());
+        let corpus = corpus.unwrap();
+        let found: Vec<_> = corpus
+            .texts()
+            .map(|text| str::from_utf8(text).unwrap())
+            .collect();
+        assert_eq!(found, documents, "{text:?}");
+        let said = corpus.warnings();
+        let expected = |begin: &&str| match *begin {
+            "lines" => format!("the lines of `{name}` end with carriage returns"),
+            slip => format!("`{name}` {slip}"),
+        };
+        assert_eq!(said.len(), warnings.len(), "{text:?}: {said:?}");
+        for (said, begin) in said.iter().zip(warnings) {
+            assert!(said.starts_with(&expected(begin)), "{text:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_plain_text_is_refused_by_its_name() {
+    let wide = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        text.encode_utf16().flat_map(bytes).collect()
+    };
+    let cases: [(&str, Vec<u8>); 9] = [
+        ("gzip data", b"\x1f\x8b\x08\0text".to_vec()),
+        ("zstd data", b"\x28\xb5\x2f\xfd\0text".to_vec()),
+        ("a zip archive", b"PK\x03\x04text".to_vec()),
+        ("a Parquet file", b"PAR1\x15\0\x15\xc0text PAR1".to_vec()),
+        ("UTF-16", wide("\u{feff}Once", u16::to_le_bytes)),
+        ("UTF-16", wide("\u{feff}Once", u16::to_be_bytes)),
+        ("UTF-16", wide("Once upon a time", u16::to_le_bytes)),
+        ("UTF-16", wide("Once upon a time", u16::to_be_bytes)),
+        (
+            "JSON lines",
+            b"{\"text\": \"a\"}\n{\"text\": \"b\"}\n".to_vec(),
+        ),
+    ];
+    for (format, bytes) in cases {
+        let (corpus, name) = own(&bytes);
+        let error = corpus.unwrap_err().to_string();
+        let expected = format!("`{name}` is {format}, expected plain text; ");
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    for text in [
+        "PAR1 is a gene",
+        "{\"text\": unfinished\n",
+        "{a} b\n",
+        "PK",
+        "a\0b\0\0c",
+    ] {
+        let corpus = own(text.as_bytes()).0.unwrap();
+        assert_eq!(corpus.texts().collect::<Vec<_>>(), [text.as_bytes()]);
+    }
 }
 
 #[test]

@@ -8,13 +8,14 @@
 use std::{path::Path, time::Instant};
 
 use itera_core::{config::Preset, files::write_atomic};
+use itera_data::TokenSet;
 use itera_learn::{
-    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
+    Backend, Decay, Schedule,
     trainer::{TrainConfig, Trainer},
 };
 use serde_json::{Value, json};
 
-/// That of itera-train.
+/// The allocator of itera-train.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -60,7 +61,6 @@ fn speeds(batch: usize, replicas: usize) -> Vec<f64> {
         batch,
         length: LENGTH,
         replicas,
-        seed: 1,
         schedule: Schedule {
             peak: 1e-3,
             floor: 0.1,
@@ -68,31 +68,17 @@ fn speeds(batch: usize, replicas: usize) -> Vec<f64> {
             steps: STEPS,
             decay: Decay::Cosine,
         },
-        optimizer: OptimizerConfig {
-            beta_1: 0.9,
-            beta_2: 0.99,
-            weight_decay: 0.05,
-            clip_norm: 1.0,
-            matrices: MatrixOptimizer::AdamW,
-        },
-        router: RouterLoss {
-            balance: 0.01,
-            z: 1e-3,
-        },
-        quantize: None,
-        distill: None,
-        average: None,
-        dropout: 0.0,
+        ..TrainConfig::default()
     };
     // Token statistics do not matter for speed, and the lengths of documents hardly do.
-    let token = |d: usize, i: usize| ((i * 7 + d * 13) % (VOCABULARY - 1)) as u32;
-    let documents = (0..200).map(|d| (0..400).map(|i| token(d, i)).collect());
+    let token = |d: usize, i: usize| ((i * 7 + d * 13) % (VOCABULARY - 1)) as u16;
+    let documents = (0..200).map(|d| (0..400).map(|i| token(d, i)).collect::<Vec<_>>());
     let model = Preset::Micro.config(VOCABULARY);
     let end_of_text = VOCABULARY as u32 - 1;
     let mut trainer = Trainer::new(
         &model,
         config,
-        documents.collect(),
+        documents.collect::<TokenSet>(),
         end_of_text,
         Backend::Flex,
     )

@@ -50,7 +50,7 @@ fn hint(name: &str) -> &'static str {
 /// A backend of this build cannot be used here.
 #[derive(Debug, Error)]
 #[error(
-    "no NVIDIA card can be used here; leave out `--backend cuda` or run `nvidia-smi` to see what is wrong"
+    "no NVIDIA card can be used here; leave out `--backend cuda` or run `nvidia-smi` to find out why"
 )]
 pub struct NoDevice;
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_is_answered_with_those_that_are() {
+    fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "wgpu".parse::<super::Backend>().unwrap_err().to_string();
         assert!(
             error.starts_with("this build has no backend `wgpu`, it has flex, ndarray"),

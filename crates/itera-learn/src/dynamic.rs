@@ -3,20 +3,23 @@
 //!
 //! An update is one step of the optimiser on the mean likelihood of the segment, then a pull
 //! towards the weights of the checkpoint (their equation 5, the same for all parameters). The
-//! optimiser's running mean of squared gradients stands in for the one that the paper collects on
-//! training text.
+//! optimiser's running mean of squared gradients replaces the one that the paper collects on training
+//! text.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use burn::module::Module as _;
 use itera_core::checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, MatrixOptimizer, OptimizerConfig,
+    Backend, OptimizerConfig,
     learner::{self, Learner},
     loss,
-    model::{Carry, ConvertError, LanguageModel},
+    model::{
+        Carry, ConvertError, LanguageModel,
+        convert::{self, Values},
+    },
     scoring::{before, likelihood},
 };
 
@@ -37,11 +40,8 @@ impl Default for DynamicConfig {
             learning_rate: 1e-3,
             pull: 0.003,
             optimizer: OptimizerConfig {
-                beta_1: 0.9,
-                beta_2: 0.99,
                 weight_decay: 0.0,
-                clip_norm: 1.0,
-                matrices: MatrixOptimizer::AdamW,
+                ..OptimizerConfig::default()
             },
         }
     }
@@ -53,7 +53,7 @@ pub struct DynamicScorer {
     carry: Carry,
     config: DynamicConfig,
     /// Weights of the checkpoint, if updates pull back to them.
-    home: Option<BTreeMap<String, Vec<f32>>>,
+    home: Option<Values>,
     updates: u64,
 }
 
@@ -65,7 +65,7 @@ impl DynamicScorer {
     pub fn new(checkpoint: &Checkpoint, config: DynamicConfig) -> Result<Self, ConvertError> {
         let device = Backend::default().device().autodiff();
         let model = LanguageModel::from_checkpoint(checkpoint, &device)?;
-        let home = (config.pull > 0.0).then(|| model.values());
+        let home = (config.pull > 0.0).then(|| convert::values(&model));
         Ok(Self {
             carry: model.new_carry(1),
             learner: Learner::new(model, &config.optimizer),
@@ -94,9 +94,9 @@ impl DynamicScorer {
     /// before, by the weights as they are.
     ///
     /// # Panics
-    /// If a token is not below `vocab_size`, or there is none.
+    /// If a token is not below `vocab_size`, or the segment is empty.
     pub fn score(&mut self, context: u32, segment: &[u32]) -> Vec<f64> {
-        // Without autodiff: Burn keeps a graph until a backward pass takes it up, and here is none.
+        // Without autodiff: Burn keeps a graph until a backward pass consumes it, and none follows.
         let model = self.learner.model.valid();
         let output = model.forward(&before(context, segment), &mut self.carry);
         likelihood(output.logits, segment)
@@ -131,7 +131,7 @@ impl DynamicScorer {
         let Some(home) = &self.home else {
             return;
         };
-        let mut now = self.learner.model.values();
+        let mut now = convert::values(&self.learner.model);
         for (name, now) in &mut now {
             for (now, home) in now.iter_mut().zip(&home[name]) {
                 *now += self.config.pull as f32 * (home - *now);

@@ -72,7 +72,7 @@ fn into_vec(data: TensorData) -> Vec<f32> {
 ///
 /// Inputs that need no gradient (masks, carried state) are fields of the operator.
 pub(crate) trait Operator<const N: usize>: Clone + Debug + Send + 'static {
-    /// What the backward pass needs beyond the inputs.
+    /// Values for the backward pass beyond the inputs.
     type Saved: Clone + Debug + Send + 'static;
 
     /// The output with its shape, and what to keep for the backward pass.
@@ -155,7 +155,7 @@ fn run<const N: usize, B: HostBackend, O: Operator<N>>(
     (B::tensor(output, &shape), saved)
 }
 
-/// What one application keeps for its backward pass.
+/// An application of an operator, kept for its backward pass.
 #[derive(Clone, Debug)]
 struct Tape<const N: usize, B: Backend, O: Operator<N>> {
     op: O,
@@ -218,24 +218,27 @@ where
     )
 }
 
-/// A row-major matrix: its elements and `[rows, columns]`.
-pub(crate) type Matrix<'a> = (&'a [f32], [usize; 2]);
+/// A matrix of a backend, for products within an operator.
+pub(crate) struct Matrix<B: HostBackend>(FloatTensor<B>);
 
-/// `a b` by the backend's matrix product; an operand may be used transposed.
-pub(crate) fn matmul<B: HostBackend>(
-    a: Matrix<'_>,
-    transpose_a: bool,
-    b: Matrix<'_>,
-    transpose_b: bool,
-) -> Vec<f32> {
-    let operand = |(values, shape): Matrix<'_>, transpose: bool| {
-        let tensor = B::tensor(values.to_vec(), &shape);
-        if transpose {
-            B::float_swap_dims(tensor, 0, 1)
-        } else {
-            tensor
-        }
-    };
-    let product = B::float_matmul(operand(a, transpose_a), operand(b, transpose_b));
-    B::read(&product).into_owned()
+impl<B: HostBackend> Matrix<B> {
+    /// A matrix over row-major `values`, without a copy where the backend allows it.
+    pub(crate) fn new(values: Vec<f32>, [rows, columns]: [usize; 2]) -> Self {
+        Self(B::tensor(values, &[rows, columns]))
+    }
+
+    pub(crate) fn transposed(&self) -> Self {
+        Self(B::float_swap_dims(self.0.clone(), 0, 1))
+    }
+
+    /// `self other` by the backend's matrix product.
+    pub(crate) fn times(&self, other: &Self) -> Self {
+        Self(B::float_matmul(self.0.clone(), other.0.clone()))
+    }
+
+    /// The elements in row-major order, without a copy where the backend allows it.
+    pub(crate) fn into_values(self) -> Vec<f32> {
+        let data = burn::backend::read_sync(B::float_into_data(self.0));
+        into_vec(data.expect("host tensors can be read"))
+    }
 }

@@ -1,26 +1,72 @@
-//! What every loop that learns has in common: gradients from several threads, one update.
+//! The common part of all training loops: a model that learns, gradients from several threads, one update.
 
 use burn::{
     module::Module,
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Device, Tensor},
 };
-use itera_core::config::ModelConfig;
+use itera_core::config::TensorRole;
 
 use crate::{
-    model::LanguageModel,
+    model::{Carry, Dropout, LanguageModel, Output, Tokens},
     optimizer::{self, Gradient, OptimizerConfig},
 };
 
-/// A model that learns: ours, or the baseline that it is compared with.
-pub(crate) trait Learnable: Module + Sync {
+/// A model that can be trained: ours, or the transformer that it is compared with.
+pub trait Learns: Module + Sync {
+    /// The state that a batch of sequences carries from one segment to the next.
+    type Carry: Clone + Send + Sync;
+
     /// Where the parameters live.
     fn device(&self) -> Device;
+
+    /// Names of the parameters that decay: matrices but the embedding.
+    fn decaying(&self) -> Vec<String>;
+
+    /// Names of the large matrices, for which there is an optimiser of their own.
+    fn projections(&self) -> Vec<String>;
+
+    /// A carry of `batch` sequences that has read nothing.
+    fn new_carry(&self, batch: usize) -> Self::Carry;
+
+    /// Logits after every token; `carry` moves on to the end of the segment, without gradient.
+    fn read(&self, tokens: &Tokens, carry: &mut Self::Carry, dropout: &mut Dropout) -> Output;
 }
 
-impl Learnable for LanguageModel {
+impl Learns for LanguageModel {
+    type Carry = Carry;
+
     fn device(&self) -> Device {
         self.device()
+    }
+
+    fn decaying(&self) -> Vec<String> {
+        self.named(|role| match role {
+            TensorRole::Projection | TensorRole::Router => true,
+            TensorRole::Embedding | TensorRole::Conv | TensorRole::Dynamics | TensorRole::Norm => {
+                false
+            }
+        })
+    }
+
+    fn projections(&self) -> Vec<String> {
+        self.named(|role| role == TensorRole::Projection)
+    }
+
+    fn new_carry(&self, batch: usize) -> Carry {
+        self.new_carry(batch)
+    }
+
+    fn read(&self, tokens: &Tokens, carry: &mut Carry, dropout: &mut Dropout) -> Output {
+        self.forward_dropping(tokens, carry, dropout)
+    }
+}
+
+impl LanguageModel {
+    fn named(&self, is_one: impl Fn(TensorRole) -> bool) -> Vec<String> {
+        let specs = self.config().tensors().into_iter();
+        let specs = specs.filter(|spec| is_one(spec.role));
+        specs.map(|spec| spec.name).collect()
     }
 }
 
@@ -30,25 +76,13 @@ pub(crate) struct Learner<M = LanguageModel> {
     pub(crate) optimizer: ModuleOptimizer,
 }
 
-impl Learner {
+impl<M: Learns> Learner<M> {
     /// A learner whose optimiser has seen nothing yet.
-    pub(crate) fn new(model: LanguageModel, optimizer: &OptimizerConfig) -> Self {
-        let optimizer = optimizer::new(optimizer, model.config());
+    pub(crate) fn new(model: M, optimizer: &OptimizerConfig) -> Self {
+        let optimizer = optimizer::new(optimizer, model.decaying(), model.projections());
         Self { model, optimizer }
     }
 
-    /// One that starts with random parameters on an autodiff `device`.
-    pub(crate) fn random(
-        config: &ModelConfig,
-        seed: u64,
-        optimizer: &OptimizerConfig,
-        device: &Device,
-    ) -> Self {
-        Self::new(LanguageModel::new(config, seed, device), optimizer)
-    }
-}
-
-impl<M: Learnable> Learner<M> {
     /// Moves the parameters along `gradient`, which is multiplied by `factor` and then clipped.
     /// Returns its L2 norm before clipping.
     pub(crate) fn update(
@@ -73,7 +107,7 @@ impl<M: Learnable> Learner<M> {
 ///
 /// # Panics
 /// If there are no parts.
-pub(crate) fn gradients<M: Learnable, P: Send, T: Send>(
+pub(crate) fn gradients<M: Learns, P: Send, T: Send>(
     model: &M,
     mut parts: Vec<P>,
     objective: impl Fn(&M, P) -> (Tensor<1>, T) + Sync,
@@ -85,7 +119,7 @@ pub(crate) fn gradients<M: Learnable, P: Send, T: Send>(
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         (Gradient::collect(&model, grads), rest)
     };
-    // A card has a queue for each thread, so a new thread for every step would cost it dear.
+    // CUDA streams are per thread, and a new one each step is slow: a single part runs here.
     if let [_] = parts[..] {
         let (gradient, rest) = work(parts.remove(0));
         return (gradient, vec![rest]);

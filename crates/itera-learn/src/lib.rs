@@ -1,32 +1,51 @@
 //! The Itera-Lite architecture as Burn modules, and its training.
 //!
-//! The only crate of the workspace that names Burn. [`model`] holds the modules; matrix products
-//! are Burn's, everything between them runs in fused operators with hand-written backward passes
-//! that are plugged into Burn's autodiff. [`trainer`] is the training loop. With the feature `import`
-//! there is a module `imported`: an ONNX graph that became Burn code again.
+//! The only crate of the workspace that names Burn. Matrix products are Burn's; everything between them
+//! runs in fused operators with hand-written backward passes that are plugged into Burn's autodiff.
+//!
+//! | module | what |
+//! |---|---|
+//! | `setting`, `backend`, `host` | checks of settings; Burn's backends; operators over host memory |
+//! | `fused` | the operators |
+//! | [`model`] | the modules, in fused and in plain tensor operations |
+//! | [`scoring`] | likelihood of a text |
+//! | `loss`, `schedule`, `muon`, `optimizer` | loss, learning rate, optimisers |
+//! | `average`, `grid`, `teacher`, `learner` | parts of a training loop |
+//! | [`trainer`], [`resume`] | the training loop, and its file between two runs |
+//! | [`baseline`] | the transformer that the model is compared with |
+//! | [`dynamic`], [`adapt`] | learning while a text is scored, and from feedback |
+//!
+//! A module imports only from those above it. With the feature `import` there is a module `imported`: an
+//! ONNX graph that became Burn code again.
 
-pub mod adapt;
-mod average;
 mod backend;
-pub mod baseline;
-pub mod dynamic;
 mod fused;
-mod grid;
 mod host;
-#[cfg(feature = "import")]
-pub mod imported;
+pub mod model;
+pub mod scoring;
+mod setting;
+
+mod average;
+mod grid;
 mod learner;
 mod loss;
-pub mod model;
 mod muon;
 mod optimizer;
-pub mod resume;
 mod schedule;
-pub mod scoring;
 mod teacher;
+
+pub mod baseline;
+pub mod resume;
 pub mod trainer;
 
+pub mod adapt;
+pub mod dynamic;
+#[cfg(feature = "import")]
+pub mod imported;
+
 pub use backend::{BURN_VERSION, Backend, UnknownBackend};
+pub use learner::Learns;
 pub use loss::{RouterLoss, cross_entropy};
 pub use optimizer::{MatrixOptimizer, OptimizerConfig};
 pub use schedule::{Decay, Schedule};
+pub use setting::SettingError;

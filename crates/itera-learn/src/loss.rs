@@ -20,10 +20,19 @@ pub struct RouterLoss {
     pub z: f32,
 }
 
-/// Loss of a segment, and its parts for the log, without gradient. All are `[1]`, and not numbers yet, since
-/// a card would have to be waited for.
+impl Default for RouterLoss {
+    fn default() -> Self {
+        Self {
+            balance: 0.01,
+            z: 1e-3,
+        }
+    }
+}
+
+/// Loss of a segment, and its parts for the log, without gradient. All are `[1]`, left on the device, since
+/// reading them would wait for a card.
 pub(crate) struct Loss {
-    /// What is minimised.
+    /// The sum that is minimised.
     pub total: Tensor<1>,
     /// Mean cross-entropy in nats per token.
     pub cross_entropy: Tensor<1>,
@@ -31,35 +40,35 @@ pub(crate) struct Loss {
     pub balance: Tensor<1>,
 }
 
-/// What a teacher says of the rows of a segment.
-pub(crate) struct Lesson {
-    /// Its weight against that of the targets, above 0 and at most 1.
+/// What a teacher predicts for the rows of a segment.
+pub(crate) struct Distillation {
+    /// Its weight against the targets', above 0 and at most 1.
     pub weight: f32,
     /// Its logits, `[rows, vocab_size]`, without autodiff.
     pub logits: Tensor<2>,
 }
 
-/// Loss of `output` against `targets [rows]`: their cross-entropy, or with a lesson
+/// Loss of `output` against `targets [rows]`: their cross-entropy, or with a teacher
 /// `(1 - w) cross-entropy + w KL(teacher || model)`.
 pub(crate) fn loss(
     output: Output,
     targets: Arc<[u32]>,
     weights: RouterLoss,
-    lesson: Option<Lesson>,
+    taught: Option<Distillation>,
 ) -> Loss {
     let Output {
         logits,
         router,
         visits,
     } = output;
-    let (mut total, cross_entropy) = match lesson {
+    let (mut total, cross_entropy) = match taught {
         None => {
             let total = cross_entropy(logits, targets);
             (total.clone(), total.detach())
         }
-        Some(lesson) => {
+        Some(taught) => {
             let plain = cross_entropy(logits.clone().detach(), Arc::clone(&targets));
-            (distilled(logits, &targets, lesson), plain)
+            (distilled(logits, &targets, taught), plain)
         }
     };
     let layers = router.len().max(1) as f32;
@@ -103,19 +112,19 @@ fn hot(logits: &Tensor<2>, targets: &[u32]) -> Tensor<2> {
 }
 
 /// `mean_i((1 - w) cross-entropy_i + w KL(teacher_i || model_i))` in nats, `[1]`.
-fn distilled(logits: Tensor<2>, targets: &[u32], lesson: Lesson) -> Tensor<1> {
+fn distilled(logits: Tensor<2>, targets: &[u32], taught: Distillation) -> Tensor<1> {
     if host::holds(&logits.device()) {
-        fused_distilled(logits, targets, lesson)
+        fused_distilled(logits, targets, taught)
     } else {
-        plain_distilled(logits, targets, lesson)
+        plain_distilled(logits, targets, taught)
     }
 }
 
 /// [`distilled`] in plain tensor operations.
-fn plain_distilled(logits: Tensor<2>, targets: &[u32], lesson: Lesson) -> Tensor<1> {
+fn plain_distilled(logits: Tensor<2>, targets: &[u32], taught: Distillation) -> Tensor<1> {
     let [rows, _] = logits.dims();
-    let w = lesson.weight;
-    let log_q = activation::log_softmax(lesson.logits, 1);
+    let w = taught.weight;
+    let log_q = activation::log_softmax(taught.logits, 1);
     let q = log_q.clone().exp();
     let of_teacher = (q.clone() * log_q).sum(); // minus its entropy
     let hot = hot(&logits, targets);
@@ -138,17 +147,17 @@ fn with_device_of<const D: usize, const E: usize>(
 }
 
 /// [`distilled`] by a fused operator.
-fn fused_distilled(logits: Tensor<2>, targets: &[u32], lesson: Lesson) -> Tensor<1> {
+fn fused_distilled(logits: Tensor<2>, targets: &[u32], taught: Distillation) -> Tensor<1> {
     let share = 1.0 / targets.len() as f32;
     let term = |target: &u32| Term {
         target: *target,
-        likelihood: (1.0 - lesson.weight) * share,
+        likelihood: (1.0 - taught.weight) * share,
         unlikelihood: 0.0,
-        divergence: lesson.weight * share,
+        divergence: taught.weight * share,
     };
     let objective = Objective {
         terms: targets.iter().map(term).collect(),
-        reference: reference(lesson.logits),
+        reference: reference(taught.logits),
     };
     let (sum, _) = host::apply(objective, [logits.into_dispatch()]);
     Tensor::from_dispatch(sum)
@@ -175,6 +184,7 @@ fn z_term(logits: Tensor<2>) -> Tensor<1> {
     (log_sum.clone() * log_sum).mean()
 }
 
+/// The value of a loss.
 pub(crate) fn scalar(tensor: &Tensor<1>) -> f32 {
     tensor
         .clone()
@@ -213,7 +223,7 @@ mod tests {
     #[test]
     fn losses_in_plain_operations_are_the_fused_ones() {
         let targets: Arc<[u32]> = [3, 0, 22, 7, 3].into();
-        let lesson = || Lesson {
+        let taught = || Distillation {
             weight: 0.7,
             logits: logits(2),
         };
@@ -223,8 +233,8 @@ mod tests {
                 of(|logits| plain_cross_entropy(logits, &targets)),
             ),
             (
-                of(|logits| fused_distilled(logits, &targets, lesson())),
-                of(|logits| plain_distilled(logits, &targets, lesson())),
+                of(|logits| fused_distilled(logits, &targets, taught())),
+                of(|logits| plain_distilled(logits, &targets, taught())),
             ),
         ] {
             for (fused, plain) in fused.iter().zip(&plain) {

@@ -1,5 +1,4 @@
-//! What moves the parameters: `AdamW`, with the tensors that must not decay in a group of their own,
-//! and for the large matrices `Muon` where that is asked for.
+//! The optimiser: `AdamW`, without decay for some tensors, and optionally `Muon` for the large matrices.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +7,15 @@ use burn::{
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
     tensor::{Device, Tensor, TensorData, Transaction},
 };
-use itera_core::config::{ModelConfig, TensorRole};
 use serde::{Deserialize, Serialize};
 
-use crate::{model::convert::Path, muon::Muon};
+use crate::{
+    model::convert::Path,
+    muon::Muon,
+    setting::{SettingError, ensure},
+};
 
-/// What moves the projections, which are most of the parameters.
+/// The optimiser of the projections, which are most of the parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MatrixOptimizer {
@@ -36,47 +38,64 @@ pub struct OptimizerConfig {
     pub weight_decay: f32,
     /// Largest L2 norm of the gradient of all parameters together; larger ones are scaled down.
     pub clip_norm: f32,
-    /// What moves the projections.
+    /// The optimiser of the projections.
     #[serde(default)]
     pub matrices: MatrixOptimizer,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            beta_1: 0.9,
+            beta_2: 0.99,
+            weight_decay: 0.05,
+            clip_norm: 1.0,
+            matrices: MatrixOptimizer::AdamW,
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// Checks every field.
+    pub(crate) fn validate(&self) -> Result<(), SettingError> {
+        for (setting, value) in [
+            ("optimizer.beta_1", self.beta_1),
+            ("optimizer.beta_2", self.beta_2),
+        ] {
+            let fits = (0.0..1.0).contains(&value);
+            ensure(fits, setting, value, "from 0 to below 1")?;
+        }
+        let (decay, clip) = (self.weight_decay, self.clip_norm);
+        let decays = decay.is_finite() && decay >= 0.0;
+        ensure(
+            decays,
+            "optimizer.weight_decay",
+            decay,
+            "a number of at least 0",
+        )?;
+        let clips = clip.is_finite() && clip > 0.0;
+        ensure(clips, "optimizer.clip_norm", clip, "a number above 0")
+    }
 }
 
 /// Gradients of every parameter, in the order of the module.
 #[derive(Debug)]
 pub(crate) struct Gradient {
-    tensors: Vec<Slope>,
+    tensors: Vec<ParamGradient>,
 }
 
 /// The gradient of a parameter.
 #[derive(Debug)]
-struct Slope {
+struct ParamGradient {
     id: ParamId,
     name: String,
     shape: Vec<usize>,
     values: Vec<f32>,
 }
 
-/// Whether a tensor decays: matrices do, what shapes the dynamics, scales or names tokens does not.
-fn decays(role: TensorRole) -> bool {
-    match role {
-        TensorRole::Projection | TensorRole::Router => true,
-        TensorRole::Embedding | TensorRole::Conv | TensorRole::Dynamics | TensorRole::Norm => false,
-    }
-}
-
-/// An optimiser without state.
-pub(crate) fn new(config: &OptimizerConfig, model: &ModelConfig) -> ModuleOptimizer {
-    let named = |is_one: fn(TensorRole) -> bool| {
-        let specs = model.tensors().into_iter().filter(|spec| is_one(spec.role));
-        specs.map(|spec| spec.name).collect()
-    };
-    let projections = named(|role| role == TensorRole::Projection);
-    of_groups(config, named(decays), projections)
-}
-
 /// An optimiser without state, for a model whose parameters `decaying` decay and whose large matrices
 /// are `projections`.
-pub(crate) fn of_groups(
+pub(crate) fn new(
     config: &OptimizerConfig,
     decaying: Vec<String>,
     projections: Vec<String>,
@@ -112,9 +131,9 @@ impl Gradient {
         let Collect {
             mut tensors, read, ..
         } = collect;
-        let found = tensors.iter_mut().filter(|slope| slope.values.is_empty());
-        for (slope, values) in found.zip(read.execute()) {
-            slope.values = values.try_into_vec().expect("gradients are f32");
+        let found = tensors.iter_mut().filter(|tensor| tensor.values.is_empty());
+        for (tensor, values) in found.zip(read.execute()) {
+            tensor.values = values.try_into_vec().expect("gradients are f32");
         }
         Self { tensors }
     }
@@ -131,7 +150,7 @@ impl Gradient {
     /// Multiplies by `factor`, then scales down to an L2 norm of at most `clip_norm`. Returns the
     /// norm before clipping.
     pub(crate) fn scale_and_clip(&mut self, factor: f32, clip_norm: f32) -> f32 {
-        let squares = self.tensors.iter().flat_map(|slope| &slope.values);
+        let squares = self.tensors.iter().flat_map(|tensor| &tensor.values);
         let norm = squares
             .map(|value| f64::from(*value).powi(2))
             .sum::<f64>()
@@ -142,7 +161,11 @@ impl Gradient {
         } else {
             factor
         };
-        for value in self.tensors.iter_mut().flat_map(|slope| &mut slope.values) {
+        for value in self
+            .tensors
+            .iter_mut()
+            .flat_map(|tensor| &mut tensor.values)
+        {
             *value *= factor;
         }
         norm
@@ -150,9 +173,9 @@ impl Gradient {
 
     /// The gradient of each parameter by its name.
     pub(crate) fn by_name(&self) -> BTreeMap<String, Vec<f32>> {
-        let slopes = self.tensors.iter();
-        slopes
-            .map(|slope| (slope.name.clone(), slope.values.clone()))
+        let tensors = self.tensors.iter();
+        tensors
+            .map(|tensor| (tensor.name.clone(), tensor.values.clone()))
             .collect()
     }
 
@@ -160,7 +183,7 @@ impl Gradient {
     pub(crate) fn into_params(self, device: &Device) -> GradientsParams {
         let mut grads = GradientsParams::new();
         let device = device.clone().without_autodiff();
-        for Slope {
+        for ParamGradient {
             id, shape, values, ..
         } in self.tensors
         {
@@ -186,7 +209,7 @@ struct Collect {
     grads: GradientsParams,
     path: Path,
     /// Without values where they are still to be read.
-    tensors: Vec<Slope>,
+    tensors: Vec<ParamGradient>,
     /// All gradients at once, so that a card is waited for once.
     read: Transaction,
 }
@@ -209,7 +232,7 @@ impl ModuleVisitor for Collect {
             }
             None => vec![0.0; shape.iter().product()],
         };
-        self.tensors.push(Slope {
+        self.tensors.push(ParamGradient {
             id: param.id,
             name: self.path.name(),
             shape,

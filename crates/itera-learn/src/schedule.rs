@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::setting::{SettingError, ensure};
+
 /// Shape of the learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -30,7 +32,28 @@ pub struct Schedule {
 /// Share of the steps in which a trapezoid falls.
 const TRAPEZOID_FALL: f64 = 0.3;
 
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            peak: 1e-2,
+            floor: 0.1,
+            warmup: 4,
+            steps: 40,
+            decay: Decay::Trapezoid,
+        }
+    }
+}
+
 impl Schedule {
+    /// Checks every field.
+    pub(crate) fn validate(&self) -> Result<(), SettingError> {
+        let Self { peak, floor, .. } = *self;
+        let rises = peak > 0.0 && peak.is_finite();
+        ensure(rises, "schedule.peak", peak, "a number above 0")?;
+        let falls = (0.0..=1.0).contains(&floor);
+        ensure(falls, "schedule.floor", floor, "0 to 1")
+    }
+
     /// Learning rate of `step`, counted from 0.
     pub fn rate(&self, step: u64) -> f64 {
         // 1. Linear warm-up.

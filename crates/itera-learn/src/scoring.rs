@@ -104,9 +104,9 @@ pub(crate) fn likelihood(logits: Tensor<2>, targets: &[u32]) -> Vec<f64> {
 
 /// Bits per byte of documents of tokens and bytes, summed in their order; `score` gives the nats of each
 /// token of a document. None without a byte, or if `stop` is set meanwhile.
-pub fn bits_per_byte<'a>(
+pub fn bits_per_byte(
     score: impl Fn(&[u32]) -> Vec<f64>,
-    documents: impl IntoIterator<Item = (&'a [u32], usize)>,
+    documents: impl IntoIterator<Item = (impl AsRef<[u32]>, usize)>,
     stop: &AtomicBool,
 ) -> Option<f64> {
     let (mut nats, mut bytes) = (0.0, 0);
@@ -114,7 +114,7 @@ pub fn bits_per_byte<'a>(
         if stop.load(Ordering::Relaxed) {
             return None;
         }
-        nats += score(tokens).iter().sum::<f64>();
+        nats += score(tokens.as_ref()).iter().sum::<f64>();
         bytes += len;
     }
     (bytes > 0).then(|| model::bits_per_byte(nats, bytes as f64))

@@ -9,7 +9,7 @@ use crate::model::{Carry, ConvertError, LanguageModel, Tokens};
 /// The teacher, and how far it has read what each replica reads.
 #[derive(Clone)]
 pub(crate) struct Teacher {
-    model: LanguageModel,
+    pub(crate) model: LanguageModel,
     pub(crate) carries: Vec<Carry>,
 }
 

@@ -7,8 +7,9 @@ use itera_core::{
     config::Preset,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
+use itera_data::TokenSet;
 use itera_learn::{
-    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
+    Backend, Schedule,
     adapt::{
         AdaptConfig, AdaptError, Adaptation, Example, GuardDocument, Material, Receipt, Verdict,
         adapt, weights_version,
@@ -32,34 +33,20 @@ fn unknown(document: u32, len: u32) -> Vec<u32> {
 /// Weights that have learnt the known text.
 fn base() -> Checkpoint {
     let config = TrainConfig {
-        batch: 4,
-        length: 24,
-        replicas: 1,
         seed: 3,
         schedule: Schedule {
-            peak: 1e-2,
-            floor: 0.1,
-            warmup: 4,
             steps: 120,
-            decay: Decay::Trapezoid,
+            ..Schedule::default()
         },
-        optimizer: OptimizerConfig {
-            beta_1: 0.9,
-            beta_2: 0.99,
-            weight_decay: 0.05,
-            clip_norm: 1.0,
-            matrices: MatrixOptimizer::AdamW,
-        },
-        router: RouterLoss {
-            balance: 0.01,
-            z: 1e-3,
-        },
-        quantize: None,
-        distill: None,
-        average: None,
-        dropout: 0.0,
+        ..TrainConfig::default()
     };
-    let documents = (0..12).map(known).collect();
+    let narrow = |document| {
+        known(document)
+            .iter()
+            .map(|&id| id as u16)
+            .collect::<Vec<_>>()
+    };
+    let documents: TokenSet = (0..12).map(narrow).collect();
     let sizes = Preset::Test.config(257);
     let mut trainer = Trainer::new(&sizes, config, documents, END_OF_TEXT, Backend::Flex).unwrap();
     while !trainer.is_done() {

@@ -29,9 +29,10 @@ fn is_there(file: &str) -> bool {
     there
 }
 
-fn texts(dataset: &Dataset, split: Split, base: &Checkpoint) -> Vec<(Vec<u32>, u64)> {
+/// Tokens and bytes of the first `count` texts.
+fn texts(dataset: &Dataset, split: Split, base: &Checkpoint, count: usize) -> Vec<(Vec<u32>, u64)> {
     let corpus = Corpus::load(dataset, Some(split), &Places::of_environment()).unwrap();
-    let texts = corpus.texts();
+    let texts = corpus.texts().take(count);
     texts
         .map(|text| (base.tokenizer.encode(text).unwrap(), text.len() as u64))
         .collect()
@@ -73,7 +74,7 @@ fn fifty_corrections_help_with_the_next_fifty_and_spare_the_base_text() {
         return;
     }
     let base = load_checkpoint("micro-tinystories").unwrap().checkpoint;
-    let articles = texts(&Dataset::WikiText2, Split::Valid, &base);
+    let articles = texts(&Dataset::WikiText2, Split::Valid, &base, usize::MAX);
     let snippets: Vec<Example> = articles
         .iter()
         .flat_map(|(tokens, _)| tokens.chunks_exact(PROMPT + OUTPUT))
@@ -89,13 +90,9 @@ fn fifty_corrections_help_with_the_next_fifty_and_spare_the_base_text() {
     let records: Vec<Example> = snippets.into_iter().step_by(stride).collect();
     let (learnt, next) = records.split_at(RECORDS);
 
-    let replay = texts(&Dataset::TinyStories, Split::Train, &base);
-    let replay: Vec<Vec<u32>> = replay
-        .into_iter()
-        .take(400)
-        .map(|(tokens, _)| tokens)
-        .collect();
-    let stories = texts(&Dataset::TinyStories, Split::Valid, &base);
+    let replay = texts(&Dataset::TinyStories, Split::Train, &base, 400);
+    let replay: Vec<Vec<u32>> = replay.into_iter().map(|(tokens, _)| tokens).collect();
+    let stories = texts(&Dataset::TinyStories, Split::Valid, &base, 300);
     let guard: Vec<GuardDocument> = stories[..40]
         .iter()
         .map(|(tokens, bytes)| GuardDocument {

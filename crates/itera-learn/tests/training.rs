@@ -2,61 +2,100 @@
 
 use itera_core::{
     checkpoint::{Checkpoint, Precision, TensorData},
-    config::{Preset, TensorRole},
+    config::{ModelConfig, Preset, TensorRole},
     quant,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
+use itera_data::TokenSet;
 use itera_learn::{
-    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule,
-    model::LanguageModel,
-    resume::ResumeError,
+    Backend, Decay, MatrixOptimizer, Schedule,
+    resume::{Resume, ResumeError},
     trainer::{TrainConfig, Trainer},
 };
 use serde_json::Value;
 
 const END_OF_TEXT: u32 = 256;
 
+/// The forms of the loop: fused operators on the backends of the host, and the plain tensor operations
+/// that run on a card.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Fused(Backend),
+    Plain,
+}
+
+const FORMS: [Form; 3] = [
+    Form::Fused(Backend::Flex),
+    Form::Fused(Backend::NdArray),
+    Form::Plain,
+];
+
+/// What is fast enough for the longer runs.
+const FAST_FORMS: [Form; 2] = [Form::Fused(Backend::Flex), Form::Plain];
+
 fn config(replicas: usize) -> TrainConfig {
     TrainConfig {
-        batch: 4,
-        length: 24,
         replicas,
         seed: 3,
-        schedule: Schedule {
-            peak: 1e-2,
-            floor: 0.1,
-            warmup: 4,
-            steps: 40,
-            decay: Decay::Trapezoid,
-        },
-        optimizer: OptimizerConfig {
-            beta_1: 0.9,
-            beta_2: 0.99,
-            weight_decay: 0.05,
-            clip_norm: 1.0,
-            matrices: MatrixOptimizer::AdamW,
-        },
-        router: RouterLoss {
-            balance: 0.01,
-            z: 1e-3,
-        },
-        quantize: None,
-        distill: None,
-        average: None,
-        dropout: 0.0,
+        ..TrainConfig::default()
     }
 }
 
-fn documents() -> Vec<Vec<u32>> {
+fn documents() -> TokenSet {
     (0..12)
-        .map(|d| (0..90 + d).map(|i| ((i * (d + 3)) % 50) as u32).collect())
+        .map(|d| {
+            (0..90 + d)
+                .map(|i| ((i * (d + 3)) % 50) as u16)
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
-fn trainer(replicas: usize, backend: Backend) -> Trainer {
+/// A run at its start.
+fn run(form: Form, config: TrainConfig) -> Trainer {
+    let backend = match form {
+        Form::Fused(backend) => backend,
+        Form::Plain => Backend::Flex,
+    };
     let model = Preset::Test.config(257);
-    Trainer::new(&model, config(replicas), documents(), END_OF_TEXT, backend)
-        .expect("the documents fill a segment")
+    let run = Trainer::new(&model, config, documents(), END_OF_TEXT, backend)
+        .expect("the documents fill a segment");
+    match form {
+        Form::Fused(_) => run,
+        Form::Plain => run.in_plain_operations(),
+    }
+}
+
+fn trainer(replicas: usize) -> Trainer {
+    run(Form::Fused(Backend::Flex), config(replicas))
+}
+
+fn advance(run: &mut Trainer, steps: u64) {
+    (0..steps).for_each(|_| drop(run.step()));
+}
+
+/// The first and the last cross-entropy of a whole run.
+fn losses(mut run: Trainer) -> (f32, f32) {
+    let first = run.step().cross_entropy;
+    let mut last = first;
+    while !run.is_done() {
+        last = run.step().cross_entropy;
+    }
+    (first, last)
+}
+
+/// A run that is saved after so many steps, and taken on by so many others.
+fn resumed(make: impl Fn() -> Trainer, before: u64, after: u64) -> Trainer {
+    let mut first = make();
+    advance(&mut first, before);
+    let saved = first.save_resume(&()).expect("a run can be saved");
+    drop(first);
+    let mut second = make();
+    let saved = Resume::<()>::read(&saved).expect("a saved run is undamaged");
+    second.restore(saved).expect("a saved run can go on");
+    assert_eq!(second.step_count(), before);
+    advance(&mut second, after);
+    second
 }
 
 fn bits(trainer: &Trainer) -> Vec<(String, Vec<u32>)> {
@@ -68,55 +107,74 @@ fn bits(trainer: &Trainer) -> Vec<(String, Vec<u32>)> {
 
 #[test]
 fn the_loss_falls() {
-    let mut trainer = trainer(2, Backend::Flex);
-    let first = trainer.step().cross_entropy;
-    let mut last = first;
-    while !trainer.is_done() {
-        last = trainer.step().cross_entropy;
+    for form in FORMS {
+        let (first, last) = losses(run(form, config(2)));
+        assert!(first > 5.0, "an untrained model guesses among 257: {first}");
+        assert!(last < 0.75 * first, "{form:?}: from {first} to {last}");
     }
-    assert!(first > 5.0, "an untrained model guesses among 257: {first}");
-    assert!(last < 0.75 * first, "from {first} to {last}");
+}
+
+/// Processors differ in the last bits of a product, and a whole run in what they add up to.
+#[test]
+fn the_losses_of_a_run_are_known() {
+    let int4 = TrainConfig {
+        quantize: Some(Precision::Int4.into()),
+        ..config(2)
+    };
+    for (name, config, expected) in [
+        ("plain", config(2), [5.582, 4.729]),
+        ("elaborate", elaborate(), [5.592, 5.113]),
+        ("int4", int4, [5.582, 5.569]),
+    ] {
+        let mut run = run(Form::Fused(Backend::Flex), config);
+        let losses: Vec<f32> = (0..12).map(|_| run.step().cross_entropy).collect();
+        for (found, expected) in [losses[0], losses[11]].into_iter().zip(expected) {
+            assert!((found - expected).abs() < 2e-3, "{name}: {losses:?}");
+        }
+    }
+}
+
+#[test]
+fn both_forms_learn_alike() {
+    let [mut fused, mut plain] = FAST_FORMS.map(|form| run(form, elaborate()));
+    for _ in 0..8 {
+        let (fused, plain) = (fused.step(), plain.step());
+        let difference = fused.cross_entropy - plain.cross_entropy;
+        assert!(difference.abs() < 1e-3, "{fused:?} and {plain:?}");
+        assert_eq!(fused.expert_load, plain.expert_load);
+    }
 }
 
 #[test]
 fn a_resumed_run_is_the_same_run() {
-    for backend in Backend::HOST {
-        let mut whole = trainer(2, backend);
-        (0..14).for_each(|_| drop(whole.step()));
-        let mut first = trainer(2, backend);
-        (0..7).for_each(|_| drop(first.step()));
-        let saved = first.save_resume().expect("a run can be saved");
-        drop(first);
-        let mut second = Trainer::load_resume(&saved, documents(), END_OF_TEXT, backend, None)
-            .expect("a saved run can go on");
-        assert_eq!(second.step_count(), 7);
-        (0..7).for_each(|_| drop(second.step()));
-        assert_eq!(bits(&second), bits(&whole), "on {backend}");
+    for form in FORMS {
+        let make = || run(form, config(2));
+        let mut whole = make();
+        advance(&mut whole, 14);
+        let resumed = resumed(make, 7, 7);
+        assert_eq!(bits(&resumed), bits(&whole), "{form:?}");
     }
 }
 
-/// A run with everything that has a state of its own.
-fn elaborate() -> Trainer {
+/// Settings of a run with everything that has a state of its own.
+fn elaborate() -> TrainConfig {
     let mut config = config(2);
     config.optimizer.matrices = MatrixOptimizer::Muon;
     config.average = Some(0.9);
     config.dropout = 0.1;
-    let model = Preset::Test.config(257);
-    Trainer::new(&model, config, documents(), END_OF_TEXT, Backend::Flex).unwrap()
+    config
 }
 
 #[test]
 fn a_resumed_run_goes_on_with_momentum_average_and_draws() {
-    let mut whole = elaborate();
-    (0..8).for_each(|_| drop(whole.step()));
-    let mut first = elaborate();
-    (0..4).for_each(|_| drop(first.step()));
-    let saved = first.save_resume().unwrap();
-    let mut second =
-        Trainer::load_resume(&saved, documents(), END_OF_TEXT, Backend::Flex, None).unwrap();
-    (0..4).for_each(|_| drop(second.step()));
-    assert_eq!(bits(&second), bits(&whole));
-    assert_eq!(second.result().parameters(), whole.result().parameters());
+    for form in FAST_FORMS {
+        let make = || run(form, elaborate());
+        let mut whole = make();
+        advance(&mut whole, 8);
+        let resumed = resumed(make, 4, 4);
+        assert_eq!(bits(&resumed), bits(&whole), "{form:?}");
+        assert_eq!(resumed.result().parameters(), whole.result().parameters());
+    }
 }
 
 #[test]
@@ -124,9 +182,7 @@ fn muon_learns_and_moves_projections_only() {
     let after = |matrices| {
         let mut config = config(1);
         config.optimizer.matrices = matrices;
-        let model = Preset::Test.config(257);
-        let mut run =
-            Trainer::new(&model, config, documents(), END_OF_TEXT, Backend::Flex).unwrap();
+        let mut run = run(Form::Fused(Backend::Flex), config);
         run.step();
         run.model().parameters()
     };
@@ -135,53 +191,15 @@ fn muon_learns_and_moves_projections_only() {
         let same = adam[&spec.name] == muon[&spec.name];
         assert_eq!(same, spec.role != TensorRole::Projection, "{}", spec.name);
     }
-    let mut run = elaborate();
-    let first = run.step().cross_entropy;
-    let mut last = first;
-    while !run.is_done() {
-        last = run.step().cross_entropy;
+    for form in FAST_FORMS {
+        let (first, last) = losses(run(form, elaborate()));
+        assert!(last < 0.75 * first, "{form:?}: from {first} to {last}");
     }
-    assert!(last < 0.75 * first, "from {first} to {last}");
-}
-
-#[test]
-fn a_head_of_its_own_is_read_and_learns_apart_from_the_embedding() {
-    let (mut tied, mut run) = (trainer(1, Backend::Flex), trainer(1, Backend::Flex));
-    run.untie_head();
-    let start = run.result();
-    let text = &documents()[0];
-    // Another head than the embedding, and not one that knows more.
-    let bits = |model: &LanguageModel| model.score(END_OF_TEXT, text).iter().sum::<f64>();
-    assert!((bits(&start) - bits(&tied.result())).abs() > 1e-3);
-    assert_eq!(
-        start.parameters().len(),
-        tied.result().parameters().len() + 1
-    );
-    for _ in 0..20 {
-        tied.step();
-        run.step();
-    }
-    let end = run.result();
-    assert!(bits(&end) < 0.8 * bits(&start));
-    // A token that the text does not have: the head learns that it does not come, its embedding nothing.
-    let row = |model: &LanguageModel, name: &str| {
-        let (shape, values) = model.parameters()[name].clone();
-        values[200 * shape[1]..][..shape[1]].to_vec()
-    };
-    assert_ne!(row(&end, "head.weight"), row(&start, "head.weight"));
-    assert_eq!(
-        row(&end, "embedding.weight"),
-        row(&start, "embedding.weight")
-    );
-    assert_ne!(
-        row(&tied.result(), "embedding.weight"),
-        row(&start, "embedding.weight")
-    );
 }
 
 #[test]
 fn the_average_lies_between_the_weights_of_the_steps() {
-    let mut run = elaborate();
+    let mut run = run(Form::Fused(Backend::Flex), elaborate());
     let mut norm = Vec::new();
     for _ in 0..3 {
         run.step();
@@ -201,102 +219,155 @@ fn the_average_lies_between_the_weights_of_the_steps() {
 
 #[test]
 fn a_resumed_run_for_integers_is_the_same_run() {
-    let trainer = || run_for_integers(12, None);
-    let mut whole = trainer();
-    (0..12).for_each(|_| drop(whole.step()));
-    for stop in [0, 1, 7] {
-        let mut first = trainer();
-        (0..stop).for_each(|_| drop(first.step()));
-        let saved = first.save_resume().unwrap();
-        let mut second =
-            Trainer::load_resume(&saved, documents(), END_OF_TEXT, Backend::Flex, None).unwrap();
-        (stop..12).for_each(|_| drop(second.step()));
-        assert_eq!(bits(&second), bits(&whole), "stopped at {stop}");
+    for form in FAST_FORMS {
+        let make = || run_for_integers(form, 12, None);
+        let mut whole = make();
+        advance(&mut whole, 12);
+        for stop in [0, 1, 7] {
+            let resumed = resumed(make, stop, 12 - stop);
+            assert_eq!(bits(&resumed), bits(&whole), "{form:?} stopped at {stop}");
+        }
     }
 }
 
-/// A run whose only teacher is a run that has learnt for a while, and that teacher.
-fn taught(weight: f32) -> (Trainer, Checkpoint) {
-    let mut teacher = trainer(2, Backend::Flex);
+/// A teacher that has learnt for a while.
+fn teacher() -> Checkpoint {
+    let mut teacher = trainer(2);
     while !teacher.is_done() {
         teacher.step();
     }
     let tokenizer = Tokenizer::Bytes(BytesTokenizer::new());
-    let teacher = teacher.model().to_checkpoint(&tokenizer, Value::Null);
+    teacher.model().to_checkpoint(&tokenizer, Value::Null)
+}
+
+/// A run with a teacher.
+fn taught(form: Form, weight: f32, teacher: &Checkpoint) -> Trainer {
     let config = TrainConfig {
         distill: Some(weight),
         seed: 8,
         ..config(2)
     };
-    let model = Preset::Test.config(257);
-    let mut student =
-        Trainer::new(&model, config, documents(), END_OF_TEXT, Backend::Flex).unwrap();
-    student.teach(&teacher).unwrap();
-    (student, teacher)
+    let mut student = run(Form::Fused(Backend::Flex), config);
+    student.teach(teacher).unwrap();
+    match form {
+        Form::Fused(_) => student,
+        Form::Plain => student.in_plain_operations(),
+    }
 }
 
 #[test]
 fn a_student_learns_from_its_teacher_alone() {
-    let (mut student, _) = taught(1.0);
-    let first = student.step().cross_entropy;
-    let mut last = first;
-    while !student.is_done() {
-        last = student.step().cross_entropy;
+    let teacher = teacher();
+    for form in FAST_FORMS {
+        let (first, last) = losses(taught(form, 1.0, &teacher));
+        // The text was no part of the loss.
+        assert!(last < 0.8 * first, "{form:?}: from {first} to {last}");
     }
-    // The text was no part of the loss.
-    assert!(last < 0.8 * first, "from {first} to {last}");
 }
 
 #[test]
 fn a_model_that_is_its_teacher_has_nothing_to_learn() {
-    let (mut student, teacher) = taught(1.0);
-    student.start_from(&teacher).unwrap();
-    let norm = student.step().gradient_norm;
-    let (mut plain, _) = taught(1e-6);
-    plain.start_from(&teacher).unwrap();
-    let from_text = plain.step().gradient_norm;
-    // What is left are the router's terms.
-    assert!(norm < 0.2 * from_text, "{norm} and {from_text}");
-}
-
-#[test]
-fn a_resumed_run_has_its_teacher_where_it_was() {
-    let (mut whole, _) = taught(0.5);
-    (0..8).for_each(|_| drop(whole.step()));
-    let (mut first, teacher) = taught(0.5);
-    (0..4).for_each(|_| drop(first.step()));
-    let saved = first.save_resume().unwrap();
-    let mut second = Trainer::load_resume(
-        &saved,
-        documents(),
-        END_OF_TEXT,
-        Backend::Flex,
-        Some(&teacher),
-    )
-    .unwrap();
-    (0..4).for_each(|_| drop(second.step()));
-    assert_eq!(bits(&second), bits(&whole));
-}
-
-#[test]
-fn a_damaged_resume_file_is_refused() {
-    let mut run = trainer(1, Backend::Flex);
-    run.step();
-    let saved = run.save_resume().expect("a run can be saved");
-    for len in [0, 7, 100, saved.len() / 2, saved.len() - 1] {
-        let result =
-            Trainer::load_resume(&saved[..len], documents(), END_OF_TEXT, Backend::Flex, None);
+    let teacher = teacher();
+    for form in FAST_FORMS {
+        let norm = |weight| {
+            let mut student = taught(form, weight, &teacher);
+            student.start_from(&teacher).unwrap();
+            student.step().gradient_norm
+        };
+        // What is left with a teacher are the router's terms.
+        let (from_teacher, from_text) = (norm(1.0), norm(1e-6));
         assert!(
-            matches!(result, Err(ResumeError::Damaged(_))),
-            "cut to {len} bytes"
+            from_teacher < 0.2 * from_text,
+            "{form:?}: {from_teacher} and {from_text}"
         );
     }
 }
 
 #[test]
+fn a_resumed_run_has_its_teacher_where_it_was() {
+    let teacher = teacher();
+    for form in FAST_FORMS {
+        let make = || taught(form, 0.5, &teacher);
+        let mut whole = make();
+        advance(&mut whole, 8);
+        assert_eq!(bits(&resumed(make, 4, 4)), bits(&whole), "{form:?}");
+    }
+}
+
+/// A file with one of every kind of tensor, of a run so small that it is read quickly.
+fn small_run() -> Trainer {
+    let mut config = TrainConfig {
+        batch: 1,
+        length: 4,
+        average: Some(0.9),
+        quantize: Some(Precision::Int8.into()),
+        ..config(1)
+    };
+    config.schedule.steps = 3;
+    let sizes = ModelConfig {
+        n_layers: 1,
+        ..Preset::Test.config(40)
+    };
+    let documents: TokenSet = (0..3).map(|d| vec![d, 7, 9, 11]).collect();
+    let mut run = Trainer::new(&sizes, config, documents, 39, Backend::Flex).unwrap();
+    run.step();
+    run
+}
+
+/// Reads a file into a run.
+fn resume(bytes: &[u8], run: &mut Trainer) -> Result<String, ResumeError> {
+    run.restore(Resume::<String>::read(bytes)?)
+}
+
+#[test]
+fn a_changed_resume_file_is_refused_whichever_bits_are_changed() {
+    let mut run = small_run();
+    let saved = run.save_resume(&"settings").unwrap();
+    assert_eq!(resume(&saved, &mut run).unwrap(), "settings");
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for flip in 0..2_000 {
+        let mut changed = saved.clone();
+        // The header is a small part of the file and the most delicate: it gets half of the flips.
+        let range = if flip % 2 == 0 { saved.len() } else { 4_000 };
+        let (at, bit) = (random(range), random(8));
+        changed[at] ^= 1 << bit;
+        let result = resume(&changed, &mut run);
+        assert!(result.is_err(), "bit {bit} of byte {at}");
+    }
+    for _ in 0..2_000 {
+        let result = resume(&saved[..random(saved.len())], &mut run);
+        assert!(result.is_err());
+    }
+    resume(&saved, &mut run).unwrap();
+}
+
+#[test]
+fn a_resume_file_of_an_earlier_version_is_refused_with_one_message() {
+    let old = b"{\"format\":\"itera.resume/1\",\"settings\":{}}\n\x08\0\0\0";
+    let error = resume(old, &mut trainer(1)).unwrap_err();
+    assert!(matches!(error, ResumeError::Old), "{error}");
+}
+
+#[test]
+fn a_resume_file_of_another_run_is_refused() {
+    let saved = small_run().save_resume(&"settings").unwrap();
+    let error = resume(&saved, &mut trainer(1)).unwrap_err();
+    let whole = trainer(1).save_resume(&"settings").unwrap();
+    assert!(matches!(error, ResumeError::Container(_)), "{error}");
+    let error = resume(&whole, &mut run_for_integers(FAST_FORMS[0], 3, None)).unwrap_err();
+    assert!(matches!(error, ResumeError::Container(_)), "{error}");
+}
+
+#[test]
 fn replicas_add_up_to_the_gradient_of_the_whole_batch() {
     // One replica and two see the same batch: the first update may differ by rounding only.
-    let (mut one, mut two) = (trainer(1, Backend::Flex), trainer(2, Backend::Flex));
+    let (mut one, mut two) = (trainer(1), trainer(2));
     let (a, b) = (one.step(), two.step());
     assert!((a.cross_entropy - b.cross_entropy).abs() < 1e-4);
     assert!((a.gradient_norm - b.gradient_norm).abs() < 1e-2 * a.gradient_norm);
@@ -305,7 +376,7 @@ fn replicas_add_up_to_the_gradient_of_the_whole_batch() {
 
 #[test]
 fn reports_name_the_load_of_every_expert() {
-    let mut trainer = trainer(2, Backend::Flex);
+    let mut trainer = trainer(2);
     let report = trainer.step();
     assert_eq!(report.expert_load.len(), 2);
     for load in &report.expert_load {
@@ -320,7 +391,7 @@ fn reports_name_the_load_of_every_expert() {
 }
 
 /// A run for integers, from random weights or from those of `start`.
-fn run_for_integers(steps: u64, start: Option<&Checkpoint>) -> Trainer {
+fn run_for_integers(form: Form, steps: u64, start: Option<&Checkpoint>) -> Trainer {
     let mut config = config(2);
     config.schedule = Schedule {
         peak: 0.1,
@@ -330,9 +401,7 @@ fn run_for_integers(steps: u64, start: Option<&Checkpoint>) -> Trainer {
         ..config.schedule
     };
     config.quantize = Some(Precision::Int4.into());
-    let sizes = Preset::Test.config(257);
-    let mut trainer =
-        Trainer::new(&sizes, config, documents(), END_OF_TEXT, Backend::Flex).unwrap();
+    let mut trainer = run(form, config);
     if let Some(start) = start {
         trainer.start_from(start).unwrap();
     }
@@ -360,7 +429,7 @@ fn distance(trainer: &Trainer) -> f64 {
 
 #[test]
 fn a_run_for_integers_draws_weights_to_integers_and_its_file_holds_the_very_result() {
-    let mut trainer = run_for_integers(300, None);
+    let mut trainer = run_for_integers(Form::Fused(Backend::Flex), 300, None);
     let mut left = Vec::new();
     while !trainer.is_done() {
         trainer.step();
@@ -386,11 +455,9 @@ fn a_run_for_integers_draws_weights_to_integers_and_its_file_holds_the_very_resu
 #[test]
 fn steps_of_a_run_for_integers_are_measured_in_integers() {
     let tokenizer = Tokenizer::Bytes(BytesTokenizer::new());
-    let start = trainer(2, Backend::Flex)
-        .model()
-        .to_checkpoint(&tokenizer, Value::Null);
+    let start = trainer(2).model().to_checkpoint(&tokenizer, Value::Null);
     // The first step of Adam is as long as the learning rate for every weight with a gradient.
-    let mut trainer = run_for_integers(1_000_000, Some(&start));
+    let mut trainer = run_for_integers(Form::Fused(Backend::Flex), 1_000_000, Some(&start));
     let report = trainer.step();
     let options = quant::Options::data_free(Precision::Int4);
     let (file, _) = quant::quantize(&start, &options).unwrap();

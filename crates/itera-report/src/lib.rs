@@ -78,7 +78,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     let limit = options.max_regression_percent();
     let outcome = old.map(|old| Outcome::new(&old, &inputs, limit));
     if let Some(outcome) = &outcome {
-        print(&outcome.text)?;
         has_passed &= !outcome.has_regression;
         // A file that cannot be read may hide the very figure that became worse.
         has_passed &= !outcome.is_gate || inputs.problems.is_empty();
@@ -87,6 +86,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
         let comparison = outcome.as_ref().map(|outcome| outcome.text.as_str());
         let text = pages::summary(&inputs, &views, &stale, comparison)?;
         output::write(path, text.as_bytes())?;
+    }
+    if let Some(outcome) = &outcome {
+        print(&outcome.text)?;
     }
     ensure!(
         outcome.is_none_or(|outcome| outcome.has_compared || !outcome.is_gate),

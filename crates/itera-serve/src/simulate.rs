@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{Align, ExitStatus, Progress, Table, check_output, envelope, note, print};
+use itera_cli::{Align, ExitStatus, Files, Progress, Table, envelope, note, print};
 use itera_core::{
     checkpoint::Checkpoint,
     files::write_atomic,
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitStatus> {
          lead to an adaptation"
     );
     if let Some(path) = &args.output {
-        check_output(path)?;
+        Files::default().write("`--output`", path).check()?;
     }
     let (domain, own) = (load(&parse(&args.domain))?, load(&parse(&args.base))?);
     let world = World::new(args, &domain, &own)?;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use itera_data::{Corpus, DataError, Dataset, Places, Split};
+use itera_cli::warn;
+use itera_data::{Block, Corpus, DataError, Dataset, Places, Split};
 use itera_record::DataSource;
 
 /// Of this many documents of a single text, one is held out for evaluation.
@@ -24,8 +25,8 @@ impl Texts {
     /// which are then not trained on; below ten documents it is not evaluated.
     pub(crate) fn load(dataset: &Dataset, valid: Option<&Path>) -> Result<Self, DataError> {
         let places = Places::of_environment();
-        let train = Corpus::load(dataset, Some(Split::Train), &places)?;
         let single = !dataset.splits().contains(&Split::Train);
+        let train = Corpus::load(dataset, (!single).then_some(Split::Train), &places)?;
         let valid = match valid {
             Some(path) => Some(Corpus::load(
                 &Dataset::File(path.to_owned()),
@@ -36,10 +37,17 @@ impl Texts {
             None => Some(Corpus::load(dataset, Some(Split::Valid), &places)?),
         };
         let held_out = if valid.is_none() {
-            train.documents.len() / HOLD_OUT_ONE_IN
+            train.n_documents() / HOLD_OUT_ONE_IN
         } else {
             0
         };
+        for warning in [&train]
+            .into_iter()
+            .chain(&valid)
+            .flat_map(Corpus::warnings)
+        {
+            warn(warning);
+        }
         Ok(Self {
             train,
             valid,
@@ -49,21 +57,27 @@ impl Texts {
 
     /// The documents to learn from.
     pub(crate) fn train_documents(&self) -> impl Iterator<Item = &[u8]> {
-        self.train
-            .texts()
-            .take(self.train.documents.len() - self.held_out)
+        self.train.texts().take(self.n_train())
     }
 
     /// The documents to evaluate on; none if there are too few.
-    pub(crate) fn valid_documents(&self) -> Vec<&[u8]> {
-        match &self.valid {
-            Some(valid) => valid.texts().collect(),
-            None => self
-                .train
-                .texts()
-                .skip(self.train.documents.len() - self.held_out)
-                .collect(),
-        }
+    pub(crate) fn valid_documents(&self) -> impl Iterator<Item = &[u8]> {
+        let (corpus, before) = match &self.valid {
+            Some(valid) => (valid, 0),
+            None => (&self.train, self.n_train()),
+        };
+        corpus.texts().skip(before)
+    }
+
+    fn n_train(&self) -> usize {
+        self.train.n_documents() - self.held_out
+    }
+
+    /// Takes the text out: of the corpus to learn from, held-out documents last, and of the corpus
+    /// for evaluation, if that is another. Names and digests stay.
+    pub(crate) fn take(&mut self) -> (Vec<Block>, Option<Vec<Block>>) {
+        let valid = self.valid.as_mut().map(Corpus::take_blocks);
+        (self.train.take_blocks(), valid)
     }
 
     /// The name of the data set, or the path as it was given.
@@ -88,8 +102,8 @@ impl Texts {
     }
 
     /// Offset of the first byte of the training text that is not UTF-8.
-    pub(crate) fn first_invalid_utf8(&self) -> Option<usize> {
-        self.train.first_invalid_utf8
+    pub(crate) fn first_invalid_utf8(&self) -> Option<u64> {
+        self.train.first_invalid_utf8()
     }
 
     /// Digest of the training text.
@@ -109,7 +123,7 @@ impl Texts {
             split: corpus.split.map_or("all", Split::name).to_owned(),
             sha256: corpus.sha256.clone(),
             verdict: corpus.verdict.to_string(),
-            bytes: corpus.bytes.len() as u64,
+            bytes: corpus.file_bytes,
         };
         [&self.train]
             .into_iter()
@@ -128,9 +142,9 @@ mod tests {
         let texts = Texts::load(&Dataset::SampleTinyStories, None).unwrap();
         let (train, valid) = (
             texts.train_documents().count(),
-            texts.valid_documents().len(),
+            texts.valid_documents().count(),
         );
-        let all = texts.train.documents.len();
+        let all = texts.train.n_documents();
         assert_eq!((train, valid), (all - all / 10, all / 10));
         assert!(valid > 0);
         assert_eq!(

@@ -13,7 +13,7 @@ use itera_record::{AdaptationProtocol, ProtocolKind, StaticScore};
 
 use crate::{
     args::{ProtocolArg, ScoreArgs},
-    selection::Document,
+    selection::Documents,
 };
 
 /// Tokens in a segment unless told otherwise.
@@ -112,7 +112,7 @@ pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProt
 pub(crate) fn score(
     checkpoint: &Checkpoint,
     (kind, adaptation): (ProtocolKind, &AdaptationProtocol),
-    documents: &[Document],
+    documents: &Documents,
     on_tokens: &dyn Fn(usize),
 ) -> anyhow::Result<Adapted> {
     let precision = checkpoint.precision();
@@ -122,7 +122,7 @@ pub(crate) fn score(
          made from"
     );
     let adapted = run(checkpoint, (kind, adaptation), documents, on_tokens)?;
-    let scores = adapted.nll_nats.iter().zip(documents);
+    let scores = adapted.nll_nats.iter().zip(&documents.list);
     if let Some((nll, document)) = scores.into_iter().find(|(nll, _)| !nll.is_finite()) {
         bail!(
             "document {} has a negative log-likelihood of {nll}, since learning has led nowhere; give \
@@ -141,7 +141,7 @@ use scorer::run;
 fn run(
     _: &Checkpoint,
     _: (ProtocolKind, &AdaptationProtocol),
-    _: &[Document],
+    _: &Documents,
     _: &dyn Fn(usize),
 ) -> anyhow::Result<Adapted> {
     bail!("this build cannot adapt weights; build it with `--features burn`")

@@ -4,10 +4,11 @@ use itera_core::{
     checkpoint::Precision,
     model::{Model, Sequence, State, Workspace},
 };
+use itera_data::TokenSet;
 use itera_record::{Divergence, StateError};
 use rayon::prelude::*;
 
-use crate::selection::Document;
+use crate::selection::widen;
 
 /// Tokens whose logits are kept at a time.
 const SEGMENT: usize = 64;
@@ -28,13 +29,14 @@ pub(crate) fn measure(
     model: &Model,
     reference: &Model,
     end_of_text: u32,
-    documents: &[Document],
+    documents: &TokenSet,
 ) -> Divergence {
-    let compare = |document: &Document| {
+    let compare = |index| {
         let mut pair = Pair::new(model, reference);
-        pair.read(end_of_text, &document.tokens)
+        pair.read(end_of_text, documents.document(index))
     };
-    let differences: Vec<Difference> = documents.par_iter().flat_map_iter(compare).collect();
+    let indices = (0..documents.len()).into_par_iter();
+    let differences: Vec<Difference> = indices.flat_map_iter(compare).collect();
     let tokens = differences.len();
     let mut kl_nats: Vec<f64> = differences
         .iter()
@@ -78,11 +80,12 @@ impl<'m> Pair<'m> {
     }
 
     /// The difference at each of `tokens`, after `context` and what was read before.
-    fn read(&mut self, context: u32, tokens: &[u32]) -> Vec<Difference> {
+    fn read(&mut self, context: u32, tokens: &[u16]) -> Vec<Difference> {
         let mut differences = Vec::with_capacity(tokens.len());
         let mut previous = context;
         for segment in tokens.chunks(SEGMENT) {
-            self.segment(previous, segment, &mut differences);
+            let segment: Vec<u32> = widen(segment).collect();
+            self.segment(previous, &segment, &mut differences);
             previous = segment[segment.len() - 1];
         }
         differences
@@ -147,9 +150,9 @@ fn state_errors(
     model: &Model,
     reference: &Model,
     end_of_text: u32,
-    documents: &[Document],
+    documents: &TokenSet,
 ) -> Vec<StateError> {
-    let document = |document: &Document| [&[end_of_text], document.tokens.as_slice()].concat();
+    let document = |tokens| [end_of_text].into_iter().chain(widen(tokens));
     let longest = STATE_STEPS[STATE_STEPS.len() - 1];
     let stream: Vec<u32> = documents.iter().flat_map(document).take(longest).collect();
     let mut pair = Pair::new(model, reference);

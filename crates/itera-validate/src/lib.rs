@@ -103,7 +103,7 @@ fn score_variant(
     baselines: &Baselines,
 ) -> anyhow::Result<ValidationRow> {
     let documents = &job.selection.documents;
-    let tokens: usize = documents.iter().map(|document| document.tokens.len()).sum();
+    let tokens = documents.tokens.tokens();
     let (name, text) = (&variant.loaded.name, job.text.label());
     let checkpoint = &variant.loaded.checkpoint;
     let (engine, precision) = (variant.engine.as_ref(), checkpoint.precision());
@@ -112,7 +112,7 @@ fn score_variant(
         .map_or(String::new(), |kernel| format!(", {kernel}"));
     note(format!(
         "scoring {name} ({precision}{kernel}) on {text}: {} documents, {tokens} tokens",
-        documents.len()
+        documents.list.len()
     ));
     let progress = Progress::new(tokens as u64, "tokens");
     progress.set_message(name);
@@ -145,7 +145,7 @@ fn score_variant(
             &model,
             reference,
             end_of_text,
-            documents,
+            &documents.tokens,
         ))
     });
     let scores = Scores {

@@ -4,13 +4,17 @@
 //! state (but in the protocol `stream`, which is therefore sequential). So the result is the same
 //! to the last bit for any number of threads and any division into shards.
 
+use std::ops::Range;
+
 use anyhow::bail;
+use itera_core::model::Scorer;
+use itera_data::TokenSet;
 use itera_record::{ProtocolKind, ScoringProtocol};
 use rayon::prelude::*;
 
 use crate::{
     engine::{Engine, Session},
-    selection::Document,
+    selection::{Documents, widen},
 };
 
 /// Tokens given to an engine at a time: bounds memory and moves the progress bar.
@@ -19,7 +23,7 @@ const SEGMENT: usize = 1024;
 /// Tokens of documents that are scored together. Longer documents are scored alone.
 const GROUP: usize = 2048;
 
-/// Told of every token scored.
+/// Called with the number of tokens scored.
 type OnTokens<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// Negative log-likelihood of each document in nats.
@@ -27,24 +31,29 @@ pub(crate) fn score(
     engine: &dyn Engine,
     protocol: &ScoringProtocol,
     end_of_text: u32,
-    documents: &[Document],
+    documents: &Documents,
     on_tokens: OnTokens,
 ) -> anyhow::Result<Vec<f64>> {
-    let parallel = |score_one: &(dyn Fn(&mut Reader, &[u32]) -> f64 + Sync)| {
-        let reader = || Reader {
-            session: engine.session(),
-            end_of_text,
-            on_tokens,
-        };
-        let documents = documents.par_iter().with_max_len(1);
-        documents
-            .map_init(reader, |reader, document| {
-                score_one(reader, &document.tokens)
-            })
-            .collect()
+    let tokens = &documents.tokens;
+    let reader = || Reader {
+        session: engine.session(),
+        end_of_text,
+        on_tokens,
+        segment: Vec::new(),
     };
     let nll_nats: Vec<f64> = match protocol.name {
-        ProtocolKind::Document => grouped(engine, end_of_text, documents, on_tokens),
+        ProtocolKind::Document => {
+            let groups = groups(tokens);
+            let groups = groups.par_iter().with_max_len(1);
+            let score = |reader: &mut Reader, group: &Range<usize>| {
+                if group.len() == 1 {
+                    vec![reader.document(tokens.document(group.start))]
+                } else {
+                    reader.group(engine, tokens, group)
+                }
+            };
+            groups.map_init(reader, score).flatten_iter().collect()
+        }
         ProtocolKind::Window => {
             let window = protocol
                 .window_tokens
@@ -52,21 +61,16 @@ pub(crate) fn score(
             let stride = protocol
                 .stride_tokens
                 .map_or(window, |stride| stride as usize);
-            parallel(&|reader, tokens| reader.windows(tokens, window, stride))
+            let indices = (0..tokens.len()).into_par_iter().with_max_len(1);
+            let score =
+                |reader: &mut Reader, index| reader.windows(tokens.document(index), window, stride);
+            indices.map_init(reader, score).collect()
         }
-        ProtocolKind::Stream => {
-            let session = engine.session();
-            Reader {
-                session,
-                end_of_text,
-                on_tokens,
-            }
-            .stream(documents)
-        }
+        ProtocolKind::Stream => reader().stream(tokens),
     };
     let broken = nll_nats
         .iter()
-        .zip(documents)
+        .zip(&documents.list)
         .find(|(nll, _)| !nll.is_finite());
     if let Some((nll, document)) = broken {
         bail!(
@@ -78,33 +82,24 @@ pub(crate) fn score(
     Ok(nll_nats)
 }
 
-/// Each document from a fresh state; short ones several at a time.
-fn grouped(
-    engine: &dyn Engine,
-    end_of_text: u32,
-    documents: &[Document],
-    on_tokens: OnTokens,
-) -> Vec<f64> {
-    let mut groups: Vec<Vec<&[u32]>> = Vec::new();
-    let mut tokens_in_last = usize::MAX;
-    for document in documents {
-        let tokens = document.tokens.as_slice();
-        if tokens_in_last.saturating_add(tokens.len()) > GROUP {
-            groups.push(Vec::new());
-            tokens_in_last = 0;
-        }
-        tokens_in_last += tokens.len();
-        if let Some(group) = groups.last_mut() {
-            group.push(tokens);
+/// Which documents are scored together: neighbours, as many as [`GROUP`] tokens and
+/// [`Scorer::GROUP`] documents hold, or one that is longer.
+fn groups(tokens: &TokenSet) -> Vec<Range<usize>> {
+    let mut groups = Vec::<Range<usize>>::new();
+    let mut tokens_in_last = 0;
+    for (index, document) in tokens.iter().enumerate() {
+        tokens_in_last += document.len();
+        match groups.last_mut() {
+            Some(last) if tokens_in_last <= GROUP && last.len() < Scorer::GROUP => {
+                last.end += 1;
+            }
+            _ => {
+                groups.push(index..index + 1);
+                tokens_in_last = document.len();
+            }
         }
     }
-    let score = |group: &Vec<&[u32]>| {
-        let nats = engine.documents(group, end_of_text);
-        on_tokens(group.iter().map(|tokens| tokens.len()).sum());
-        nats
-    };
-    let groups = groups.par_iter().with_max_len(1);
-    groups.flat_map_iter(score).collect()
+    groups
 }
 
 /// A session that knows how a text begins.
@@ -112,12 +107,29 @@ struct Reader<'a> {
     session: Box<dyn Session + 'a>,
     end_of_text: u32,
     on_tokens: OnTokens<'a>,
+    segment: Vec<u32>,
 }
 
 impl Reader<'_> {
+    /// One document from a fresh state.
+    fn document(&mut self, tokens: &[u16]) -> f64 {
+        self.session.reset();
+        self.read(tokens)
+    }
+
+    /// Several, each from a fresh state.
+    fn group(&self, engine: &dyn Engine, tokens: &TokenSet, group: &Range<usize>) -> Vec<f64> {
+        let documents = group.clone().map(|index| tokens.document(index));
+        let documents: Vec<Vec<u32>> = documents.map(|tokens| widen(tokens).collect()).collect();
+        let slices: Vec<&[u32]> = documents.iter().map(Vec::as_slice).collect();
+        let nats = engine.documents(&slices, self.end_of_text);
+        (self.on_tokens)(slices.iter().map(|tokens| tokens.len()).sum());
+        nats
+    }
+
     /// Windows that begin at every `stride` tokens. Each token is scored once, in the first window
     /// that holds it: of later windows only the last `stride` tokens count.
-    fn windows(&mut self, tokens: &[u32], window: usize, stride: usize) -> f64 {
+    fn windows(&mut self, tokens: &[u16], window: usize, stride: usize) -> f64 {
         let (mut nll, mut scored) = (0.0, 0);
         for start in (0..tokens.len()).step_by(stride) {
             let end = start.saturating_add(window).min(tokens.len());
@@ -133,37 +145,39 @@ impl Reader<'_> {
 
     /// Document after document without a fresh state. The end-of-text token between them is read
     /// like the one before the first, but not scored.
-    fn stream(&mut self, documents: &[Document]) -> Vec<f64> {
+    fn stream(&mut self, documents: &TokenSet) -> Vec<f64> {
         self.session.reset();
         let mut last = None;
         let mut nll_nats = Vec::with_capacity(documents.len());
-        for document in documents {
+        for document in documents.iter() {
             if let Some(last) = last {
                 self.session.score(last, &[self.end_of_text]);
             }
-            nll_nats.push(self.read(&document.tokens));
-            last = document.tokens.last().copied();
+            nll_nats.push(self.read(document));
+            last = document.last().map(|&id| u32::from(id));
         }
         nll_nats
     }
 
     /// Negative log-likelihood of `tokens` after an end-of-text token.
-    fn read(&mut self, tokens: &[u32]) -> f64 {
+    fn read(&mut self, tokens: &[u16]) -> f64 {
         let mut nll = 0.0;
         self.read_into(&mut nll, tokens, 0);
         nll
     }
 
     /// The same added to `nll`, token by token, without the first `context` tokens.
-    fn read_into(&mut self, nll: &mut f64, tokens: &[u32], context: usize) {
+    fn read_into(&mut self, nll: &mut f64, tokens: &[u16], context: usize) {
         let (mut previous, mut unscored) = (self.end_of_text, context);
         for segment in tokens.chunks(SEGMENT) {
-            let nats = self.session.score(previous, segment);
+            self.segment.clear();
+            self.segment.extend(widen(segment));
+            let nats = self.session.score(previous, &self.segment);
             let skipped = unscored.min(segment.len());
             nats[skipped..].iter().for_each(|nats| *nll += nats);
             (self.on_tokens)(segment.len() - skipped);
             unscored -= skipped;
-            previous = segment[segment.len() - 1];
+            previous = u32::from(segment[segment.len() - 1]);
         }
     }
 }
@@ -174,6 +188,7 @@ mod tests {
     use itera_record::Bootstrap;
 
     use super::*;
+    use crate::selection::Document;
 
     const END_OF_TEXT: u32 = 1000;
 
@@ -246,16 +261,16 @@ mod tests {
     }
 
     fn scores(protocol: &ScoringProtocol, lists: &[Vec<u32>]) -> (Vec<f64>, usize) {
-        let document = |(index, tokens): (usize, &Vec<u32>)| {
-            let counts = Counts::default();
-            Document {
-                index,
-                text: b"",
-                tokens: tokens.clone(),
-                counts,
-            }
+        let document = |index| Document {
+            index,
+            text: b"",
+            counts: Counts::default(),
         };
-        let documents: Vec<_> = lists.iter().enumerate().map(document).collect();
+        let narrow = |tokens: &Vec<u32>| tokens.iter().map(|&id| id as u16).collect::<Vec<_>>();
+        let documents = Documents {
+            list: (0..lists.len()).map(document).collect(),
+            tokens: lists.iter().map(narrow).collect(),
+        };
         let told = std::sync::atomic::AtomicUsize::new(0);
         let on_tokens = |tokens| {
             told.fetch_add(tokens, std::sync::atomic::Ordering::Relaxed);
@@ -281,6 +296,19 @@ mod tests {
             assert_eq!(nll.to_bits(), expected.to_bits(), "{} tokens", tokens.len());
         }
         assert_eq!(told, lists.iter().map(Vec::len).sum::<usize>());
+    }
+
+    #[test]
+    fn groups_are_bounded_in_tokens_and_documents() {
+        let lens = [0, 2000, 48, 1, 2048, 3000, 1].into_iter().chain([1; 200]);
+        let tokens: TokenSet = lens.map(|len| vec![7; len]).collect();
+        let groups = groups(&tokens);
+        assert_eq!(groups[..5], [0..3, 3..4, 4..5, 5..6, 6..70]);
+        assert_eq!(groups.iter().map(Range::len).max(), Some(64));
+        assert_eq!(
+            groups.into_iter().flatten().collect::<Vec<_>>(),
+            (0..207).collect::<Vec<_>>()
+        );
     }
 
     #[test]

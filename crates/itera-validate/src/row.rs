@@ -49,28 +49,25 @@ pub(crate) fn of_job(
     let (documents, corpus) = (&job.selection.documents, &job.text.corpus);
     let loaded = &variant.loaded;
     let tokenizer = &loaded.checkpoint.tokenizer;
-    let tokens = documents
-        .iter()
-        .map(|document| document.tokens.len() as u64)
-        .sum();
-    let counts = documents.iter().map(|document| document.counts);
+    let counts = documents.list.iter().map(|document| document.counts);
     let counts = counts
         .reduce(|a, b| a + b)
         .context("no document is selected")?;
     let unknown = documents
+        .tokens
         .iter()
-        .map(|document| unknown_tokens(tokenizer, &document.tokens));
+        .map(|tokens| unknown_tokens(tokenizer, tokens));
     let row = ValidationRow {
         model: model_info(&loaded.name, &loaded.file_sha256, &loaded.checkpoint),
         dataset: corpus.name.clone(),
         split: job.text.split().to_owned(),
         dataset_sha256: corpus.sha256.clone(),
         dataset_verdict: corpus.verdict.to_string(),
-        documents: documents.len() as u64,
+        documents: documents.list.len() as u64,
         bytes: counts.bytes,
         chars: counts.chars,
         words: counts.words,
-        tokens,
+        tokens: documents.tokens.tokens() as u64,
         unknown_tokens: unknown.sum(),
         baselines,
         precision: loaded.checkpoint.precision().to_string(),
@@ -84,10 +81,12 @@ pub(crate) fn of_job(
         shard: options.shard.map(|shard| shard.0),
         per_document: Documents {
             document_indices: documents
+                .list
                 .iter()
                 .map(|document| document.index as u64)
                 .collect(),
             document_bytes: documents
+                .list
                 .iter()
                 .map(|document| document.counts.bytes)
                 .collect(),

@@ -180,8 +180,7 @@ fn check_version(
         return Ok(());
     }
     let expected = format!(
-        "a version from {} to {}: update itera, or make the file again with this version",
-        format.versions.start(),
+        "a version up to {}: update itera, or make the file again with this version",
         format.versions.end()
     );
     let found = text.chars().take(40).collect::<String>();

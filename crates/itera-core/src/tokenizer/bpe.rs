@@ -70,106 +70,125 @@ impl BpeTokenizer {
         self.bytes.get(id as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// Pieces repeat, so each is merged once per call and copied from then on.
-    pub(super) fn encode(&self, text: &[u8]) -> Vec<u32> {
-        let mut ids = Vec::with_capacity(text.len() / 2);
+    /// Appends the tokens of `text`. Pieces repeat, so most are merged once and then copied.
+    pub(super) fn encode_into(&self, text: &[u8], ids: &mut Vec<u16>) {
         let mut seen: HashMap<&[u8], Range<usize>> = HashMap::new();
-        let mut merging = Merging::default();
+        let mut queue = BinaryHeap::new();
         for piece in pieces(text) {
             if let &[byte] = piece {
-                ids.push(u32::from(byte));
+                ids.push(u16::from(byte));
             } else if let Some(range) = seen.get(piece) {
                 ids.extend_from_within(range.clone());
             } else {
                 let start = ids.len();
-                merging.run(self, piece, &mut ids);
+                if piece.len() > LONG {
+                    self.merge_in_turn(piece, ids);
+                } else {
+                    self.merge_by_queue(piece, ids, &mut queue);
+                }
+                if seen.len() == MAX_SEEN {
+                    seen.clear();
+                }
                 seen.insert(piece, start..ids.len());
             }
         }
-        ids
     }
-}
 
-/// Buffers for merging one piece: a linked list of its symbols, and a queue of the merges that are
-/// possible, so that even a piece of megabytes takes n log n steps.
-#[derive(Default)]
-struct Merging {
-    symbols: Vec<Symbol>,
-    /// Merged id and index of the left symbol: first learned first, then leftmost.
-    queue: BinaryHeap<Reverse<(u32, usize)>>,
-}
-
-/// A token of the piece, at the index of its first byte.
-#[derive(Clone, Copy)]
-struct Symbol {
-    /// [`GONE`] once the symbol became part of the one before it.
-    id: u32,
-    /// Index of the symbol before, `usize::MAX` if there is none.
-    previous: usize,
-    /// Index of the symbol after, the length of the piece if there is none.
-    next: usize,
-}
-
-/// Never a token id.
-const GONE: u32 = u32::MAX;
-
-impl Merging {
-    /// Appends the tokens of `piece` to `ids`.
-    fn run(&mut self, tokenizer: &BpeTokenizer, piece: &[u8], ids: &mut Vec<u32>) {
-        self.symbols.clear();
-        self.symbols
-            .extend(piece.iter().enumerate().map(|(at, &byte)| Symbol {
-                id: u32::from(byte),
-                previous: at.wrapping_sub(1),
-                next: at + 1,
-            }));
-        for at in 0..piece.len() {
-            self.offer(tokenizer, at);
+    /// Appends the tokens of a long piece: every merge in turn, everywhere, from left to right. Takes
+    /// no memory beyond the tokens.
+    fn merge_in_turn(&self, piece: &[u8], ids: &mut Vec<u16>) {
+        let begin = ids.len();
+        ids.extend(piece.iter().map(|&byte| u16::from(byte)));
+        let mut counts = vec![0_usize; self.bytes.len()];
+        for &byte in piece {
+            counts[usize::from(byte)] += 1;
         }
-        while let Some(Reverse((id, at))) = self.queue.pop() {
-            // An entry is stale if either symbol has changed since.
-            let expected = tokenizer.merges[(id - BpeTokenizer::FIRST_MERGE) as usize];
-            if self.pair(at) != Some(expected) {
+        for (id, pair) in (Self::FIRST_MERGE as u16..).zip(&self.merges) {
+            let (left, right) = (pair.0 as u16, pair.1 as u16);
+            if counts[usize::from(left)] == 0 || counts[usize::from(right)] == 0 {
                 continue;
             }
-            let Symbol {
-                previous,
-                next: right,
-                ..
-            } = self.symbols[at];
-            let after = self.symbols[right].next;
-            self.symbols[right].id = GONE;
-            self.symbols[at] = Symbol {
-                id,
-                previous,
-                next: after,
-            };
-            if let Some(after) = self.symbols.get_mut(after) {
-                after.previous = at;
+            let (mut read, mut write) = (begin, begin);
+            while read < ids.len() {
+                let joins = ids[read] == left && ids.get(read + 1) == Some(&right);
+                ids[write] = if joins { id } else { ids[read] };
+                read += 1 + usize::from(joins);
+                write += 1;
             }
-            self.offer(tokenizer, previous);
-            self.offer(tokenizer, at);
+            let joined = ids.len() - write;
+            ids.truncate(write);
+            counts[usize::from(left)] -= joined;
+            counts[usize::from(right)] -= joined;
+            counts[usize::from(id)] = joined;
         }
-        ids.extend(
-            self.symbols
-                .iter()
-                .map(|symbol| symbol.id)
-                .filter(|&id| id != GONE),
-        );
     }
 
-    /// The symbol at index `at` and the one after it.
-    fn pair(&self, at: usize) -> Option<Pair> {
-        let left = self.symbols.get(at)?;
-        Some((left.id, self.symbols.get(left.next)?.id))
+    /// Appends the tokens of a piece in n log n steps: a queue holds the merges that are possible, as
+    /// id and place, first learned first, then leftmost.
+    ///
+    /// Each token stands at its first and last byte, so that both its neighbours are found from its
+    /// own place.
+    fn merge_by_queue(&self, piece: &[u8], ids: &mut Vec<u16>, queue: &mut Queue) {
+        let begin = ids.len();
+        ids.extend(piece.iter().map(|&byte| START | u16::from(byte)));
+        let tokens = &mut ids[begin..];
+        let entry = |pair: Pair, at: usize| {
+            let id = self.merged.get(&pair);
+            id.map(|&id| Reverse((id, at as u32)))
+        };
+        let pairs = piece.windows(2).enumerate();
+        queue.extend(pairs.filter_map(|(at, pair)| entry((pair[0].into(), pair[1].into()), at)));
+        while let Some(Reverse((id, at))) = queue.pop() {
+            let at = at as usize;
+            // An entry is stale if either token has changed since.
+            let expected = self.merges[(id - Self::FIRST_MERGE) as usize];
+            if self.pair(tokens, at) != Some(expected) {
+                continue;
+            }
+            let middle = at + self.len(tokens[at]);
+            let last = middle + self.len(tokens[middle]) - 1;
+            tokens[middle] &= !START;
+            tokens[at] = START | id as u16;
+            tokens[last] = id as u16;
+            let before = at.checked_sub(1).map(|last| at - self.len(tokens[last]));
+            for at in before.into_iter().chain([at]) {
+                queue.extend(self.pair(tokens, at).and_then(|pair| entry(pair, at)));
+            }
+        }
+        let mut end = begin;
+        for at in begin..ids.len() {
+            if ids[at] & START != 0 {
+                ids[end] = ids[at] & !START;
+                end += 1;
+            }
+        }
+        ids.truncate(end);
     }
 
-    /// Queues the merge of the symbol at index `at` with the one after it, if there is one.
-    fn offer(&mut self, tokenizer: &BpeTokenizer, at: usize) {
-        let id = self.pair(at).and_then(|pair| tokenizer.merged.get(&pair));
-        self.queue.extend(id.map(|&id| Reverse((id, at))));
+    /// The token that begins at `at` and the one after it.
+    fn pair(&self, tokens: &[u16], at: usize) -> Option<Pair> {
+        let left = Some(tokens[at]).filter(|left| left & START != 0)?;
+        let right = tokens.get(at + self.len(left))?;
+        Some((u32::from(left & !START), u32::from(right & !START)))
+    }
+
+    /// Bytes of a token.
+    fn len(&self, token: u16) -> usize {
+        self.bytes[usize::from(token & !START)].len()
     }
 }
+
+/// Bytes of a piece from which on the memory of a queue would count.
+const LONG: usize = 1 << 16;
+
+/// Distinct pieces that are remembered: some megabytes.
+const MAX_SEEN: usize = 1 << 16;
+
+/// Marks the first byte of a token; ids are smaller.
+const START: u16 = 1 << 15;
+
+/// Merges that are possible: id and place of the left token.
+type Queue = BinaryHeap<Reverse<(u32, u32)>>;
 
 #[cfg(test)]
 mod tests {
@@ -178,7 +197,7 @@ mod tests {
     use super::*;
 
     /// The definition: every merge in turn, everywhere, from left to right.
-    fn encode_by_definition(tokenizer: &BpeTokenizer, piece: &[u8]) -> Vec<u32> {
+    fn encode_by_definition(tokenizer: &BpeTokenizer, piece: &[u8]) -> Vec<u16> {
         let mut ids: Vec<u32> = piece.iter().map(|&byte| u32::from(byte)).collect();
         for (&pair, merged) in tokenizer.merges.iter().zip(BpeTokenizer::FIRST_MERGE..) {
             let mut at = 0;
@@ -189,15 +208,20 @@ mod tests {
                 at += 1;
             }
         }
-        ids
+        ids.into_iter().map(|id| id as u16).collect()
     }
 
     proptest! {
         #[test]
-        fn queue_equals_merging_in_turn(text in "[ab]{0,80}", piece in "[abc]{0,80}") {
+        fn both_ways_equal_the_definition(text in "[ab]{0,80}", piece in "[abc]{0,80}") {
             let tokenizer = BpeTokenizer::train([text.as_bytes()].into_iter(), 280).unwrap();
             let expected = encode_by_definition(&tokenizer, piece.as_bytes());
-            prop_assert_eq!(tokenizer.encode(piece.as_bytes()), expected);
+            let (mut ids, mut queue) = (Vec::new(), BinaryHeap::new());
+            tokenizer.merge_by_queue(piece.as_bytes(), &mut ids, &mut queue);
+            prop_assert_eq!(&ids, &expected);
+            // Behind what the buffer holds already.
+            tokenizer.merge_in_turn(piece.as_bytes(), &mut ids);
+            prop_assert_eq!(&ids[expected.len()..], &expected);
         }
     }
 }

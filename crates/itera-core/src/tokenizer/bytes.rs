@@ -26,8 +26,8 @@ impl BytesTokenizer {
         Self
     }
 
-    pub(super) fn encode(text: &[u8]) -> Vec<u32> {
-        text.iter().map(|&byte| u32::from(byte)).collect()
+    pub(super) fn encode_into(text: &[u8], ids: &mut Vec<u16>) {
+        ids.extend(text.iter().map(|&byte| u16::from(byte)));
     }
 
     pub(super) fn token_bytes(id: u32) -> &'static [u8] {

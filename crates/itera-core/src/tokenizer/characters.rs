@@ -21,11 +21,14 @@ pub struct CharTokenizer {
 }
 
 impl CharTokenizer {
+    /// Characters of the largest alphabet: with unknown and end-of-text, ids are 16 bits.
+    pub const MAX_ALPHABET: usize = (1 << 16) - 2;
+
     /// Takes the alphabet of `documents`.
     ///
     /// # Errors
-    /// [`TokenizerError::DocumentNotUtf8`], or [`TokenizerError::EmptyAlphabet`] where there is no
-    /// character but perhaps U+FFFD.
+    /// [`TokenizerError::DocumentNotUtf8`], [`TokenizerError::EmptyAlphabet`] where there is no
+    /// character but perhaps U+FFFD, or [`TokenizerError::LargeAlphabet`].
     pub fn train<'a>(documents: impl Iterator<Item = &'a [u8]>) -> Result<Self, TokenizerError> {
         let mut alphabet = BTreeSet::new();
         for (document, text) in documents.enumerate() {
@@ -35,13 +38,18 @@ impl CharTokenizer {
             })?;
             alphabet.extend(text.chars());
         }
-        Self::from_alphabet(alphabet).ok_or(TokenizerError::EmptyAlphabet)
+        let len = alphabet.len();
+        Self::from_alphabet(alphabet).ok_or(match len {
+            0 | 1 => TokenizerError::EmptyAlphabet,
+            _ => TokenizerError::LargeAlphabet { characters: len },
+        })
     }
 
-    /// The tokenizer of an alphabet; none if nothing but U+FFFD is in it.
+    /// The tokenizer of an alphabet; none if nothing but U+FFFD is in it, or more than
+    /// [`Self::MAX_ALPHABET`] characters are.
     pub(super) fn from_alphabet(mut alphabet: BTreeSet<char>) -> Option<Self> {
         alphabet.remove(&UNKNOWN);
-        if alphabet.is_empty() {
+        if alphabet.is_empty() || alphabet.len() > Self::MAX_ALPHABET {
             return None;
         }
         let utf8 = |c: &char| c.to_string().into_bytes().into();
@@ -70,16 +78,22 @@ impl CharTokenizer {
         self.alphabet.len() + 2
     }
 
-    pub(super) fn encode(&self, text: &[u8]) -> Result<Vec<u32>, TokenizerError> {
+    pub(super) fn encode_into(
+        &self,
+        text: &[u8],
+        ids: &mut Vec<u16>,
+    ) -> Result<(), TokenizerError> {
         let text = str::from_utf8(text).map_err(|error| TokenizerError::NotUtf8 {
             offset: error.valid_up_to(),
         })?;
+        let unknown = self.unknown() as u16;
         let id = |c| {
             self.alphabet
                 .binary_search(&c)
-                .map_or(self.unknown(), |id| id as u32)
+                .map_or(unknown, |id| id as u16)
         };
-        Ok(text.chars().map(id).collect())
+        ids.extend(text.chars().map(id));
+        Ok(())
     }
 
     pub(super) fn token_bytes(&self, id: u32) -> &[u8] {

@@ -1,7 +1,8 @@
 //! Unicode classes of the GPT-2 splitting pattern: letters (`\p{L}`), numbers (`\p{N}`), white space
 //! (`\s`) and the rest.
 //!
-//! The tables are those of Unicode 16, the version of the Hugging Face `tokenizers` 0.23 that the
+//! The tables are those of Unicode 16, the ranges of `LETTER` and `NUMBER` in
+//! `unicode_tables/general_category.rs` of regex-syntax 0.8.12 with their ends made exclusive. That is the version of the Hugging Face `tokenizers` 0.23 that the
 //! ids are checked against. They are fixed here, instead of asking `char::is_alphabetic`, for two
 //! reasons: that property also holds for vowel signs and circled letters, which `\p{L}` does not
 //! match, and it follows the compiler's Unicode version, while a trained vocabulary must split text

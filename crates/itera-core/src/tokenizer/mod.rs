@@ -95,6 +95,16 @@ pub enum TokenizerError {
     /// The training documents hold no character at all.
     #[error("the training text is empty, so that it has no alphabet for a char tokenizer")]
     EmptyAlphabet,
+    /// The training documents hold too many characters.
+    #[error(
+        "the training text has {characters} different characters, a char tokenizer at most {}; use \
+         `bytes` or `bpe`",
+        CharTokenizer::MAX_ALPHABET
+    )]
+    LargeAlphabet {
+        /// Different characters of the text.
+        characters: usize,
+    },
     /// A vocabulary size that a BPE tokenizer cannot have.
     #[error(
         "a bpe vocabulary of {requested} entries was asked for, expected {} to {} (256 bytes, the \
@@ -141,11 +151,22 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::NotUtf8`] from the char tokenizer; the others accept any bytes.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = Vec::with_capacity(text.len() / 2);
+        self.encode_into(text, &mut ids)?;
+        Ok(ids.into_iter().map(u32::from).collect())
+    }
+
+    /// Appends the tokens of `text` to `ids`. No vocabulary has more than 65,536 entries.
+    ///
+    /// # Errors
+    /// As of [`Self::encode`]; `ids` is as before then.
+    pub fn encode_into(&self, text: &[u8], ids: &mut Vec<u16>) -> Result<(), TokenizerError> {
         match self {
-            Self::Bytes(_) => Ok(BytesTokenizer::encode(text)),
-            Self::Char(tokenizer) => tokenizer.encode(text),
-            Self::Bpe(tokenizer) => Ok(tokenizer.encode(text)),
+            Self::Bytes(_) => BytesTokenizer::encode_into(text, ids),
+            Self::Char(tokenizer) => return tokenizer.encode_into(text, ids),
+            Self::Bpe(tokenizer) => tokenizer.encode_into(text, ids),
         }
+        Ok(())
     }
 
     /// The text of `tokens`. The end-of-text token and ids outside the vocabulary give nothing.

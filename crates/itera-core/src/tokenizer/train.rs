@@ -27,7 +27,7 @@ struct Piece {
 struct Occurrences {
     count: u64,
     /// Indices of the pieces that hold the pair, or held it once. Ascending without repeats: a pair
-    /// comes into being in a single pass over the pieces, that of the merge that made its younger
+    /// comes into being in a single pass over the pieces, for the merge that made its younger
     /// half.
     pieces: Vec<usize>,
 }

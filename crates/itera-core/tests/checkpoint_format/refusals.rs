@@ -55,7 +55,7 @@ fn unedited_files_pass_the_editor() {
 #[test]
 fn other_versions() {
     header_refused(
-        &["is \"2\"", "a version from 1 to 1", "update itera"],
+        &["is \"2\"", "a version up to 1", "update itera"],
         |header| {
             header["__metadata__"]["itera.format"] = (FORMAT_VERSION + 1).to_string().into();
         },
@@ -65,7 +65,7 @@ fn other_versions() {
         header["__metadata__"]["itera.format"] = "9".into();
         header[PROJECTION]["dtype"] = "F4_NEW".into();
     });
-    header_refused(&["is \"one\"", "a version from"], |header| {
+    header_refused(&["is \"one\"", "a version up to"], |header| {
         header["__metadata__"]["itera.format"] = "one".into();
     });
 }

@@ -4,7 +4,7 @@ use itera_core::checkpoint::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::AdaptError;
-use crate::{MatrixOptimizer, OptimizerConfig};
+use crate::{OptimizerConfig, setting::ensure};
 
 /// Below this share of accepted answers the learning rate rises.
 const LOW_ACCURACY: f64 = 0.5;
@@ -38,10 +38,10 @@ pub struct AdaptConfig {
     pub unlikelihood_weight: f64,
     /// Weight of the likelihood of replayed base text, mean over its tokens.
     pub replay_weight: f64,
-    /// The most that bits per byte of the guard documents may rise above those of the base weights,
-    /// as a share of them.
+    /// The largest permitted rise of the guard documents' bits per byte above the base weights' own, as
+    /// a share of them.
     pub max_guard_rise: f64,
-    /// Round the candidate to this precision, int8 or int4, and guard what is left of it.
+    /// Round the candidate to this precision, int8 or int4, and judge the rounded one.
     pub quantize: Option<Precision>,
     /// Seed of the order of examples and of the choice of replay.
     pub seed: u64,
@@ -68,11 +68,8 @@ impl Default for AdaptConfig {
             seed: 0,
             replicas: 1,
             optimizer: OptimizerConfig {
-                beta_1: 0.9,
-                beta_2: 0.99,
                 weight_decay: 0.0,
-                clip_norm: 1.0,
-                matrices: MatrixOptimizer::AdamW,
+                ..OptimizerConfig::default()
             },
         }
     }
@@ -82,7 +79,7 @@ impl AdaptConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`AdaptError::Setting`] for the first that is out of its range.
+    /// [`AdaptError::Setting`] for the first field that is out of its range.
     pub fn validate(&self) -> Result<(), AdaptError> {
         let (min, max) = (self.min_learning_rate, self.max_learning_rate);
         let rates = min > 0.0 && min <= max && max <= 1.0;
@@ -119,55 +116,12 @@ impl AdaptConfig {
             let fits = value.is_finite() && value >= 0.0;
             ensure(fits, setting, value, "a number of at least 0")?;
         }
-        let OptimizerConfig {
-            beta_1,
-            beta_2,
-            weight_decay,
-            clip_norm,
-            ..
-        } = self.optimizer;
-        for (setting, value) in [("optimizer.beta_1", beta_1), ("optimizer.beta_2", beta_2)] {
-            ensure(
-                (0.0..1.0).contains(&value),
-                setting,
-                value,
-                "from 0 to below 1",
-            )?;
-        }
-        let decays = weight_decay.is_finite() && weight_decay >= 0.0;
-        ensure(
-            decays,
-            "optimizer.weight_decay",
-            weight_decay,
-            "a number of at least 0",
-        )?;
-        let clips = clip_norm.is_finite() && clip_norm > 0.0;
-        ensure(clips, "optimizer.clip_norm", clip_norm, "a number above 0")?;
+        self.optimizer.validate()?;
         let integers = self.quantize.is_none_or(|to| to.max_integer().is_some());
         let found = self.quantize.map_or("none", Precision::name);
-        ensure(integers, "quantize", found, "int8 or int4, or none")
+        ensure(integers, "quantize", found, "int8 or int4, or none")?;
+        Ok(())
     }
-}
-
-/// Refuses a setting unless it `fits`.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "numbers and words alike, without `&` at each"
-)]
-fn ensure(
-    fits: bool,
-    setting: &'static str,
-    found: impl ToString,
-    expected: impl Into<String>,
-) -> Result<(), AdaptError> {
-    if fits {
-        return Ok(());
-    }
-    Err(AdaptError::Setting {
-        setting,
-        found: found.to_string(),
-        expected: expected.into(),
-    })
 }
 
 /// The learning rate of the next adaptation, given the share of recent answers that were accepted,
@@ -187,7 +141,7 @@ pub fn recent_accuracy_rate(config: &AdaptConfig, recent_accuracy: f64, current:
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "what is not changed or clamped is exact")]
+#[expect(clippy::float_cmp, reason = "unchanged and clamped values are exact")]
 mod tests {
     use super::*;
 
@@ -235,7 +189,7 @@ mod tests {
             change(&mut config);
             let error = config.validate().unwrap_err();
             assert!(
-                matches!(&error, AdaptError::Setting { setting, .. } if *setting == name),
+                matches!(&error, AdaptError::Setting(error) if error.setting == name),
                 "{name}: {error}"
             );
         }

@@ -1,4 +1,4 @@
-//! What weights make of the feedback and of the guard documents, by the native engine.
+//! Scores of the feedback and of the guard documents, by the native engine.
 
 use itera_core::{
     checkpoint::Checkpoint,
@@ -7,7 +7,7 @@ use itera_core::{
 
 use super::{AdaptError, Example, GuardDocument};
 
-/// The least that `1 - p` counts as, as in training.
+/// Lower bound of `1 - p`, as in training.
 const LEAST_COMPLEMENT: f64 = 1e-5;
 
 /// Weights ready to be judged.
@@ -36,7 +36,7 @@ impl Judge {
         bits_per_byte(nats, bytes as f64)
     }
 
-    /// What the feedback asks for and the weights do not give, nats per output token, weighed.
+    /// Loss of the feedback, a weighted mean in nats per output token.
     pub(super) fn feedback_loss(&self, examples: &[Example], unlikelihood: f64) -> f64 {
         let texts: Vec<Vec<u32>> = examples
             .iter()
@@ -53,7 +53,7 @@ impl Judge {
                 * if example.verdict.is_wanted() {
                     nats
                 } else {
-                    // 1 - p is what is left of certainty: -expm1(ln p).
+                    // 1 - p = -expm1(ln p).
                     -unlikelihood * (-(-nats).exp_m1()).max(LEAST_COMPLEMENT).ln()
                 };
         });

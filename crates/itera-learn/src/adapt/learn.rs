@@ -98,7 +98,7 @@ fn train(
     Ok(candidate.validate().is_ok().then_some(candidate))
 }
 
-/// What one replica reads in a step.
+/// The input of one replica in a step.
 struct Batch {
     tokens: Tokens,
     terms: Arc<[Term]>,

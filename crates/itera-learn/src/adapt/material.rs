@@ -1,11 +1,11 @@
-//! What an adaptation learns from, and what it is judged by.
+//! The material of an adaptation: feedback, replay, and the documents that judge it.
 
 use itera_core::config::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use super::AdaptError;
 
-/// What somebody said about an output.
+/// The judgement of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -28,12 +28,12 @@ impl Verdict {
 /// every text is not among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    /// What the output continues; may be empty.
+    /// The text that the output continues; may be empty.
     pub prompt: Vec<u32>,
-    /// What was written, or should have been; at least one token. Ends in end-of-text if that is
-    /// where the text ended and not at a limit of length.
+    /// The text that was written, or should have been; at least one token. Ends in end-of-text where
+    /// the text ended by itself and not at a limit of length.
     pub output: Vec<u32>,
-    /// What was said about it.
+    /// Its judgement.
     pub verdict: Verdict,
     /// How much it counts; 1 usually.
     pub weight: f64,
@@ -76,7 +76,7 @@ impl Material<'_> {
         };
         if !self.examples.iter().all(usable) {
             return refuse(
-                "a record with an empty output, or a weight that is no number of at least 0",
+                "a record with an empty output, or a weight that is NaN or negative",
                 "leave such records out",
             );
         }

@@ -9,7 +9,7 @@
 //! | `learn` | the steps |
 //! | `judge`, `verdict` | loss of the feedback and bits per byte of the guard, by the native engine; whether the candidate may be used |
 //! | `round` | the rounded candidate |
-//! | `receipt` | what was done |
+//! | `receipt` | the account of it |
 //!
 //! The loss of a step is a mean over the output tokens of its records, of
 //! - `-ln p` for accepted and corrected outputs,
@@ -47,7 +47,7 @@ pub use self::{
     material::{Example, GuardDocument, Material, Verdict},
     receipt::{Quantization, Receipt, weights_version},
 };
-use crate::model::ConvertError;
+use crate::{model::ConvertError, setting::SettingError};
 
 /// Where an adaptation has come to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +56,7 @@ pub struct Step {
     pub step: usize,
     /// Steps of the whole adaptation.
     pub steps: usize,
-    /// What the step minimised, in nats.
+    /// The loss that the step minimised, in nats.
     pub loss: f32,
 }
 
@@ -67,7 +67,7 @@ pub struct Adaptation {
     pub checkpoint: Checkpoint,
     /// The same rounded, if the settings ask for that.
     pub quantized: Option<Checkpoint>,
-    /// What was done.
+    /// The account of it.
     pub receipt: Receipt,
 }
 
@@ -76,27 +76,20 @@ pub struct Adaptation {
 #[non_exhaustive]
 pub enum AdaptError {
     /// A setting is out of its range.
-    #[error("`{setting}` is {found}, expected {expected}")]
-    Setting {
-        /// Name of the field.
-        setting: &'static str,
-        /// Its value.
-        found: String,
-        /// Its range.
-        expected: String,
-    },
-    /// There is nothing to learn from or to judge by.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// Examples or guard documents are missing or unusable.
     #[error("there is {what}; {remedy}")]
     Material {
-        /// What is the matter.
+        /// The problem.
         what: &'static str,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
     /// A token is not in the vocabulary.
     #[error(
         "the material has token {token}, expected below {vocab_size}: it was made by another \
-         tokenizer; encode it with that of the checkpoint"
+         tokenizer; encode it with the checkpoint's own"
     )]
     Token {
         /// The token.

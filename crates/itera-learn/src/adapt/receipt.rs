@@ -1,4 +1,4 @@
-//! What an adaptation has done, in figures.
+//! The figures of an adaptation.
 
 use itera_core::{
     checkpoint::{Checkpoint, Tensor},
@@ -24,7 +24,7 @@ pub struct Receipt {
     pub l2_change: f64,
     /// The largest difference of one parameter.
     pub max_change: f64,
-    /// What the feedback asks for and the weights did not give, nats per token of the outputs:
+    /// Loss of the feedback before the adaptation, nats per token of the outputs:
     /// `-ln p` for wanted ones, `-ln(1 - p)` times its weight for rejected ones.
     pub feedback_loss_before: f64,
     /// The same after.
@@ -54,7 +54,7 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quantization {
     /// 1.1 times the 95th percentile of the errors of all groups at 4 bits, each the root of the
-    /// mean square of `stored - original`; 0 where nothing was asked to have 4 bits.
+    /// mean square of `stored - original`; 0 unless 4 bits were asked for.
     pub threshold: f64,
     /// Tensors that have 4 bits.
     pub int4: Vec<String>,

@@ -6,15 +6,15 @@ use rand_chacha::ChaCha8Rng;
 use super::Example;
 use crate::fused::Term;
 
-/// A row of a batch, or a part of one. Weights in the terms are those of records; a step divides
-/// them by their sum.
+/// A row of a batch, or a part of one. The terms have the weights of their records; a step divides them by
+/// their sum.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {
     /// `[len]`.
     pub(super) inputs: Vec<u32>,
     /// Whether everything before the token is forgotten, `[len]`.
     pub(super) resets: Vec<bool>,
-    /// What is asked of the prediction after each token, `[len]`.
+    /// The loss terms of the prediction after each token, `[len]`.
     pub(super) terms: Vec<Term>,
 }
 
@@ -29,7 +29,7 @@ impl Row {
         self.terms.extend(&part.terms);
     }
 
-    /// Fills up with tokens that nothing is asked of.
+    /// Fills up with tokens without a loss.
     pub(super) fn pad(&mut self, length: usize, end_of_text: u32) {
         self.inputs.resize(length, end_of_text);
         self.resets.resize(length, true);
@@ -100,8 +100,7 @@ pub(super) fn parts(
     parts
 }
 
-/// Puts parts into as few rows of `length` tokens as taking each in turn into the first with room
-/// comes to. The order of the parts is drawn.
+/// Packs parts into rows of `length` tokens, first fit; the order of the parts is random.
 pub(super) fn pack(mut parts: Vec<Row>, length: usize, rng: &mut ChaCha8Rng) -> Vec<Row> {
     parts.shuffle(rng);
     let mut rows: Vec<Row> = Vec::new();
@@ -114,8 +113,8 @@ pub(super) fn pack(mut parts: Vec<Row>, length: usize, rng: &mut ChaCha8Rng) -> 
     rows
 }
 
-/// A full row of documents drawn from `replay`, of which one is not empty; of what is too long, a
-/// part drawn from anywhere.
+/// A full row of random documents of `replay`, of which one is not empty; of a document that is too long, a
+/// random part.
 pub(super) fn replay(
     replay: &[&Vec<u32>],
     end_of_text: u32,

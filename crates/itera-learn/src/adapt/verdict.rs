@@ -10,11 +10,11 @@ use super::{
 };
 
 /// Where training has gone too far for the guard, these shares of the way are tried. Weights between
-/// two that were trained one from the other keep most of what each is good at (Wortsman et al.
+/// two that were trained one from the other keep most of the abilities of each (Wortsman et al.
 /// 2022), and the loss of the base text grows faster than the gain falls.
-const SHARES: [f64; 2] = [0.5, 0.25];
+const BACKTRACKING: [f64; 2] = [0.5, 0.25];
 
-/// What a candidate has to be better than.
+/// The scores that a candidate is compared with.
 pub(super) struct Trial<'a> {
     current: &'a Checkpoint,
     material: Material<'a>,
@@ -26,8 +26,8 @@ pub(super) struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    /// Judges the weights that are there. If the candidate is to be rounded, so are they: what is
-    /// compared is what would answer.
+    /// Judges the current weights. If the candidate is to be rounded, so are they: the weights that
+    /// would answer are compared.
     pub(super) fn new(
         base: &Checkpoint,
         current: &'a Checkpoint,
@@ -69,8 +69,8 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// The first candidate that may be used on the way back from where training ended; where there is
-    /// none, the account of all the way. `None` stands for training that ended nowhere.
+    /// The first acceptable candidate on the way back from where training ended; if there is none, the
+    /// account of the whole way. `None` stands for training whose weights did not stay finite.
     pub(super) fn judge(&self, end: Option<&Checkpoint>) -> Result<Adaptation, AdaptError> {
         let Some(end) = end else {
             return Ok(self.nothing());
@@ -79,7 +79,7 @@ impl<'a> Trial<'a> {
         if whole.receipt.accepted {
             return Ok(whole);
         }
-        for share in SHARES {
+        for share in BACKTRACKING {
             let part = self.account(between(self.current, end, share), share)?;
             if part.receipt.accepted {
                 return Ok(part);
@@ -120,7 +120,7 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// What is left if the candidate cannot be computed with: the weights that were there.
+    /// The current weights, where those of the candidate are not finite.
     fn nothing(&self) -> Adaptation {
         let reason = "the weights or their scores did not stay finite; give a lower learning rate";
         Adaptation {

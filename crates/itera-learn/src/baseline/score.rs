@@ -14,8 +14,8 @@ impl Transformer {
     /// and the tokens before it.
     ///
     /// A document longer than the context is read in windows that move on by half of it, and the
-    /// last one ends with the document. So every token but those of the first window has at least
-    /// half a context before it.
+    /// last one ends with the document. So every token after the first window has at least half a
+    /// context before it.
     ///
     /// # Panics
     /// If a token is not below `vocab_size`.

@@ -1,5 +1,5 @@
-//! The transformer as Burn modules: matrix products by Burn, what is between them by fused
-//! operators, as in [`crate::model`].
+//! The transformer as Burn modules: matrix products by Burn and fused operators between them, as in
+//! [`crate::model`].
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,15 +14,15 @@ use super::TransformerConfig;
 use crate::{
     fused::{Attention, AttentionDims, Experts, RmsNorm, Rope},
     host,
-    learner::Learnable,
+    learner::Learns,
     model::{
-        Gain, Tokens, Weight,
+        Dropout, Gain, Output, Tokens, Weight,
         convert::parameters,
         init::{EMBEDDING_STD, Source},
     },
 };
 
-/// The matrices of a block: those that decay.
+/// The matrices of a block.
 const PROJECTIONS: [&str; 4] = [
     "attention.qkv_proj",
     "attention.out_proj",
@@ -92,20 +92,16 @@ impl Transformer {
         parameters(self)
     }
 
-    /// Names of the parameters that decay: matrices but the embedding.
-    pub(super) fn decaying(&self) -> Vec<String> {
-        let layers = 0..self.config.n_layers;
-        let names = layers
-            .flat_map(|layer| PROJECTIONS.map(|name| format!("layers.{layer}.{name}.weight")));
-        names.collect()
-    }
-
-    /// Logits after every token, `[batch * length, vocab_size]`. A token sees those of its sequence
+    /// Logits after every token, `[batch * length, vocab_size]`. A token sees the tokens of its sequence
     /// from the last reset on.
     ///
     /// # Panics
     /// If a sequence is longer than the context.
     pub fn forward(&self, tokens: &Tokens) -> Tensor<2> {
+        self.forward_dropping(tokens, &mut Dropout::none())
+    }
+
+    fn forward_dropping(&self, tokens: &Tokens, dropout: &mut Dropout) -> Tensor<2> {
         assert!(tokens.length <= self.config.context, "beyond the context");
         let device = self.device();
         let ids: Vec<i32> = tokens.inputs.iter().map(|id| *id as i32).collect();
@@ -116,15 +112,15 @@ impl Transformer {
         let mut x = self.embedding.weight.val().select(0, ids); // [rows, d_model]
         for block in &self.layers {
             let u = self.norm(x.clone(), &block.attention_norm);
-            x = x + block.attention.forward(u, attention.clone());
+            x = x + dropout.apply(block.attention.forward(u, attention.clone()));
             let u = self.norm(x.clone(), &block.feed_forward_norm);
-            x = x + block.feed_forward.forward(&self.config, u);
+            x = x + dropout.apply(block.feed_forward.forward(&self.config, u));
         }
         let x = self.norm(x, &self.final_norm);
         x.matmul(self.embedding.weight.val().transpose()) // [rows, vocab_size]
     }
 
-    /// What the attention of all layers has in common.
+    /// The attention operator, the same for all layers.
     fn attention(&self, tokens: &Tokens) -> Attention {
         let head_dim = self.config.head_dim();
         Attention {
@@ -151,9 +147,33 @@ impl Transformer {
     }
 }
 
-impl Learnable for Transformer {
+impl Learns for Transformer {
+    /// Nothing is carried from segment to segment.
+    type Carry = ();
+
     fn device(&self) -> Device {
         self.final_norm.weight.val().device()
+    }
+
+    fn decaying(&self) -> Vec<String> {
+        self.projections()
+    }
+
+    fn projections(&self) -> Vec<String> {
+        let layers = 0..self.config.n_layers;
+        let names = layers
+            .flat_map(|layer| PROJECTIONS.map(|name| format!("layers.{layer}.{name}.weight")));
+        names.collect()
+    }
+
+    fn new_carry(&self, _: usize) {}
+
+    fn read(&self, tokens: &Tokens, (): &mut (), dropout: &mut Dropout) -> Output {
+        Output {
+            logits: self.forward_dropping(tokens, dropout),
+            router: Vec::new(),
+            visits: Vec::new(),
+        }
     }
 }
 
@@ -207,7 +227,7 @@ impl SelfAttention {
 }
 
 impl FeedForward {
-    /// A mixture of one expert, which is what our own operator calls this.
+    /// Runs as a mixture of one expert.
     ///
     /// # Shapes
     /// `u [rows, d_model]`, the result alike.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pulp::Simd;
 
-use super::lanes::{self, Vectors, dispatch, kernel, load, store};
+use super::lanes::{self, Kernel, Vectors, dispatch, load, store};
 use crate::host::{HostBackend, Operator};
 
 /// `mean_i(logsumexp(logits_i) - logits_i[target_i])`.
@@ -27,7 +27,11 @@ impl Operator<1> for CrossEntropy {
     ) -> (Vec<f32>, Vec<usize>, Self::Saved) {
         let rows = self.targets.len();
         let mut grad = vec![0.0; logits.len()];
-        let total = dispatch(Nll((logits, &self.targets, &mut grad)));
+        let total = dispatch(Nll {
+            logits,
+            targets: &self.targets,
+            grad: &mut grad,
+        });
         (vec![(total / rows as f64) as f32], vec![1], Arc::new(grad))
     }
 
@@ -47,29 +51,34 @@ impl Operator<1> for CrossEntropy {
     }
 }
 
-type NllArgs<'a> = (&'a [f32], &'a [u32], &'a mut [f32]);
-kernel!(Nll<'a>(NllArgs<'a>) -> f64 = nll);
+/// Sum over the rows of the negative log-likelihood in nats.
+struct Nll<'a> {
+    logits: &'a [f32],   // [rows, vocab_size]
+    targets: &'a [u32],  // [rows]
+    grad: &'a mut [f32], // [rows, vocab_size]; becomes the gradient of the mean
+}
 
-/// Sum over the rows of the negative log-likelihood in nats; `grad` becomes the gradient of the
-/// mean.
-#[inline(always)]
-fn nll<S: Simd>(v: Vectors<S>, (logits, targets, grad): NllArgs<'_>) -> f64 {
-    let rows = targets.len();
-    let vocab_size = logits.len() / rows;
-    let pairs = logits
-        .chunks_exact(vocab_size)
-        .zip(grad.chunks_exact_mut(vocab_size));
-    let mut total = 0.0_f64;
-    for ((logits, grad), target) in pairs.zip(targets) {
-        let (_, sum) = exponentials(v, logits, grad);
-        total -= ln(grad[*target as usize] / sum);
-        let scale = 1.0 / (sum * rows as f32);
-        for value in grad.iter_mut() {
-            *value *= scale;
+impl Kernel for Nll<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, v: Vectors<S>) -> f64 {
+        let rows = self.targets.len();
+        let vocab_size = self.logits.len() / rows;
+        let pairs = self.logits.chunks_exact(vocab_size);
+        let pairs = pairs.zip(self.grad.chunks_exact_mut(vocab_size));
+        let mut total = 0.0_f64;
+        for ((logits, grad), target) in pairs.zip(self.targets) {
+            let (_, sum) = exponentials(v, logits, grad);
+            total -= ln(grad[*target as usize] / sum);
+            let scale = 1.0 / (sum * rows as f32);
+            for value in grad.iter_mut() {
+                *value *= scale;
+            }
+            grad[*target as usize] -= 1.0 / rows as f32;
         }
-        grad[*target as usize] -= 1.0 / rows as f32;
+        total
     }
-    total
 }
 
 /// The logarithm of a probability, finite for 0; NaN stays NaN.

@@ -7,7 +7,7 @@ use itera_core::config::Routing;
 use pulp::Simd;
 
 use super::lanes::{self, Kernel, Vectors, WIDTH, ZERO, dispatch, load, splat, store};
-use crate::host::{HostBackend, Operator, matmul};
+use crate::host::{HostBackend, Matrix, Operator};
 
 /// `sum_{e in top_k} p_e W_out_e (silu(gate) * up)` with `[gate; up] = W_in_e u` and
 /// `p = softmax(router)` over all or over the chosen experts.
@@ -38,6 +38,52 @@ impl Routed {
     /// Tokens that visited each expert.
     pub(crate) fn visits(&self) -> Vec<f32> {
         self.ranges.iter().map(|slots| slots.len() as f32).collect()
+    }
+
+    /// The tokens that visit an expert and their weights; `None` if there are none.
+    fn visit(&self, expert: usize) -> Option<Visit<'_>> {
+        let n_experts = self.ranges.len();
+        let slots = self.ranges[expert].clone();
+        let tokens = &self.slots[slots.clone()];
+        let weights = tokens.iter();
+        let weights = weights.map(|token| self.p[*token as usize * n_experts + expert]);
+        (!slots.is_empty()).then(|| Visit {
+            expert,
+            tokens,
+            weights: weights.collect(),
+            slots,
+        })
+    }
+}
+
+/// The tokens of one expert.
+struct Visit<'a> {
+    expert: usize,
+    tokens: &'a [u32],
+    weights: Vec<f32>, // probabilities that the router gave to the expert
+    /// Their slots, among the slots of all experts.
+    slots: Range<usize>,
+}
+
+impl Visit<'_> {
+    /// The rows of `values [rows, width]` that belong to the tokens.
+    fn gather<B: HostBackend>(&self, values: &[f32], width: usize) -> Matrix<B> {
+        let mut out = Vec::with_capacity(self.tokens.len() * width);
+        for token in self.tokens {
+            out.extend_from_slice(&values[*token as usize * width..][..width]);
+        }
+        Matrix::new(out, [self.tokens.len(), width])
+    }
+
+    /// Adds the rows of `values` to the rows of the tokens in `out [rows, width]`.
+    fn scatter_add<B: HostBackend>(&self, values: Matrix<B>, width: usize, out: &mut [f32]) {
+        let values = values.into_values();
+        for (values, token) in values.chunks_exact(width).zip(self.tokens) {
+            let out = &mut out[*token as usize * width..][..width];
+            for (out, value) in out.iter_mut().zip(values) {
+                *out += value;
+            }
+        }
     }
 }
 
@@ -77,31 +123,24 @@ impl Experts {
         }
         Routed {
             p,
-            hidden: vec![0.0; slots.len() * 2 * self.d_expert],
             slots,
             ranges,
+            hidden: Vec::new(),
         }
     }
 
-    fn w_in<'a>(&self, w_in: &'a [f32], expert: usize) -> (&'a [f32], [usize; 2]) {
+    /// The input matrix of an expert, `[2 * d_expert, d_model]`.
+    fn w_in<B: HostBackend>(&self, w_in: &[f32], expert: usize) -> Matrix<B> {
         let len = 2 * self.d_expert * self.d_model;
-        (
-            &w_in[expert * len..][..len],
-            [2 * self.d_expert, self.d_model],
-        )
+        let values = w_in[expert * len..][..len].to_vec();
+        Matrix::new(values, [2 * self.d_expert, self.d_model])
     }
 
-    fn w_out<'a>(&self, w_out: &'a [f32], expert: usize) -> (&'a [f32], [usize; 2]) {
+    /// The output matrix of an expert, `[d_model, d_expert]`.
+    fn w_out<B: HostBackend>(&self, w_out: &[f32], expert: usize) -> Matrix<B> {
         let len = self.d_expert * self.d_model;
-        (&w_out[expert * len..][..len], [self.d_model, self.d_expert])
-    }
-
-    fn gather(&self, values: &[f32], tokens: &[u32]) -> Vec<f32> {
-        let mut out = Vec::with_capacity(tokens.len() * self.d_model);
-        for token in tokens {
-            out.extend_from_slice(&values[*token as usize * self.d_model..][..self.d_model]);
-        }
-        out
+        let values = w_out[expert * len..][..len].to_vec();
+        Matrix::new(values, [self.d_model, self.d_expert])
     }
 }
 
@@ -115,29 +154,17 @@ impl Operator<4> for Experts {
         let (d_model, width) = (self.d_model, self.d_expert);
         let mut routed = self.route(router);
         let mut out = vec![0.0; u.len()];
-        for expert in 0..self.n_experts {
-            let range = routed.ranges[expert].clone();
-            if range.is_empty() {
-                continue;
-            }
-            let tokens = &routed.slots[range.clone()];
-            let gathered = self.gather(u, tokens);
-            let n = tokens.len();
-            let hidden = matmul::<B>(
-                (&gathered, [n, d_model]),
-                false,
-                self.w_in(w_in, expert),
-                true,
-            );
-            let weights: Vec<f32> = tokens
-                .iter()
-                .map(|t| routed.p[*t as usize * self.n_experts + expert])
-                .collect();
-            let act = activate(width, &hidden, &weights);
-            let y = matmul::<B>((&act, [n, width]), false, self.w_out(w_out, expert), true);
-            scatter_add(&y, tokens, d_model, &mut out);
-            routed.hidden[range.start * 2 * width..range.end * 2 * width].copy_from_slice(&hidden);
+        let mut all_hidden = Vec::with_capacity(routed.slots.len() * 2 * width);
+        for visit in (0..self.n_experts).filter_map(|expert| routed.visit(expert)) {
+            let w_in = self.w_in::<B>(w_in, visit.expert).transposed();
+            let hidden = visit.gather::<B>(u, d_model).times(&w_in).into_values();
+            let act = activate(width, &hidden, &visit.weights);
+            let act = Matrix::<B>::new(act, [visit.tokens.len(), width]);
+            let y = act.times(&self.w_out(w_out, visit.expert).transposed());
+            visit.scatter_add(y, d_model, &mut out);
+            all_hidden.extend(hidden);
         }
+        routed.hidden = all_hidden;
         (out, vec![u.len() / d_model, d_model], Arc::new(routed))
     }
 
@@ -150,65 +177,43 @@ impl Operator<4> for Experts {
         let (d_model, width, n_experts) = (self.d_model, self.d_expert, self.n_experts);
         let mut d_u = vec![0.0; u.len()];
         let mut d_p = vec![0.0; saved.p.len()];
-        let (mut d_w_in, mut d_w_out) = (
-            Vec::with_capacity(w_in.len()),
-            Vec::with_capacity(w_out.len()),
-        );
+        let mut d_w_in = Vec::with_capacity(w_in.len());
+        let mut d_w_out = Vec::with_capacity(w_out.len());
         for expert in 0..n_experts {
-            let range = saved.ranges[expert].clone();
-            if range.is_empty() {
+            let Some(visit) = saved.visit(expert) else {
                 d_w_in.resize(d_w_in.len() + 2 * width * d_model, 0.0);
                 d_w_out.resize(d_w_out.len() + width * d_model, 0.0);
                 continue;
-            }
-            let tokens = &saved.slots[range.clone()];
-            let n = tokens.len();
-            let hidden = &saved.hidden[range.start * 2 * width..range.end * 2 * width];
-            let weights: Vec<f32> = tokens
-                .iter()
-                .map(|t| saved.p[*t as usize * n_experts + expert])
-                .collect();
-            let d_y = self.gather(grad, tokens);
-            let act = activate(width, hidden, &weights);
-            d_w_out.extend(matmul::<B>(
-                (&d_y, [n, d_model]),
-                true,
-                (&act, [n, width]),
-                false,
-            ));
-            let d_act = matmul::<B>(
-                (&d_y, [n, d_model]),
-                false,
-                self.w_out(w_out, expert),
-                false,
-            );
-            let (d_hidden, d_weights) = deactivate(width, hidden, &weights, &d_act);
-            for (token, d) in tokens.iter().zip(d_weights) {
+            };
+            let n = visit.tokens.len();
+            let hidden = &saved.hidden[visit.slots.start * 2 * width..][..n * 2 * width];
+            let d_y = visit.gather::<B>(grad, d_model);
+            let act = Matrix::new(activate(width, hidden, &visit.weights), [n, width]);
+            d_w_out.extend(d_y.transposed().times(&act).into_values());
+            let d_act = d_y.times(&self.w_out(w_out, expert)).into_values();
+            let (d_hidden, d_weights) = deactivate(width, hidden, &visit.weights, &d_act);
+            for (token, d) in visit.tokens.iter().zip(d_weights) {
                 d_p[*token as usize * n_experts + expert] = d;
             }
-            let gathered = self.gather(u, tokens);
-            let d_hidden = (&d_hidden[..], [n, 2 * width]);
-            d_w_in.extend(matmul::<B>(
-                d_hidden,
-                true,
-                (&gathered, [n, d_model]),
-                false,
-            ));
-            let d_gathered = matmul::<B>(d_hidden, false, self.w_in(w_in, expert), false);
-            scatter_add(&d_gathered, tokens, d_model, &mut d_u);
+            let d_hidden = Matrix::<B>::new(d_hidden, [n, 2 * width]);
+            let gathered = visit.gather(u, d_model);
+            d_w_in.extend(d_hidden.transposed().times(&gathered).into_values());
+            visit.scatter_add(d_hidden.times(&self.w_in(w_in, expert)), d_model, &mut d_u);
         }
-        // Softmax: d_logit_i = p_i (d_p_i - sum_j p_j d_p_j).
-        for (p, d) in saved
-            .p
-            .chunks_exact(n_experts)
-            .zip(d_p.chunks_exact_mut(n_experts))
-        {
-            let mean: f32 = p.iter().zip(d.iter()).map(|(p, d)| p * d).sum();
-            for (p, d) in p.iter().zip(d.iter_mut()) {
-                *d = p * (*d - mean);
-            }
-        }
+        reverse_softmax(&saved.p, n_experts, &mut d_p);
         [d_u, d_p, d_w_in, d_w_out]
+    }
+}
+
+/// From the gradient of the probabilities `p [rows, n_experts]` to the gradient of their logits:
+/// `d_logit_i = p_i (d_p_i - sum_j p_j d_p_j)`.
+fn reverse_softmax(p: &[f32], n_experts: usize, d: &mut [f32]) {
+    let rows = p.chunks_exact(n_experts);
+    for (p, d) in rows.zip(d.chunks_exact_mut(n_experts)) {
+        let mean: f32 = p.iter().zip(d.iter()).map(|(p, d)| p * d).sum();
+        for (p, d) in p.iter().zip(d.iter_mut()) {
+            *d = p * (*d - mean);
+        }
     }
 }
 
@@ -226,9 +231,9 @@ fn activate(width: usize, hidden: &[f32], weights: &[f32]) -> Vec<f32> {
 
 struct Activate<'a> {
     width: usize,
-    hidden: &'a [f32],
-    weights: &'a [f32],
-    act: &'a mut [f32],
+    hidden: &'a [f32],  // [slots, 2 * width]: gate and up
+    weights: &'a [f32], // [slots]
+    act: &'a mut [f32], // [slots, width]
 }
 
 impl Kernel for Activate<'_> {
@@ -262,24 +267,24 @@ fn deactivate(
 ) -> (Vec<f32>, Vec<f32>) {
     let mut d_hidden = vec![0.0; hidden.len()];
     let mut d_weights = vec![0.0; weights.len()];
-    let outputs = (&mut d_hidden[..], &mut d_weights[..]);
     dispatch(Deactivate {
         width,
         hidden,
         weights,
         d_act,
-        outputs,
+        d_hidden: &mut d_hidden,
+        d_weights: &mut d_weights,
     });
     (d_hidden, d_weights)
 }
 
 struct Deactivate<'a> {
     width: usize,
-    hidden: &'a [f32],
-    weights: &'a [f32],
-    d_act: &'a [f32],
-    /// Gradients of `hidden` and of `weights`.
-    outputs: (&'a mut [f32], &'a mut [f32]),
+    hidden: &'a [f32],        // [slots, 2 * width]: gate and up
+    weights: &'a [f32],       // [slots]
+    d_act: &'a [f32],         // [slots, width]
+    d_hidden: &'a mut [f32],  // [slots, 2 * width]
+    d_weights: &'a mut [f32], // [slots]
 }
 
 impl Kernel for Deactivate<'_> {
@@ -288,14 +293,13 @@ impl Kernel for Deactivate<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, v: Vectors<S>) {
         let width = self.width;
-        let (d_hidden, d_weights) = self.outputs;
         let slots = self
             .hidden
             .chunks_exact(2 * width)
-            .zip(d_hidden.chunks_exact_mut(2 * width));
+            .zip(self.d_hidden.chunks_exact_mut(2 * width));
         let slots = slots.zip(self.d_act.chunks_exact(width));
         for (((hidden, d_hidden), d_act), (weight, d_weight)) in
-            slots.zip(self.weights.iter().zip(d_weights))
+            slots.zip(self.weights.iter().zip(self.d_weights))
         {
             let (gate, up) = hidden.split_at(width);
             let (d_gate, d_up) = d_hidden.split_at_mut(width);
@@ -309,15 +313,6 @@ impl Kernel for Deactivate<'_> {
                 store(v.mul(d, silu), block, d_up);
             }
             *d_weight = lanes::sum(products);
-        }
-    }
-}
-
-fn scatter_add(values: &[f32], tokens: &[u32], d_model: usize, out: &mut [f32]) {
-    for (values, token) in values.chunks_exact(d_model).zip(tokens) {
-        let out = &mut out[*token as usize * d_model..][..d_model];
-        for (out, value) in out.iter_mut().zip(values) {
-            *out += value;
         }
     }
 }

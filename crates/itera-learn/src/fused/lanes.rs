@@ -16,34 +16,19 @@ pub(crate) type Lane = [f32; WIDTH];
 /// All zeros.
 pub(crate) const ZERO: Lane = [0.0; WIDTH];
 
-/// A computation to be compiled for several instruction sets; see [`dispatch`] and [`kernel`].
+/// A computation to be compiled for several instruction sets: its fields are the arguments, and
+/// [`dispatch`] runs it.
+///
+/// `run` has to be `#[inline(always)]`, and so has every function that it calls in its hot loops: only
+/// inlined code is compiled for the instruction set. (A closure, or a function passed as a value, is
+/// not.)
 pub(crate) trait Kernel {
-    /// What it returns.
+    /// Its result.
     type Output;
 
     /// Runs it.
     fn run<S: Simd>(self, v: Vectors<S>) -> Self::Output;
 }
-
-/// Makes a function of [`Vectors`] and one argument a [`Kernel`]. The function has to be
-/// `#[inline(always)]`, and so has everything that it calls in its hot loops: only what is inlined
-/// into [`dispatch`] is compiled for the instruction set. (A closure, or a function passed as a
-/// value, is not.)
-macro_rules! kernel {
-    ($vis:vis $name:ident<$life:lifetime>($args:ty) -> $output:ty = $function:path) => {
-        $vis struct $name<$life>($vis $args);
-
-        impl<$life> $crate::fused::lanes::Kernel for $name<$life> {
-            type Output = $output;
-
-            #[inline(always)]
-            fn run<S: pulp::Simd>(self, v: $crate::fused::lanes::Vectors<S>) -> $output {
-                $function(v, self.0)
-            }
-        }
-    };
-}
-pub(crate) use kernel;
 
 /// Runs a kernel compiled for the best instruction set of this machine.
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {

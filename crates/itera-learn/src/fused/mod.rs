@@ -1,20 +1,17 @@
 //! Fused operators of the forward and backward pass, each the counterpart of a formula in
-//! [`crate::model`]. Their gradients are tested against those that autodiff takes of plain tensor operations
-//! (`model/paper.rs`), the objective against finite differences.
+//! [`crate::model`]. Tests hold their gradients against autodiff through plain tensor operations
+//! (`model/paper.rs`), and the objective against finite differences.
 #![expect(
     clippy::inline_always,
-    reason = "only what is inlined into `lanes::dispatch` is compiled for the instruction set"
+    reason = "only code inlined into `lanes::dispatch` is compiled for the instruction set"
 )]
 
 mod attention;
-mod conv;
 mod cross_entropy;
 mod experts;
-mod gate;
 mod lanes;
 mod objective;
 mod rms_norm;
-mod scan;
 mod ssm;
 
 pub(crate) use attention::{Attention, AttentionDims, Rope};

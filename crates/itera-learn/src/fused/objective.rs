@@ -1,4 +1,4 @@
-//! The loss of an adaptation: what each row of logits is asked for, weighed and summed.
+//! The loss of an adaptation and of distillation: terms for each row of logits, weighed and summed.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use pulp::Simd;
 
 use super::{
     cross_entropy::{exponentials, ln},
-    lanes::{Vectors, dispatch, kernel},
+    lanes::{Kernel, Vectors, dispatch},
 };
 use crate::host::{HostBackend, Operator};
 
-/// The least that `1 - p` counts as, so that a token which is certain gives a finite loss.
+/// Lower bound of `1 - p`, so that a certain token gives a finite loss.
 const LEAST_COMPLEMENT: f32 = 1e-5;
 
-/// What one row is asked for; weights of 0 ask for nothing.
+/// The terms of one row; a weight of 0 leaves a term out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Term {
     /// The token that the row predicts.
@@ -26,7 +26,7 @@ pub(crate) struct Term {
     pub divergence: f32,
 }
 
-/// Sum over the rows of what each is asked for.
+/// Sum over the rows of their terms.
 ///
 /// # Shapes
 /// Input: `logits [rows, vocab_size]`. Output: `[1]`, in nats.
@@ -34,7 +34,7 @@ pub(crate) struct Term {
 pub(crate) struct Objective {
     /// `[rows]`.
     pub terms: Arc<[Term]>,
-    /// Logits of the reference, `[rows, vocab_size]`; empty if no row asks for the divergence.
+    /// Logits of the reference, `[rows, vocab_size]`; empty if no row has a divergence.
     pub reference: Arc<[f32]>,
 }
 
@@ -47,7 +47,11 @@ impl Operator<1> for Objective {
         [logits]: [&[f32]; 1],
     ) -> (Vec<f32>, Vec<usize>, Self::Saved) {
         let mut grad = vec![0.0; logits.len()];
-        let total = dispatch(Sum((logits, self, &mut grad)));
+        let total = dispatch(Sum {
+            objective: self,
+            logits,
+            grad: &mut grad,
+        });
         (vec![total as f32], vec![1], Arc::new(grad))
     }
 
@@ -65,29 +69,41 @@ impl Operator<1> for Objective {
     }
 }
 
-type SumArgs<'a> = (&'a [f32], &'a Objective, &'a mut [f32]);
-kernel!(Sum<'a>(SumArgs<'a>) -> f64 = sum);
+/// The sum.
+struct Sum<'a> {
+    objective: &'a Objective,
+    logits: &'a [f32],   // [rows, vocab_size]
+    grad: &'a mut [f32], // [rows, vocab_size]; becomes the gradient of the sum
+}
 
-/// The sum; `grad` becomes its gradient.
-#[inline(always)]
-fn sum<S: Simd>(v: Vectors<S>, (logits, objective, grad): SumArgs<'_>) -> f64 {
-    let vocab_size = logits.len() / objective.terms.len();
-    let mut q = vec![0.0; vocab_size];
-    let mut total = 0.0;
-    let rows = logits
-        .chunks_exact(vocab_size)
-        .zip(grad.chunks_exact_mut(vocab_size));
-    for (row, ((logits, grad), term)) in rows.zip(&objective.terms[..]).enumerate() {
-        if term.likelihood == 0.0 && term.unlikelihood == 0.0 && term.divergence == 0.0 {
-            continue;
+impl Kernel for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, v: Vectors<S>) -> f64 {
+        let Objective { terms, reference } = self.objective;
+        let vocab_size = self.logits.len() / terms.len();
+        let mut q = vec![0.0; vocab_size];
+        let mut total = 0.0;
+        let rows = self.logits.chunks_exact(vocab_size);
+        let rows = rows.zip(self.grad.chunks_exact_mut(vocab_size));
+        for (index, ((logits, grad), term)) in rows.zip(&terms[..]).enumerate() {
+            if term.likelihood == 0.0 && term.unlikelihood == 0.0 && term.divergence == 0.0 {
+                continue;
+            }
+            total += target_terms(v, logits, term, grad);
+            if term.divergence != 0.0 {
+                let reference = &reference[index * vocab_size..][..vocab_size];
+                let pair = Divergence {
+                    logits,
+                    reference,
+                    weight: term.divergence,
+                };
+                total += pair.add(v, grad, &mut q);
+            }
         }
-        total += target_terms(v, logits, term, grad);
-        if term.divergence != 0.0 {
-            let reference = &objective.reference[row * vocab_size..][..vocab_size];
-            total += divergence(v, logits, reference, term.divergence, grad, &mut q);
-        }
+        total
     }
-    total
 }
 
 /// The terms of the target. With `p` the softmax and `t` the target,
@@ -114,32 +130,36 @@ fn target_terms<S: Simd>(v: Vectors<S>, logits: &[f32], term: &Term, grad: &mut 
     -likelihood - unlikelihood
 }
 
-/// `weight KL(q || p)` of two rows of logits, and `weight (p - q)` added to `grad`; `q` is scratch.
-#[inline(always)]
-fn divergence<S: Simd>(
-    v: Vectors<S>,
-    logits: &[f32],
-    reference: &[f32],
+/// `weight KL(q || p)` of two rows of logits, `[vocab_size]`.
+struct Divergence<'a> {
+    /// Of `p`.
+    logits: &'a [f32],
+    /// Of `q`.
+    reference: &'a [f32],
     weight: f32,
-    grad: &mut [f32],
-    q: &mut [f32],
-) -> f64 {
-    let (q_max, q_sum) = exponentials(v, reference, q);
-    for (grad, q) in grad.iter_mut().zip(&*q) {
-        *grad -= weight * q / q_sum;
+}
+
+impl Divergence<'_> {
+    /// The divergence; adds `weight (p - q)` to `grad`. `q` is scratch.
+    #[inline(always)]
+    fn add<S: Simd>(&self, v: Vectors<S>, grad: &mut [f32], q: &mut [f32]) -> f64 {
+        let (q_max, q_sum) = exponentials(v, self.reference, q);
+        for (grad, q) in grad.iter_mut().zip(&*q) {
+            *grad -= self.weight * q / q_sum;
+        }
+        // The sum of q (r - z); then the logarithms of the two normalisers.
+        let mut cross = 0.0_f64;
+        for ((q, r), z) in q.iter().zip(self.reference).zip(self.logits) {
+            cross += f64::from(q / q_sum * (r - z));
+        }
+        let (p_max, p_sum) = exponentials(v, self.logits, q);
+        for (grad, p) in grad.iter_mut().zip(&*q) {
+            *grad += self.weight * p / p_sum;
+        }
+        let log_normaliser = |max: f32, sum: f32| f64::from(max) + f64::from(sum).ln();
+        let kl = cross - log_normaliser(q_max, q_sum) + log_normaliser(p_max, p_sum);
+        f64::from(self.weight) * kl
     }
-    // The sum of q (r - z); then the logarithms of the two normalisers.
-    let mut cross = 0.0_f64;
-    for ((q, r), z) in q.iter().zip(reference).zip(logits) {
-        cross += f64::from(q / q_sum * (r - z));
-    }
-    let (p_max, p_sum) = exponentials(v, logits, q);
-    for (grad, p) in grad.iter_mut().zip(&*q) {
-        *grad += weight * p / p_sum;
-    }
-    let log_normaliser = |max: f32, sum: f32| f64::from(max) + f64::from(sum).ln();
-    let kl = cross - log_normaliser(q_max, q_sum) + log_normaliser(p_max, p_sum);
-    f64::from(weight) * kl
 }
 
 #[cfg(test)]

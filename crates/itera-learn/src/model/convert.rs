@@ -14,6 +14,9 @@ use thiserror::Error;
 
 use super::{LanguageModel, init::trainable};
 
+/// Values of tensors by name, row-major.
+pub(crate) type Values = BTreeMap<String, Vec<f32>>;
+
 /// Why a checkpoint cannot be loaded into a module.
 #[derive(Debug, Error)]
 pub enum ConvertError {
@@ -50,14 +53,6 @@ impl LanguageModel {
         }
     }
 
-    /// Values of every parameter by name.
-    pub(crate) fn values(&self) -> BTreeMap<String, Vec<f32>> {
-        let parameters = self.parameters().into_iter();
-        parameters
-            .map(|(name, (_, values))| (name, values))
-            .collect()
-    }
-
     /// Shape and values of every parameter by name.
     pub fn parameters(&self) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
         parameters(self)
@@ -68,12 +63,28 @@ impl LanguageModel {
     /// # Panics
     /// If a parameter is missing or has another number of elements.
     #[must_use]
-    pub fn with_parameters(self, values: BTreeMap<String, Vec<f32>>) -> Self {
-        self.map(&mut Replace {
-            path: Path::default(),
-            values,
-        })
+    pub fn with_parameters(self, values: Values) -> Self {
+        with_values(self, values)
     }
+}
+
+/// Values of every parameter of a module by name.
+pub(crate) fn values(module: &impl Module) -> Values {
+    let parameters = parameters(module).into_iter();
+    parameters
+        .map(|(name, (_, values))| (name, values))
+        .collect()
+}
+
+/// The same module with other values.
+///
+/// # Panics
+/// If a parameter is missing or has another number of elements.
+pub(crate) fn with_values<M: Module>(module: M, values: Values) -> M {
+    module.map(&mut Replace {
+        path: Path::default(),
+        values,
+    })
 }
 
 /// Shape and values of every parameter of a module by name.
@@ -132,7 +143,7 @@ impl ModuleVisitor for Collect {
 
 struct Replace {
     path: Path,
-    values: BTreeMap<String, Vec<f32>>,
+    values: Values,
 }
 
 impl ModuleMapper for Replace {

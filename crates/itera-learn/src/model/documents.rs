@@ -9,7 +9,7 @@ pub(super) struct Documents {
     /// For each tap of the convolution but the last, whether it reads the token's own document:
     /// `[batch, length, 1]`, the tap farthest back first.
     pub(super) taps: Vec<Tensor<3>>,
-    /// What of the inputs of the convolution is remembered, `[batch, d_conv - 1, 1]`, oldest first.
+    /// Which inputs of the convolution are carried on, `[batch, d_conv - 1, 1]`, oldest first.
     pub(super) history: Tensor<3>,
     /// The chunks of the recurrence, one after the other.
     pub(super) chunks: Vec<Chunk>,
@@ -33,7 +33,7 @@ impl Documents {
     /// Masks of `tokens` in chunks of at most `chunk` tokens.
     pub(super) fn new(tokens: &Tokens, d_conv: usize, chunk: usize, device: &Device) -> Self {
         let Tokens { batch, length, .. } = *tokens;
-        // Documents that started in the segment so far; what was read before it counts as 0.
+        // Documents that started in the segment so far; tokens before it count as 0.
         let counts = tokens.resets.chunks_exact(length).flat_map(|row| {
             row.iter().scan(0.0_f32, |count, starts| {
                 *count += f32::from(u8::from(*starts));

@@ -1,30 +1,41 @@
-//! Dropout of what layers add to the residual stream (Srivastava et al. 2014; placed as in Vaswani et
+//! Dropout of the outputs that layers add to the residual stream (Srivastava et al. 2014; placed as in Vaswani et
 //! al. 2017, section 5.4).
 
 use burn::tensor::{Tensor, TensorData};
-use rand::{RngExt as _, SeedableRng as _};
+use itera_data::{Domain, rng};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-/// Draws of one replica for one step.
-pub(crate) struct Dropout {
+/// The draws of one replica for one step.
+#[derive(Debug)]
+pub struct Dropout {
     rate: f32,
     rng: ChaCha8Rng,
 }
 
 impl Dropout {
-    /// Drops with probability `rate`; `stream` is another one for every step and replica, so that a
-    /// resumed run draws what an uninterrupted one draws.
+    /// Keeps everything.
+    pub(crate) fn none() -> Self {
+        Self::new(0.0, 0, 0)
+    }
+
+    /// Drops with probability `rate`; `stream` differs for every step and replica, so that a resumed
+    /// run draws what an uninterrupted one draws.
     pub(crate) fn new(rate: f32, seed: u64, stream: u64) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(stream);
-        Self { rate, rng }
+        Self {
+            rate,
+            rng: rng(seed, Domain::Dropout, stream),
+        }
     }
 
     /// `x` with elements dropped and the others scaled up, so that the mean stays.
     ///
     /// # Shapes
     /// `x [..., d_model]`, the result alike.
-    pub(super) fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
+        if self.rate == 0.0 {
+            return x;
+        }
         let (dims, device) = (x.dims(), x.device());
         let kept = 1.0 / (1.0 - self.rate);
         let mut draw = || {

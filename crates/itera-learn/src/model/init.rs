@@ -5,7 +5,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use itera_core::config::ModelConfig;
-use rand::{RngExt, SeedableRng};
+use itera_data::{Domain, rng};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Block, Conv, Gain, LanguageModel, Mixer, Moe, Shared, Weight};
@@ -45,27 +46,9 @@ impl LanguageModel {
         let embedding = source.normal([config.vocab_size, config.d_model], EMBEDDING_STD);
         Self {
             embedding: Weight { weight: embedding },
-            head: None,
             layers: (0..config.n_layers).map(|_| source.block(config)).collect(),
             final_norm: source.gain(config.d_model),
             config: config.clone(),
-        }
-    }
-
-    /// The same model with an output head of its own, drawn as an embedding is. It is there for two rows
-    /// of the ablation table, so it has no checkpoint, no native engine and no export.
-    #[must_use]
-    pub(crate) fn with_own_head(self, seed: u64) -> Self {
-        let device = self.device();
-        let mut source = Source::new(seed, &device);
-        // Neither the values of the embedding nor the number of another parameter.
-        source.rng.set_stream(1);
-        source.next_id += self.config.tensors().len() as u64;
-        let shape = [self.config.vocab_size, self.config.d_model];
-        let weight = source.normal(shape, EMBEDDING_STD);
-        Self {
-            head: Some(Weight { weight }),
-            ..self
         }
     }
 }
@@ -73,11 +56,12 @@ impl LanguageModel {
 impl<'a> Source<'a> {
     pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
         Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            rng: rng(seed, Domain::Initialisation, 0),
             device,
             next_id: 1,
         }
     }
+
     fn param<const D: usize>(&mut self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
         let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
         let id = ParamId::from(self.next_id);

@@ -8,15 +8,16 @@ use itera_core::config::{ModelConfig, Routing};
 
 use super::{
     Dropout, Gain, LanguageModel, Mixer, Moe, Output, Tokens,
-    documents::{Chunk, Documents},
+    documents::Documents,
     indices,
+    ssd::{Inputs, recur, ssd},
 };
 
-/// Tokens of a chunk in training: the products of a chunk grow with its square, the number of operations
-/// with the number of chunks, and a card has more of the former to spare than the model's own chunk asks for.
+/// Tokens of a chunk in training. The work of a chunk grows with its square, the number of kernel launches
+/// with the number of chunks; on a card launches cost more, so a chunk is larger than the model's own.
 const TRAINING_CHUNK: usize = 128;
 
-/// What a batch of sequences remembers of the tokens before: one entry per layer.
+/// The state of a batch of sequences: one entry per layer.
 #[derive(Clone, Debug)]
 pub struct PaperState {
     layers: Vec<LayerState>,
@@ -59,17 +60,7 @@ impl PaperState {
     }
 }
 
-/// The inputs of the recurrence for a stretch of tokens.
-struct Inputs {
-    z: Tensor<3>,   // [batch, length, d_inner]
-    x: Tensor<4>,   // [batch, length, n_heads, head_dim]
-    b: Tensor<3>,   // [batch, length, d_state]
-    c: Tensor<3>,   // [batch, length, d_state]
-    dt: Tensor<3>,  // [batch, length, n_heads]
-    dta: Tensor<3>, // [batch, length, n_heads]: dt A
-}
-
-/// What a router said: its logits, and how many tokens visited each expert, `[n_experts]`.
+/// A router's logits, and how many tokens visited each expert, `[n_experts]`.
 type Routed = (Tensor<2>, Tensor<1>);
 
 impl LanguageModel {
@@ -109,7 +100,9 @@ impl LanguageModel {
         ssd: Ssd,
         state: &mut PaperState,
     ) -> Tensor<3> {
-        let logits = self.advance(tokens, chunk, ssd, state, None).logits;
+        let logits = self
+            .advance(tokens, chunk, ssd, state, &mut Dropout::none())
+            .logits;
         logits.reshape([tokens.batch, tokens.length, self.config.vocab_size])
     }
 
@@ -118,7 +111,7 @@ impl LanguageModel {
         &self,
         tokens: &Tokens,
         state: &mut PaperState,
-        dropout: Option<Dropout>,
+        dropout: &mut Dropout,
     ) -> Output {
         let output = self.advance(tokens, TRAINING_CHUNK, ssd, state, dropout);
         for LayerState { h, conv } in &mut state.layers {
@@ -134,25 +127,21 @@ impl LanguageModel {
         chunk: usize,
         ssd: Ssd,
         state: &mut PaperState,
-        mut dropout: Option<Dropout>,
+        dropout: &mut Dropout,
     ) -> Output {
         let Tokens { batch, length, .. } = *tokens;
         let config = &self.config;
         let rows = batch * length;
         let documents = Documents::new(tokens, config.d_conv, chunk, &self.device());
-        let mut drop = |y: Tensor<3>| match &mut dropout {
-            Some(dropout) => dropout.apply(y),
-            None => y,
-        };
         let (mut router, mut visits) = (Vec::new(), Vec::new());
 
         let mut x = self.embed(tokens).reshape([batch, length, config.d_model]);
         for (block, memory) in self.layers.iter().zip(&mut state.layers) {
             let u = norm(x.clone(), &block.mixer_norm, config.norm_eps);
-            x = x + drop(block.mixer.paper(config, u, &documents, memory, ssd));
+            x = x + dropout.apply(block.mixer.paper(config, u, &documents, memory, ssd));
             let u = norm(x.clone(), &block.moe_norm, config.norm_eps);
             let (y, routed) = block.moe.paper(config, u);
-            x = x + drop(y);
+            x = x + dropout.apply(y);
             if let Some((logits, counts)) = routed {
                 router.push(logits);
                 visits.push(counts);
@@ -160,7 +149,7 @@ impl LanguageModel {
         }
         let x = norm(x, &self.final_norm, config.norm_eps).reshape([rows, config.d_model]);
         Output {
-            logits: x.matmul(self.output_head().transpose()),
+            logits: x.matmul(self.embedding.weight.val().transpose()),
             router,
             visits,
         }
@@ -172,7 +161,7 @@ impl LanguageModel {
         let device = embedding.device();
         let ids = indices(&tokens.inputs, &device);
         if device.is_autodiff() {
-            // On a card the gradient of a selection is summed token by token, that of a product is not.
+            // On a card the gradient of a selection is summed token by token, unlike that of a product.
             one_hot(ids, self.config.vocab_size).matmul(embedding)
         } else {
             embedding.select(0, ids)
@@ -256,57 +245,6 @@ impl Mixer {
             dt,
         }
     }
-}
-
-/// One token: `h = exp(dt A) h + dt B x^T`, `y = C^T h`.
-fn recur(inputs: &Inputs, documents: &Documents, h: &mut Tensor<4>) -> Tensor<4> {
-    let [batch, _, heads, p] = inputs.x.dims();
-    let [_, _, n] = inputs.b.dims();
-    let decay = inputs.dta.clone().exp().reshape([batch, heads, 1, 1]);
-    let dtx = inputs.x.clone() * inputs.dt.clone().reshape([batch, 1, heads, 1]);
-    let dtx = dtx.reshape([batch, heads, 1, p]);
-    let b = inputs.b.clone().reshape([batch, 1, n, 1]);
-    let c = inputs.c.clone().reshape([batch, 1, 1, n]);
-    let decay = decay * documents.chunks[0].through.clone();
-    *h = h.clone() * decay + b * dtx; // [batch, heads, n, p]
-    c.matmul(h.clone()).reshape([batch, 1, heads, p])
-}
-
-/// All tokens, chunk by chunk.
-fn ssd(inputs: &Inputs, documents: &Documents, h: &mut Tensor<4>) -> Tensor<4> {
-    let chunks = documents.chunks.iter();
-    let y = chunks.map(|chunk| ssd_chunk(inputs, chunk, h));
-    Tensor::cat(y.collect(), 1)
-}
-
-/// A chunk: `Y = (L ∘ C B^T) (dt X) + exp(cum) C h` with `L_ts = exp(cum_t - cum_s)` for `s <= t`
-/// and `cum` the running sum of `dt A`; the state moves on by the whole chunk. Where a document starts,
-/// nothing passes from the tokens before it.
-fn ssd_chunk(inputs: &Inputs, chunk: &Chunk, h: &mut Tensor<4>) -> Tensor<4> {
-    let [batch, _, heads, p] = inputs.x.dims();
-    let Chunk { start, length, .. } = *chunk;
-    let of = |tensor: &Tensor<3>| tensor.clone().narrow(1, start, length);
-    let x = inputs.x.clone().narrow(1, start, length);
-    let cum = of(&inputs.dta).cumsum(1).swap_dims(1, 2); // [batch, heads, length]
-    let total = cum.clone().narrow(2, length - 1, 1); // [batch, heads, 1]
-    let dtx = (x * of(&inputs.dt).unsqueeze_dim::<4>(3)).swap_dims(1, 2); // [batch, heads, length, p]
-    let b = of(&inputs.b).unsqueeze_dim::<4>(1); // [batch, 1, length, n]
-    let c = of(&inputs.c).unsqueeze_dim::<4>(1);
-
-    let difference = cum.clone().unsqueeze_dim::<4>(3) - cum.clone().unsqueeze_dim::<4>(2); // [batch, heads, t, s]
-    // Above the diagonal the difference is positive and its exponential may overflow.
-    let decay = difference.clamp_max(0.0).exp() * chunk.within.clone();
-    let scores = c.clone().matmul(b.clone().swap_dims(2, 3)) * decay;
-    let within = scores.matmul(dtx.clone()); // [batch, heads, length, p]
-    let from_start = cum.clone().exp().unsqueeze_dim::<4>(3) * chunk.before.clone();
-    let before = c.matmul(h.clone()) * from_start;
-
-    let to_end = (total.clone() - cum).exp().unsqueeze_dim::<4>(3) * chunk.to_end.clone();
-    let through = total.exp().unsqueeze_dim::<4>(3) * chunk.through.clone(); // [batch, heads, 1, 1]
-    *h = h.clone() * through + b.swap_dims(2, 3).matmul(dtx * to_end);
-    (within + before)
-        .swap_dims(1, 2)
-        .reshape([batch, length, heads, p])
 }
 
 impl Moe {

@@ -55,6 +55,19 @@ impl Verdict {
         }
     }
 
+    /// The kind of verdict, for counts.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::Same => "the same",
+            Self::WithinNoise => "within noise",
+            Self::NotComparable(_) => "not comparable",
+            Self::NotMeasuredBefore => "new",
+            Self::NotMeasuredNow => "gone",
+        }
+    }
+
     /// Whether there was something to compare.
     pub(crate) const fn is_comparison(&self) -> bool {
         matches!(

@@ -2,7 +2,7 @@
 
 use itera_record::{Column, Form, Table, Value};
 
-use super::{Comparison, Verdict};
+use super::Comparison;
 use crate::input::{Direction, Metric};
 
 const COLUMNS: [Column<Comparison>; 8] = [
@@ -64,26 +64,29 @@ fn value(metric: Option<&Metric>) -> Value {
     }
 }
 
+const KINDS: [&str; 7] = [
+    "better",
+    "worse",
+    "the same",
+    "within noise",
+    "not comparable",
+    "new",
+    "gone",
+];
+
 /// What all of it comes to.
 pub(crate) fn verdict_text(comparisons: &[Comparison], max_percent: Option<f64>) -> String {
-    let kinds: [(&str, fn(&Verdict) -> bool); 7] = [
-        ("better", |verdict| *verdict == Verdict::Better),
-        ("worse", |verdict| *verdict == Verdict::Worse),
-        ("the same", |verdict| *verdict == Verdict::Same),
-        ("within noise", |verdict| *verdict == Verdict::WithinNoise),
-        ("not comparable", |verdict| {
-            matches!(verdict, Verdict::NotComparable(_))
-        }),
-        ("new", |verdict| *verdict == Verdict::NotMeasuredBefore),
-        ("gone", |verdict| *verdict == Verdict::NotMeasuredNow),
-    ];
-    let count =
-        |is_so: fn(&Verdict) -> bool| comparisons.iter().filter(|of| is_so(&of.verdict)).count();
-    let counts = kinds.map(|(name, is_so)| (name, count(is_so)));
-    let counts: Vec<String> = counts
+    let count = |kind: &str| {
+        comparisons
+            .iter()
+            .filter(|of| of.verdict.kind() == kind)
+            .count()
+    };
+    let counts: Vec<String> = KINDS
         .iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(name, n)| format!("{n} {name}"))
+        .map(|kind| (count(kind), kind))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, kind)| format!("{n} {kind}"))
         .collect();
     let text = format!("{} metrics: {}.", comparisons.len(), counts.join(", "));
     let Some(percent) = max_percent else {

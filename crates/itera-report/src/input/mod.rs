@@ -84,7 +84,7 @@ impl Inputs {
     }
 
     /// The files of some things, each once.
-    pub(crate) fn files<'a, T: 'a>(&self, all: impl IntoIterator<Item = &'a Of<T>>) -> Vec<usize> {
+    pub(crate) fn files<'a, T: 'a>(all: impl IntoIterator<Item = &'a Of<T>>) -> Vec<usize> {
         let mut sources: Vec<usize> = all.into_iter().map(|of| of.source).collect();
         sources.sort_unstable();
         sources.dedup();

@@ -112,19 +112,21 @@ fn marked<'l>(line: &'l str, which: &str) -> Option<&'l str> {
 mod tests {
     use super::*;
 
-    fn content(name: &str) -> anyhow::Result<Option<String>> {
-        Ok((name == "known").then(|| "new\n".to_owned()))
+    fn filled(text: &str) -> anyhow::Result<String> {
+        fill(text, |name| {
+            Ok((name == "known").then(|| "new\n".to_owned()))
+        })
     }
 
     #[test]
     fn blocks_are_replaced_and_all_else_stays() {
         let text = "one\n<!-- known:begin -->\nold\nold\n<!-- known:end -->\n\ntwo\n";
-        let filled = fill(text, content).unwrap();
+        let new = filled(text).unwrap();
         assert_eq!(
-            filled,
+            new,
             "one\n<!-- known:begin -->\nnew\n<!-- known:end -->\n\ntwo\n"
         );
-        assert_eq!(fill(&filled, content).unwrap(), filled);
+        assert_eq!(filled(&new).unwrap(), new);
     }
 
     #[test]
@@ -134,7 +136,7 @@ mod tests {
             "<!-- known:begin -->\nold\n",
             "<!-- known:begin -->\n<!-- unknown:end -->\n",
         ] {
-            assert!(fill(text, content).is_err(), "{text}");
+            assert!(filled(text).is_err(), "{text}");
         }
     }
 }

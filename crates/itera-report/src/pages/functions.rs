@@ -1,5 +1,7 @@
 //! What templates may call: tables, pictures, links to files, and numbers as text.
 
+use std::fmt::Write as _;
+
 use itera_chart::PAGE_STYLE;
 use itera_record::{Align, Form, Table, num};
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -66,7 +68,9 @@ fn target(path: &str) -> String {
     for c in path.chars() {
         match c {
             '\\' => target.push('/'),
-            ' ' | '(' | ')' | '<' | '>' | '%' => target.push_str(&format!("%{:02X}", c as u32)),
+            ' ' | '(' | ')' | '<' | '>' | '%' => {
+                let _ = write!(target, "%{:02X}", c as u32);
+            }
             _ => target.push(c),
         }
     }
@@ -186,21 +190,18 @@ fn image(figure: &Figure) -> String {
 
 /// A table for a page: each cell carries the value that it is sorted by.
 fn html(table: &Table, title: &str) -> String {
-    let heads: String = table
-        .heads()
-        .iter()
-        .map(|head| {
-            let class = if head.align == Align::Right {
-                " class=\"n\""
-            } else {
-                ""
-            };
-            format!(
-                "<th{class}><button type=\"button\">{}</button></th>",
-                escape(&head.title)
-            )
-        })
-        .collect();
+    let head = |head: &itera_record::Head| {
+        let class = if head.align == Align::Right {
+            " class=\"n\""
+        } else {
+            ""
+        };
+        format!(
+            "<th{class}><button type=\"button\">{}</button></th>",
+            escape(&head.title)
+        )
+    };
+    let heads: String = table.heads().iter().map(head).collect();
     let cell = |(value, right): (&itera_record::Value, bool)| {
         let class = if right { " class=\"n\"" } else { "" };
         let key = match value {

@@ -201,7 +201,7 @@ pub(super) fn slug(study: &AblationStudy) -> String {
 
 /// For each study what claims rest on, the rest, and the arguments.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
-    let sources = inputs.files(&inputs.ablations);
+    let sources = Inputs::files(&inputs.ablations);
     let mut views = Vec::new();
     for study in inputs.ablations.iter().flat_map(|of| &of.item.studies) {
         let (claims, hints): (Vec<Row<'_>>, Vec<Row<'_>>) = rows(study)

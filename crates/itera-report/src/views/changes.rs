@@ -27,7 +27,7 @@ fn against_release(inputs: &Inputs) -> Option<(&Of<MetricsRecord>, Vec<Compariso
     ))
 }
 
-fn has_changed(of: &&Comparison) -> bool {
+fn has_changed(of: &Comparison) -> bool {
     !matches!(of.verdict, Verdict::Same | Verdict::WithinNoise)
 }
 
@@ -36,8 +36,8 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     let Some((release, all)) = against_release(inputs) else {
         return Vec::new();
     };
-    let sources = inputs.files([release]);
-    let changed = all.iter().filter(has_changed).take(SHOWN);
+    let sources = Inputs::files([release]);
+    let changed = all.iter().filter(|of| has_changed(of)).take(SHOWN);
     vec![
         View::new(
             "changes",
@@ -61,7 +61,7 @@ pub(super) fn facts(inputs: &Inputs) -> Option<Value> {
     Some(json!({
         "release": release.item.release,
         "metrics": all.len(),
-        "changed": all.iter().filter(has_changed).count(),
+        "changed": all.iter().filter(|of| has_changed(of)).count(),
         "better": count(Verdict::Better),
         "worse": count(Verdict::Worse),
         "added": count(Verdict::NotMeasuredBefore),

@@ -72,7 +72,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             }],
         }
         .draw(),
-        sources: inputs.files(&inputs.power),
+        sources: Inputs::files(&inputs.power),
     })
 }
 

@@ -233,7 +233,7 @@ const LIMITS: [Column<MachineLimits>; 4] = [
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     let rows = rows(inputs);
     let speeds = Table::of(&ENGINE_SPEEDS, rows.iter().map(|(_, row)| *row));
-    let sources = inputs.files(&inputs.engine);
+    let sources = Inputs::files(&inputs.engine);
     let record = inputs.engine.first().map(|of| &of.item);
     let view =
         |name: &str, title: &str, table: Table| View::new(name, title, table, sources.clone());
@@ -361,7 +361,7 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
             blocks: vec![block(&rows, panel, marks)],
         }
         .draw(),
-        sources: inputs.files(&inputs.engine),
+        sources: Inputs::files(&inputs.engine),
     })
 }
 
@@ -423,7 +423,7 @@ pub(super) fn kernel_figure(inputs: &Inputs) -> Option<Figure> {
             blocks: vec![block(&rows, panel, marks)],
         }
         .draw(),
-        sources: inputs.files(&inputs.engine),
+        sources: Inputs::files(&inputs.engine),
     })
 }
 

@@ -148,7 +148,7 @@ pub(super) fn benches(inputs: &Inputs) -> impl Iterator<Item = (&Of<ExportRecord
 
 /// Files, checks and speeds.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
-    let sources = inputs.files(&inputs.export);
+    let sources = Inputs::files(&inputs.export);
     let view =
         |name: &str, title: &str, table: Table| View::new(name, title, table, sources.clone());
     let records = || inputs.export.iter().map(|of| &of.item);
@@ -283,6 +283,6 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             }],
         }
         .draw(),
-        sources: inputs.files(&inputs.export),
+        sources: Inputs::files(&inputs.export),
     })
 }

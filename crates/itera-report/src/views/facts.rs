@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use itera_record::{ExportVerdict, PowerMode, SpeedBasis, ValidationRow};
+use itera_record::{ExportVerdict, ModelInfo, PowerMode, SpeedBasis, ValidationRow};
 use serde_json::{Value, json};
 
 use super::{
@@ -173,7 +173,7 @@ fn engine_facts(inputs: &Inputs) -> Option<Value> {
     };
     let memory = of.item.memory.first();
     Some(json!({
-        "model": of.item.envelope.model.as_ref().map(|model| model.base_name()),
+        "model": of.item.envelope.model.as_ref().map(ModelInfo::base_name),
         "machine": machine(&of.item.envelope.host),
         "decode": fastest("decode"),
         "prefill": fastest("prefill-128"),
@@ -237,7 +237,7 @@ fn server(inputs: &Inputs) -> Option<Value> {
     let measured = &of.item.measured;
     let load = |name: &str| load(&measured.loads, name).map(|load| json!(load));
     Some(json!({
-        "model": of.item.envelope.model.as_ref().map(|model| model.label()),
+        "model": of.item.envelope.model.as_ref().map(ModelInfo::label),
         "cores": of.item.envelope.host.cores,
         "generator": measured.protocol.generator,
         "idle": load("idle"), "half": load("half"), "full": load("full"), "adapting": load("adapting"),

@@ -93,9 +93,9 @@ fn energy(figure: Option<&EnergyFigure>) -> Value {
 pub(super) fn view(inputs: &Inputs) -> View {
     let shipped = quality::shipped(inputs);
     let models: Vec<Model<'_>> = shipped.iter().map(|row| model(inputs, &row.item)).collect();
-    let mut sources = inputs.files(shipped.iter().copied());
-    sources.extend(inputs.files(&inputs.power));
-    sources.extend(inputs.files(&inputs.engine));
+    let mut sources = Inputs::files(shipped.iter().copied());
+    sources.extend(Inputs::files(&inputs.power));
+    sources.extend(Inputs::files(&inputs.engine));
     View::new(
         "models",
         "The models",
@@ -210,7 +210,7 @@ pub(super) fn summary(inputs: &Inputs) -> View {
             }
         })
         .collect();
-    let sources = inputs.files(shipped.iter().copied());
+    let sources = Inputs::files(shipped.iter().copied());
     View::new(
         "summary",
         "The models",

@@ -54,13 +54,12 @@ fn by_model(inputs: &Inputs) -> Vec<[Option<&PowerRow>; 2]> {
             pair[slot].is_none()
                 && other.is_some_and(|other| other.model.label() == row.model.label())
         };
-        match models.iter_mut().find(is_same) {
-            Some(pair) => pair[slot] = Some(row),
-            None => {
-                let mut pair = [None, None];
-                pair[slot] = Some(row);
-                models.push(pair);
-            }
+        if let Some(pair) = models.iter_mut().find(is_same) {
+            pair[slot] = Some(row);
+        } else {
+            let mut pair = [None, None];
+            pair[slot] = Some(row);
+            models.push(pair);
         }
     }
     models
@@ -189,7 +188,7 @@ const PLATFORMS: [Column<PowerPlatform>; 7] = [
 
 /// Speeds, energies, counters, platforms and the gate.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
-    let files = inputs.files(&inputs.power);
+    let files = Inputs::files(&inputs.power);
     let view = |name: &str, title: &str, table: Table| View::new(name, title, table, files.clone());
     let latencies = Table::of(&LATENCIES, rows(inputs).map(|(_, row)| row));
     let figures: Vec<EnergyRow<'_>> = rows(inputs)

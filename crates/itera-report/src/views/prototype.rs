@@ -67,9 +67,9 @@ fn verdict(claim: &PrototypeClaim) -> &'static str {
 
 /// The comparison, and the prototype's own ratios.
 pub(super) fn views(inputs: &Inputs, prototype: &Prototype) -> Vec<View> {
-    let mut sources = inputs.files(&inputs.validation);
-    sources.extend(inputs.files(&inputs.engine));
-    sources.extend(inputs.files(&inputs.power));
+    let mut sources = Inputs::files(&inputs.validation);
+    sources.extend(Inputs::files(&inputs.engine));
+    sources.extend(Inputs::files(&inputs.power));
     vec![
         View::new(
             "prototype",

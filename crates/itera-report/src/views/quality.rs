@@ -354,7 +354,7 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         .flatten()
         .map(|row| row.item.clone())
         .collect();
-    let sources = inputs.files(&inputs.validation);
+    let sources = Inputs::files(&inputs.validation);
     let view = |name: &str, title: &str, table: Table| {
         View::new(
             name,
@@ -387,7 +387,7 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
             "quantization",
             "How quantised files were made",
             Table::of(&QUANTIZATIONS, quantized),
-            inputs.files(&inputs.quantization),
+            Inputs::files(&inputs.quantization),
         ),
     ]
 }

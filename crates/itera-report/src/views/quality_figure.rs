@@ -76,7 +76,7 @@ pub(super) fn bits(inputs: &Inputs) -> Option<Figure> {
             blocks: groups.iter().map(|rows| block(rows)).collect(),
         }
         .draw(),
-        sources: inputs.files(&inputs.validation),
+        sources: Inputs::files(&inputs.validation),
     })
 }
 
@@ -175,6 +175,6 @@ pub(super) fn size(inputs: &Inputs) -> Option<Figure> {
             panels: groups.iter().map(panel).collect(),
         }
         .draw(),
-        sources: inputs.files(&inputs.validation),
+        sources: Inputs::files(&inputs.validation),
     })
 }

@@ -79,7 +79,7 @@ const fn bits(value: f64) -> Value {
 
 /// Loads, targets and simulated streams of feedback.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
-    let sources = inputs.files(&inputs.serve_bench);
+    let sources = Inputs::files(&inputs.serve_bench);
     let loads = rows_of(&inputs.serve_bench, |record| &record.measured.loads).map(|(_, load)| load);
     let targets = rows_of(&inputs.serve_bench, |record| &record.bars).map(|(_, bar)| bar);
     let streams: Vec<Stream<'_>> = rows_of(&inputs.simulation, |record| &record.runs)
@@ -105,7 +105,7 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
             "learning",
             "Learning from feedback",
             Table::of(&stream_columns(), &streams),
-            inputs.files(&inputs.simulation),
+            Inputs::files(&inputs.simulation),
         ),
     ]
 }

@@ -92,13 +92,13 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
             "training",
             "Training runs",
             runs,
-            inputs.files(&inputs.training),
+            Inputs::files(&inputs.training),
         ),
         View::new(
             "training-speed",
             "Speed of training",
             Table::of(&speed_columns(), &speeds),
-            inputs.files(&inputs.training_bench),
+            Inputs::files(&inputs.training_bench),
         ),
     ]
 }

@@ -57,7 +57,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             panels: chains.iter().map(|chain| panel(chain)).collect(),
         }
         .draw(),
-        sources: inputs.files(&inputs.training),
+        sources: Inputs::files(&inputs.training),
     })
 }
 

@@ -73,8 +73,10 @@ pub(crate) fn parse(name: &str) -> Dataset {
 pub(crate) fn load(dataset: &Dataset) -> anyhow::Result<Corpus> {
     let split = dataset.splits().contains(&itera_data::Split::Valid);
     let split = split.then_some(itera_data::Split::Valid);
-    Corpus::load(dataset, split, &Places::of_environment())
-        .with_context(|| format!("cannot read the text {dataset}"))
+    let corpus = Corpus::load(dataset, split, &Places::of_environment())
+        .with_context(|| format!("cannot read the text {dataset}"))?;
+    corpus.warnings().iter().for_each(itera_cli::warn);
+    Ok(corpus)
 }
 
 /// Every second document from `first` on, as tokens with its bytes, until there are `most` bytes.

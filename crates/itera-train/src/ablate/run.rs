@@ -3,24 +3,25 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
 use anyhow::{Context as _, ensure};
-use itera_core::{config::ModelConfig, model::Model};
+use itera_core::model::Model;
 use itera_learn::{
+    Learns,
     baseline::{self, TransformerConfig},
     scoring,
-    trainer::{StepReport, Trainer},
+    trainer::Trainer,
 };
 use itera_record::{AblationRun, DataSource};
 use serde_json::Value;
 
 use super::plan::{SOME_STEPS, StudyPlan, Variant};
-use crate::fit::{Data, FitOptions, bits_per_byte, check, model_config};
+use crate::fit::{Data, RunConfig, bits_per_byte, check};
 
 /// Texts with their tokens, by what decides them. Several variants and seeds read the same.
 #[derive(Default)]
@@ -43,8 +44,8 @@ pub(super) struct Size {
 }
 
 impl Texts {
-    fn load(&self, options: &FitOptions) -> anyhow::Result<Arc<Data>> {
-        let mut texts = self.0.lock().expect("no thread panics while it loads");
+    fn load(&self, options: &RunConfig) -> anyhow::Result<Arc<Data>> {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = options.text_key();
         if let Some(data) = texts.get(&key) {
             return Ok(Arc::clone(data));
@@ -66,25 +67,20 @@ pub(super) fn run(
     let options = variant.options(seed, SOME_STEPS)?;
     let data = texts.load(&options)?;
     ensure!(
-        !data.valid.is_empty(),
+        !data.valid.bytes.is_empty(),
         "{} holds no text to evaluate on; give one with `\"valid\"`",
         data.texts.name()
     );
-    let train = options.train_config(SOME_STEPS)?;
-    let segment = train.batch * train.length;
+    let config = options.train_config(SOME_STEPS)?;
+    let segment = config.batch * config.length;
     let tokens = variant.text_bytes.unwrap_or(study.text_bytes) as f64 / data.bytes_per_token;
     let steps = (tokens / segment as f64).round().max(1.0) as u64;
     let options = variant.options(seed, steps)?;
-    let trained = if variant.transformer {
-        Trained::transformer(&options, &data, stop)
-    } else {
-        Trained::language_model(&options, variant.untied, &data, stop)
-    };
-    let Some(trained) = trained? else {
+    let trained = train(variant, &options, &data, stop)?;
+    let Some(trained) = trained else {
         return Ok(None);
     };
     let tokens = steps * segment as u64;
-    let bytes: usize = data.texts.train_documents().map(<[u8]>::len).sum();
     Ok(Some(Outcome {
         size: trained.size,
         data: data.texts.sources(),
@@ -93,7 +89,7 @@ pub(super) fn run(
             seed,
             steps,
             tokens,
-            epochs: tokens as f64 * data.bytes_per_token / bytes as f64,
+            epochs: tokens as f64 * data.bytes_per_token / data.train_bytes as f64,
             seconds: trained.seconds,
             cpu: Some(itera_cli::host().cpu),
             valid_bits_per_byte: trained.bits,
@@ -105,149 +101,91 @@ pub(super) fn run(
 struct Trained {
     size: Size,
     seconds: f64,
-    /// Bits per byte of validation; none if the loss was no number on the way.
+    /// Bits per byte of validation; none if the loss became NaN on the way.
     bits: Option<f64>,
 }
 
-impl Trained {
-    /// Our own architecture, with an output head of its own if it is `untied`.
-    fn language_model(
-        options: &FitOptions,
-        untied: bool,
-        data: &Data,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<Option<Self>> {
-        let config = sizes(options, data)?;
-        check(options, &config, data)?;
-        let head = if untied {
-            config.vocab_size * config.d_model
-        } else {
-            0
-        };
-        let size = Size {
-            params: config.parameters() + head,
-            active_params: config.active_parameters() + head,
-            bytes_per_token: data.bytes_per_token,
-        };
-        let settings = options.train_config(options.steps())?;
-        let end_of_text = data.tokenizer.end_of_text();
-        let mut trainer = Trainer::new(
-            &config,
-            settings,
-            data.train.clone(),
-            end_of_text,
-            options.backend,
-        )
-        .with_context(|| format!("cannot train on {}", data.texts.name()))?;
-        if let Some(init) = &data.init {
-            trainer.start_from(&init.checkpoint)?;
-        }
-        if untied {
-            trainer.untie_head();
-        }
-        if let Some(teacher) = &data.teacher {
-            trainer.teach(&teacher.checkpoint)?;
-        }
-        let Some((seconds, is_number)) = train(options.steps(), stop, || trainer.step()) else {
-            return Ok(None);
-        };
-        let mut bits = None;
-        if is_number {
-            let result = trainer.result();
-            bits = if untied {
-                let score = |tokens: &[u32]| result.score(end_of_text, tokens);
-                scoring::bits_per_byte(score, documents(data), stop)
-            } else {
-                let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);
-                let model = Model::from_checkpoint(&checkpoint)?;
-                bits_per_byte(&model, end_of_text, &data.valid, stop)
-            };
-            if bits.is_none() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(Self {
-            size,
-            seconds,
-            bits,
-        }))
-    }
-
-    /// The baseline.
-    fn transformer(
-        options: &FitOptions,
-        data: &Data,
-        stop: &AtomicBool,
-    ) -> anyhow::Result<Option<Self>> {
+/// Trains and evaluates the architecture of a variant; nothing if `stop` is set meanwhile.
+fn train(
+    variant: &Variant,
+    options: &RunConfig,
+    data: &Data,
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<Trained>> {
+    let settings = options.train_config(options.steps())?;
+    let (documents, end_of_text) = (Arc::clone(&data.train), data.tokenizer.end_of_text());
+    let refused = || format!("cannot train on {}", data.texts.name());
+    let bytes_per_token = data.bytes_per_token;
+    if variant.transformer {
         let config = TransformerConfig::micro(data.tokenizer.vocab_size());
         let size = Size {
             params: config.parameters(),
             active_params: config.parameters(),
-            bytes_per_token: data.bytes_per_token,
+            bytes_per_token,
         };
-        let settings = options.train_config(options.steps())?;
-        let end_of_text = data.tokenizer.end_of_text();
-        let mut trainer = baseline::Trainer::new(
-            &config,
-            settings,
-            data.train.clone(),
-            end_of_text,
-            options.backend,
-        )
-        .with_context(|| format!("cannot train on {}", data.texts.name()))?;
-        let Some((seconds, is_number)) = train(options.steps(), stop, || trainer.step()) else {
-            return Ok(None);
-        };
-        let mut bits = None;
-        if is_number {
-            let trained = trainer.trained();
-            let score = |tokens: &[u32]| trained.score(end_of_text, tokens);
-            bits = scoring::bits_per_byte(score, documents(data), stop);
-            if bits.is_none() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(Self {
-            size,
-            seconds,
-            bits,
-        }))
+        let trainer = baseline::trainer(&config, settings, documents, end_of_text, options.backend)
+            .with_context(refused)?;
+        return measure(trainer, size, stop, |model| {
+            let score = |tokens: &[u32]| model.score(end_of_text, tokens);
+            Ok(scoring::bits_per_byte(score, valid(data), stop))
+        });
     }
+    let config = options.model_config(data.tokenizer.vocab_size())?;
+    check(options, &config, data)?;
+    let size = Size {
+        params: config.parameters(),
+        active_params: config.active_parameters(),
+        bytes_per_token,
+    };
+    let mut trainer = Trainer::new(&config, settings, documents, end_of_text, options.backend)
+        .with_context(refused)?;
+    if let Some(init) = &data.init {
+        trainer.start_from(&init.checkpoint)?;
+    }
+    if let Some(teacher) = &data.teacher {
+        trainer.teach(&teacher.checkpoint)?;
+    }
+    measure(trainer, size, stop, |result| {
+        let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);
+        let model = Model::from_checkpoint(&checkpoint)?;
+        let count = data.valid.bytes.len();
+        Ok(bits_per_byte(&model, end_of_text, &data.valid, count, stop))
+    })
+}
+
+/// Runs all steps, stopping early if the loss becomes NaN, and evaluates by `bits`; nothing if `stop` is
+/// set meanwhile.
+fn measure<M: Learns>(
+    mut trainer: Trainer<M>,
+    size: Size,
+    stop: &AtomicBool,
+    bits: impl FnOnce(&M) -> anyhow::Result<Option<f64>>,
+) -> anyhow::Result<Option<Trained>> {
+    let began = Instant::now();
+    let mut is_finite = true;
+    while is_finite && !trainer.is_done() {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        is_finite = trainer.step().is_finite();
+    }
+    let mut trained = Trained {
+        size,
+        seconds: began.elapsed().as_secs_f64(),
+        bits: None,
+    };
+    if is_finite {
+        trained.bits = bits(&trainer.result())?;
+        if trained.bits.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(trained))
 }
 
 /// Tokens and bytes of the documents of validation.
-fn documents(data: &Data) -> impl Iterator<Item = (&[u32], usize)> {
-    let documents = data.valid.iter();
-    documents.map(|document| (&document.tokens[..], document.bytes))
-}
-
-/// Takes so many steps, or those until the loss is no number. Returns their seconds, and whether the loss
-/// was a number to the end; nothing if `stop` is set meanwhile.
-fn train(
-    steps: u64,
-    stop: &AtomicBool,
-    mut step: impl FnMut() -> StepReport,
-) -> Option<(f64, bool)> {
-    let began = Instant::now();
-    for _ in 0..steps {
-        if stop.load(Ordering::Relaxed) {
-            return None;
-        }
-        if !step().is_finite() {
-            return Some((began.elapsed().as_secs_f64(), false));
-        }
-    }
-    Some((began.elapsed().as_secs_f64(), true))
-}
-
-fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
-    let preset = options
-        .preset
-        .context("the size of the model is missing; give `preset` in the plan")?;
-    model_config(
-        preset,
-        &options.sizes,
-        options.dense,
-        data.tokenizer.vocab_size(),
-    )
+fn valid(data: &Data) -> impl Iterator<Item = (Vec<u32>, usize)> {
+    let widen = |tokens: &[u16]| tokens.iter().map(|&id| id.into()).collect();
+    let tokens = data.valid.tokens.iter().map(widen);
+    tokens.zip(data.valid.bytes.iter().copied())
 }

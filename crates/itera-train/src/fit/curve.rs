@@ -25,6 +25,10 @@ struct Curves {
 /// # Errors
 /// Never in practice: the picture has a size.
 pub(crate) fn png(name: &str, rows: &[Row], has_ended: bool) -> Result<Vec<u8>, ChartError> {
+    plane(name, rows, has_ended).draw().png()
+}
+
+fn plane(name: &str, rows: &[Row], has_ended: bool) -> Plane {
     let curves = Curves::new(rows, has_ended);
     let line = |series: u8, points: &[(f64, f64)]| Line {
         series,
@@ -57,8 +61,6 @@ pub(crate) fn png(name: &str, rows: &[Row], has_ended: bool) -> Result<Vec<u8>, 
         }],
         ..Plane::default()
     }
-    .draw()
-    .png()
 }
 
 impl Curves {
@@ -123,8 +125,22 @@ mod tests {
         };
         for n in [0, 1, 2, 400] {
             for has_ended in [false, true] {
-                let png = png("name", &rows(n), has_ended).unwrap();
-                assert!(png.starts_with(b"\x89PNG"), "{n} rows");
+                let rows = rows(n);
+                let case = format!("{n} rows, ended: {has_ended}");
+                let panel = &plane("name", &rows, has_ended).panels[0];
+                let lengths: Vec<usize> =
+                    panel.lines.iter().map(|line| line.points.len()).collect();
+                // The last evaluation of a run that has ended is a point, not a part of the line.
+                let ends = usize::from(has_ended && n == 400);
+                assert_eq!(lengths, [n as usize, n as usize / 5 - ends], "{case}");
+                assert_eq!(panel.points.len(), ends, "{case}");
+                let picture = plane("name", &rows, has_ended).draw();
+                assert_eq!(picture.overlaps(), [""; 0], "{case}");
+                assert!(
+                    png("name", &rows, has_ended)
+                        .unwrap()
+                        .starts_with(b"\x89PNG")
+                );
             }
         }
     }

@@ -1,25 +1,33 @@
 //! Text, tokenizer, tokens: everything a run reads, ready before its first step.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail, ensure};
 use itera_cli::warn;
 use itera_core::{
     models::{LoadedCheckpoint, load_checkpoint},
     tokenizer::Tokenizer,
 };
+use itera_data::{Block, TokenSet};
 use rayon::prelude::*;
 
-use super::options::FitOptions;
+use super::config::RunConfig;
 use crate::texts::Texts;
+
+/// Documents that a thread tokenises at a time.
+const CHUNK: usize = 64;
 
 /// What a run reads.
 #[derive(Debug)]
 pub(crate) struct Data {
+    /// Names and digests of the texts, which were freed when they had been tokenised.
     pub(crate) texts: Texts,
     pub(crate) tokenizer: Tokenizer,
-    /// Documents to learn from, without end-of-text.
-    pub(crate) train: Vec<Vec<u32>>,
+    /// Documents to learn from.
+    pub(crate) train: Arc<TokenSet>,
+    pub(crate) train_bytes: usize,
     /// Documents to evaluate on.
-    pub(crate) valid: Vec<Document>,
+    pub(crate) valid: Documents,
     /// The checkpoint to start from, of the same tokenizer.
     pub(crate) init: Option<LoadedCheckpoint>,
     /// The checkpoint to learn from, of the same tokenizer.
@@ -28,17 +36,18 @@ pub(crate) struct Data {
     pub(crate) bytes_per_token: f64,
 }
 
-/// A document to evaluate on.
-#[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) tokens: Vec<u32>,
-    pub(crate) bytes: usize,
+/// Documents to evaluate on.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    pub(crate) tokens: TokenSet,
+    /// Bytes of each document.
+    pub(crate) bytes: Vec<usize>,
 }
 
 impl Data {
     /// Loads the text, trains or reads the tokenizer, and tokenises.
-    pub(crate) fn load(options: &FitOptions) -> anyhow::Result<Self> {
-        let texts = Texts::load(&options.dataset, options.valid.as_deref())?;
+    pub(crate) fn load(options: &RunConfig) -> anyhow::Result<Self> {
+        let mut texts = Texts::load(&options.dataset, options.valid.as_deref())?;
         let load = |name: &Option<String>| name.as_deref().map(load_checkpoint).transpose();
         let (init, teacher) = (load(&options.init)?, load(&options.teacher)?);
         let tokenizer = match (&options.tokenizer, &init) {
@@ -51,25 +60,21 @@ impl Data {
                 check_tokenizer(name, loaded, &tokenizer)?;
             }
         }
-        let documents: Vec<&[u8]> = texts.train_documents().collect();
-        let train = encode(&tokenizer, &documents, texts.name())?;
-        let bytes: usize = documents.iter().map(|document| document.len()).sum();
-        let tokens: usize = train.iter().map(|tokens| tokens.len() + 1).sum();
-        let valid = if options.evaluate_every == Some(0) {
-            Vec::new()
-        } else {
-            valid(&tokenizer, &texts)?
-        };
+        let train_bytes = texts.train_documents().map(<[u8]>::len).sum();
         ensure!(
-            bytes > 0,
+            train_bytes > 0,
             "{} holds no text to learn from; give another file",
             texts.name()
         );
+        let evaluates = options.evaluate_every != Some(0);
+        let (train, valid) = encode_all(&tokenizer, &mut texts, evaluates)?;
+        let tokens = train.tokens() + train.len();
         Ok(Self {
-            bytes_per_token: bytes as f64 / tokens as f64,
+            bytes_per_token: train_bytes as f64 / tokens as f64,
             texts,
             tokenizer,
-            train,
+            train: Arc::new(train),
+            train_bytes,
             valid,
             init,
             teacher,
@@ -91,27 +96,50 @@ fn check_tokenizer(
     Ok(())
 }
 
-fn valid(tokenizer: &Tokenizer, texts: &Texts) -> anyhow::Result<Vec<Document>> {
-    let documents = texts.valid_documents();
-    if documents.is_empty() {
+/// The documents to learn from and those to evaluate on. The text is freed on the way.
+fn encode_all(
+    tokenizer: &Tokenizer,
+    texts: &mut Texts,
+    evaluates: bool,
+) -> anyhow::Result<(TokenSet, Documents)> {
+    let n_train = texts.train_documents().count();
+    let bytes: Vec<_> = texts.valid_documents().map(<[u8]>::len).collect();
+    let (blocks, valid) = texts.take();
+    let mut train = encode(tokenizer, blocks, texts.name())?;
+    let held_out = train.split_off(n_train);
+    if !evaluates {
+        return Ok((train, Documents::default()));
+    }
+    if bytes.is_empty() {
         warn(format_args!(
             "{} has fewer than 10 documents, so that none is held out for evaluation; give a text \
              with `--valid`",
             texts.name()
         ));
     }
-    let tokens = encode(tokenizer, &documents, &texts.valid_label())?.into_iter();
-    let sizes = documents.iter().map(|document| document.len());
-    Ok(tokens
-        .zip(sizes)
-        .map(|(tokens, bytes)| Document { tokens, bytes })
-        .collect())
+    let tokens = match valid {
+        Some(blocks) => encode(tokenizer, blocks, &texts.valid_label())?,
+        None => held_out,
+    };
+    Ok((train, Documents { tokens, bytes }))
 }
 
-fn encode(tokenizer: &Tokenizer, documents: &[&[u8]], name: &str) -> anyhow::Result<Vec<Vec<u32>>> {
-    let encode = |(index, document): (usize, &&[u8])| {
-        let tokens = tokenizer.encode(document);
-        tokens.with_context(|| format!("cannot tokenise document {} of {name}", index + 1))
-    };
-    documents.par_iter().enumerate().map(encode).collect()
+/// Tokenises block by block, each on all threads, and frees each block behind it.
+fn encode(tokenizer: &Tokenizer, blocks: Vec<Block>, name: &str) -> anyhow::Result<TokenSet> {
+    let (mut parts, mut count) = (Vec::new(), 0);
+    for block in blocks {
+        let documents: Vec<_> = (count + 1..).zip(block.texts()).collect();
+        count += documents.len();
+        let encode = |chunk: &[(usize, &[u8])]| {
+            let mut part = TokenSet::default();
+            for (number, document) in chunk {
+                part.push_with(|ids| tokenizer.encode_into(document, ids))
+                    .with_context(|| format!("cannot tokenise document {number} of {name}"))?;
+            }
+            Ok(part)
+        };
+        let part: anyhow::Result<_> = documents.par_chunks(CHUNK).map(encode).collect();
+        parts.push(TokenSet::concat(part?));
+    }
+    Ok(TokenSet::concat(parts))
 }

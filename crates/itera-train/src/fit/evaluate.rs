@@ -6,38 +6,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use itera_core::model::{self, Model};
 use rayon::prelude::*;
 
-use super::data::Document;
+use super::data::Documents;
 
-/// Bits per byte of `documents`; the same for any number of threads. None without documents, or if
-/// `stop` is set meanwhile.
+/// Bits per byte of the first `count` documents; the same for any number of threads. None without
+/// a byte, or if `stop` is set meanwhile.
 pub(crate) fn bits_per_byte(
     model: &Model,
     end_of_text: u32,
-    documents: &[Document],
+    documents: &Documents,
+    count: usize,
     stop: &AtomicBool,
 ) -> Option<f64> {
-    let bytes: usize = documents.iter().map(|document| document.bytes).sum();
+    let bytes: usize = documents.bytes[..count].iter().sum();
     if bytes == 0 {
         return None;
     }
-    let nats: Option<Vec<f64>> = documents
-        .par_iter()
+    let nats: Option<Vec<Vec<f64>>> = (0..count)
+        .into_par_iter()
         .map_init(
-            || (model.new_state(), model.new_workspace()),
-            |(state, work), document| {
-                if stop.load(Ordering::Relaxed) {
-                    return None;
-                }
-                state.reset();
-                Some(
-                    model
-                        .score(state, work, end_of_text, &document.tokens)
-                        .iter()
-                        .sum(),
-                )
+            || model.scorer(end_of_text),
+            |scorer, index| {
+                let tokens = documents.tokens.document(index).iter();
+                let tokens: Vec<u32> = tokens.map(|&id| id.into()).collect();
+                let stopped = stop.load(Ordering::Relaxed);
+                (!stopped).then(|| scorer.documents(&[&tokens]))
             },
         )
         .collect();
     // Summed in the order of the documents, so that threads make no difference.
-    Some(model::bits_per_byte(nats?.iter().sum(), bytes as f64))
+    Some(model::bits_per_byte(
+        nats?.iter().flatten().sum(),
+        bytes as f64,
+    ))
 }

@@ -6,7 +6,7 @@ use itera_learn::dynamic::{DynamicConfig, DynamicScorer};
 use itera_record::{AdaptationProtocol, ProtocolKind};
 
 use super::Adapted;
-use crate::selection::Document;
+use crate::selection::{Documents, widen};
 
 /// Two readers side by side.
 struct Pair {
@@ -20,7 +20,7 @@ struct Pair {
 pub(super) fn run(
     checkpoint: &Checkpoint,
     (kind, adaptation): (ProtocolKind, &AdaptationProtocol),
-    documents: &[Document],
+    documents: &Documents,
     on_tokens: &dyn Fn(usize),
 ) -> anyhow::Result<Adapted> {
     let config = DynamicConfig {
@@ -37,11 +37,12 @@ pub(super) fn run(
     let segment = adaptation.segment_tokens as usize;
     let (mut nll_nats, mut static_nll_nats) = (Vec::new(), Vec::new());
     let mut last = None;
-    for document in documents {
+    for document in documents.tokens.iter() {
         pair.begin(kind, last, end_of_text);
         let (mut nats, mut static_nats, mut previous) = (0.0, 0.0, end_of_text);
-        for tokens in document.tokens.chunks(segment) {
-            let (moving, staying) = pair.read(previous, tokens);
+        for tokens in document.chunks(segment) {
+            let tokens: Vec<u32> = widen(tokens).collect();
+            let (moving, staying) = pair.read(previous, &tokens);
             for (moving, staying) in moving.iter().zip(&staying) {
                 nats += moving;
                 static_nats += staying;
@@ -51,7 +52,7 @@ pub(super) fn run(
         }
         nll_nats.push(nats);
         static_nll_nats.push(static_nats);
-        last = document.tokens.last().copied();
+        last = document.last().map(|&id| u32::from(id));
     }
     Ok(Adapted {
         nll_nats,

@@ -7,13 +7,10 @@
 use pulp::Simd;
 
 use super::{
+    dims::{Buffers, Grads, Row, SPACING, SsmDims},
     gate::{Gated, gate, ungate},
-    lanes::{self, Lane, Vectors, WIDTH, ZERO, kernel, load, splat, store},
-    ssm::{Buffers, Grads, RowView, SsmDims},
 };
-
-/// Tokens between saved states.
-pub(super) const SPACING: usize = 16;
+use crate::fused::lanes::{self, Kernel, Lane, Vectors, WIDTH, ZERO, load, splat, store};
 
 /// Per-head constants of the recurrence.
 pub(super) struct Dynamics {
@@ -61,30 +58,9 @@ fn gather(head_dim: usize, values: Lane, block: usize, per_head: &mut [f32]) {
     }
 }
 
-/// Arguments of [`Scan::forward`].
-type ForwardArgs<'a> = (
-    &'a Scan<'a>,
-    &'a mut [Lane], // state [state_lanes]
-    &'a mut [Lane], // checkpoints [ceil(length / SPACING), state_lanes]
-    &'a mut [f32],  // output [length, d_inner]
-);
-kernel!(pub(super) Forward<'a>(ForwardArgs<'a>) -> () = Scan::forward);
-
-/// Arguments of [`Scan::backward`].
-type BackwardArgs<'a> = (
-    &'a Scan<'a>,
-    &'a [Lane], // checkpoints [ceil(length / SPACING), state_lanes]
-    &'a [f32],  // gradient of the output [length, d_inner]
-    &'a mut Buffers,
-    &'a mut Grads,
-    &'a mut [f32], // gradient of the input [length, d_in_proj]
-);
-kernel!(pub(super) Backward<'a>(BackwardArgs<'a>) -> () = Scan::backward);
-
 /// Everything that the recurrence over one row reads.
 pub(super) struct Scan<'a> {
-    pub(super) dims: &'a SsmDims,
-    pub(super) view: &'a RowView<'a>,
+    pub(super) row: &'a Row<'a>,
     pub(super) act: &'a [f32],  // [length, channels]: x, B, C
     pub(super) dt: &'a [f32],   // [length, heads]
     pub(super) norm: &'a [f32], // [d_inner]
@@ -94,15 +70,16 @@ pub(super) struct Scan<'a> {
 impl Scan<'_> {
     #[inline(always)]
     fn xbc(&self, t: usize) -> (&[f32], &[f32], &[f32]) {
-        let row = &self.act[t * self.dims.channels()..][..self.dims.channels()];
-        let (x, bc) = row.split_at(self.dims.d_inner);
-        let (b, c) = bc.split_at(self.dims.d_state);
+        let dims = self.row.dims;
+        let act = &self.act[t * dims.channels()..][..dims.channels()];
+        let (x, bc) = act.split_at(dims.d_inner);
+        let (b, c) = bc.split_at(dims.d_state);
         (x, b, c)
     }
 
     #[inline(always)]
     fn dt(&self, t: usize) -> &[f32] {
-        &self.dt[t * self.dims.heads()..][..self.dims.heads()]
+        &self.dt[t * self.row.dims.heads()..][..self.row.dims.heads()]
     }
 
     /// `exp(dt A)` of a token for the channels of a block.
@@ -117,7 +94,7 @@ impl Scan<'_> {
     /// `h = exp(dt A) h + dt B x^T` and `y = C^T h + D x` for one token.
     #[inline(always)]
     fn token<S: Simd>(&self, v: Vectors<S>, t: usize, h: &mut [Lane], y: &mut [Lane]) {
-        let n = self.dims.d_state;
+        let n = self.row.dims.d_state;
         let (x, b, c) = self.xbc(t);
         for (block, (h, y)) in h.chunks_exact_mut(n).zip(y).enumerate() {
             let decay = self.decay(v, t, block);
@@ -133,57 +110,6 @@ impl Scan<'_> {
         }
     }
 
-    #[inline(always)]
-    fn forward<S: Simd>(v: Vectors<S>, (scan, h, checkpoints, out): ForwardArgs<'_>) {
-        let (dims, lanes) = (scan.dims, scan.dims.state_lanes());
-        let mut y = vec![ZERO; dims.blocks()];
-        for t in 0..dims.length {
-            if t.is_multiple_of(SPACING) {
-                checkpoints[t / SPACING * lanes..][..lanes].copy_from_slice(h);
-            }
-            if scan.view.resets[t] {
-                h.fill(ZERO);
-            }
-            scan.token(v, t, h, &mut y);
-            let out = &mut out[t * dims.d_inner..][..dims.d_inner];
-            let scale = gate(v, dims, &y, scan.view.z(t), out);
-            for (out, gain) in out.iter_mut().zip(scan.norm) {
-                *out *= scale * gain;
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn backward<S: Simd>(
-        v: Vectors<S>,
-        (scan, checkpoints, grad, buffers, grads, d_zxbcdt): BackwardArgs<'_>,
-    ) {
-        let (dims, lanes, blocks) = (scan.dims, scan.dims.state_lanes(), scan.dims.blocks());
-        buffers.dh.fill(ZERO);
-        for (chunk, checkpoint) in checkpoints.chunks_exact(lanes).enumerate().rev() {
-            let first = chunk * SPACING;
-            let n = SPACING.min(dims.length - first);
-            scan.recompute(v, first..first + n, checkpoint, buffers);
-            for s in (0..n).rev() {
-                let t = first + s;
-                let token = Gated {
-                    z: scan.view.z(t),
-                    norm: scan.norm,
-                    grad: &grad[t * dims.d_inner..][..dims.d_inner],
-                };
-                let d_row = &mut d_zxbcdt[t * dims.d_in_proj()..][..dims.d_in_proj()];
-                let y = &mut buffers.y[s * blocks..][..blocks];
-                let d_z = &mut d_row[..dims.d_inner];
-                ungate(v, dims, y, &token, &mut grads.norm, d_z);
-                scan.reverse(v, t, s, buffers, grads, d_row);
-                scan.reverse_dt(t, grads, d_row);
-                if scan.view.resets[t] {
-                    buffers.dh.fill(ZERO);
-                }
-            }
-        }
-    }
-
     /// States and outputs of tokens within a chunk: `buffers.states[s]` before token `s` of it.
     #[inline(always)]
     fn recompute<S: Simd>(
@@ -193,13 +119,14 @@ impl Scan<'_> {
         checkpoint: &[Lane],
         buffers: &mut Buffers,
     ) {
-        let (lanes, blocks) = (self.dims.state_lanes(), self.dims.blocks());
+        let dims = self.row.dims;
+        let (lanes, blocks) = (dims.state_lanes(), dims.blocks());
         buffers.states[..lanes].copy_from_slice(checkpoint);
         for (s, t) in tokens.enumerate() {
-            // What is before this token is after the last one, whose gradient wants it even where this
-            // token starts a document.
+            // The state before this token is the one after the last, whose gradient needs it even where
+            // this token starts a document.
             let (before, after) = buffers.states[s * lanes..].split_at_mut(lanes);
-            if self.view.resets[t] {
+            if self.row.resets[t] {
                 after[..lanes].fill(ZERO);
             } else {
                 after[..lanes].copy_from_slice(before);
@@ -209,8 +136,8 @@ impl Scan<'_> {
         }
     }
 
-    /// The reverse of [`Scan::token`]; `buffers.y[s]` holds the gradient of `y`. The last `heads`
-    /// values of `d_row` become the gradient of the step sizes.
+    /// The reverse of [`Scan::token`]; `buffers.y[s]` holds the gradient of `y`. `d_dt [heads]` becomes
+    /// the gradient of the step sizes.
     #[inline(always)]
     fn reverse<S: Simd>(
         &self,
@@ -219,15 +146,14 @@ impl Scan<'_> {
         s: usize,
         buffers: &mut Buffers,
         grads: &mut Grads,
-        d_row: &mut [f32],
+        d_dt: &mut [f32],
     ) {
-        let (dims, n, lanes) = (self.dims, self.dims.d_state, self.dims.state_lanes());
-        let head_dim = dims.head_dim;
+        let dims = self.row.dims;
+        let (n, lanes, head_dim) = (dims.d_state, dims.state_lanes(), dims.head_dim);
         let (x, b, c) = self.xbc(t);
         let (before, after) = buffers.states[s * lanes..][..2 * lanes].split_at(lanes);
         let d_act = &mut buffers.d_act[t * dims.channels()..][..dims.channels()];
         buffers.d_bc.fill((ZERO, ZERO));
-        let d_dt = &mut d_row[dims.d_in_proj() - dims.heads()..];
         for block in 0..dims.blocks() {
             let at = block * n..(block + 1) * n;
             let dy = buffers.y[s * dims.blocks() + block];
@@ -249,7 +175,7 @@ impl Scan<'_> {
             // decay = exp(dt A): d(dt A) = d_decay * decay, A = -exp(a_log). Where a document starts,
             // nothing decays.
             let a = spread(head_dim, &self.dynamics.a, block);
-            let d_dta = if self.view.resets[t] {
+            let d_dta = if self.row.resets[t] {
                 ZERO
             } else {
                 v.mul(d_decay, decay)
@@ -270,14 +196,104 @@ impl Scan<'_> {
         }
     }
 
-    /// From the gradient of the step sizes to that of what they are the softplus of.
+    /// From the gradient of the step sizes to the gradient of their softplus' input.
     #[inline(always)]
-    fn reverse_dt(&self, t: usize, grads: &mut Grads, d_row: &mut [f32]) {
-        let d_dt = &mut d_row[self.dims.d_in_proj() - self.dims.heads()..];
+    fn reverse_dt(&self, t: usize, grads: &mut Grads, d_dt: &mut [f32]) {
         for ((d_dt, dt), d_bias) in d_dt.iter_mut().zip(self.dt(t)).zip(&mut grads.dt_bias) {
             // softplus'(r) = sigmoid(r) = 1 - exp(-softplus(r))
             *d_dt *= 1.0 - lanes::exp(-dt);
             *d_bias += *d_dt;
+        }
+    }
+}
+
+/// The recurrence over a row.
+pub(super) struct Forward<'a> {
+    pub(super) scan: Scan<'a>,
+    pub(super) h: &'a mut [Lane],           // [state_lanes]; moves on
+    pub(super) checkpoints: &'a mut [Lane], // [ceil(length / SPACING), state_lanes]
+    pub(super) out: &'a mut [f32],          // [length, d_inner]
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, v: Vectors<S>) {
+        let Self {
+            scan,
+            h,
+            checkpoints,
+            out,
+        } = self;
+        let dims = scan.row.dims;
+        let lanes = dims.state_lanes();
+        let mut y = vec![ZERO; dims.blocks()];
+        for (t, out) in out.chunks_exact_mut(dims.d_inner).enumerate() {
+            if t.is_multiple_of(SPACING) {
+                checkpoints[t / SPACING * lanes..][..lanes].copy_from_slice(h);
+            }
+            if scan.row.resets[t] {
+                h.fill(ZERO);
+            }
+            scan.token(v, t, h, &mut y);
+            let scale = gate(v, dims, &y, scan.row.z(t), out);
+            for (out, gain) in out.iter_mut().zip(scan.norm) {
+                *out *= scale * gain;
+            }
+        }
+    }
+}
+
+/// The reverse of the recurrence over a row.
+pub(super) struct Backward<'a> {
+    pub(super) scan: Scan<'a>,
+    pub(super) checkpoints: &'a [Lane], // [ceil(length / SPACING), state_lanes]
+    pub(super) grad: &'a [f32],         // [length, d_inner]
+    pub(super) buffers: &'a mut Buffers,
+    pub(super) grads: &'a mut Grads,
+    pub(super) d_zxbcdt: &'a mut [f32], // [length, d_in_proj]; but x, B and C
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, v: Vectors<S>) {
+        let Self {
+            scan,
+            checkpoints,
+            grad,
+            buffers,
+            grads,
+            d_zxbcdt,
+        } = self;
+        let dims = scan.row.dims;
+        let (lanes, blocks) = (dims.state_lanes(), dims.blocks());
+        buffers.dh.fill(ZERO);
+        for (chunk, checkpoint) in checkpoints.chunks_exact(lanes).enumerate().rev() {
+            let first = chunk * SPACING;
+            let n = SPACING.min(dims.length - first);
+            scan.recompute(v, first..first + n, checkpoint, buffers);
+            for s in (0..n).rev() {
+                let t = first + s;
+                let d_row = &mut d_zxbcdt[t * dims.d_in_proj()..][..dims.d_in_proj()];
+                let token = Gated {
+                    z: scan.row.z(t),
+                    norm: scan.norm,
+                    grad: &grad[t * dims.d_inner..][..dims.d_inner],
+                    y: &mut buffers.y[s * blocks..][..blocks],
+                    d_norm: &mut grads.norm,
+                    d_z: &mut d_row[..dims.d_inner],
+                };
+                ungate(v, dims, token);
+                let d_dt = &mut d_row[dims.d_in_proj() - dims.heads()..];
+                scan.reverse(v, t, s, buffers, grads, d_dt);
+                scan.reverse_dt(t, grads, d_dt);
+                if scan.row.resets[t] {
+                    buffers.dh.fill(ZERO);
+                }
+            }
         }
     }
 }

@@ -1,0 +1,61 @@
+//! However long a piece of text is, its tokens take a bounded share of memory.
+
+use allocation_counter::measure;
+use itera_core::tokenizer::{BpeTokenizer, Tokenizer};
+
+/// Bytes in one piece: just above a power of two, where growing buffers are at their worst.
+const LEN: usize = (1 << 20) + 2;
+
+/// Bytes of memory for each byte of the text.
+const MOST: u64 = 8;
+
+fn check(text: &[u8]) {
+    assert_eq!(text.len(), LEN);
+    let sample = text.chunks(1000).take(20);
+    let tokenizer = Tokenizer::Bpe(BpeTokenizer::train(sample, 600).unwrap());
+    let mut ids = Vec::new();
+    let allocated = measure(|| tokenizer.encode_into(text, &mut ids).unwrap());
+    assert!(
+        allocated.bytes_max <= MOST * LEN as u64,
+        "{} bytes for each byte",
+        allocated.bytes_max as f64 / LEN as f64
+    );
+    let ids: Vec<u32> = ids.into_iter().map(u32::from).collect();
+    assert_eq!(tokenizer.decode(&ids), text);
+    assert!(ids.len() < LEN, "nothing was joined");
+}
+
+#[test]
+fn one_letter_repeated() {
+    check(&vec![b'a'; LEN]);
+}
+
+#[test]
+fn a_chromosome() {
+    // A linear congruential generator; its high bits choose the base.
+    let mut state = 1_u64;
+    let base = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        b"ACGT"[(state >> 62) as usize]
+    };
+    check(&(0..LEN).map(base).collect::<Vec<_>>());
+}
+
+#[test]
+fn pieces_that_do_not_repeat() {
+    // Every word is another, so that a cache of pieces without a bound would hold them all.
+    let words = (0..LEN as u32).flat_map(|i| format!(" {}", letters(i)).into_bytes());
+    check(&words.take(LEN).collect::<Vec<_>>());
+}
+
+/// A number in letters.
+fn letters(mut number: u32) -> String {
+    let mut word = String::new();
+    while number > 0 || word.is_empty() {
+        word.push(char::from(b'a' + (number % 26) as u8));
+        number /= 26;
+    }
+    word
+}

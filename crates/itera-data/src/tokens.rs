@@ -1,0 +1,145 @@
+//! Tokenised documents in one buffer of two bytes a token. Vocabularies have at most 65,536 entries.
+
+/// Documents as token ids, end-of-text not among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenSet {
+    ids: Vec<u16>,
+    /// Where each document ends in `ids`.
+    ends: Vec<usize>,
+}
+
+impl TokenSet {
+    /// Appends the document that `write` appends to the buffer. The set stays as it was where `write`
+    /// fails.
+    ///
+    /// # Errors
+    /// That of `write`.
+    pub fn push_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u16>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let end = self.tokens();
+        match write(&mut self.ids) {
+            Ok(()) => self.ends.push(self.ids.len()),
+            Err(error) => {
+                self.ids.truncate(end);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// One set of all documents of `parts`. Each part is freed once it is copied.
+    pub fn concat(parts: Vec<Self>) -> Self {
+        let mut all = Self {
+            ids: Vec::with_capacity(parts.iter().map(Self::tokens).sum()),
+            ends: Vec::with_capacity(parts.iter().map(Self::len).sum()),
+        };
+        for part in parts {
+            let start = all.tokens();
+            all.ids.extend_from_slice(&part.ids);
+            all.ends.extend(part.ends.iter().map(|end| start + end));
+        }
+        all
+    }
+
+    /// Takes the documents from `at` on out of the set.
+    ///
+    /// # Panics
+    /// If there are fewer than `at` documents.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let start = self.start(at);
+        let mut ends = self.ends.split_off(at);
+        for end in &mut ends {
+            *end -= start;
+        }
+        Self {
+            ids: self.ids.split_off(start),
+            ends,
+        }
+    }
+
+    /// Documents.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no document.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Tokens of all documents.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The tokens of one document.
+    ///
+    /// # Panics
+    /// If there is no such document.
+    pub fn document(&self, index: usize) -> &[u16] {
+        &self.ids[self.start(index)..self.ends[index]]
+    }
+
+    /// The tokens of each document, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u16]> {
+        (0..self.len()).map(|index| self.document(index))
+    }
+
+    fn start(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+}
+
+impl<D: AsRef<[u16]>> FromIterator<D> for TokenSet {
+    fn from_iter<I: IntoIterator<Item = D>>(documents: I) -> Self {
+        let mut set = Self::default();
+        for document in documents {
+            set.ids.extend_from_slice(document.as_ref());
+            set.ends.push(set.ids.len());
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(documents: &[&[u16]]) -> TokenSet {
+        documents.iter().collect()
+    }
+
+    #[test]
+    fn sets_are_divided_and_joined_between_documents() {
+        let whole = set(&[&[1, 2], &[], &[3], &[65_535, 5, 6]]);
+        assert_eq!((whole.len(), whole.tokens()), (4, 6));
+        assert_eq!(whole.document(3), [65_535, 5, 6]);
+        for at in 0..=whole.len() {
+            let mut first = whole.clone();
+            let rest = first.split_off(at);
+            let documents: Vec<_> = first.iter().chain(rest.iter()).collect();
+            assert_eq!(documents, whole.iter().collect::<Vec<_>>(), "{at}");
+            assert_eq!(TokenSet::concat(vec![first, rest]), whole, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_fails_leaves_nothing_behind() {
+        let mut tokens = set(&[&[1, 2]]);
+        let failed = tokens.push_with(|ids| {
+            ids.extend([7, 8]);
+            Err("broken")
+        });
+        assert_eq!((failed, &tokens), (Err("broken"), &set(&[&[1, 2]])));
+        tokens
+            .push_with(|ids| {
+                ids.push(9);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        assert_eq!(tokens, set(&[&[1, 2], &[9]]));
+    }
+}

@@ -1,0 +1,346 @@
+//! The training loop: segments in, parameters out.
+//!
+//! The batch is split over `replicas`, whose gradients are added in a fixed order. The number of
+//! replicas is therefore part of a run's identity, the number of cores is not.
+
+mod config;
+mod report;
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use itera_core::{checkpoint::Checkpoint, config::ModelConfig, quant::Scales};
+use itera_data::{LaneOptions, Lanes, LanesError, Segment, TokenSet};
+use thiserror::Error;
+
+use self::report::Figures;
+pub use self::{config::TrainConfig, report::StepReport};
+use crate::{
+    Backend,
+    average::Average,
+    grid::{Grid, RunStep},
+    learner::{self, Learner, Learns},
+    loss::{self, Distillation, RouterLoss},
+    model::{
+        Carry, ConvertError, Dropout, LanguageModel, Tokens,
+        convert::{values, with_values},
+    },
+    optimizer::Gradient,
+    setting::SettingError,
+    teacher::Teacher,
+};
+
+/// Why a run cannot start.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The documents do not fill one segment.
+    #[error(transparent)]
+    Lanes(#[from] LanesError),
+}
+
+/// A run in progress.
+pub struct Trainer<M: Learns = LanguageModel> {
+    pub(crate) learner: Learner<M>,
+    pub(crate) lanes: Lanes,
+    pub(crate) carries: Vec<M::Carry>,
+    /// The average of the weights, for runs that have one.
+    pub(crate) average: Option<Average>,
+    pub(crate) teacher: Option<Teacher>,
+    /// The grid of a run for integers.
+    pub(crate) grid: Option<Grid>,
+    pub(crate) step: u64,
+    pub(crate) config: TrainConfig,
+}
+
+/// The input of a replica in a step.
+struct Input<C> {
+    tokens: Tokens,
+    targets: Arc<[u32]>,
+    carry: C,
+    /// The teacher's carry.
+    teacher: Option<Carry>,
+    dropout: Dropout,
+}
+
+/// The output of a replica beside its gradient.
+struct Output<C> {
+    figures: Figures,
+    carry: C,
+    /// The teacher's carry.
+    teacher: Option<Carry>,
+}
+
+impl Trainer {
+    /// A run of our architecture at its start, which shares `documents` with others.
+    ///
+    /// # Errors
+    /// When a setting is out of its range, or the documents do not fill one segment.
+    pub fn new(
+        model: &ModelConfig,
+        config: TrainConfig,
+        documents: impl Into<Arc<TokenSet>>,
+        end_of_text: u32,
+        backend: Backend,
+    ) -> Result<Self, TrainError> {
+        let model = LanguageModel::new(model, config.seed, &backend.device().autodiff());
+        let mut trainer = Self::of(model, config, documents, end_of_text)?;
+        trainer.search_scales();
+        Ok(trainer)
+    }
+
+    /// Starts from the parameters of a checkpoint instead of random ones.
+    ///
+    /// # Errors
+    /// When the checkpoint breaks its own format.
+    ///
+    /// # Panics
+    /// If the checkpoint has other sizes than the run.
+    pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), ConvertError> {
+        assert_eq!(&checkpoint.config, self.model().config(), "sizes differ");
+        self.learner.model = LanguageModel::from_checkpoint(checkpoint, &self.model().device())?;
+        self.search_scales();
+        Ok(())
+    }
+
+    /// Sets the teacher of a run with [`TrainConfig::distill`].
+    ///
+    /// # Errors
+    /// When the checkpoint breaks its own format.
+    ///
+    /// # Panics
+    /// If the teacher has another number of tokens than the model.
+    pub fn teach(&mut self, teacher: &Checkpoint) -> Result<(), ConvertError> {
+        let (theirs, own) = (&teacher.config, self.model().config());
+        assert_eq!(theirs.vocab_size, own.vocab_size, "vocabularies differ");
+        let TrainConfig {
+            batch, replicas, ..
+        } = self.config;
+        let device = self.model().device().inner();
+        self.teacher = Some(Teacher::new(teacher, &device, replicas, batch / replicas)?);
+        Ok(())
+    }
+
+    /// Takes the path of a card on any device, for tests: the plain tensor operations in place of the
+    /// fused operators. A run that has begun starts its lanes from an empty state.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_plain_operations(mut self) -> Self {
+        let batch = self.config.batch / self.config.replicas;
+        let plain = |model: &LanguageModel| Carry::Plain(model.new_paper_state(batch));
+        self.carries.fill(plain(&self.learner.model));
+        if let Some(teacher) = &mut self.teacher {
+            teacher.carries.fill(plain(&teacher.model));
+        }
+        self
+    }
+
+    /// In a run for integers, the scales that fit the weights as they are.
+    fn search_scales(&mut self) {
+        let model = &self.learner.model;
+        self.grid = self.config.quantize.as_ref().map(|precisions| {
+            let scales = Scales::search(model.config(), &values(model), precisions);
+            let scales = scales.expect("the precisions are ones of this model");
+            Grid::new(scales, model.decaying())
+        });
+    }
+}
+
+impl<M: Learns> Trainer<M> {
+    /// A run of any architecture at its start, in floats and without a teacher.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub(crate) fn of(
+        model: M,
+        config: TrainConfig,
+        documents: impl Into<Arc<TokenSet>>,
+        end_of_text: u32,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        let options = LaneOptions {
+            end_of_text,
+            batch: config.batch,
+            length: config.length,
+            seed: config.seed,
+        };
+        let carry = model.new_carry(config.batch / config.replicas);
+        Ok(Self {
+            lanes: Lanes::new(documents, options)?,
+            carries: vec![carry; config.replicas],
+            learner: Learner::new(model, &config.optimizer),
+            average: config.average.map(Average::new),
+            teacher: None,
+            grid: None,
+            step: 0,
+            config,
+        })
+    }
+
+    /// The model that steps move.
+    pub const fn model(&self) -> &M {
+        &self.learner.model
+    }
+
+    /// The result so far: the model that steps move, or the average over its steps; in a run for
+    /// integers, with its weights rounded to them. It comes without autodiff.
+    pub fn result(&self) -> M {
+        let average = self.average.as_ref().filter(|_| self.step > 0);
+        let mut result = average.map_or_else(|| values(self.model()), |a| a.values.clone());
+        if let Some(grid) = &self.grid {
+            grid.scales.round(&mut result);
+        }
+        with_values(self.model().valid(), result)
+    }
+
+    /// Steps done.
+    pub const fn step_count(&self) -> u64 {
+        self.step
+    }
+
+    /// Settings of the run.
+    pub const fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Whether the schedule has come to its end.
+    pub const fn is_done(&self) -> bool {
+        self.step >= self.config.schedule.steps
+    }
+
+    /// One step: read a segment, update the parameters.
+    ///
+    /// # Panics
+    /// If the run is to have a teacher and [`Trainer::teach`] was not called.
+    pub fn step(&mut self) -> StepReport {
+        let segment = self.lanes.next_segment();
+        let learning_rate = self.config.schedule.rate(self.step);
+        let router = self.config.router;
+        let teacher = self.config.distill.map(|weight| {
+            let teacher = self.teacher.as_ref();
+            (weight, teacher.expect("a run with `distill` has a teacher"))
+        });
+        let inputs = self.inputs(&segment);
+        let (gradient, outputs) = learner::gradients(self.model(), inputs, |model, input| {
+            objective(model, input, router, teacher)
+        });
+        let factor = 1.0 / outputs.len() as f32;
+        let gradient_norm = self.update(gradient, factor, learning_rate);
+        self.step += 1;
+        if let Some(average) = &mut self.average {
+            average.add(self.step, &self.learner.model);
+        }
+        let figures = self.keep(outputs);
+        let mut report = StepReport {
+            step: self.step,
+            epoch: segment.epoch,
+            cross_entropy: 0.0,
+            balance: 0.0,
+            gradient_norm,
+            learning_rate,
+            tokens: segment.inputs.len(),
+            expert_load: Vec::new(),
+        };
+        Figures::read(figures, &mut report);
+        report
+    }
+
+    /// Moves the parameters along `gradient`, times `factor`; in a run for integers, on their grid.
+    /// Returns the norm of the gradient.
+    fn update(&mut self, gradient: Gradient, factor: f32, learning_rate: f64) -> f32 {
+        let optimizer = &self.config.optimizer;
+        let learner = &mut self.learner;
+        let Some(grid) = &mut self.grid else {
+            return learner.update(gradient, factor, optimizer.clip_norm, learning_rate);
+        };
+        let (before, by_name) = (values(&learner.model), gradient.by_name());
+        let norm = learner.update(gradient, factor, optimizer.clip_norm, learning_rate);
+        let mut after = values(&learner.model);
+        let step = RunStep {
+            step: self.step + 1,
+            steps: self.config.schedule.steps,
+            learning_rate: learning_rate as f32,
+        };
+        grid.step(&before, &by_name, &mut after, optimizer, step);
+        learner.model = with_values(learner.model.clone(), after);
+        norm
+    }
+
+    /// The part of the segment that each replica reads.
+    fn inputs(&self, segment: &Segment) -> Vec<Input<M::Carry>> {
+        let batch = self.config.batch / self.config.replicas;
+        let rows = batch * self.config.length;
+        let input = |(replica, carry): (usize, &M::Carry)| {
+            let range = replica * rows..(replica + 1) * rows;
+            let tokens = Tokens {
+                batch,
+                length: self.config.length,
+                inputs: segment.inputs[range.clone()].to_vec(),
+                resets: segment.resets[range.clone()].into(),
+            };
+            Input {
+                tokens,
+                targets: segment.targets[range].into(),
+                carry: carry.clone(),
+                teacher: self.teacher.as_ref().map(|t| t.carries[replica].clone()),
+                dropout: self.dropout(replica),
+            }
+        };
+        self.carries.iter().enumerate().map(input).collect()
+    }
+
+    fn dropout(&self, replica: usize) -> Dropout {
+        let stream = self.step * self.config.replicas as u64 + replica as u64;
+        Dropout::new(self.config.dropout, self.config.seed, stream)
+    }
+
+    /// Keeps the carries of the replicas for the next step, and returns their figures.
+    fn keep(&mut self, outputs: Vec<Output<M::Carry>>) -> Vec<Figures> {
+        let mut figures = Vec::with_capacity(outputs.len());
+        for (replica, output) in outputs.into_iter().enumerate() {
+            self.carries[replica] = output.carry;
+            if let (Some(teacher), Some(carry)) = (&mut self.teacher, output.teacher) {
+                teacher.carries[replica] = carry;
+            }
+            figures.push(output.figures);
+        }
+        figures
+    }
+}
+
+/// Loss of one replica, and what it returns.
+fn objective<M: Learns>(
+    model: &M,
+    input: Input<M::Carry>,
+    router: RouterLoss,
+    teacher: Option<(f32, &Teacher)>,
+) -> (Tensor<1>, Output<M::Carry>) {
+    let Input {
+        tokens,
+        targets,
+        mut carry,
+        teacher: mut teacher_carry,
+        mut dropout,
+    } = input;
+    let output = model.read(&tokens, &mut carry, &mut dropout);
+    let visits = output.visits.clone();
+    let taught = teacher.zip(teacher_carry.as_mut());
+    let taught = taught.map(|((weight, teacher), carry)| Distillation {
+        weight,
+        logits: teacher.logits(&tokens, carry),
+    });
+    let loss = loss::loss(output, targets, router, taught);
+    let figures = Figures {
+        cross_entropy: loss.cross_entropy,
+        balance: loss.balance,
+        visits,
+    };
+    let output = Output {
+        figures,
+        carry,
+        teacher: teacher_carry,
+    };
+    (loss.total, output)
+}
