@@ -7,8 +7,8 @@
 #
 # A fenced block is run as one script. One that cannot be run here says why in its info string, as in
 # ```sh skip="needs an NVIDIA card"; it is listed as SKIPPED. So is a block of another language.
-# `cargo run --release -p TOOL -- ...` runs the program that is there instead of a release build, and other
-# cargo commands are listed as SKIPPED: the continuous integration runs them by itself.
+# `cargo run --release -p TOOL -- ...` and an installed `TOOL ...` run the program that is there, and other cargo
+# commands are listed as SKIPPED: the continuous integration runs them by itself.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,7 +19,7 @@ if [[ -z ${DOCS_BIN:-} ]]; then
     cargo build --quiet --locked --workspace --bins --features itera-validate/burn,itera-export/burn
     DOCS_BIN=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
 fi
-export DOCS_BIN
+export DOCS_BIN PATH=$DOCS_BIN:$PATH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

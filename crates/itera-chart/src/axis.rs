@@ -17,6 +17,9 @@ pub struct Scale {
     pub cut: Option<f64>,
 }
 
+/// The share of an axis between its edge and the next value.
+const EDGE: f64 = 0.03;
+
 impl Scale {
     /// An axis of equal steps.
     pub fn linear(title: &str) -> Self {
@@ -39,6 +42,19 @@ impl Scale {
     pub fn from_zero(mut self) -> Self {
         self.from = Some(0.0);
         self
+    }
+
+    /// The values, and how far an axis of equal steps has to reach so that none lies on its edge.
+    pub(crate) fn padded(&self, values: impl Iterator<Item = f64>) -> impl Iterator<Item = f64> {
+        let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let room = if self.is_log || self.from.is_some() {
+            0.0
+        } else {
+            EDGE * (high.min(self.cut.unwrap_or(high)) - low)
+        };
+        values.into_iter().chain([low - room, high + room])
     }
 
     /// The axis over some values, with about `count` ticks.
@@ -204,10 +220,7 @@ mod tests {
         );
         let speeds = labels(&linear.from_zero(), &[120_000.0]);
         assert_eq!(speeds, ["0", "25 k", "50 k", "75 k", "100 k", "125 k"]);
-        assert_eq!(
-            labels(&Scale::log(""), &[3.0, 700.0]),
-            ["10", "100"]
-        );
+        assert_eq!(labels(&Scale::log(""), &[3.0, 700.0]), ["10", "100"]);
     }
 
     #[test]

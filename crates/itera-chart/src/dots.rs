@@ -187,8 +187,15 @@ impl Block {
         for group in &self.groups {
             y += group.head();
             for row in &group.rows {
-                let cell = row.cells.get(panel).into_iter().flatten();
-                marks.extend(cell.map(|mark| (y + ROW / 2.0, row, mark)));
+                let cell = row.cells.get(panel).map_or(&[][..], Vec::as_slice);
+                let step = dodge(cell);
+                let middle = y + ROW / 2.0;
+                let first = middle - step * (cell.len().max(1) - 1) as f64 / 2.0;
+                marks.extend(
+                    cell.iter()
+                        .enumerate()
+                        .map(|(i, mark)| (first + step * i as f64, row, mark)),
+                );
                 y += ROW;
             }
         }
@@ -208,9 +215,26 @@ impl Block {
         let axis = panel.scale.axis(values, ticks);
         x_axis(picture, &axis, &panel.scale.title, area);
         for (y, row, mark) in marks {
-            let crowd = row.cells.get(index).map_or(1, Vec::len);
-            draw_mark(picture, &axis, area, (area.y + y, row, mark), crowd);
+            let cell = &row.cells[index];
+            draw_mark(picture, &axis, area, (area.y + y, row, mark), cell);
         }
+    }
+}
+
+/// How far the marks of a cell lie below one another, if their intervals would cover each other.
+fn dodge(cell: &[Mark]) -> f64 {
+    let crosses = |(a, b): (&Mark, &Mark)| {
+        let both = a.interval.zip(b.interval);
+        both.is_some_and(|(a, b)| a[0] <= b[1] && b[0] <= a[1])
+    };
+    let mut pairs = cell
+        .iter()
+        .enumerate()
+        .flat_map(|(i, a)| cell[i + 1..].iter().map(move |b| (a, b)));
+    if pairs.any(crosses) {
+        (ROW - 12.0) / (cell.len() - 1) as f64
+    } else {
+        0.0
     }
 }
 
@@ -225,7 +249,7 @@ fn draw_mark(
     axis: &Axis,
     area: Area,
     (y, row, mark): (f64, &Row, &Mark),
-    crowd: usize,
+    cell: &[Mark],
 ) {
     let at = |value: f64| area.x + area.width * axis.at(value);
     let (x, series) = (at(mark.value), mark.series);
@@ -244,6 +268,11 @@ fn draw_mark(
         };
         picture.rectangle(bar, Ink::Series(series), &tip);
     }
+    let reach = |mark: &Mark| {
+        let x = at(mark.value);
+        let [low, high] = mark.interval.map_or([x, x], |interval| interval.map(at));
+        [low.min(x - 4.0), high.max(x + 4.0)]
+    };
     let [low, high] = mark.interval.map_or([x, x], |interval| interval.map(at));
     if mark.interval.is_some() {
         let ink = if mark.is_bar {
@@ -256,17 +285,26 @@ fn draw_mark(
     if !mark.is_bar {
         picture.sign(mark.sign, (x, y), series, mark.is_hollow, &tip);
     }
-    // Several marks of a row would have their texts on one another; the tooltip and the table have them.
-    if crowd > 1 {
-        return;
-    }
     let width = font::width(&mark.text, TEXT - 1.0, false);
-    let right = high.max(x + 4.0) + 8.0;
+    let [left, right] = reach(mark);
+    let (left, right) = (left - 8.0, right + 8.0);
     let is_inside = right + width <= area.x + area.width + PANEL_GAP / 2.0;
-    let (x, anchor) = if is_inside {
+    // Beside another mark there may be no room; the tooltip and the table have the value.
+    let is_free = |from: f64, to: f64| {
+        let others = cell.iter().filter(|other| !std::ptr::eq(*other, mark));
+        let places = others.map(reach);
+        cell.len() == 1
+            || (from >= area.x
+                && places
+                    .into_iter()
+                    .all(|[low, high]| to < low || high < from))
+    };
+    let (x, anchor) = if is_inside && is_free(right, right + width) {
         (right, Anchor::Start)
+    } else if is_free(left - width, left) {
+        (left, Anchor::End)
     } else {
-        (low.min(x) - 12.0, Anchor::End)
+        return;
     };
     picture.text(Label {
         size: TEXT - 1.0,

@@ -134,9 +134,10 @@ impl PlanePanel {
         let x = self
             .x
             .axis(all().map(|(x, _)| x), (area.width / 75.0) as usize);
+        let heights = all().map(|(_, y)| y);
         let y = self
             .y
-            .axis(all().map(|(_, y)| y), (area.height / 45.0) as usize);
+            .axis(self.y.padded(heights), (area.height / 45.0) as usize);
         y_axis(picture, &y, &self.y.title, area);
         x_axis(picture, &x, &self.x.title, area);
         let at = |(a, b): (f64, f64)| {
@@ -158,13 +159,11 @@ impl PlanePanel {
         }
         let points: Vec<(f64, f64)> = self.points.iter().map(|point| at(point.at)).collect();
         let mut taken: Vec<Area> = points.iter().map(|at| around(*at)).collect();
-        for line in self.lines.iter().filter(|line| line.is_step) {
-            let corners: Vec<(f64, f64)> = line.points.iter().map(|point| at(*point)).collect();
-            taken.extend(
-                steps(&corners)
-                    .windows(2)
-                    .map(|pair| along(pair[0], pair[1])),
-            );
+        for line in &self.lines {
+            let shown = line.points.iter().filter(|(_, value)| *value <= y.high);
+            let points: Vec<(f64, f64)> = shown.map(|point| at(*point)).collect();
+            let points = if line.is_step { steps(&points) } else { points };
+            taken.extend(points.windows(2).map(|pair| along(pair[0], pair[1])));
         }
         for (point, at) in self.points.iter().zip(&points) {
             place(picture, &point.label, *at, area, &mut taken);
@@ -205,7 +204,17 @@ fn around((x, y): (f64, f64)) -> Area {
     }
 }
 
-/// The room that a piece of a front takes.
+/// A spot on a line.
+fn around_tightly((x, y): (f64, f64)) -> Area {
+    Area {
+        x: x - 1.0,
+        y: y - 1.0,
+        width: 2.0,
+        height: 2.0,
+    }
+}
+
+/// The room that a piece of a line takes.
 fn along((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> Area {
     Area {
         x: x1.min(x2) - 1.0,
@@ -255,18 +264,33 @@ fn place(
         is_inside && !taken.iter().any(|other| other.overlaps(place))
     };
     let distances = (0..12).map(|i| 9.0 * f64::from(i));
+    let nearest = |place: &Area| {
+        (
+            x.clamp(place.x, place.x + place.width),
+            y.clamp(place.y, place.y + place.height),
+        )
+    };
+    // The line to a label crosses no other label or point.
+    let is_clear = |place: &Area| {
+        let (to_x, to_y) = nearest(place);
+        let on = |i: i32| {
+            let share = f64::from(i) / 16.0;
+            around_tightly((x + share * (to_x - x), y + share * (to_y - y)))
+        };
+        let own = around((x, y));
+        (1..16).map(on).filter(|at| !own.overlaps(at)).all(|at| {
+            let others = taken.iter().filter(|other| other.height > 8.0);
+            !others.into_iter().any(|other| other.overlaps(&at))
+        })
+    };
     let found = distances
         .flat_map(|d| at_distance(d).map(|place| (d, candidate(place))))
-        .find(|(_, (place, _))| is_free(place));
+        .find(|(d, (place, _))| is_free(place) && (*d == 0.0 || is_clear(place)));
     let Some((distance, (place, label))) = found else {
         return;
     };
     if distance > 0.0 {
-        let near = (
-            x.clamp(place.x, place.x + place.width),
-            y.clamp(place.y, place.y + place.height),
-        );
-        picture.line(&[(x, y), near], 1.0, Ink::Rule);
+        picture.line(&[(x, y), nearest(&place)], 1.0, Ink::Rule);
     }
     picture.text(label);
     taken.push(place);

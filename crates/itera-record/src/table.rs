@@ -56,6 +56,25 @@ impl Form {
             Self::Times => times(value, 1.0),
         }
     }
+
+    /// The cell of a number that may be missing.
+    pub fn of(self, value: impl Into<Option<f64>>) -> Value {
+        let value = value.into();
+        value.map_or(Value::None, |value| Value::Number(value, self))
+    }
+
+    /// The cell of a number with its bounds, where there are any.
+    pub fn within(self, value: f64, bounds: impl Into<Option<[f64; 2]>>) -> Value {
+        let bounds = bounds.into();
+        bounds.map_or(Value::Number(value, self), |bounds| {
+            Value::Within(value, bounds, self)
+        })
+    }
+
+    /// The cell of bounds that may be missing.
+    pub fn bounds(self, bounds: Option<[f64; 2]>) -> Value {
+        bounds.map_or(Value::None, |bounds| Value::Bounds(bounds, self))
+    }
 }
 
 /// A cell.
@@ -73,32 +92,45 @@ pub enum Value {
     Within(f64, [f64; 2], Form),
     /// Bounds alone.
     Bounds([f64; 2], Form),
+    /// A number whose text says more than it.
+    Said(f64, String),
+}
+
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::None, Into::into)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// A count.
+impl From<u64> for Value {
+    fn from(count: u64) -> Self {
+        Self::Number(count as f64, Form::Whole)
+    }
 }
 
 impl Value {
-    /// Words.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(text.into())
-    }
-
     /// A name.
     pub fn code(text: impl Into<String>) -> Self {
         Self::Code(text.into())
-    }
-
-    /// A count.
-    pub const fn count(count: u64) -> Self {
-        Self::Number(count as f64, Form::Whole)
-    }
-
-    /// A number that may be missing.
-    pub fn number(value: Option<f64>, form: Form) -> Self {
-        value.map_or(Self::None, |value| Self::Number(value, form))
-    }
-
-    /// Bounds that may be missing.
-    pub fn bounds(bounds: Option<[f64; 2]>, form: Form) -> Self {
-        bounds.map_or(Self::None, |bounds| Self::Bounds(bounds, form))
     }
 
     /// For people.
@@ -109,7 +141,7 @@ impl Value {
         };
         match self {
             Self::None => "–".to_owned(),
-            Self::Text(text) | Self::Code(text) => text.clone(),
+            Self::Text(text) | Self::Code(text) | Self::Said(_, text) => text.clone(),
             Self::Number(value, form) => form.text(*value),
             Self::Within(value, between, form) => {
                 format!("{} {}", form.text(*value), bounds(*between, *form))
@@ -133,7 +165,7 @@ impl Value {
             Self::None => serde_json::Value::Null,
             Self::Text(text) | Self::Code(text) => json!(text),
             Self::Number(value, Form::Whole) => json!(value.round() as i64),
-            Self::Number(value, _) => json!(value),
+            Self::Number(value, _) | Self::Said(value, _) => json!(value),
             Self::Within(value, [low, high], _) => json!([value, low, high]),
             Self::Bounds(between, _) => json!(between),
         }
@@ -146,7 +178,7 @@ impl Value {
             Self::Within(value, [low, high], _) => format!("{value} ({low}..{high})"),
             Self::Bounds([low, high], _) => format!("{low}..{high}"),
             Self::Text(text) | Self::Code(text) => text.clone(),
-            Self::Number(..) => self.json().to_string(),
+            Self::Number(..) | Self::Said(..) => self.json().to_string(),
         }
     }
 }
@@ -167,32 +199,47 @@ pub struct Column<R> {
 }
 
 impl<R> Column<R> {
-    /// A column of words.
-    pub const fn words(id: &'static str, title: &'static str, value: fn(&R) -> Value) -> Self {
-        Self {
-            id,
-            title,
-            unit: "",
-            align: Align::Left,
-            value,
-        }
+    /// Its head.
+    pub fn head(&self) -> Head {
+        let title = match self.unit {
+            "" => self.title.to_owned(),
+            unit => format!("{}, {unit}", self.title),
+        };
+        Head::new(self.id, &title, self.align)
     }
+}
 
-    /// A column of numbers.
-    pub const fn number(
-        id: &'static str,
-        title: &'static str,
-        unit: &'static str,
-        value: fn(&R) -> Value,
-    ) -> Self {
-        Self {
-            id,
-            title,
-            unit,
-            align: Align::Right,
-            value,
-        }
-    }
+/// The columns of a type of rows, one a line: alignment (`text` or `number`), name for programs, name for
+/// people, unit, and the cell of a row.
+///
+/// ```
+/// use itera_record::{Form::Si, Table, columns};
+///
+/// struct Speed {
+///     name: &'static str,
+///     tokens_per_s: f64,
+/// }
+///
+/// let columns = columns! { Speed:
+///     text   "name"         "model"    ""  |row| row.name;
+///     number "tokens_per_s" "speed" "tokens/s" |row| Si.of(row.tokens_per_s);
+/// };
+/// let rows = [Speed { name: "a", tokens_per_s: 149_156.0 }];
+/// assert_eq!(Table::of(&columns, &rows).to_string(), "model  speed, tokens/s\na                149 k\n");
+/// ```
+#[macro_export]
+macro_rules! columns {
+    ($Row:ty: $($align:ident $id:literal $title:literal $unit:literal |$row:pat_param| $value:expr;)*) => {
+        [$($crate::Column {
+            id: $id,
+            title: $title,
+            unit: $unit,
+            align: $crate::columns!(@ $align),
+            value: |$row: &$Row| -> $crate::Value { $crate::Value::from($value) },
+        }),*]
+    };
+    (@ text) => { $crate::Align::Left };
+    (@ number) => { $crate::Align::Right };
 }
 
 /// The head of a column.
@@ -227,20 +274,9 @@ pub struct Table {
 
 impl Table {
     /// The columns of some rows.
-    pub fn of<'r, R: 'r>(
-        columns: impl IntoIterator<Item = &'r Column<R>>,
-        rows: impl IntoIterator<Item = &'r R>,
-    ) -> Self {
-        let columns: Vec<&Column<R>> = columns.into_iter().collect();
-        let title = |column: &Column<R>| match column.unit {
-            "" => column.title.to_owned(),
-            unit => format!("{}, {unit}", column.title),
-        };
+    pub fn of<'r, R: 'r>(columns: &[Column<R>], rows: impl IntoIterator<Item = &'r R>) -> Self {
         Self {
-            heads: columns
-                .iter()
-                .map(|column| Head::new(column.id, &title(column), column.align))
-                .collect(),
+            heads: columns.iter().map(Column::head).collect(),
             rows: rows
                 .into_iter()
                 .map(|row| columns.iter().map(|column| (column.value)(row)).collect())
@@ -401,19 +437,14 @@ impl fmt::Display for Table {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column<(&str, f64)>; 3] = [
-        Column::words("model", "model", |row| Value::code(row.0)),
-        Column::number("speed", "speed", "tokens/s", |row| {
-            Value::Number(row.1, Form::Si)
-        }),
-        Column::number("range", "range", "", |row| {
-            let bounds = (row.1 > 0.0).then_some([row.1 / 2.0, row.1]);
-            Value::bounds(bounds, Form::Fixed(1))
-        }),
-    ];
+    const COLUMNS: &[Column<(&str, f64)>] = &columns! { (&str, f64):
+        text   "model" "model" ""         |row| Value::code(row.0);
+        number "speed" "speed" "tokens/s" |row| Form::Si.of(row.1);
+        number "range" "range" ""         |row| Form::Fixed(1).bounds((row.1 > 0.0).then_some([row.1 / 2.0, row.1]));
+    };
 
     fn table() -> Table {
-        Table::of(&COLUMNS, &[("été|x", 149_156.25), ("longer", 0.0)])
+        Table::of(COLUMNS, &[("été|x", 149_156.25), ("longer", 0.0)])
     }
 
     #[test]
@@ -455,7 +486,7 @@ mod tests {
 
     #[test]
     fn empty_and_constant_columns_can_be_left_out() {
-        let same = Table::of(&COLUMNS, &[("a", 0.0), ("a", 0.0)]).without_empty(&["model"]);
+        let same = Table::of(COLUMNS, &[("a", 0.0), ("a", 0.0)]).without_empty(&["model"]);
         assert_eq!(same.heads().len(), 1);
         assert_eq!(
             same.rows(),

@@ -2,12 +2,12 @@
 //! equal for a comparison.
 
 use itera_record::{
-    EnergyFigure, EngineBenchRecord, EngineBenchRow, GateVerdict, HostInfo, PowerRecord, PowerRow,
-    Summary, ValidationRow,
+    EngineBenchRecord, EngineBenchRow, GateVerdict, HostInfo, PowerRecord, PowerRow, Summary,
+    ValidationRow,
 };
 
 use crate::{
-    input::{Direction, Inputs, Metric, Of, Source, TrainingBench, TrainingBenchRow},
+    input::{Direction, Inputs, Metric, Source, Training, TrainingBench, TrainingBenchRow},
     views,
 };
 
@@ -21,20 +21,13 @@ pub(super) fn difference(old: &Metric, new: &Metric) -> Option<String> {
     Some(format!("{} was {}, is {}", old.0, old.1, new.1))
 }
 
-/// A metric of a file, exact and without conditions.
-fn metric(
-    source: &Source,
-    subject: String,
-    name: &str,
-    unit: &str,
-    direction: Direction,
-    value: f64,
-) -> Metric {
+/// An exact metric of a file, without conditions; the lower the better.
+fn metric(source: &Source, subject: &str, name: &str, unit: &str, value: f64) -> Metric {
     Metric {
-        subject,
+        subject: subject.to_owned(),
         name: name.to_owned(),
         unit: unit.to_owned(),
-        direction,
+        direction: Direction::Lower,
         value,
         interval: None,
         protocol: Vec::new(),
@@ -44,8 +37,20 @@ fn metric(
     }
 }
 
-fn conditions<const N: usize>(pairs: [(&str, String); N]) -> Vec<(String, String)> {
-    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+impl Metric {
+    /// What has to be equal for a comparison.
+    fn under<const N: usize>(mut self, conditions: [(&str, String); N]) -> Self {
+        let conditions = conditions.map(|(name, value)| (name.to_owned(), value));
+        self.protocol.extend(conditions);
+        self
+    }
+
+    /// A speed with its noise.
+    fn speed(mut self, interval: Option<[f64; 2]>) -> Self {
+        self.direction = Direction::Higher;
+        self.interval = interval;
+        self
+    }
 }
 
 /// All metrics of a set of results.
@@ -54,42 +59,26 @@ pub(crate) fn metrics(inputs: &Inputs) -> Vec<Metric> {
     for of in &inputs.validation {
         all.push(score(&of.item, inputs.source(of)));
     }
-    for run in &inputs.training {
-        let record = &run.item.record;
+    for of in &inputs.training {
+        let Training { name, record, .. } = &of.item;
         let digests: Vec<&str> = record.data.iter().map(|data| &data.sha256[..12]).collect();
-        all.extend(record.valid_bits_per_byte.map(|value| Metric {
-            protocol: conditions([("texts", digests.join(" "))]),
-            ..metric(
-                inputs.source(run),
-                format!("training {}", run.item.name),
-                "validation bits/byte",
-                "bits/byte",
-                Direction::Lower,
-                value,
-            )
+        let (source, subject) = (inputs.source(of), format!("training {name}"));
+        all.extend(record.valid_bits_per_byte.map(|value| {
+            metric(source, &subject, "validation bits/byte", "bits/byte", value)
+                .under([("texts", digests.join(" "))])
         }));
     }
     for of in &inputs.training_bench {
-        let bench = &of.item;
-        all.extend(
-            bench
-                .rows
-                .iter()
-                .map(|row| training_speed(bench, row, inputs.source(of))),
-        );
+        let speed = |row| training_speed(&of.item, row, inputs.source(of));
+        all.extend(of.item.rows.iter().map(speed));
     }
     for of in &inputs.engine {
-        all.extend(
-            of.item
-                .rows
-                .iter()
-                .map(|row| engine_speed(&of.item, row, inputs.source(of))),
-        );
+        let speed = |row| engine_speed(&of.item, row, inputs.source(of));
+        all.extend(of.item.rows.iter().map(speed));
     }
     for of in &inputs.power {
-        for row in &of.item.rows {
-            all.extend(power(&of.item, row, inputs.source(of)));
-        }
+        let figures = |row| power(&of.item, row, inputs.source(of));
+        all.extend(of.item.rows.iter().flat_map(figures));
     }
     sizes(inputs, &mut all);
     all
@@ -101,27 +90,17 @@ fn score(row: &ValidationRow, source: &Source) -> Metric {
         engine => format!("bits/byte, engine {engine}"),
     };
     let subject = format!("{} on {}", row.model.label(), row.text_name());
-    Metric {
-        // The text is read whole: an interval over documents says how well the figure stands for other
-        // texts, and not that it would come out otherwise.
-        protocol: conditions([
-            ("text", row.dataset_sha256[..12].to_owned()),
-            ("protocol", row.protocol.to_string()),
-            (
-                "shard",
-                row.shard
-                    .map_or("all".to_owned(), |shard| shard.to_string()),
-            ),
-        ]),
-        ..metric(
-            source,
-            subject,
-            &name,
-            "bits/byte",
-            Direction::Lower,
-            row.bits_per_byte,
-        )
-    }
+    // The text is read whole: an interval over documents says how well the figure stands for other
+    // texts, and not that it would come out otherwise.
+    metric(source, &subject, &name, "bits/byte", row.bits_per_byte).under([
+        ("text", row.dataset_sha256[..12].to_owned()),
+        ("protocol", row.protocol.to_string()),
+        (
+            "shard",
+            row.shard
+                .map_or("all".to_owned(), |shard| shard.to_string()),
+        ),
+    ])
 }
 
 fn training_speed(bench: &TrainingBench, row: &TrainingBenchRow, source: &Source) -> Metric {
@@ -132,22 +111,13 @@ fn training_speed(bench: &TrainingBench, row: &TrainingBenchRow, source: &Source
     // The record has the 10th and 90th percentile: a normal distribution between them has these quartiles.
     let half = 0.263 * (row.tokens_per_s_p90 - row.tokens_per_s_p10);
     let median = row.tokens_per_s_median;
-    Metric {
-        interval: Some([median - half, median + half]),
-        protocol: conditions([
+    metric(source, &subject, "tokens/s", "tokens/s", median)
+        .speed(Some([median - half, median + half]))
+        .under([
             ("cores", bench.cores.to_string()),
             ("length", bench.length.to_string()),
             ("vocabulary", bench.vocab_size.to_string()),
-        ]),
-        ..metric(
-            source,
-            subject,
-            "tokens/s",
-            "tokens/s",
-            Direction::Higher,
-            median,
-        )
-    }
+        ])
 }
 
 /// The speed of a workload, on equal machines.
@@ -155,77 +125,70 @@ fn engine_speed(record: &EngineBenchRecord, row: &EngineBenchRow, source: &Sourc
     let model = record.envelope.model.as_ref();
     let name = model.map_or("model", |model| &model.name);
     let subject = format!("{name} {} {}", row.workload, views::row_name(row));
-    let speeds: Vec<f64> = row
+    let speeds = row
         .sample_seconds
         .iter()
-        .map(|seconds| row.tokens as f64 / seconds)
-        .collect();
-    Metric {
-        interval: quartiles(&speeds),
-        protocol: conditions([
+        .map(|seconds| row.tokens as f64 / seconds);
+    metric(source, &subject, "tokens/s", "tokens/s", row.tokens_per_s)
+        .speed(quartiles(&speeds.collect::<Vec<_>>()))
+        .under([
             ("machine", machine(&record.envelope.host)),
             ("tokens", row.tokens.to_string()),
-        ]),
-        ..metric(
-            source,
-            subject,
-            "tokens/s",
-            "tokens/s",
-            Direction::Higher,
-            row.tokens_per_s,
-        )
-    }
+        ])
 }
 
 /// Latency as a multiple of the calibration workload's, so that a slower machine is no regression;
 /// energy as it is, on equal machines.
 fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
     let subject = format!("{} {}", row.model.label(), row.mode.name());
-    let exact = metric(
+    let adds = row.multiply_adds_per_token as f64;
+    let mut all = vec![metric(
         source,
-        subject,
+        &subject,
         "multiply-adds per token",
         "operations",
-        Direction::Lower,
-        row.multiply_adds_per_token as f64,
-    );
-    let protocol = conditions([
-        (
-            "tokens per pass",
-            record.protocol.seq_len_tokens.to_string(),
-        ),
-        ("threads", record.protocol.threads.to_string()),
-        ("calibration", record.protocol.calibration.clone()),
-        ("kernel", row.kernel.clone()),
-    ]);
-    let measured = Metric {
-        protocol,
-        ..exact.clone()
+        adds,
+    )];
+    let measured = |name: &str, unit: &str, value: f64| {
+        metric(source, &subject, name, unit, value).under([
+            (
+                "tokens per pass",
+                record.protocol.seq_len_tokens.to_string(),
+            ),
+            ("threads", record.protocol.threads.to_string()),
+            ("calibration", record.protocol.calibration.clone()),
+            ("kernel", row.kernel.clone()),
+        ])
     };
-    let passes = row.passes_per_sample as f64;
     let samples = &row.samples;
     let pairs = samples
         .wall_seconds
         .iter()
         .zip(&samples.calibration_seconds);
+    let passes = row.passes_per_sample as f64;
     let ratios: Vec<f64> = pairs.map(|(wall, unit)| wall / passes / unit).collect();
-    let latency = Summary::quantile(&ratios, 0.5).map(|value| Metric {
-        name: LATENCY.to_owned(),
-        unit: "times".to_owned(),
-        value,
+    all.extend(Summary::quantile(&ratios, 0.5).map(|value| Metric {
         interval: quartiles(&ratios),
         judged: judged(record, row),
-        ..measured.clone()
-    });
-    let machine = machine(&record.envelope.host);
-    let energies = row
-        .energy
-        .iter()
-        .filter_map(|figure| energy(row, figure, &measured, &machine));
-    std::iter::once(exact)
-        .chain(latency)
-        .chain(energies)
-        .collect()
+        ..measured(LATENCY, "times", value)
+    }));
+    // The bounds of an estimate are those of the model of the platform, which two runs have in common: they
+    // would hide any regression. So its noise is that of the samples.
+    all.extend(row.energy.iter().filter_map(|figure| {
+        let value = 1e6 * figure.gross_joules_per_token?.nominal;
+        let mut counters = samples.counters.iter();
+        let counter = counters.find(|counter| counter.source == figure.source);
+        let noise = counter.map_or(&samples.wall_seconds, |counter| &counter.joules);
+        let median = Summary::quantile(noise, 0.5)?;
+        let kind = figure.method.split('(').next().unwrap_or_default();
+        let name = format!("energy per token, {kind}({})", figure.source);
+        let metric = Metric {
+            interval: quartiles(noise).map(|bounds| bounds.map(|bound| value * bound / median)),
+            ..measured(&name, "µJ", value)
+        };
+        Some(metric.under([("machine", machine(&record.envelope.host))]))
+    }));
+    all
 }
 
 /// What itera-power found about the latency of a row, and in comparison with which file.
@@ -238,37 +201,6 @@ fn judged(record: &PowerRecord, row: &PowerRow) -> Option<(String, GateVerdict)>
             && comparison.mode == Some(row.mode)
     })?;
     Some((gate.baseline_sha256.clone(), found.verdict))
-}
-
-/// Energy with the noise of its samples. Its bounds are those of the model of the platform, which two
-/// runs have in common: they would hide any regression.
-fn energy(
-    row: &PowerRow,
-    figure: &EnergyFigure,
-    measured: &Metric,
-    machine: &str,
-) -> Option<Metric> {
-    let joules = figure.gross_joules_per_token?;
-    let samples = &row.samples;
-    let counter = samples
-        .counters
-        .iter()
-        .find(|counter| counter.source == figure.source);
-    let noise = counter.map_or(&samples.wall_seconds, |counter| &counter.joules);
-    let median = Summary::quantile(noise, 0.5)?;
-    let value = 1e6 * joules.nominal;
-    let kind = figure.method.split('(').next().unwrap_or_default();
-    let mut metric = Metric {
-        name: format!("energy per token, {kind}({})", figure.source),
-        unit: "µJ".to_owned(),
-        value,
-        interval: quartiles(noise).map(|bounds| bounds.map(|bound| value * bound / median)),
-        ..measured.clone()
-    };
-    metric
-        .protocol
-        .extend(conditions([("machine", machine.to_owned())]));
-    Some(metric)
 }
 
 fn machine(host: &HostInfo) -> String {
@@ -287,17 +219,13 @@ fn quartiles(samples: &[f64]) -> Option<[f64; 2]> {
 
 /// Parameters and bytes of every model, each once.
 fn sizes(inputs: &Inputs, all: &mut Vec<Metric>) {
-    let of_validation = inputs
-        .validation
-        .iter()
-        .map(|row| (&row.item.model, inputs.source(row)));
-    let of_power = inputs.power.iter().flat_map(|of: &Of<PowerRecord>| {
-        of.item
-            .rows
-            .iter()
-            .map(|row| (&row.model, inputs.source(of)))
+    let validation = inputs.validation.iter();
+    let validation = validation.map(|row| (&row.item.model, inputs.source(row)));
+    let power = inputs.power.iter().flat_map(|of| {
+        let source = inputs.source(of);
+        of.item.rows.iter().map(move |row| (&row.model, source))
     });
-    for (model, source) in of_validation.chain(of_power) {
+    for (model, source) in validation.chain(power) {
         let subject = model.label();
         if all
             .iter()
@@ -306,14 +234,7 @@ fn sizes(inputs: &Inputs, all: &mut Vec<Metric>) {
             continue;
         }
         for (name, value) in [("parameters", model.params), ("bytes", model.bytes)] {
-            all.push(metric(
-                source,
-                subject.clone(),
-                name,
-                name,
-                Direction::Lower,
-                value as f64,
-            ));
+            all.push(metric(source, &subject, name, name, value as f64));
         }
     }
 }

@@ -138,6 +138,18 @@ fn take(metrics: &mut Vec<Metric>, is_so: impl Fn(&Metric) -> bool) -> Option<Me
 }
 
 impl Comparison {
+    /// The metric as it is, or as it was.
+    fn metric(&self) -> Option<&Metric> {
+        self.new.as_ref().or(self.old.as_ref())
+    }
+
+    /// The share by which it changed, where that says something.
+    fn change(&self) -> Option<f64> {
+        let (old, new) = self.old.as_ref().zip(self.new.as_ref())?;
+        let is_ratio = self.verdict.is_comparison() && old.value != 0.0;
+        is_ratio.then(|| (new.value - old.value) / old.value.abs())
+    }
+
     fn new(old: Option<Metric>, new: Option<Metric>, max_percent: Option<f64>) -> Self {
         let verdict = verdict(old.as_ref(), new.as_ref());
         let change = old.as_ref().zip(new.as_ref()).map_or(0.0, |(old, new)| {

@@ -1,66 +1,41 @@
 //! The comparison as a table and a sentence.
 
-use itera_record::{Column, Form, Table, Value};
+use itera_record::{
+    Form::{Change, Fixed, Si, Whole},
+    Table, Value, columns,
+};
 
 use super::Comparison;
 use crate::input::{Direction, Metric};
 
-const COLUMNS: [Column<Comparison>; 8] = [
-    Column::words("subject", "what", |of| {
-        either(of, |metric| Value::code(&metric.subject))
-    }),
-    Column::words("metric", "metric", |of| {
-        either(of, |metric| Value::text(&metric.name))
-    }),
-    Column::words("unit", "unit", |of| {
-        either(of, |metric| Value::text(&metric.unit))
-    }),
-    Column::words("better", "better", |of| {
-        either(of, |metric| {
-            Value::text(match metric.direction {
-                Direction::Lower => "lower",
-                Direction::Higher => "higher",
-            })
-        })
-    }),
-    Column::number("old", "old", "", |of| value(of.old.as_ref())),
-    Column::number("new", "new", "", |of| value(of.new.as_ref())),
-    Column::number("change", "change", "", |of| match (&of.old, &of.new) {
-        (Some(old), Some(new)) if of.verdict.is_comparison() && old.value != 0.0 => {
-            Value::Number((new.value - old.value) / old.value.abs(), Form::Change)
-        }
-        _ => Value::None,
-    }),
-    Column::words("verdict", "verdict", |of| {
-        Value::Text(if of.is_regression {
-            format!("REGRESSION ({})", of.verdict)
-        } else {
-            of.verdict.to_string()
-        })
-    }),
-];
-
 /// All comparisons as a table.
 pub(crate) fn table<'c>(comparisons: impl IntoIterator<Item = &'c Comparison>) -> Table {
-    Table::of(&COLUMNS, comparisons)
+    let columns = columns! { Comparison:
+        text   "subject" "what"    "" |of| of.metric().map(|metric| Value::code(&metric.subject));
+        text   "metric"  "metric"  "" |of| of.metric().map(|metric| &metric.name);
+        text   "unit"    "unit"    "" |of| of.metric().map(|metric| &metric.unit);
+        text   "better"  "better"  "" |of| of.metric().map(better);
+        number "old"     "old"     "" |of| of.old.as_ref().map(value);
+        number "new"     "new"     "" |of| of.new.as_ref().map(value);
+        number "change"  "change"  "" |of| Change.of(of.change());
+        text   "verdict" "verdict" "" |of| if of.is_regression { format!("REGRESSION ({})", of.verdict) } else { of.verdict.to_string() };
+    };
+    Table::of(&columns, comparisons)
 }
 
-fn either(of: &Comparison, value: fn(&Metric) -> Value) -> Value {
-    of.new
-        .as_ref()
-        .or(of.old.as_ref())
-        .map_or(Value::None, value)
+const fn better(metric: &Metric) -> &'static str {
+    match metric.direction {
+        Direction::Lower => "lower",
+        Direction::Higher => "higher",
+    }
 }
 
 /// A value with its interval.
-fn value(metric: Option<&Metric>) -> Value {
-    let Some(metric) = metric else {
-        return Value::None;
-    };
+fn value(metric: &Metric) -> Value {
     match metric.interval {
-        Some(interval) => Value::Within(metric.value, interval, Form::Si),
-        None if metric.value.fract() == 0.0 => Value::Number(metric.value, Form::Whole),
-        None => Value::Number(metric.value, Form::Fixed(4)),
+        Some(interval) => Si.within(metric.value, interval),
+        None if metric.value.fract() == 0.0 => Whole.of(metric.value),
+        None => Fixed(4).of(metric.value),
     }
 }
 

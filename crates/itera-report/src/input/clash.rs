@@ -94,17 +94,13 @@ fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
             note(&item.name, model, *source);
         }
     }
-    for Of { source, item } in &inputs.power {
-        for row in &item.rows {
-            note(&row.model.name, &row.model, *source);
-        }
-    }
-    for Of { source, item } in &inputs.export {
-        let files = item.files.iter().map(|file| &file.model);
-        for model in files.chain(item.bench.iter().map(|bench| &bench.model)) {
-            note(&model.name, model, *source);
-        }
-    }
+    let power = inputs.power.iter();
+    let rows = power.flat_map(|of| of.item.rows.iter().map(|row| (of.source, &row.model)));
+    let export = inputs.export.iter().flat_map(|of| {
+        let files = of.item.files.iter().map(|file| &file.model);
+        let bench = of.item.bench.iter().map(|bench| &bench.model);
+        files.chain(bench).map(|model| (of.source, model))
+    });
     let engine = inputs
         .engine
         .iter()
@@ -117,10 +113,10 @@ fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
         .simulation
         .iter()
         .map(|of| (of.source, &of.item.envelope));
-    for (source, envelope) in engine.chain(bench).chain(simulation) {
-        if let Some(model) = &envelope.model {
-            note(&model.name, model, source);
-        }
+    let envelopes = engine.chain(bench).chain(simulation);
+    let named = envelopes.filter_map(|(source, of)| Some((source, of.model.as_ref()?)));
+    for (source, model) in rows.chain(export).chain(named) {
+        note(&model.name, model, source);
     }
     models
 }

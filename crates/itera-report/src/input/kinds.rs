@@ -9,11 +9,29 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Inputs, Of,
+    feedback::FeedbackLog,
     gate_check::GateCheck,
     load::{Loader, Named},
     metrics::MetricsRecord,
     training_bench::TrainingBench,
 };
+
+/// The kind of a file that is one item of a list in [`Inputs`]. How it is read: `checked` by its own type,
+/// `plain` by this crate, `log` line by line.
+macro_rules! record {
+    ($how:ident $Record:ident as $list:ident, $what:literal, $command:literal) => {
+        Kind {
+            schema: $Record::SCHEMA,
+            what: $what,
+            command: $command,
+            read: |loader, file| {
+                let item: $Record = $how(file)?;
+                loader.keep(file, $Record::SCHEMA, item, |all| &mut all.$list)
+            },
+            is_there: |inputs| $what.is_empty() || !inputs.$list.is_empty(),
+        }
+    };
+}
 
 /// A kind of result.
 pub(crate) struct Kind {
@@ -49,128 +67,17 @@ pub(crate) static KINDS: [Kind; 13] = [
         read: |loader, file| loader.training(file, checked(file)?),
         is_there: |inputs| !inputs.training.is_empty(),
     },
-    Kind {
-        schema: AblationRecord::SCHEMA,
-        what: "ablations",
-        command: "cargo run --release -p itera-train -- ablate",
-        read: |loader, file| {
-            loader.keep(file, AblationRecord::SCHEMA, checked(file)?, |all| {
-                &mut all.ablations
-            })
-        },
-        is_there: |inputs| !inputs.ablations.is_empty(),
-    },
-    Kind {
-        schema: TrainingBench::SCHEMA,
-        what: "speed of training",
-        command: "cargo bench -p itera-learn --bench training",
-        read: |loader, file| {
-            let bench: TrainingBench = parsed(file)?;
-            bench.check()?;
-            loader.keep(file, TrainingBench::SCHEMA, bench, |all| {
-                &mut all.training_bench
-            })
-        },
-        is_there: |inputs| !inputs.training_bench.is_empty(),
-    },
-    Kind {
-        schema: EngineBenchRecord::SCHEMA,
-        what: "speed of the native engine",
-        command: "cargo run --release -p itera-validate -- bench",
-        read: |loader, file| {
-            loader.keep(file, EngineBenchRecord::SCHEMA, checked(file)?, |all| {
-                &mut all.engine
-            })
-        },
-        is_there: |inputs| !inputs.engine.is_empty(),
-    },
-    Kind {
-        schema: PowerRecord::SCHEMA,
-        what: "energy",
-        command: "cargo run --release -p itera-power",
-        read: |loader, file| {
-            loader.keep(file, PowerRecord::SCHEMA, checked(file)?, |all| {
-                &mut all.power
-            })
-        },
-        is_there: |inputs| !inputs.power.is_empty(),
-    },
-    Kind {
-        schema: ExportRecord::SCHEMA,
-        what: "exported models",
-        command: "cargo run --release -p itera-export -- verify",
-        read: |loader, file| {
-            loader.keep(file, ExportRecord::SCHEMA, checked(file)?, |all| {
-                &mut all.export
-            })
-        },
-        is_there: |inputs| !inputs.export.is_empty(),
-    },
-    Kind {
-        schema: QuantizationRecord::SCHEMA,
-        what: "",
-        command: "scripts/quantize-all.sh",
-        read: |loader, file| {
-            loader.keep(file, QuantizationRecord::SCHEMA, checked(file)?, |all| {
-                &mut all.quantization
-            })
-        },
-        is_there: |_| true,
-    },
-    Kind {
-        schema: ServeBenchRecord::SCHEMA,
-        what: "speed of the server",
-        command: "scripts/serve-bench.py",
-        read: |loader, file| {
-            loader.keep(file, ServeBenchRecord::SCHEMA, checked(file)?, |all| {
-                &mut all.serve_bench
-            })
-        },
-        is_there: |inputs| !inputs.serve_bench.is_empty(),
-    },
-    Kind {
-        schema: SimulationRecord::SCHEMA,
-        what: "learning from feedback",
-        command: "cargo run --release -p itera-serve -- simulate",
-        read: |loader, file| {
-            loader.keep(file, SimulationRecord::SCHEMA, checked(file)?, |all| {
-                &mut all.simulation
-            })
-        },
-        is_there: |inputs| !inputs.simulation.is_empty(),
-    },
-    Kind {
-        schema: GateCheck::SCHEMA,
-        what: "",
-        command: "scripts/check-gate.sh",
-        read: |loader, file| {
-            let check: GateCheck = parsed(file)?;
-            check.check()?;
-            loader.keep(file, GateCheck::SCHEMA, check, |all| &mut all.gate_check)
-        },
-        is_there: |_| true,
-    },
-    Kind {
-        schema: MetricsRecord::SCHEMA,
-        what: "",
-        command: "cargo run --release -p itera-report -- --format metrics",
-        read: |loader, file| {
-            loader.keep(file, MetricsRecord::SCHEMA, parsed(file)?, |all| {
-                &mut all.released
-            })
-        },
-        is_there: |_| true,
-    },
-    Kind {
-        schema: "feedback log (.jsonl)",
-        what: "feedback of users",
-        command: "itera-serve feedback export",
-        read: |loader, file| {
-            let log = super::feedback::read(file.bytes)?;
-            loader.keep(file, "feedback log (.jsonl)", log, |all| &mut all.feedback)
-        },
-        is_there: |inputs| !inputs.feedback.is_empty(),
-    },
+    record!(checked AblationRecord as ablations, "ablations", "cargo run --release -p itera-train -- ablate"),
+    record!(plain TrainingBench as training_bench, "speed of training", "cargo bench -p itera-learn --bench training"),
+    record!(checked EngineBenchRecord as engine, "speed of the native engine", "cargo run --release -p itera-validate -- bench"),
+    record!(checked PowerRecord as power, "energy", "cargo run --release -p itera-power"),
+    record!(checked ExportRecord as export, "exported models", "cargo run --release -p itera-export -- verify"),
+    record!(checked QuantizationRecord as quantization, "", "scripts/quantize-all.sh"),
+    record!(checked ServeBenchRecord as serve_bench, "speed of the server", "scripts/serve-bench.py"),
+    record!(checked SimulationRecord as simulation, "learning from feedback", "cargo run --release -p itera-serve -- simulate"),
+    record!(plain GateCheck as gate_check, "", "scripts/check-gate.sh"),
+    record!(plain MetricsRecord as released, "", "cargo run --release -p itera-report -- --format metrics"),
+    record!(log FeedbackLog as feedback, "feedback of users", "itera-serve feedback export"),
 ];
 
 impl Kind {
@@ -198,7 +105,25 @@ fn checked<R: Record>(file: Named<'_>) -> Result<R, String> {
     R::from_json(file.bytes).map_err(|error| format!("is broken: {error}"))
 }
 
-/// Reads a plain form.
+/// Reads a form of this crate.
+fn plain<T: Plain>(file: Named<'_>) -> Result<T, String> {
+    let item: T = parsed(file)?;
+    item.check()?;
+    Ok(item)
+}
+
+/// Reads a log.
+fn log(file: Named<'_>) -> Result<FeedbackLog, String> {
+    super::feedback::read(file.bytes)
+}
+
+/// A form that only this crate reads.
+pub(super) trait Plain: DeserializeOwned {
+    /// Refuses what contradicts itself.
+    fn check(&self) -> Result<(), String>;
+}
+
+/// Parses JSON.
 pub(super) fn parsed<T: DeserializeOwned>(file: Named<'_>) -> Result<T, String> {
     serde_json::from_slice(file.bytes).map_err(|error| format!("is malformed: {error}"))
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    CurvePoint, Inputs, Of, Place, Problem, Source, Training, clash, curve,
+    CurvePoint, FeedbackLog, Inputs, Of, Place, Problem, Source, Training, clash, curve,
     files::{self, File},
     kinds::{Kind, parsed},
     machine,
@@ -79,7 +79,7 @@ impl Loader {
     fn content(&mut self, file: Named<'_>) -> Result<(), String> {
         let is_log = file.path.extension().is_some_and(|kind| kind == "jsonl");
         let schema = if is_log {
-            "feedback log (.jsonl)".to_owned()
+            FeedbackLog::SCHEMA.to_owned()
         } else {
             parsed::<Head>(file)?.schema.unwrap_or_default()
         };

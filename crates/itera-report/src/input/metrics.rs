@@ -3,6 +3,8 @@
 use itera_record::GateVerdict;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::Plain;
+
 /// All metrics of a release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MetricsRecord {
@@ -10,6 +12,17 @@ pub(crate) struct MetricsRecord {
     /// The release, for example `0.1.0`.
     pub(crate) release: String,
     pub(crate) metrics: Vec<Metric>,
+}
+
+impl Plain for MetricsRecord {
+    fn check(&self) -> Result<(), String> {
+        let is_number = |metric: &Metric| metric.value.is_finite();
+        if self.metrics.iter().all(is_number) {
+            Ok(())
+        } else {
+            Err("has a metric that is no number".to_owned())
+        }
+    }
 }
 
 impl MetricsRecord {

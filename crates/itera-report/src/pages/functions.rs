@@ -1,14 +1,14 @@
 //! What templates may call: tables, pictures, links to files, and numbers as text.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use itera_chart::PAGE_STYLE;
-use itera_record::{Align, Form, Table, num};
+use itera_record::{Align, Form, Head, Table, Value as Cell, num};
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use crate::{
     input::Inputs,
-    views::{Figure, View, Views},
+    views::{Figure, View, Views, count_of},
 };
 
 /// How a page reaches the files of the workspace.
@@ -42,7 +42,7 @@ impl Linker {
         }
     }
 
-    /// Links to some sources; of many training records the folder stands for all.
+    /// A sentence with links to some sources.
     fn cite(&self, sources: &[usize]) -> String {
         const MOST: usize = 4;
         let mut sources = sources.to_vec();
@@ -56,8 +56,8 @@ impl Linker {
             .collect();
         match sources.len() {
             0 => String::new(),
-            n if n <= MOST => links.join(", "),
-            n => format!("{} and {} more", links.join(", "), n - MOST),
+            n if n <= MOST => format!("From {}.", links.join(", ")),
+            n => format!("From {} and {} more.", links.join(", "), n - MOST),
         }
     }
 }
@@ -88,161 +88,130 @@ fn escape(text: &str) -> String {
 pub(super) fn add<'v>(environment: &mut Environment<'v>, views: &'v Views, linker: &Linker) {
     numbers(environment);
     // Functions of a template own what they need.
-    let markdown: Vec<Entry> = views
+    let of_table = |form: fn(&View) -> String| -> HashMap<String, String> {
+        views
+            .tables
+            .iter()
+            .map(|view| (view.name.clone(), form(view)))
+            .collect()
+    };
+    let markdown = of_table(|view| view.table.markdown());
+    let html = of_table(|view| html(&view.table, &view.title));
+    let rows: HashMap<String, usize> = views
         .tables
         .iter()
-        .map(|view| Entry::new(view, linker))
+        .map(|view| (view.name.clone(), view.table.rows().len()))
         .collect();
-    let find = move |name: &str| markdown.iter().find(|entry| entry.name == name).cloned();
-    let found = find.clone();
-    environment.add_function("has", move |name: String| found(&name).is_some());
-    let found = find.clone();
-    environment.add_function("table", move |name: String| {
-        found(&name).map_or_else(not_measured, |entry| entry.markdown)
-    });
-    let found = find.clone();
-    environment.add_function("rows", move |name: String| {
-        found(&name).map_or(0, |entry| entry.rows)
-    });
-    let found = find.clone();
-    environment.add_function("source", move |name: String| {
-        found(&name).map_or(String::new(), |entry| entry.source)
-    });
-    let tables = linker.tables.clone();
-    environment.add_function("csv", move |name: String| {
-        format!("[{name}.csv]({tables}/{name}.csv)")
-    });
-    environment.add_function("html_table", move |name: String| {
-        Value::from_safe_string(find(&name).map_or_else(not_measured, |entry| entry.html))
-    });
-    let figures: Vec<(&'static str, String, String, String)> = views
+    let sources: HashMap<String, String> = views
+        .tables
+        .iter()
+        .map(|view| (view.name.clone(), linker.cite(&view.sources)))
+        .collect();
+    let images: HashMap<&str, String> = views
         .figures
         .iter()
-        .map(|figure| {
-            (
-                figure.name,
-                image(figure),
-                figure.picture.svg(&figure.alt),
-                linker.cite(&figure.sources),
-            )
-        })
+        .map(|f| (f.name, image(f, linker)))
         .collect();
-    let all = figures.clone();
-    environment.add_function("figure", move |name: String| {
-        all.iter().find(|(known, ..)| *known == name).map_or(
-            String::new(),
-            |(_, image, _, source)| {
-                if source.is_empty() {
-                    image.clone()
-                } else {
-                    format!("{image}\n\nFrom {source}.")
-                }
-            },
-        )
+    let svgs: HashMap<&str, String> = views
+        .figures
+        .iter()
+        .map(|f| (f.name, f.picture.svg(&f.alt)))
+        .collect();
+    let tables = linker.tables.clone();
+    let missing = || "Not measured.".to_owned();
+    let known = rows.clone();
+    environment.add_function("has", move |name: &str| known.contains_key(name));
+    environment.add_function("rows", move |name: &str| {
+        rows.get(name).copied().unwrap_or(0)
     });
-    environment.add_function("svg", move |name: String| {
-        let svg = figures
-            .iter()
-            .find(|(known, ..)| *known == name)
-            .map(|(_, _, svg, _)| svg.clone());
-        Value::from_safe_string(svg.unwrap_or_default())
+    environment.add_function("table", move |name: &str| {
+        markdown.get(name).cloned().unwrap_or_else(missing)
+    });
+    environment.add_function("html_table", move |name: &str| {
+        Value::from_safe_string(html.get(name).cloned().unwrap_or_else(missing))
+    });
+    environment.add_function("source", move |name: &str| {
+        sources.get(name).cloned().unwrap_or_default()
+    });
+    environment.add_function("csv", move |name: &str| {
+        format!("[{name}.csv]({tables}/{name}.csv)")
+    });
+    environment.add_function("figure", move |name: &str| {
+        images.get(name).cloned().unwrap_or_default()
+    });
+    environment.add_function("svg", move |name: &str| {
+        Value::from_safe_string(svgs.get(name).cloned().unwrap_or_default())
     });
     environment.add_function("chart_style", || {
         Value::from_safe_string(PAGE_STYLE.to_owned())
     });
 }
 
-/// A table in the forms that pages have.
-#[derive(Clone)]
-struct Entry {
-    name: String,
-    rows: usize,
-    markdown: String,
-    html: String,
-    source: String,
-}
-
-impl Entry {
-    fn new(view: &View, linker: &Linker) -> Self {
-        let source = linker.cite(&view.sources);
-        Self {
-            name: view.name.clone(),
-            rows: view.table.rows().len(),
-            markdown: view.table.markdown(),
-            html: html(&view.table, &view.title),
-            source: if source.is_empty() {
-                source
-            } else {
-                format!("From {source}.")
-            },
-        }
-    }
-}
-
-fn not_measured() -> String {
-    "Not measured.".to_owned()
-}
-
-fn image(figure: &Figure) -> String {
+/// A picture in Markdown, with its sources.
+fn image(figure: &Figure, linker: &Linker) -> String {
     let alt = figure.alt.replace(['[', ']'], "");
-    format!("![{alt}]({}.png)", figure.name)
+    let image = format!(
+        "![{alt}]({}.png)\n\n{}",
+        figure.name,
+        linker.cite(&figure.sources)
+    );
+    image.trim_end().to_owned()
 }
 
 /// A table for a page: each cell carries the value that it is sorted by.
 fn html(table: &Table, title: &str) -> String {
-    let head = |head: &itera_record::Head| {
-        let class = if head.align == Align::Right {
-            " class=\"n\""
-        } else {
-            ""
-        };
-        format!(
-            "<th{class}><button type=\"button\">{}</button></th>",
-            escape(&head.title)
-        )
+    let class = |head: &Head| match head.align {
+        Align::Right => " class=\"n\"",
+        Align::Left => "",
     };
-    let heads: String = table.heads().iter().map(head).collect();
-    let cell = |(value, right): (&itera_record::Value, bool)| {
-        let class = if right { " class=\"n\"" } else { "" };
+    let head = |head: &Head| {
+        let (class, title) = (class(head), escape(&head.title));
+        format!("<th{class}><button type=\"button\">{title}</button></th>")
+    };
+    let cell = |(value, head): (&Cell, &Head)| {
         let key = match value {
-            itera_record::Value::Number(number, _) | itera_record::Value::Within(number, ..) => {
+            Cell::Number(number, _) | Cell::Within(number, ..) | Cell::Said(number, _) => {
                 format!(" data-v=\"{number}\"")
             }
             _ => String::new(),
         };
-        let text = escape(&value.plain());
+        let (class, text) = (class(head), escape(&value.plain()));
         match value {
-            itera_record::Value::Code(_) => format!("<td{class}{key}><code>{text}</code></td>"),
+            Cell::Code(_) => format!("<td{class}{key}><code>{text}</code></td>"),
             _ => format!("<td{class}{key}>{text}</td>"),
         }
     };
-    let row = |row: &Vec<itera_record::Value>| {
-        let rights = table.heads().iter().map(|head| head.align == Align::Right);
-        let cells: String = row.iter().zip(rights).map(cell).collect();
+    let row = |row: &Vec<Cell>| {
+        let cells: String = row.iter().zip(table.heads()).map(cell).collect();
         format!("<tr>{cells}</tr>\n")
     };
+    let heads: String = table.heads().iter().map(head).collect();
     let rows: String = table.rows().iter().map(row).collect();
+    let title = escape(title);
     format!(
-        "<div class=\"scroll\"><table aria-label=\"{}\"><thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>",
-        escape(title)
+        "<div class=\"scroll\"><table aria-label=\"{title}\"><thead><tr>{heads}</tr></thead>\n\
+         <tbody>\n{rows}</tbody></table></div>"
     )
 }
 
 /// Numbers as text, in the forms that tables have.
 fn numbers(environment: &mut Environment<'_>) {
-    environment.add_filter("fixed", |value: f64, decimals: usize| {
-        num::fixed(value, decimals)
-    });
-    environment.add_filter("signed", |value: f64, decimals: usize| {
-        Form::Signed(decimals).text(value)
-    });
-    environment.add_filter("percent", |value: f64, decimals: usize| {
-        Form::Percent(decimals).text(value)
-    });
-    environment.add_filter("short", num::short);
-    environment.add_filter("si", num::si);
-    environment.add_filter("whole", |value: f64| Form::Whole.text(value));
-    environment.add_filter("times", |value: f64| num::times(value, 1.0));
+    let mut with_decimals = |name: &'static str, form: fn(usize) -> Form| {
+        environment.add_filter(name, move |value: f64, decimals: usize| {
+            form(decimals).text(value)
+        });
+    };
+    with_decimals("fixed", Form::Fixed);
+    with_decimals("signed", Form::Signed);
+    with_decimals("percent", Form::Percent);
+    for (name, form) in [
+        ("short", Form::Short),
+        ("si", Form::Si),
+        ("whole", Form::Whole),
+        ("times", Form::Times),
+    ] {
+        environment.add_filter(name, move |value: f64| form.text(value));
+    }
     environment.add_filter(
         "interval",
         |bounds: Vec<f64>, decimals: usize| match bounds.as_slice() {
@@ -253,9 +222,7 @@ fn numbers(environment: &mut Environment<'_>) {
             )),
         },
     );
-    environment.add_filter("plural", |count: usize, thing: &str| {
-        crate::views::count_of(count, thing)
-    });
+    environment.add_filter("plural", |count: usize, thing: &str| count_of(count, thing));
     environment.add_filter("enumerate", |items: Vec<String>| match items.as_slice() {
         [] => String::new(),
         [only] => only.clone(),

@@ -1,6 +1,10 @@
 //! What design decisions are worth: variants of a base on the same text.
 
-use itera_record::{AblationStudy, AblationVariant, Column, Form, Table, Value};
+use itera_record::{
+    AblationStudy, AblationVariant,
+    Form::{Fixed, Signed},
+    Table, Value, columns,
+};
 
 use super::{View, quality::student_t};
 use crate::input::Inputs;
@@ -89,89 +93,36 @@ impl Row<'_> {
     }
 }
 
-fn columns<'i>() -> [Column<Row<'i>>; 12] {
-    [
-        Column::words("decision", "decision", |of| Value::text(&of.variant.axis)),
-        Column::words("variant", "variant", |of| Value::text(&of.variant.name)),
-        Column::number("params", "parameters", "", |of| {
-            Value::count(of.variant.params)
-        }),
-        Column::number("active", "per token", "", |of| {
-            Value::count(of.variant.active_params)
-        }),
-        Column::number("bytes_per_token", "bytes/token", "", |of| {
-            Value::Number(of.variant.bytes_per_token, Form::Fixed(3))
-        }),
-        Column::number("text_mb", "text", "MB", |of| {
-            let bytes = of.variant.text_bytes.unwrap_or(of.study.text_bytes);
-            Value::Number(bytes as f64 / 1e6, Form::Fixed(1))
-        }),
-        Column::number("seconds", "time", "s", |of| {
-            Value::number(of.seconds(), Form::Fixed(0))
-        }),
-        Column::number("seeds", "seeds", "", |of| {
-            Value::count(of.variant.runs.len() as u64)
-        }),
-        Column::number("bits_per_byte", "bits/byte ± sd", "", |of| {
-            bits(of.variant)
-        }),
-        Column::number("difference", "against the base", "", |of| {
-            Value::number(
-                of.difference.map(|difference| difference.mean),
-                Form::Signed(4),
-            )
-        }),
-        Column::number("ci95", "95 % interval, paired", "", |of| {
-            Value::bounds(
-                of.difference.and_then(|difference| difference.interval),
-                Form::Signed(4),
-            )
-        }),
-        Column::words("verdict", "verdict", |of| {
-            of.verdict()
-                .map_or(Value::None, |verdict| Value::text(verdict.words()))
-        }),
-    ]
-}
-
 fn bits(variant: &AblationVariant) -> Value {
     match variant.bits() {
-        Some((mean, Some(deviation))) => Value::Text(format!(
-            "{} ± {}",
-            Form::Fixed(4).text(mean),
-            Form::Fixed(4).text(deviation)
-        )),
-        Some((mean, None)) => Value::Number(mean, Form::Fixed(4)),
+        Some((mean, Some(deviation))) => {
+            let text = format!("{} ± {}", Fixed(4).text(mean), Fixed(4).text(deviation));
+            Value::Said(mean, text)
+        }
+        Some((mean, None)) => Fixed(4).of(mean),
         None if variant.runs.is_empty() => Value::None,
-        None => Value::text("NaN"),
+        None => "NaN".into(),
     }
 }
 
-/// The arguments of every variant, so that each run can be repeated by `itera-train fit`.
-fn argument_columns<'i>() -> [Column<Row<'i>>; 3] {
-    [
-        Column::words("decision", "decision", |of| Value::text(&of.variant.axis)),
-        Column::words("variant", "variant", |of| Value::text(&of.variant.name)),
-        Column::words("arguments", "arguments beside those of the base", |of| {
-            let base = of
-                .study
-                .variants
-                .first()
-                .map_or(&[][..], |base| &base.arguments);
-            let own = differing(&of.variant.arguments, base);
-            match (
-                of.variant.is_transformer,
-                of.variant.has_own_head,
-                own.is_empty(),
-            ) {
-                (true, _, true) => Value::text("the transformer"),
-                (true, _, false) => Value::Text(format!("the transformer, {own}")),
-                (_, true, true) => Value::text("an output head of its own"),
-                (_, true, false) => Value::Text(format!("an output head of its own, {own}")),
-                _ => Value::code(own),
-            }
-        }),
-    ]
+/// What a variant has beside the base, so that each run can be repeated by `itera-train fit`.
+fn arguments(of: &Row<'_>) -> Value {
+    let base = of
+        .study
+        .variants
+        .first()
+        .map_or(&[][..], |base| &base.arguments);
+    let own = differing(&of.variant.arguments, base);
+    let what = match (of.variant.is_transformer, of.variant.has_own_head) {
+        (true, _) => "the transformer",
+        (_, true) => "an output head of its own",
+        _ => return Value::code(own),
+    };
+    Value::from(if own.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}, {own}")
+    })
 }
 
 /// The variants of a study that have a run, the base first.
@@ -201,6 +152,25 @@ pub(super) fn slug(study: &AblationStudy) -> String {
 
 /// For each study what claims rest on, the rest, and the arguments.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
+    let results = columns! { Row<'_>:
+        text   "decision"        "decision"              ""   |of| &of.variant.axis;
+        text   "variant"         "variant"               ""   |of| &of.variant.name;
+        number "params"          "parameters"            ""   |of| of.variant.params;
+        number "active"          "per token"             ""   |of| of.variant.active_params;
+        number "bytes_per_token" "bytes/token"           ""   |of| Fixed(3).of(of.variant.bytes_per_token);
+        number "text_mb"         "text"                  "MB" |of| Fixed(1).of(of.variant.text_bytes.unwrap_or(of.study.text_bytes) as f64 / 1e6);
+        number "seconds"         "time"                  "s"  |of| Fixed(0).of(of.seconds());
+        number "seeds"           "seeds"                 ""   |of| of.variant.runs.len() as u64;
+        number "bits_per_byte"   "bits/byte ± sd"        ""   |of| bits(of.variant);
+        number "difference"      "against the base"      ""   |of| Signed(4).of(of.difference.map(|difference| difference.mean));
+        number "ci95"            "95 % interval, paired" ""   |of| Signed(4).bounds(of.difference.and_then(|difference| difference.interval));
+        text   "verdict"         "verdict"               ""   |of| of.verdict().map(Verdict::words);
+    };
+    let repeat = columns! { Row<'_>:
+        text "decision"  "decision"                        "" |of| &of.variant.axis;
+        text "variant"   "variant"                         "" |of| &of.variant.name;
+        text "arguments" "arguments beside those of the base" "" |of| arguments(of);
+    };
     let sources = Inputs::files(&inputs.ablations);
     let mut views = Vec::new();
     for study in inputs.ablations.iter().flat_map(|of| &of.item.studies) {
@@ -210,13 +180,13 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         let slug = slug(study);
         let mut view = |kind: &str, table: Table| {
             let name = format!("ablation-{slug}{kind}");
-            views.push(View::new(&name, &study.name, table, sources.clone()));
+            views.push(View::new(&name, &study.name, &sources, table));
         };
-        view("", Table::of(&columns(), &claims));
-        view("-few", Table::of(&columns(), &hints));
+        view("", Table::of(&results, &claims));
+        view("-few", Table::of(&results, &hints));
         view(
             "-arguments",
-            Table::of(&argument_columns(), claims.iter().chain(&hints).skip(1)),
+            Table::of(&repeat, claims.iter().chain(&hints).skip(1)),
         );
     }
     views
@@ -230,7 +200,7 @@ pub(super) fn facts(inputs: &Inputs) -> serde_json::Value {
             let found = rows.iter().filter(|row| row.verdict() == Some(wanted));
             found
                 .filter_map(|row| {
-                    let difference = Form::Signed(4).text(row.difference?.mean);
+                    let difference = Signed(4).text(row.difference?.mean);
                     Some(format!(
                         "{}: {} ({difference})",
                         row.variant.axis, row.variant.name

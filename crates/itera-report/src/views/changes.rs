@@ -1,5 +1,6 @@
 //! What changed since the last release whose metrics lie among the results.
 
+use itera_record::Table;
 use serde_json::{Value, json};
 
 use super::View;
@@ -38,18 +39,17 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     };
     let sources = Inputs::files([release]);
     let changed = all.iter().filter(|of| has_changed(of)).take(SHOWN);
+    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
     vec![
-        View::new(
+        view(
             "changes",
             "Changes since the last release, all metrics",
             table(&all),
-            sources.clone(),
         ),
-        View::new(
+        view(
             "changes-first",
             "Changes since the last release",
             table(changed),
-            sources,
         ),
     ]
 }
@@ -57,15 +57,15 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
 /// The release and how many metrics changed in which way.
 pub(super) fn facts(inputs: &Inputs) -> Option<Value> {
     let (release, all) = against_release(inputs)?;
-    let count = |verdict: Verdict| all.iter().filter(|of| of.verdict == verdict).count();
+    let count = |kind: &str| all.iter().filter(|of| of.verdict.kind() == kind).count();
     Some(json!({
         "release": release.item.release,
         "metrics": all.len(),
         "changed": all.iter().filter(|of| has_changed(of)).count(),
-        "better": count(Verdict::Better),
-        "worse": count(Verdict::Worse),
-        "added": count(Verdict::NotMeasuredBefore),
-        "gone": count(Verdict::NotMeasuredNow),
-        "incomparable": all.iter().filter(|of| matches!(of.verdict, Verdict::NotComparable(_))).count(),
+        "better": count("better"),
+        "worse": count("worse"),
+        "added": count("new"),
+        "gone": count("gone"),
+        "incomparable": count("not comparable"),
     }))
 }

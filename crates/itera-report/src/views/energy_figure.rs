@@ -87,16 +87,12 @@ fn cells(record: &Of<PowerRecord>, row: &PowerRow, sources: &[&str]) -> Vec<Vec<
     let mark = |i: usize, source: &str, interval: Interval, unit: &str| Mark {
         interval: Some([interval.low, interval.high]),
         is_hollow: is_platform(source),
-        ..Mark::new(
-            i as u8 % 6,
-            SIGNS[i % SIGNS.len()],
-            interval.nominal,
-            &format!(
-                "{} {unit}, {}",
-                Form::Short.text(interval.nominal),
-                source_name(source)
-            ),
-        )
+        tip: format!(
+            "{} {unit}, {}",
+            Form::Short.text(interval.nominal),
+            source_name(source)
+        ),
+        ..Mark::new(i as u8 % 6, SIGNS[i % SIGNS.len()], interval.nominal, "")
     };
     let energy = figures().filter_map(|(i, figure)| {
         let joules = figure.gross_joules_per_token?.map(|joules| 1e6 * joules);

@@ -2,8 +2,11 @@
 
 use itera_chart::{Block, Dots, Entry, Group, Mark, Panel, Row, Scale, Sign, series_of};
 use itera_record::{
-    Align, Column, EngineBenchRecord, EngineBenchRow, Form, Head, MachineLimits, MemoryCost, Table,
-    Value, columns::ENGINE_SPEEDS,
+    Align, Column, EngineBenchRecord, EngineBenchRow,
+    Form::{Percent, Si, Times},
+    Head, Table, Value, columns,
+    columns::{ENGINE_SPEEDS, LIMITS, MEMORY},
+    num,
 };
 
 use super::{Figure, View, rank_of_precision, rows_of};
@@ -76,190 +79,113 @@ fn names(rows: &[Found<'_>], name: fn(&EngineBenchRow) -> String) -> Vec<String>
     names
 }
 
-/// Every workload with its fastest kernel at each precision and number of threads: one line each.
-fn by_workload(rows: &[Found<'_>]) -> Table {
-    let mut ways: Vec<(String, u64)> = Vec::new();
-    for (_, row) in rows {
-        let way = (row.precision.clone(), row.threads);
-        if !ways.contains(&way) {
-            ways.push(way);
-        }
+type Columns<'c> = &'c [Column<EngineBenchRow>];
+
+/// A table of speeds: a row for each run of rows that `first` says the same about, a column for each way to
+/// run it, and at the end something about the fastest.
+fn speeds<W: PartialEq>(
+    rows: &[Found<'_>],
+    first: Columns<'_>,
+    ways: &[(W, Head)],
+    way: fn(&EngineBenchRow) -> W,
+    last: Columns<'_>,
+) -> Table {
+    let cells = |columns: Columns<'_>, row: &EngineBenchRow| -> Vec<Value> {
+        columns.iter().map(|column| (column.value)(row)).collect()
+    };
+    let heads = first.iter().map(Column::head);
+    let heads = heads.chain(ways.iter().map(|(_, head)| head.clone()));
+    let mut table = Table::with_heads(heads.chain(last.iter().map(Column::head)).collect());
+    for rows in rows.chunk_by(|(_, a), (_, b)| cells(first, a) == cells(first, b)) {
+        let mut line = cells(first, rows[0].1);
+        line.extend(ways.iter().map(|(wanted, _)| {
+            let found = fastest(rows.iter().copied().filter(|(_, row)| way(row) == *wanted));
+            Si.of(found.map(|(_, row)| row.tokens_per_s))
+        }));
+        line.extend(
+            fastest(rows.iter().copied())
+                .into_iter()
+                .flat_map(|(_, row)| cells(last, row)),
+        );
+        table.push(line);
     }
-    ways.sort_by_key(|(precision, threads)| (*threads, rank_of_precision(precision)));
-    let head = |(precision, threads): &(String, u64)| {
+    table
+}
+
+/// Every workload with its fastest kernel at each precision and number of threads.
+fn by_workload(rows: &[Found<'_>]) -> Table {
+    let way = |row: &EngineBenchRow| {
+        (
+            row.threads,
+            rank_of_precision(&row.precision),
+            row.precision.clone(),
+        )
+    };
+    let mut ways: Vec<_> = rows.iter().map(|(_, row)| way(row)).collect();
+    ways.sort_unstable();
+    ways.dedup();
+    let head = |way: (u64, u8, String)| {
+        let (threads, _, precision) = &way;
         let title = format!(
             "{precision}, {}",
             super::count_of(*threads as usize, "thread")
         );
-        Head::new(&format!("{precision}_{threads}"), &title, Align::Right)
+        let head = Head::new(&format!("{precision}_{threads}"), &title, Align::Right);
+        (way, head)
     };
-    let heads = std::iter::once(Head::new("workload", "tokens/s", Align::Left));
-    let mut table = Table::with_heads(heads.chain(ways.iter().map(head)).collect());
-    for workload in names(rows, |row| row.workload.clone()) {
-        let mut cells = vec![Value::Text(words(&workload))];
-        cells.extend(ways.iter().map(|(precision, threads)| {
-            let is_meant = |row: &EngineBenchRow| {
-                row.workload == workload && row.precision == *precision && row.threads == *threads
-            };
-            let found = fastest(rows.iter().copied().filter(|(_, row)| is_meant(row)));
-            Value::number(found.map(|(_, row)| row.tokens_per_s), Form::Si)
-        }));
-        table.push(cells);
-    }
-    table
+    let ways: Vec<_> = ways.into_iter().map(head).collect();
+    let first = columns! { EngineBenchRow:
+        text "workload" "tokens/s" "" |row| words(&row.workload);
+    };
+    speeds(rows, &first, &ways, way, &[])
 }
 
 /// Every workload and precision on one thread: the speed of each kernel.
 fn by_kernel(rows: &[Found<'_>]) -> Table {
-    let single: Vec<Found<'_>> = rows
-        .iter()
+    let single = on_one_thread(rows);
+    let kernels = names(&single, |row| row.kernel.clone());
+    let head = |kernel: String| (kernel.clone(), Head::new(&kernel, &kernel, Align::Right));
+    let ways: Vec<_> = kernels.into_iter().map(head).collect();
+    let first = columns! { EngineBenchRow:
+        text "workload"  "tokens/s on one thread" "" |row| words(&row.workload);
+        text "precision" "precision"              "" |row| &row.precision;
+    };
+    let last = columns! { EngineBenchRow:
+        number "of_roofline" "of the roofline, fastest" "" |row| Percent(0).of(row.tokens_per_s / row.roofline_tokens_per_s);
+    };
+    speeds(&single, &first, &ways, |row| row.kernel.clone(), &last)
+}
+
+fn on_one_thread<'i>(rows: &[Found<'i>]) -> Vec<Found<'i>> {
+    rows.iter()
         .copied()
         .filter(|(_, row)| row.threads == 1)
-        .collect();
-    let kernels = names(&single, |row| row.kernel.clone());
-    let mut heads = vec![
-        Head::new("workload", "tokens/s on one thread", Align::Left),
-        Head::new("precision", "precision", Align::Left),
-    ];
-    heads.extend(
-        kernels
-            .iter()
-            .map(|kernel| Head::new(kernel, kernel, Align::Right)),
-    );
-    heads.push(Head::new(
-        "of_roofline",
-        "of the roofline, fastest",
-        Align::Right,
-    ));
-    let mut table = Table::with_heads(heads);
-    let is_same = |a: &Found<'_>, b: &Found<'_>| {
-        a.1.workload == b.1.workload && a.1.precision == b.1.precision
-    };
-    for rows in single.chunk_by(is_same) {
-        let Some((_, best)) = fastest(rows.iter().copied()) else {
-            continue;
-        };
-        let mut cells = vec![
-            Value::Text(words(&best.workload)),
-            Value::text(&best.precision),
-        ];
-        cells.extend(kernels.iter().map(|kernel| {
-            let found = rows.iter().find(|(_, row)| row.kernel == *kernel);
-            Value::number(found.map(|(_, row)| row.tokens_per_s), Form::Si)
-        }));
-        cells.push(Value::Number(
-            best.tokens_per_s / best.roofline_tokens_per_s,
-            Form::Percent(0),
-        ));
-        table.push(cells);
-    }
-    table
+        .collect()
 }
-
-/// Cost of a token after so many others: a line for each precision.
-fn context(record: &EngineBenchRecord) -> Table {
-    let mut lengths: Vec<u64> = record
-        .context
-        .iter()
-        .map(|cost| cost.context_tokens)
-        .collect();
-    lengths.sort_unstable();
-    lengths.dedup();
-    let head = |tokens: &u64| {
-        Head::new(
-            &format!("us_{tokens}"),
-            &format!("after {}", Form::Whole.text(*tokens as f64)),
-            Align::Right,
-        )
-    };
-    let heads = std::iter::once(Head::new("precision", "µs/token", Align::Left));
-    let mut table = Table::with_heads(heads.chain(lengths.iter().map(head)).collect());
-    let mut precisions: Vec<&String> = record.context.iter().map(|cost| &cost.precision).collect();
-    precisions.dedup();
-    for precision in precisions {
-        let at = |tokens: &u64| {
-            let mut costs = record.context.iter();
-            let cost =
-                costs.find(|cost| cost.precision == *precision && cost.context_tokens == *tokens);
-            Value::number(cost.map(|cost| 1e6 * cost.seconds_per_token), Form::Short)
-        };
-        table.push(
-            std::iter::once(Value::text(precision))
-                .chain(lengths.iter().map(at))
-                .collect(),
-        );
-    }
-    table
-}
-
-const MEMORY: [Column<MemoryCost>; 5] = [
-    Column::words("precision", "precision", |cost| {
-        Value::text(&cost.precision)
-    }),
-    Column::number("file_bytes", "file", "bytes", |cost| {
-        Value::number(cost.file_bytes.map(|bytes| bytes as f64), Form::Whole)
-    }),
-    Column::number(
-        "matrix_bytes_per_token",
-        "weights read/token",
-        "bytes",
-        |cost| Value::count(cost.matrix_bytes_per_token),
-    ),
-    Column::number("state_bytes", "state/session", "bytes", |cost| {
-        Value::count(cost.state_bytes)
-    }),
-    Column::number("peak_resident_mb", "peak of the process", "MB", |cost| {
-        Value::number(
-            cost.peak_resident_bytes.map(|bytes| bytes as f64 / 1e6),
-            Form::Fixed(1),
-        )
-    }),
-];
-
-const LIMITS: [Column<MachineLimits>; 4] = [
-    Column::words("kernel", "kernel", |limits| Value::text(&limits.kernel)),
-    Column::number("float", "float multiply-adds", "G/s", |limits| {
-        Value::Number(limits.float_multiply_adds_per_s / 1e9, Form::Short)
-    }),
-    Column::number("integer", "int8 multiply-adds", "G/s", |limits| {
-        Value::Number(limits.integer_multiply_adds_per_s / 1e9, Form::Short)
-    }),
-    Column::number("read", "reading", "GB/s", |limits| {
-        Value::Number(limits.read_bytes_per_s / 1e9, Form::Short)
-    }),
-];
 
 /// Speeds, the cost of a token by its position, memory, and the limits of the machine.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     let rows = rows(inputs);
-    let speeds = Table::of(&ENGINE_SPEEDS, rows.iter().map(|(_, row)| *row));
+    let all = Table::of(ENGINE_SPEEDS, rows.iter().map(|(_, row)| *row));
     let sources = Inputs::files(&inputs.engine);
     let record = inputs.engine.first().map(|of| &of.item);
-    let view =
-        |name: &str, title: &str, table: Table| View::new(name, title, table, sources.clone());
+    let context = record
+        .map(EngineBenchRecord::context_table)
+        .unwrap_or_default();
+    let memory = Table::of(MEMORY, record.iter().flat_map(|record| &record.memory));
+    let limits = Table::of(LIMITS, record.iter().flat_map(|record| &record.machine));
+    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
     vec![
         view(
             "engine-speeds",
             "Speed of the native engine, all measurements",
-            speeds,
+            all,
         ),
         view("engine", "Speed of the native engine", by_workload(&rows)),
         view("kernels", "Kernels", by_kernel(&rows)),
-        view(
-            "context",
-            "Cost of a token by its position",
-            record.map(context).unwrap_or_default(),
-        ),
-        view(
-            "memory",
-            "Memory",
-            Table::of(&MEMORY, record.iter().flat_map(|record| &record.memory)),
-        ),
-        view(
-            "limits",
-            "Limits of the machine",
-            Table::of(&LIMITS, record.iter().flat_map(|record| &record.machine)),
-        ),
+        view("context", "Cost of a token by its position", context),
+        view("memory", "Memory", memory),
+        view("limits", "Limits of the machine", limits),
     ]
 }
 
@@ -268,7 +194,10 @@ fn words(name: &str) -> String {
     match name.split_once('-') {
         None if name == "decode" => "decode, a token at a time".to_owned(),
         None if name == "score" => "score, many documents".to_owned(),
-        Some(("prefill", tokens)) => format!("prefill, {tokens} tokens"),
+        Some(("prefill", tokens)) => match tokens.parse() {
+            Ok(count) => format!("prefill, {} tokens", num::thousands(count)),
+            Err(_) => name.to_owned(),
+        },
         Some(("decode", batch)) => match batch.strip_prefix("batch-") {
             Some(sessions) => format!("decode, {sessions} sessions"),
             None => name.to_owned(),
@@ -327,7 +256,7 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
         let mark = |(threads, sign): (u64, Sign)| {
             let (_, row) = of(threads)?;
             let speed = row.speed();
-            let text = Form::Si.text(speed.nominal);
+            let text = Si.text(speed.nominal);
             Some(Mark {
                 interval: Some([speed.low, speed.high]),
                 tip: format!("{}, {text} tokens/s", row_name(row)),
@@ -348,7 +277,7 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
         alt: format!(
             "Tokens per second by workload, precision and threads; the fastest is {} with {} tokens per second.",
             words(&best.workload),
-            Form::Si.text(best.tokens_per_s)
+            Si.text(best.tokens_per_s)
         ),
         picture: Dots {
             title,
@@ -367,10 +296,7 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
 
 /// Every kernel on one thread as a multiple of the plain one in floats; none if there is but one.
 pub(super) fn kernel_figure(inputs: &Inputs) -> Option<Figure> {
-    let rows: Vec<Found<'_>> = rows(inputs)
-        .into_iter()
-        .filter(|(_, row)| row.threads == 1)
-        .collect();
+    let rows = on_one_thread(&rows(inputs));
     let kernels = names(&rows, |row| row.kernel.clone());
     if kernels.len() < 2 {
         return None;
@@ -385,7 +311,7 @@ pub(super) fn kernel_figure(inputs: &Inputs) -> Option<Figure> {
             .map(|(_, row)| row.tokens_per_s)
     };
     let signs = [Sign::Triangle, Sign::Circle, Sign::Square, Sign::Diamond];
-    let sign_of = |kernel: &str| {
+    let sign_of = |kernel: &String| {
         kernels
             .iter()
             .position(|name| name == kernel)
@@ -395,8 +321,11 @@ pub(super) fn kernel_figure(inputs: &Inputs) -> Option<Figure> {
         let mark = |(_, row): &Found<'_>| {
             let sign = sign_of(&row.kernel);
             let times = row.tokens_per_s / unit(&row.workload)?;
-            let text = format!("{}, {} times", row_name(row), Form::Short.text(times));
-            Some(Mark::new(sign as u8, signs[sign], times, &text))
+            let text = Times.text(times);
+            Some(Mark {
+                tip: format!("{}, {text}", row_name(row)),
+                ..Mark::new(sign as u8, signs[sign], times, &text)
+            })
         };
         rows.iter().filter_map(mark).collect()
     };

@@ -2,9 +2,10 @@
 
 use itera_chart::{Block, Dots, Entry, Group, Mark, Panel, Row, Scale, Sign, series_of};
 use itera_record::{
-    Column, ExportBench, ExportCheck, ExportRecord, ExportRoundTrip, ExportVerdict, Form, Table,
-    Value,
-    columns::{EXPORT_CHECKS, EXPORT_FILES, RUNTIMES},
+    ExportBench, ExportCheck, ExportRecord, ExportVerdict,
+    Form::{Percent, Si, Whole},
+    Table, columns,
+    columns::{EXPORT_CHECKS, EXPORT_FILES, ROUND_TRIPS, RUNTIMES},
 };
 
 use super::{Figure, View};
@@ -23,38 +24,15 @@ struct Summary {
     state: f64,
 }
 
-const SUMMARIES: [Column<Summary>; 8] = [
-    Column::words("runtime", "runtime", |of| Value::text(&of.runtime)),
-    Column::words("precision", "precision", |of| Value::text(&of.precision)),
-    Column::number("passed", "passed", "", |of| Value::count(of.passed)),
-    Column::number("failed", "failed", "", |of| Value::count(of.failed)),
-    Column::words("unavailable", "not available", |of| {
-        if of.reasons.is_empty() {
-            return Value::None;
-        }
-        let first = &of.reasons[0];
-        Value::Text(format!("{}: {first}", of.reasons.len()))
-    }),
-    Column::number("relative", "largest relative difference", "", |of| {
-        measured(of, of.relative)
-    }),
-    Column::number("top1", "least same top token", "", |of| {
-        if of.passed + of.failed == 0 {
-            Value::None
-        } else {
-            Value::Number(of.agreement, Form::Percent(2))
-        }
-    }),
-    Column::number("state", "largest state error", "", |of| {
-        measured(of, of.state)
-    }),
-];
+impl Summary {
+    /// A figure, where there was any check to have it from.
+    fn of<T>(&self, figure: T) -> Option<T> {
+        (self.passed + self.failed > 0).then_some(figure)
+    }
 
-fn measured(of: &Summary, value: f64) -> Value {
-    if of.passed + of.failed == 0 {
-        Value::None
-    } else {
-        Value::Number(value, Form::Si)
+    fn reason(&self) -> Option<String> {
+        let first = self.reasons.first()?;
+        Some(format!("{}: {first}", self.reasons.len()))
     }
 }
 
@@ -100,44 +78,6 @@ fn summaries(inputs: &Inputs) -> Vec<Summary> {
     all
 }
 
-const ROUND_TRIPS: [Column<ExportRoundTrip>; 7] = [
-    Column::words("model", "model", |trip| Value::text(&trip.model)),
-    Column::words("graph", "graph", |trip| Value::text(&trip.graph)),
-    Column::words("importer", "read back by", |trip| {
-        Value::text(&trip.importer)
-    }),
-    Column::words("verdict", "verdict", |trip| {
-        let word = trip.verdict.word();
-        Value::text(
-            trip.reason
-                .as_ref()
-                .map_or(word.to_owned(), |reason| format!("{word}: {reason}")),
-        )
-    }),
-    Column::number("difference", "largest difference", "", |trip| {
-        Value::number(
-            trip.figures
-                .as_ref()
-                .map(|figures| figures.max_abs_difference),
-            Form::Si,
-        )
-    }),
-    Column::number("relative", "relative", "", |trip| {
-        Value::number(
-            trip.figures
-                .as_ref()
-                .map(|figures| figures.max_relative_difference),
-            Form::Si,
-        )
-    }),
-    Column::number("tokens", "tokens", "", |trip| {
-        Value::number(
-            trip.figures.as_ref().map(|figures| figures.tokens as f64),
-            Form::Whole,
-        )
-    }),
-];
-
 /// The bench of every record that has one.
 pub(super) fn benches(inputs: &Inputs) -> impl Iterator<Item = (&Of<ExportRecord>, &ExportBench)> {
     inputs
@@ -148,46 +88,52 @@ pub(super) fn benches(inputs: &Inputs) -> impl Iterator<Item = (&Of<ExportRecord
 
 /// Files, checks and speeds.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
+    let summary = columns! { Summary:
+        text   "runtime"     "runtime"                     "" |of| &of.runtime;
+        text   "precision"   "precision"                   "" |of| &of.precision;
+        number "passed"      "passed"                      "" |of| of.passed;
+        number "failed"      "failed"                      "" |of| of.failed;
+        text   "unavailable" "not available"               "" |of| of.reason();
+        number "relative"    "largest relative difference" "" |of| Si.of(of.of(of.relative));
+        number "top1"        "least same top token"        "" |of| Percent(2).of(of.of(of.agreement));
+        number "state"       "largest state error"         "" |of| Si.of(of.of(of.state));
+    };
     let sources = Inputs::files(&inputs.export);
-    let view =
-        |name: &str, title: &str, table: Table| View::new(name, title, table, sources.clone());
+    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
     let records = || inputs.export.iter().map(|of| &of.item);
     let files = || records().flat_map(|record| &record.files);
+    let sequences = files().filter(|file| file.graph == "sequence");
+    let checks = records().flat_map(|record| &record.checks);
+    let trips = records().flat_map(|record| &record.round_trips);
     let mut rows: Vec<_> = benches(inputs).flat_map(|(_, bench)| &bench.rows).collect();
     rows.sort_by(|a, b| a.median_seconds.total_cmp(&b.median_seconds));
     vec![
         view(
             "export-files",
             "Exported files, all",
-            Table::of(&EXPORT_FILES, files()),
+            Table::of(EXPORT_FILES, files()),
         ),
         view(
             "export-sequence",
             "Exported files",
-            Table::of(
-                &EXPORT_FILES,
-                files().filter(|file| file.graph == "sequence"),
-            ),
+            Table::of(EXPORT_FILES, sequences),
         ),
         view(
             "export-checks",
             "Checks, all",
-            Table::of(&EXPORT_CHECKS, records().flat_map(|record| &record.checks)),
+            Table::of(EXPORT_CHECKS, checks),
         ),
         view(
             "export-summary",
             "In other runtimes",
-            Table::of(&SUMMARIES, &summaries(inputs)),
+            Table::of(&summary, &summaries(inputs)),
         ),
         view(
             "round-trips",
             "Read back by Burn",
-            Table::of(
-                &ROUND_TRIPS,
-                records().flat_map(|record| &record.round_trips),
-            ),
+            Table::of(ROUND_TRIPS, trips),
         ),
-        view("runtimes", "Runtimes", Table::of(&RUNTIMES, rows)),
+        view("runtimes", "Runtimes", Table::of(RUNTIMES, rows)),
     ]
 }
 
@@ -197,7 +143,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
     let protocol = &bench.protocol;
     let title = format!(
         "Runtimes: {} tokens of {} at once, {}",
-        Form::Whole.text(protocol.seq_len as f64),
+        Whole.text(protocol.seq_len as f64),
         bench.model.base_name(),
         super::count_of(protocol.threads as usize, "thread")
     );
@@ -242,7 +188,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
                             series_of(&row.precision),
                             Sign::Circle,
                             row.tokens_per_s,
-                            &format!("{} tokens/s", Form::Si.text(row.tokens_per_s)),
+                            &format!("{} tokens/s", Si.text(row.tokens_per_s)),
                         )
                     };
                     Row {
@@ -262,7 +208,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             groups.clone().count(),
             fastest.runtime,
             fastest.precision,
-            Form::Si.text(fastest.tokens_per_s)
+            Si.text(fastest.tokens_per_s)
         ),
         picture: Dots {
             title,

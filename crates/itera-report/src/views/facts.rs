@@ -2,30 +2,50 @@
 
 use std::collections::BTreeSet;
 
-use itera_record::{ExportVerdict, ModelInfo, PowerMode, SpeedBasis, ValidationRow};
+use itera_record::{
+    ExportVerdict, GateResult, ModelInfo, PowerMode, PowerRow, SpeedBasis, ValidationRow,
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
     ablation, changes, engine, export, headline,
     power::{energy_of, is_platform, rows, source_name, sources},
     quality::{self, Cost, best, groups, is_large, shipped, text_label},
+    rows_of,
     serve::load,
     training,
 };
-use crate::input::{Inputs, Kind, Prototype, machine};
+use crate::input::{Inputs, Kind, Problem, Prototype, machine};
 
 /// A latency whose standard deviation is above this share of its mean is worth a word.
 const WIDE_SPREAD: f64 = 0.1;
 
+/// What a record says, and more.
+fn with(record: &impl Serialize, more: Value) -> Value {
+    let mut all = json!(record);
+    if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
+        all.extend(more);
+    }
+    all
+}
+
 /// Everything that sentences are made of.
 pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
-    let names = |kinds: Vec<&'static Kind>| -> Value {
-        let entry = |kind: &'static Kind| json!({"what": kind.what, "schema": kind.schema, "command": kind.command});
-        kinds.into_iter().map(entry).collect()
-    };
-    let sum = |values: &mut dyn Iterator<Item = u64>| -> u64 { values.sum() };
+    let kind = |kind: &Kind| json!({"what": kind.what, "command": kind.command});
+    let other = |file: &Problem| json!({"file": file.label, "reason": file.reason});
     let checks = || inputs.export.iter().flat_map(|of| &of.item.checks);
+    let with_verdict = |verdict| checks().filter(|check| check.verdict == verdict).count();
     let studies = || inputs.ablations.iter().flat_map(|of| &of.item.studies);
+    let variants = || studies().flat_map(|study| &study.variants);
+    let gate_check = inputs.gate_check.first().map(|of| {
+        let (holds, source) = (of.item.holds(), inputs.source(of));
+        let (date, commit) = (source.created_at.get(..10), source.commit.get(..7));
+        with(
+            &of.item,
+            json!({"holds": holds, "date": date, "commit": commit}),
+        )
+    });
     json!({
         "texts": texts(inputs),
         "costs": costs(inputs),
@@ -35,40 +55,28 @@ pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
         "training": training_facts(inputs),
         "server": server(inputs),
         "learning": learning(inputs),
-        "gate_check": inputs.gate_check.first().map(|of| json!({
-            "same_passed": of.item.same_build_passed,
-            "same_runs": of.item.same_build_runs,
-            "slowed_failed": of.item.slowed_build_failed,
-            "slowed_runs": of.item.slowed_build_runs,
-            "slowed_by": of.item.slowed_by_percent,
-            "limit": of.item.max_regression_percent,
-            "holds": of.item.holds(),
-            "date": inputs.source(of).created_at.get(..10),
-            "commit": inputs.source(of).commit.get(..7),
-        })),
+        "gate_check": gate_check,
         "runtimes": runtimes(inputs),
         "ablations": ablation::facts(inputs),
         "caveats": caveats(inputs),
         "changes": changes::facts(inputs),
-        "missing": names(Kind::missing(inputs)),
-        "unknown": inputs.unknown.iter().map(|file| json!({"file": file.label, "reason": file.reason})).collect::<Value>(),
+        "missing": Kind::missing(inputs).into_iter().map(kind).collect::<Value>(),
+        "unknown": inputs.unknown.iter().map(other).collect::<Value>(),
         "problems": inputs.problems.len(),
         "prototype": {"origin": prototype.origin, "parameters": prototype.parameters},
         "counts": {
             "scores": inputs.validation.len(),
-            "scored_bytes": sum(&mut inputs.validation.iter().map(|row| row.item.bytes)),
+            "scored_bytes": inputs.validation.iter().map(|row| row.item.bytes).sum::<u64>(),
             "runs": inputs.training.len(),
-            "trained_tokens": sum(&mut inputs.training.iter().map(|run| run.item.record.tokens)),
+            "trained_tokens": inputs.training.iter().map(|run| run.item.record.tokens).sum::<u64>(),
             "engine_rows": engine::rows(inputs).len(),
             "export_files": inputs.export.iter().map(|of| of.item.files.len()).sum::<usize>(),
             "checks": checks().count(),
-            "passed": checks().filter(|check| check.verdict == ExportVerdict::Passed).count(),
-            "failed": checks().filter(|check| check.verdict == ExportVerdict::Failed).count(),
-            "studies": studies().count(),
-            "variants": studies().map(|study| study.variants.len()).sum::<usize>(),
-            "ablation_runs": studies().flat_map(|study| &study.variants).map(|v| v.runs.len()).sum::<usize>(),
-            "feedback": sum(&mut inputs.feedback.iter().map(|of| of.item.records)),
-            "corrections": sum(&mut inputs.feedback.iter().map(|of| of.item.corrections)),
+            "passed": with_verdict(ExportVerdict::Passed),
+            "failed": with_verdict(ExportVerdict::Failed),
+            "variants": variants().count(),
+            "ablation_runs": variants().map(|variant| variant.runs.len()).sum::<usize>(),
+            "feedback": inputs.feedback.iter().map(|of| of.item.records).sum::<u64>(),
         },
         "platform": source_name(headline::PLATFORM),
         "models": training::models(inputs),
@@ -76,27 +84,14 @@ pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
 }
 
 fn text_row(row: &ValidationRow) -> Value {
-    let baselines = &row.baselines;
     json!({
         "model": row.model.base_name(),
-        "precision": row.precision,
         "params": row.model.params,
-        "active_params": row.model.active_params,
         "bytes": row.model.bytes,
-        "text": row.text_name(),
         "label": text_label(row),
-        "documents": row.documents,
-        "text_bytes": row.bytes,
-        "sha256": row.dataset_sha256,
-        "is_official": row.is_official(),
-        "protocol": row.protocol.to_string(),
         "bits": row.bits_per_byte,
         "ci": row.bits_per_byte_ci95,
-        "word_perplexity": row.word_perplexity,
-        "zstd": baselines.zstd_bits_per_byte,
-        "less_than_zstd": 1.0 - row.bits_per_byte / baselines.zstd_bits_per_byte,
-        "uniform": baselines.uniform_bits_per_byte,
-        "unigram": baselines.unigram_bits_per_byte,
+        "less_than_zstd": 1.0 - row.bits_per_byte / row.baselines.zstd_bits_per_byte,
     })
 }
 
@@ -182,76 +177,66 @@ fn engine_facts(inputs: &Inputs) -> Option<Value> {
 }
 
 fn power(inputs: &Inputs) -> Option<Value> {
-    let of = inputs.power.first()?;
-    let protocol = &of.item.protocol;
+    let record = &inputs.power.first()?.item;
     let all = || rows(inputs).flat_map(|(_, row)| row.energy.iter());
-    let with_energy = || all().filter(|figure| figure.gross_joules_per_token.is_some());
+    let known = || all().filter(|figure| figure.gross_joules_per_token.is_some());
+    let estimated = known().filter(|figure| is_platform(&figure.source)).count();
     // One model, the first of a record: the best of several would be of another size.
-    let energies: Value = sources(inputs)
-        .into_iter()
-        .filter_map(|source| {
-            let mut decode = rows(inputs).filter(|(_, row)| row.mode == PowerMode::Decode && row.model.precision == "int4");
-            let (_, row) = decode.next()?;
-            let joules = energy_of(row, source)?.gross_joules_per_token?;
-            Some(json!({
-                "model": row.model.label(), "source": source_name(source), "is_estimate": is_platform(source),
-                "low": joules.low, "nominal": joules.nominal, "high": joules.high,
-            }))
-        })
-        .collect();
-    Some(json!({
-        "machine": machine(&of.item.envelope.host),
-        "samples": protocol.samples,
-        "min_seconds": protocol.min_seconds,
-        "seq_len": protocol.seq_len_tokens,
-        "threads": protocol.threads,
-        "carbon": protocol.carbon_intensity_g_per_kwh,
-        "calibration": protocol.calibration,
-        "tokens": protocol.tokens,
-        "busy": of.item.idle_busy_share,
-        "rows": rows(inputs).count(),
-        "measured": with_energy().filter(|figure| !is_platform(&figure.source)).count(),
-        "estimated": with_energy().filter(|figure| is_platform(&figure.source)).count(),
-        "unavailable": all().count() - with_energy().count(),
-        "energies": energies,
-        "gate": inputs.power.iter().find_map(|of| of.item.gate.as_ref()).map(|gate| json!({
+    let is_shown = |row: &PowerRow| row.mode == PowerMode::Decode && row.model.precision == "int4";
+    let energy = |source| {
+        let (_, row) = rows(inputs).find(|(_, row)| is_shown(row))?;
+        let joules = energy_of(row, source)?.gross_joules_per_token?;
+        let (label, name) = (row.model.label(), source_name(source));
+        Some(with(
+            &joules,
+            json!({"model": label, "source": name, "is_estimate": is_platform(source)}),
+        ))
+    };
+    let gate = |gate: &GateResult| {
+        json!({
             "passed": gate.passed, "limit": gate.max_regression_percent, "alpha": gate.alpha,
             "comparisons": gate.comparisons.len(),
-        })),
-    }))
+        })
+    };
+    let more = json!({
+        "machine": machine(&record.envelope.host),
+        "measured": known().count() - estimated,
+        "estimated": estimated,
+        "unavailable": all().count() - known().count(),
+        "energies": sources(inputs).into_iter().filter_map(energy).collect::<Value>(),
+        "gate": inputs.power.iter().find_map(|of| of.item.gate.as_ref()).map(gate),
+    });
+    Some(with(&record.protocol, more))
 }
 
 fn training_facts(inputs: &Inputs) -> Option<Value> {
-    let speeds = inputs.training_bench.iter();
-    let speeds = speeds.flat_map(|of| of.item.rows.iter().map(move |row| (&of.item, row)));
+    let speeds = rows_of(&inputs.training_bench, |bench| &bench.rows);
     let (bench, row) =
         speeds.max_by(|a, b| a.1.tokens_per_s_median.total_cmp(&b.1.tokens_per_s_median))?;
-    Some(json!({
-        "preset": bench.preset, "cores": bench.cores, "length": bench.length, "batch": row.batch,
-        "replicas": row.replicas, "tokens_per_s": row.tokens_per_s_median, "command": bench.command,
-    }))
+    Some(with(
+        row,
+        json!({"preset": bench.item.preset, "cores": bench.item.cores}),
+    ))
 }
 
 fn server(inputs: &Inputs) -> Option<Value> {
-    let of = inputs.serve_bench.first()?;
-    let measured = &of.item.measured;
-    let load = |name: &str| load(&measured.loads, name).map(|load| json!(load));
+    let record = &inputs.serve_bench.first()?.item;
+    let measured = &record.measured;
     Some(json!({
-        "model": of.item.envelope.model.as_ref().map(ModelInfo::label),
-        "cores": of.item.envelope.host.cores,
-        "generator": measured.protocol.generator,
-        "idle": load("idle"), "half": load("half"), "full": load("full"), "adapting": load("adapting"),
+        "model": record.envelope.model.as_ref().map(ModelInfo::label),
+        "cores": record.envelope.host.cores,
+        "half": load(&measured.loads, "half"),
+        "full": load(&measured.loads, "full"),
         "serving_peak_bytes": measured.serving_peak_bytes,
         "adaptation": measured.adaptation,
-        "targets": of.item.bars.len(),
-        "met": of.item.bars.iter().filter(|bar| bar.holds).count(),
+        "targets": record.bars.len(),
+        "met": record.bars.iter().filter(|bar| bar.holds).count(),
     }))
 }
 
 fn learning(inputs: &Inputs) -> Option<Value> {
     let record = &inputs.simulation.first()?.item;
     let gains = record.runs.iter().map(|run| run.improvement_percent);
-    let losses = record.runs.iter().map(|run| run.base_loss_percent);
     Some(json!({
         "records": record.protocol.records,
         "domain": record.protocol.domain,
@@ -259,59 +244,43 @@ fn learning(inputs: &Inputs) -> Option<Value> {
         "least": record.least_improvement_percent / 100.0,
         "most": gains.fold(record.least_improvement_percent, f64::max) / 100.0,
         "loss": record.largest_base_loss_percent / 100.0,
-        "least_loss": losses.fold(record.largest_base_loss_percent, f64::min) / 100.0,
     }))
 }
 
 fn runtimes(inputs: &Inputs) -> Option<Value> {
     let (_, bench) = export::benches(inputs).next()?;
-    let missing: Value = bench
-        .missing
-        .iter()
-        .map(
-            |gap| json!({"runtime": gap.runtime, "precision": gap.precision, "reason": gap.reason}),
-        )
-        .collect();
-    Some(json!({
-        "model": bench.model.base_name(),
-        "tokens": bench.protocol.seq_len,
-        "threads": bench.protocol.threads,
-        "samples": bench.protocol.samples,
-        "missing": missing,
-    }))
+    let more = json!({"model": bench.model.base_name(), "missing": bench.missing});
+    Some(with(&bench.protocol, more))
 }
 
 /// What qualifies the results: from flags that the files carry, never typed in.
 fn caveats(inputs: &Inputs) -> Value {
-    let all = || inputs.validation.iter().map(|row| &row.item);
-    let texts: BTreeSet<(String, String)> = all()
+    let scores = || inputs.validation.iter().map(|row| &row.item);
+    let texts: BTreeSet<(String, &str)> = scores()
         .filter(|row| !row.is_official())
-        .map(|row| (text_label(row), row.dataset_sha256.clone()))
+        .map(|row| (text_label(row), row.dataset_sha256.as_str()))
         .collect();
-    let doubtful: Vec<String> = all()
-        .filter(|row| !row.is_complete() || row.verdict() != "better than zstd")
-        .map(|row| {
-            format!(
-                "`{}` on {}: {}",
-                row.model.label(),
-                row.text_name(),
-                row.verdict()
-            )
-        })
-        .collect();
-    let experts: Value = inputs
-        .training
-        .iter()
-        .filter_map(|run| {
-            let dead = run.item.curve.last()?.dead_experts;
-            (dead > 0).then(|| json!({"run": run.item.name, "dead": dead}))
-        })
-        .collect();
-    let figures = || rows(inputs).flat_map(|(_, row)| row.energy.iter());
+    let text = |(text, sha256): (String, &str)| json!({"text": text, "sha256": sha256});
+    let is_doubtful =
+        |row: &&ValidationRow| !row.is_complete() || row.verdict() != "better than zstd";
+    let doubt = |row: &ValidationRow| {
+        format!(
+            "`{}` on {}: {}",
+            row.model.label(),
+            row.text_name(),
+            row.verdict()
+        )
+    };
+    let experts = inputs.training.iter().filter_map(|run| {
+        let dead = run.item.curve.last()?.dead_experts;
+        (dead > 0).then(|| json!({"run": run.item.name, "dead": dead}))
+    });
+    let figures = || {
+        let all = rows(inputs).flat_map(|(_, row)| row.energy.iter());
+        all.filter(|figure| figure.gross_joules_per_token.is_some())
+    };
     let projected: BTreeSet<&str> = figures()
-        .filter(|figure| {
-            figure.speed == SpeedBasis::ThisMachine && figure.gross_joules_per_token.is_some()
-        })
+        .filter(|figure| figure.speed == SpeedBasis::ThisMachine)
         .map(|figure| source_name(&figure.source))
         .collect();
     let counters: BTreeSet<(&str, &str)> = inputs
@@ -320,38 +289,34 @@ fn caveats(inputs: &Inputs) -> Value {
         .flat_map(|of| &of.item.counters)
         .filter_map(|counter| Some((counter.source.as_str(), counter.reason.as_deref()?)))
         .collect();
-    let spreads: Vec<f64> = rows(inputs)
-        .map(|(_, row)| row.latency_seconds.sd / row.latency_seconds.mean)
-        .collect();
-    let wide: Vec<f64> = spreads
-        .iter()
-        .copied()
-        .filter(|spread| *spread > WIDE_SPREAD)
-        .collect();
+    let counter = |(source, reason)| json!({"source": source, "reason": reason});
+    let spreads = || rows(inputs).map(|(_, row)| row.latency_seconds.sd / row.latency_seconds.mean);
     let commits: BTreeSet<&str> = inputs
         .sources
         .iter()
         .map(|source| source.commit.as_str())
-        .filter(|commit| !commit.is_empty())
         .collect();
-    let notes: Vec<&String> = inputs.power.iter().flat_map(|of| &of.item.notes).collect();
-    let is_scored = |precision: &&str| all().any(|row| row.precision == *precision);
+    let is_unscored = |precision: &&str| {
+        scores().next().is_some() && !scores().any(|row| row.precision == *precision)
+    };
     let unscored: Vec<&str> = ["fp32", "int8", "int4"]
         .into_iter()
-        .filter(|p| !is_scored(p))
+        .filter(is_unscored)
         .collect();
     json!({
-        "texts": texts.into_iter().map(|(text, sha256)| json!({"text": text, "sha256": sha256})).collect::<Value>(),
-        "doubtful": doubtful,
-        "experts": experts,
-        "is_measured": inputs.power.is_empty()
-            || figures().any(|figure| !is_platform(&figure.source) && figure.gross_joules_per_token.is_some()),
+        "texts": texts.into_iter().map(text).collect::<Value>(),
+        "doubtful": scores().filter(is_doubtful).map(doubt).collect::<Value>(),
+        "experts": experts.collect::<Value>(),
+        "is_measured": inputs.power.is_empty() || figures().any(|figure| !is_platform(&figure.source)),
         "projected": projected,
-        "counters": counters.into_iter().map(|(source, reason)| json!({"source": source, "reason": reason})).collect::<Value>(),
-        "wide": {"count": wide.len(), "of": spreads.len(), "limit": WIDE_SPREAD,
-            "most": wide.iter().copied().fold(0.0, f64::max)},
-        "commits": commits.len(),
-        "notes": notes,
-        "unscored": if inputs.validation.is_empty() { Vec::new() } else { unscored },
+        "counters": counters.into_iter().map(counter).collect::<Value>(),
+        "wide": {
+            "count": spreads().filter(|spread| *spread > WIDE_SPREAD).count(),
+            "of": spreads().count(),
+            "limit": WIDE_SPREAD,
+            "most": spreads().fold(0.0, f64::max),
+        },
+        "commits": commits.iter().filter(|commit| !commit.is_empty()).count(),
+        "unscored": unscored,
     })
 }

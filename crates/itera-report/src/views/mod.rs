@@ -38,12 +38,12 @@ pub(crate) struct View {
 }
 
 impl View {
-    fn new(name: &str, title: &str, table: Table, sources: Vec<usize>) -> Self {
+    fn new(name: &str, title: &str, sources: &[usize], table: Table) -> Self {
         Self {
             name: name.to_owned(),
             title: title.to_owned(),
             table,
-            sources,
+            sources: sources.to_vec(),
         }
     }
 }

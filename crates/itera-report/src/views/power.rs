@@ -1,8 +1,9 @@
 //! Time and energy per token.
 
 use itera_record::{
-    Align, Column, CounterStatus, EnergyFigure, Form, Head, PowerMode, PowerPlatform, PowerRecord,
-    PowerRow, Table, Value,
+    Align, CounterStatus, EnergyFigure,
+    Form::{Short, Si},
+    Head, PowerMode, PowerPlatform, PowerRecord, PowerRow, Table, Value, columns,
     columns::{EnergyRow, GATE, LATENCIES, energies},
 };
 
@@ -44,72 +45,46 @@ pub(crate) fn sources(inputs: &Inputs) -> Vec<&str> {
     sources
 }
 
-/// A model at a precision, reading and writing: one line each.
-fn by_model(inputs: &Inputs) -> Vec<[Option<&PowerRow>; 2]> {
-    let mut models: Vec<[Option<&PowerRow>; 2]> = Vec::new();
+/// Reading and writing of a model at a precision; one of them may be missing.
+struct Pair<'i> {
+    any: &'i PowerRow,
+    prefill: Option<&'i PowerRow>,
+    decode: Option<&'i PowerRow>,
+}
+
+fn pairs(inputs: &Inputs) -> Vec<Pair<'_>> {
+    let mut pairs: Vec<Pair<'_>> = Vec::new();
     for (_, row) in rows(inputs) {
-        let slot = usize::from(row.mode == PowerMode::Decode);
-        let is_same = |pair: &&mut [Option<&PowerRow>; 2]| {
-            let other = pair.iter().flatten().next();
-            pair[slot].is_none()
-                && other.is_some_and(|other| other.model.label() == row.model.label())
+        let label = row.model.label();
+        let is_free =
+            |pair: &Pair<'_>| pair.of(row.mode).is_none() && pair.any.model.label() == label;
+        let pair = match pairs.iter().position(is_free) {
+            Some(position) => &mut pairs[position],
+            None => pairs.push_mut(Pair {
+                any: row,
+                prefill: None,
+                decode: None,
+            }),
         };
-        if let Some(pair) = models.iter_mut().find(is_same) {
-            pair[slot] = Some(row);
-        } else {
-            let mut pair = [None, None];
-            pair[slot] = Some(row);
-            models.push(pair);
+        match row.mode {
+            PowerMode::Prefill => pair.prefill = Some(row),
+            PowerMode::Decode => pair.decode = Some(row),
         }
     }
-    models
+    pairs
 }
 
-type Pair<'i> = [Option<&'i PowerRow>; 2];
-
-fn speed_columns<'i>() -> [Column<Pair<'i>>; 8] {
-    fn number(row: Option<&PowerRow>, value: fn(&PowerRow) -> f64, form: Form) -> Value {
-        match row {
-            Some(row) => Value::Number(value(row), form),
-            None => Value::None,
+impl<'i> Pair<'i> {
+    const fn of(&self, mode: PowerMode) -> Option<&'i PowerRow> {
+        match mode {
+            PowerMode::Prefill => self.prefill,
+            PowerMode::Decode => self.decode,
         }
-    }
-    [
-        Column::words("model", "model", |pair| {
-            Value::code(any(pair).model.base_name())
-        }),
-        Column::words("precision", "precision", |pair| {
-            Value::text(&any(pair).model.precision)
-        }),
-        Column::words("kernel", "kernel", |pair| Value::text(&any(pair).kernel)),
-        Column::number("prefill_tokens_per_s", "prefill", "tokens/s", |pair| {
-            number(pair[0], |row| row.tokens_per_s.median, Form::Si)
-        }),
-        Column::number("decode_tokens_per_s", "decode", "tokens/s", |pair| {
-            number(pair[1], |row| row.tokens_per_s.median, Form::Si)
-        }),
-        Column::number("decode_ms", "decode, median", "ms/pass", |pair| {
-            number(pair[1], |row| 1e3 * row.latency_seconds.median, Form::Short)
-        }),
-        Column::number("decode_p95_ms", "p95", "ms/pass", |pair| {
-            number(pair[1], |row| 1e3 * row.latency_seconds.p95, Form::Short)
-        }),
-        Column::number("weights", "weights", "bytes", |pair| {
-            Value::count(any(pair).model.bytes)
-        }),
-    ]
-}
-
-/// One of the two; a pair has at least one.
-fn any<'i>(pair: &Pair<'i>) -> &'i PowerRow {
-    match pair {
-        [Some(row), _] | [_, Some(row)] => row,
-        [None, None] => unreachable!("a pair is made with a row"),
     }
 }
 
 /// Energy per token of every model by every source that gave any.
-fn energy_by_model(inputs: &Inputs, mode: PowerMode) -> Table {
+fn by_source(inputs: &Inputs, mode: PowerMode) -> Table {
     let sources = sources(inputs);
     let head = |source: &&str| {
         let kind = if is_platform(source) {
@@ -117,88 +92,63 @@ fn energy_by_model(inputs: &Inputs, mode: PowerMode) -> Table {
         } else {
             "measured"
         };
-        Head::new(
-            source,
-            &format!("{}, {kind}, µJ/token [low, high]", source_name(source)),
-            Align::Right,
-        )
+        let title = format!("{}, {kind}, µJ/token [low, high]", source_name(source));
+        Head::new(source, &title, Align::Right)
     };
-    let mut heads = vec![
-        Head::new("model", "model", Align::Left),
-        Head::new("precision", "precision", Align::Left),
-    ];
-    heads.extend(sources.iter().map(head));
-    let mut table = Table::with_heads(heads);
+    let names = ["model", "precision"].map(|name| Head::new(name, name, Align::Left));
+    let heads = names.into_iter().chain(sources.iter().map(head));
+    let mut table = Table::with_heads(heads.collect());
     for (_, row) in rows(inputs).filter(|(_, row)| row.mode == mode) {
-        let mut cells = vec![
-            Value::code(row.model.base_name()),
-            Value::text(&row.model.precision),
-        ];
-        cells.extend(sources.iter().map(|source| {
+        let energy = |source: &&str| {
             let joules = energy_of(row, source).and_then(|figure| figure.gross_joules_per_token);
-            joules.map_or(Value::None, |joules| {
-                let joules = joules.map(|joules| 1e6 * joules);
-                Value::Within(joules.nominal, [joules.low, joules.high], Form::Short)
-            })
-        }));
-        table.push(cells);
+            let micro = joules.map(|joules| joules.map(|joules| 1e6 * joules));
+            Value::from(micro.map(|of| Short.within(of.nominal, [of.low, of.high])))
+        };
+        let names = [
+            Value::code(row.model.base_name()),
+            (&row.model.precision).into(),
+        ];
+        table.push(
+            names
+                .into_iter()
+                .chain(sources.iter().map(energy))
+                .collect(),
+        );
     }
     table
 }
 
-const COUNTERS: [Column<CounterStatus>; 5] = [
-    Column::words("counter", "counter", |counter| Value::code(&counter.source)),
-    Column::words("method", "method", |counter| Value::text(&counter.method)),
-    Column::number("idle_w", "idle", "W", |counter| {
-        Value::number(counter.idle_watts, Form::Short)
-    }),
-    Column::number("spin_w", "under load", "W", |counter| {
-        Value::number(counter.spin_watts, Form::Short)
-    }),
-    Column::words("reason", "why not", |counter| {
-        counter.reason.as_ref().map_or(Value::None, Value::text)
-    }),
-];
-
-const PLATFORMS: [Column<PowerPlatform>; 7] = [
-    Column::words("platform", "platform", |platform| {
-        Value::text(&platform.name)
-    }),
-    Column::number("tdp_w", "TDP", "W", |platform| {
-        Value::Number(platform.tdp_watts, Form::Short)
-    }),
-    Column::number("idle_w", "idle", "W", |platform| {
-        Value::Number(platform.idle_watts, Form::Short)
-    }),
-    Column::number("relative_speed", "relative speed", "", |platform| {
-        platform
-            .relative_speed
-            .map_or(Value::text("not known"), |speed| {
-                Value::Number(speed, Form::Short)
-            })
-    }),
-    Column::words("what", "what", |platform| {
-        Value::text(&platform.description)
-    }),
-    Column::words("source", "powers from", |platform| {
-        Value::text(&platform.source)
-    }),
-    Column::words("date", "date", |platform| Value::text(&platform.date)),
-];
-
 /// Speeds, energies, counters, platforms and the gate.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
-    let files = Inputs::files(&inputs.power);
-    let view = |name: &str, title: &str, table: Table| View::new(name, title, table, files.clone());
-    let latencies = Table::of(&LATENCIES, rows(inputs).map(|(_, row)| row));
-    let figures: Vec<EnergyRow<'_>> = rows(inputs)
-        .flat_map(|(_, row)| {
-            row.energy
-                .iter()
-                .map(move |figure| EnergyRow { row, figure })
-        })
-        .filter(|of| of.figure.gross_joules_per_token.is_some())
-        .collect();
+    let speeds = columns! { Pair<'_>:
+        text   "model"                "model"          ""         |pair| Value::code(pair.any.model.base_name());
+        text   "precision"            "precision"      ""         |pair| &pair.any.model.precision;
+        text   "kernel"               "kernel"         ""         |pair| &pair.any.kernel;
+        number "prefill_tokens_per_s" "prefill"        "tokens/s" |pair| Si.of(pair.prefill.map(|row| row.tokens_per_s.median));
+        number "decode_tokens_per_s"  "decode"         "tokens/s" |pair| Si.of(pair.decode.map(|row| row.tokens_per_s.median));
+        number "decode_ms"            "decode, median" "ms/pass"  |pair| Short.of(pair.decode.map(|row| 1e3 * row.latency_seconds.median));
+        number "decode_p95_ms"        "p95"            "ms/pass"  |pair| Short.of(pair.decode.map(|row| 1e3 * row.latency_seconds.p95));
+        number "weights"              "weights"        "bytes"    |pair| pair.any.model.bytes;
+    };
+    let counters = columns! { CounterStatus:
+        text   "counter" "counter"    ""  |counter| Value::code(&counter.source);
+        text   "method"  "method"     ""  |counter| &counter.method;
+        number "idle_w"  "idle"       "W" |counter| Short.of(counter.idle_watts);
+        number "spin_w"  "under load" "W" |counter| Short.of(counter.spin_watts);
+        text   "reason"  "why not"    ""  |counter| counter.reason.as_ref();
+    };
+    let columns = columns! { PowerPlatform:
+        text   "platform"       "platform"       ""  |platform| &platform.name;
+        number "tdp_w"          "TDP"            "W" |platform| Short.of(platform.tdp_watts);
+        number "idle_w"         "idle"           "W" |platform| Short.of(platform.idle_watts);
+        number "relative_speed" "relative speed" ""  |platform| platform.relative_speed.map_or("not known".into(), |speed| Short.of(speed));
+        text   "what"           "what"           ""  |platform| &platform.description;
+        text   "source"         "powers from"    ""  |platform| &platform.source;
+        text   "date"           "date"           ""  |platform| &platform.date;
+    };
+    let sources = Inputs::files(&inputs.power);
+    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
+    let measured = || rows(inputs).map(|(_, row)| row);
     let records = || inputs.power.iter().map(|of| &of.item);
     let mut platforms: Vec<&PowerPlatform> = Vec::new();
     for platform in records().flat_map(|record| &record.platforms) {
@@ -206,48 +156,35 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
             platforms.push(platform);
         }
     }
-    let comparisons = || {
-        records()
-            .flat_map(|record| &record.gate)
-            .flat_map(|gate| &gate.comparisons)
-    };
+    let gates = records().flat_map(|record| &record.gate);
+    let gate = Table::of(GATE, gates.flat_map(|gate| &gate.comparisons));
+    let figures = EnergyRow::all(measured());
+    let found = records().flat_map(|record| &record.counters);
     vec![
-        view("latencies", "Latency, all measurements", latencies),
+        view(
+            "latencies",
+            "Latency, all measurements",
+            Table::of(LATENCIES, measured()),
+        ),
         view(
             "energies",
             "Energy, all figures",
             Table::of(&energies(), &figures),
         ),
-        view(
-            "speeds",
-            "Speed",
-            Table::of(&speed_columns(), &by_model(inputs)),
-        ),
+        view("speeds", "Speed", Table::of(&speeds, &pairs(inputs))),
         view(
             "energy-decode",
             "Energy of writing a token",
-            energy_by_model(inputs, PowerMode::Decode),
+            by_source(inputs, PowerMode::Decode),
         ),
         view(
             "energy-prefill",
             "Energy of reading a token",
-            energy_by_model(inputs, PowerMode::Prefill),
+            by_source(inputs, PowerMode::Prefill),
         ),
-        view(
-            "counters",
-            "Energy counters",
-            Table::of(&COUNTERS, records().flat_map(|record| &record.counters)),
-        ),
-        view("platforms", "Platforms", Table::of(&PLATFORMS, platforms)),
-        view(
-            "gate",
-            "Gate, all comparisons",
-            Table::of(&GATE, comparisons()),
-        ),
-        view(
-            "gate-first",
-            "Gate",
-            Table::of(&GATE, comparisons()).first(GATE_ROWS),
-        ),
+        view("counters", "Energy counters", Table::of(&counters, found)),
+        view("platforms", "Platforms", Table::of(&columns, platforms)),
+        view("gate", "Gate, all comparisons", gate.clone()),
+        view("gate-first", "Gate", gate.first(GATE_ROWS)),
     ]
 }

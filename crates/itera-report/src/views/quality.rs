@@ -2,8 +2,9 @@
 
 use itera_core::config::MICRO_PARAMETER_BUDGET;
 use itera_record::{
-    Column, Form, QuantizationRecord, Table, ValidationRow, Value,
-    columns::{DIVERGENCES, PROTOCOLS, SCORES},
+    Form::{self, Fixed, Signed, Times},
+    ModelInfo, QuantizationRecord, Table, ValidationRow, Value, columns,
+    columns::{DIVERGENCES, GAINS, PROTOCOLS, SCORES},
 };
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
@@ -181,26 +182,6 @@ pub(super) fn student_t(degrees: usize) -> f64 {
     StudentsT::new(0.0, 1.0, degrees.max(1) as f64).map_or(f64::NAN, |t| t.inverse_cdf(0.975))
 }
 
-const COSTS: [Column<Cost>; 7] = [
-    Column::words("text", "text", |cost| Value::text(&cost.text)),
-    Column::words("model", "model", |cost| Value::code(&cost.model)),
-    Column::words("precision", "precision", |cost| {
-        Value::text(&cost.precision)
-    }),
-    Column::number("fp32", "fp32", "bits/byte", |cost| {
-        Value::Number(cost.exact, Form::Fixed(4))
-    }),
-    Column::number("difference", "difference", "", |cost| {
-        Value::Number(cost.difference(), Form::Signed(4))
-    }),
-    Column::number("ci95", "95 % interval, paired", "", |cost| {
-        Value::bounds(cost.interval, Form::Signed(4))
-    }),
-    Column::number("smaller", "weights smaller", "", |cost| {
-        Value::Number(cost.smaller, Form::Times)
-    }),
-];
-
 /// A model as a point of size and quality.
 struct Sized<'i> {
     row: &'i ValidationRow,
@@ -208,42 +189,11 @@ struct Sized<'i> {
     smaller: f64,
 }
 
-fn size_columns<'i>() -> [Column<Sized<'i>>; 10] {
-    [
-        Column::words("text", "text", |of| Value::text(of.row.text_name())),
-        Column::words("model", "model", |of| Value::code(of.row.model.base_name())),
-        Column::words("precision", "precision", |of| {
-            Value::text(precision_label(of.row))
-        }),
-        Column::number("params", "parameters", "", |of| {
-            Value::count(of.row.model.params)
-        }),
-        Column::number("active_params", "active per token", "", |of| {
-            Value::count(of.row.model.active_params)
-        }),
-        Column::number("bytes", "weights", "bytes", |of| {
-            Value::count(of.row.model.bytes)
-        }),
-        Column::number("smaller", "smaller than the largest", "", |of| {
-            Value::Number(of.smaller, Form::Times)
-        }),
-        Column::number("bits_per_weight", "bits/weight", "", |of| {
-            Value::Number(of.row.model.bits_per_weight, Form::Fixed(2))
-        }),
-        Column::number("bits_per_byte", "bits/byte", "", |of| {
-            Value::Number(of.row.bits_per_byte, Form::Fixed(4))
-        }),
-        Column::words("front", "on the front", |of| {
-            Value::text(if of.is_on_front { "yes" } else { "no" })
-        }),
-    ]
-}
-
 /// Precision as a reader understands it: a file of 4 and 8 bits is not called int4.
 pub(crate) fn precision_label(row: &ValidationRow) -> String {
     let bits = row.model.bits_per_weight;
     if row.precision == "int4" && bits > 5.5 {
-        format!("{} bits", Form::Fixed(1).text(bits))
+        format!("{} bits", Fixed(1).text(bits))
     } else {
         row.precision.clone()
     }
@@ -265,86 +215,36 @@ pub(crate) fn front<'i>(group: &Group<'i>) -> Vec<&'i ValidationRow> {
     rows
 }
 
-fn sizes(groups: &[Group<'_>]) -> Table {
+fn sizes<'i>(groups: &[Group<'i>]) -> Vec<Sized<'i>> {
     let mut all = Vec::new();
     for group in groups {
         let front = front(group);
-        let largest = group
-            .iter()
-            .map(|row| row.item.model.bytes)
-            .max()
-            .unwrap_or(0);
-        all.extend(group.iter().map(|row| {
+        let largest = group.iter().map(|row| row.item.model.bytes).max();
+        all.extend(group.iter().map(|of| {
+            let row = &of.item;
             Sized {
-                row: &row.item,
-                is_on_front: front
-                    .iter()
-                    .any(|other| std::ptr::eq(*other, &raw const row.item)),
-                smaller: largest as f64 / row.item.model.bytes as f64,
+                row,
+                is_on_front: front.iter().any(|other| std::ptr::eq(*other, row)),
+                smaller: largest.unwrap_or(0) as f64 / row.model.bytes as f64,
             }
         }));
     }
-    Table::of(&size_columns(), &all)
+    all
 }
 
-const QUANTIZATIONS: [Column<QuantizationRecord>; 8] = [
-    Column::words("model", "model", |record| {
-        Value::code(record.source.base_name())
-    }),
-    Column::words("precision", "to", |record| {
-        record
-            .envelope
-            .model
-            .as_ref()
-            .map_or(Value::None, |model| Value::text(&model.precision))
-    }),
-    Column::words("method", "method", |record| {
-        let tuned = if record.tuned_sha256.is_some() {
-            ", after training for it"
-        } else {
-            ""
-        };
-        Value::text(format!("{}{tuned}", record.method))
-    }),
-    Column::number("file_bytes", "file", "bytes", |record| {
-        Value::count(record.file_bytes)
-    }),
-    Column::words("exceptions", "tensors at 8 bits", |record| {
-        let target = record
-            .envelope
-            .model
-            .as_ref()
-            .map_or("", |model| model.precision.as_str());
-        let kept = record
-            .tensors
-            .iter()
-            .filter(|tensor| target == "int4" && tensor.precision == "int8");
-        Value::count(kept.count() as u64)
-    }),
-    Column::number("before", "before", "bits/byte", |record| {
-        Value::number(
-            record
-                .validation
-                .as_ref()
-                .map(|cost| cost.bits_per_byte_before),
-            Form::Fixed(4),
-        )
-    }),
-    Column::number("after", "after", "bits/byte", |record| {
-        Value::number(
-            record
-                .validation
-                .as_ref()
-                .map(|cost| cost.bits_per_byte_after),
-            Form::Fixed(4),
-        )
-    }),
-    Column::words("text", "on", |record| {
-        record.validation.as_ref().map_or(Value::None, |cost| {
-            Value::text(format!("{}, {} documents", cost.text, cost.documents))
-        })
-    }),
-];
+fn model(record: &QuantizationRecord) -> Option<&ModelInfo> {
+    record.envelope.model.as_ref()
+}
+
+/// Tensors of a file of 4 bits that keep 8.
+fn exceptions(record: &QuantizationRecord) -> u64 {
+    let is_int4 = model(record).is_some_and(|model| model.precision == "int4");
+    let kept = record
+        .tensors
+        .iter()
+        .filter(|tensor| is_int4 && tensor.precision == "int8");
+    kept.count() as u64
+}
 
 /// Scores, costs of precisions, how both came about, and sizes.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
@@ -356,38 +256,70 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         .collect();
     let sources = Inputs::files(&inputs.validation);
     let view = |name: &str, title: &str, table: Table| {
-        View::new(
-            name,
-            title,
-            table.without_empty(&["engine"]),
-            sources.clone(),
-        )
+        View::new(name, title, &sources, table.without_empty(&["engine"]))
+    };
+    let costs = columns! { Cost:
+        text   "text"       "text"                  ""          |cost| &cost.text;
+        text   "model"      "model"                 ""          |cost| Value::code(&cost.model);
+        text   "precision"  "precision"             ""          |cost| &cost.precision;
+        number "fp32"       "fp32"                  "bits/byte" |cost| Fixed(4).of(cost.exact);
+        number "difference" "difference"            ""          |cost| Signed(4).of(cost.difference());
+        number "ci95"       "95 % interval, paired" ""          |cost| Signed(4).bounds(cost.interval);
+        number "smaller"    "weights smaller"       ""          |cost| Times.of(cost.smaller);
+    };
+    let points = columns! { Sized<'_>:
+        text   "text"            "text"                     ""      |of| of.row.text_name();
+        text   "model"           "model"                    ""      |of| Value::code(of.row.model.base_name());
+        text   "precision"       "precision"                ""      |of| precision_label(of.row);
+        number "params"          "parameters"               ""      |of| of.row.model.params;
+        number "active_params"   "active per token"         ""      |of| of.row.model.active_params;
+        number "bytes"           "weights"                  "bytes" |of| of.row.model.bytes;
+        number "smaller"         "smaller than the largest" ""      |of| Times.of(of.smaller);
+        number "bits_per_weight" "bits/weight"              ""      |of| Fixed(2).of(of.row.model.bits_per_weight);
+        number "bits_per_byte"   "bits/byte"                ""      |of| Fixed(4).of(of.row.bits_per_byte);
+        text   "front"           "on the front"             ""      |of| if of.is_on_front { "yes" } else { "no" };
+    };
+    let files = columns! { QuantizationRecord:
+        text   "model"      "model"             ""          |of| Value::code(of.source.base_name());
+        text   "precision"  "to"                ""          |of| model(of).map(|model| &model.precision);
+        text   "method"     "method"            ""          |of| format!("{}{}", of.method, if of.tuned_sha256.is_some() { ", after training for it" } else { "" });
+        number "file_bytes" "file"              "bytes"     |of| of.file_bytes;
+        number "exceptions" "tensors at 8 bits" ""          |of| exceptions(of);
+        number "before"     "before"            "bits/byte" |of| Fixed(4).of(of.validation.as_ref().map(|cost| cost.bits_per_byte_before));
+        number "after"      "after"             "bits/byte" |of| Fixed(4).of(of.validation.as_ref().map(|cost| cost.bits_per_byte_after));
+        text   "text"       "on"                ""          |of| of.validation.as_ref().map(|cost| format!("{}, {} documents", cost.text, cost.documents));
     };
     let diverging = rows.iter().filter(|row| row.divergence.is_some());
+    let adapted = rows.iter().filter(|row| row.static_score.is_some());
     let quantized = inputs.quantization.iter().map(|of| &of.item);
     vec![
-        view("scores", "Scores", Table::of(&SCORES, &rows)),
+        view("scores", "Scores", Table::of(SCORES, &rows)),
         view(
             "precision-cost",
             "What a precision costs",
-            Table::of(&COSTS, &Cost::all(inputs)),
+            Table::of(&costs, &Cost::all(inputs)),
         ),
         view(
             "protocols",
             "How texts were scored",
-            Table::of(&PROTOCOLS, &rows),
+            Table::of(PROTOCOLS, &rows),
         ),
         view(
             "divergences",
             "What a precision changes",
-            Table::of(&DIVERGENCES, diverging),
+            Table::of(DIVERGENCES, diverging),
         ),
-        view("sizes", "Quality and size", sizes(&groups)),
+        view("gains", "Learning while reading", Table::of(GAINS, adapted)),
+        view(
+            "sizes",
+            "Quality and size",
+            Table::of(&points, &sizes(&groups)),
+        ),
         View::new(
             "quantization",
             "How quantised files were made",
-            Table::of(&QUANTIZATIONS, quantized),
-            Inputs::files(&inputs.quantization),
+            &Inputs::files(&inputs.quantization),
+            Table::of(&files, quantized),
         ),
     ]
 }

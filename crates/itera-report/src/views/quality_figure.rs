@@ -69,9 +69,8 @@ pub(super) fn bits(inputs: &Inputs) -> Option<Figure> {
         ),
         picture: Dots {
             title,
-            note:
-                "Lower is better. Lines are 95 % intervals over documents; zstd carries no model."
-                    .to_owned(),
+            note: "Lower is better. Lines are 95 % intervals over documents; zstd needs no model."
+                .to_owned(),
             legend: legend(&all),
             blocks: groups.iter().map(|rows| block(rows)).collect(),
         }

@@ -1,52 +1,12 @@
 //! Training runs: what they cost and what came out.
 
-use itera_record::{Column, Form, Table, TrainingRecord, Value};
+use itera_record::{
+    Form::{Fixed, Short, Si},
+    Table, TrainingRecord, Value, columns,
+};
 
-use super::View;
+use super::{View, rows_of};
 use crate::input::{CurvePoint, Inputs, Training, TrainingBenchRow};
-
-const RUNS: [Column<Training>; 14] = [
-    Column::words("run", "run", |run| Value::code(&run.name)),
-    Column::words("text", "text", |run| Value::Text(texts(&run.record))),
-    Column::words("tokenizer", "tokenizer", |run| {
-        Value::text(&run.record.tokenizer)
-    }),
-    Column::words("device", "on", |run| Value::Text(device(&run.record))),
-    Column::number("params", "parameters", "", |run| {
-        run.record
-            .envelope
-            .model
-            .as_ref()
-            .map_or(Value::None, |model| Value::count(model.params))
-    }),
-    Column::number("steps", "steps", "", |run| Value::count(run.record.steps)),
-    Column::number("tokens", "tokens", "", |run| {
-        Value::Number(run.record.tokens as f64, Form::Si)
-    }),
-    Column::number("passes", "passes", "", |run| {
-        run.curve
-            .last()
-            .map_or(Value::None, |point| Value::count(point.epoch + 1))
-    }),
-    Column::number("minutes", "time", "min", |run| {
-        Value::Number(run.record.seconds / 60.0, Form::Short)
-    }),
-    Column::number("tokens_per_s", "tokens/s", "", |run| {
-        Value::Number(run.record.tokens_per_s, Form::Si)
-    }),
-    Column::number("train_nats_per_token", "train", "nats/token", |run| {
-        Value::Number(run.record.train_nats_per_token, Form::Fixed(4))
-    }),
-    Column::number("valid_bits_per_byte", "validation", "bits/byte", |run| {
-        Value::number(run.record.valid_bits_per_byte, Form::Fixed(4))
-    }),
-    Column::words("lowest", "lowest", |run| lowest(&run.curve)),
-    Column::number("dead_experts", "dead experts", "", |run| {
-        run.curve
-            .last()
-            .map_or(Value::None, |point| Value::count(point.dead_experts))
-    }),
-];
 
 /// The speed of one way to divide a batch, with what the whole bench has in common.
 struct Speed<'i> {
@@ -54,51 +14,55 @@ struct Speed<'i> {
     row: &'i TrainingBenchRow,
 }
 
-fn speed_columns<'i>() -> [Column<Speed<'i>>; 8] {
-    [
-        Column::words("preset", "preset", |of| Value::text(&of.bench.preset)),
-        Column::number("vocab_size", "vocabulary", "", |of| {
-            Value::count(of.bench.vocab_size)
-        }),
-        Column::number("cores", "cores", "", |of| Value::count(of.bench.cores)),
-        Column::number("replicas", "replicas", "", |of| {
-            Value::count(of.row.replicas)
-        }),
-        Column::number("batch", "batch", "", |of| Value::count(of.row.batch)),
-        Column::number("length", "length", "", |of| Value::count(of.bench.length)),
-        Column::number("steps", "steps", "", |of| Value::count(of.row.steps)),
-        Column::number("tokens_per_s", "tokens/s [10 %, 90 %]", "", |of| {
-            let range = [of.row.tokens_per_s_p10, of.row.tokens_per_s_p90];
-            Value::Within(of.row.tokens_per_s_median, range, Form::Si)
-        }),
-    ]
-}
-
 /// Runs and speeds.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
-    let runs = Table::of(&RUNS, inputs.training.iter().map(|run| &run.item));
-    let speeds: Vec<Speed<'_>> = inputs
-        .training_bench
-        .iter()
-        .flat_map(|of| {
-            of.item.rows.iter().map(|row| Speed {
-                bench: &of.item,
-                row,
-            })
+    let runs = columns! { Training:
+        text   "run"                  "run"          ""           |run| Value::code(&run.name);
+        text   "text"                 "text"         ""           |run| texts(&run.record);
+        text   "tokenizer"            "tokenizer"    ""           |run| &run.record.tokenizer;
+        text   "device"               "on"           ""           |run| device(&run.record);
+        number "params"               "parameters"   ""           |run| run.record.envelope.model.as_ref().map(|model| model.params);
+        number "steps"                "steps"        ""           |run| run.record.steps;
+        number "tokens"               "tokens"       ""           |run| Si.of(run.record.tokens as f64);
+        number "passes"               "passes"       ""           |run| run.curve.last().map(|point| point.epoch + 1);
+        number "minutes"              "time"         "min"        |run| Short.of(run.record.seconds / 60.0);
+        number "tokens_per_s"         "tokens/s"     ""           |run| Si.of(run.record.tokens_per_s);
+        number "train_nats_per_token" "train"        "nats/token" |run| Fixed(4).of(run.record.train_nats_per_token);
+        number "valid_bits_per_byte"  "validation"   "bits/byte"  |run| Fixed(4).of(run.record.valid_bits_per_byte);
+        text   "lowest"               "lowest"       ""           |run| lowest(&run.curve);
+        number "dead_experts"         "dead experts" ""           |run| run.curve.last().map(|point| point.dead_experts);
+    };
+    let speeds = columns! { Speed<'_>:
+        text   "preset"       "preset"                ""  |of| &of.bench.preset;
+        number "vocab_size"   "vocabulary"            ""  |of| of.bench.vocab_size;
+        number "cores"        "cores"                 ""  |of| of.bench.cores;
+        number "replicas"     "replicas"              ""  |of| of.row.replicas;
+        number "batch"        "batch"                 ""  |of| of.row.batch;
+        number "length"       "length"                ""  |of| of.bench.length;
+        number "steps"        "steps"                 ""  |of| of.row.steps;
+        number "tokens_per_s" "tokens/s [10 %, 90 %]" ""  |of| Si.within(of.row.tokens_per_s_median, [of.row.tokens_per_s_p10, of.row.tokens_per_s_p90]);
+    };
+    let rows = rows_of(&inputs.training_bench, |bench| &bench.rows);
+    let rows: Vec<Speed<'_>> = rows
+        .map(|(of, row)| Speed {
+            bench: &of.item,
+            row,
         })
         .collect();
+    let trained = inputs.training.iter().map(|run| &run.item);
+    let bench = Inputs::files(&inputs.training_bench);
     vec![
         View::new(
             "training",
             "Training runs",
-            runs,
-            Inputs::files(&inputs.training),
+            &Inputs::files(&inputs.training),
+            Table::of(&runs, trained),
         ),
         View::new(
             "training-speed",
             "Speed of training",
-            Table::of(&speed_columns(), &speeds),
-            Inputs::files(&inputs.training_bench),
+            &bench,
+            Table::of(&speeds, &rows),
         ),
     ]
 }
@@ -133,7 +97,7 @@ fn device(record: &TrainingRecord) -> String {
 
 /// Where validation was lowest among the evaluations before the last, which read the same documents: a
 /// run that goes on for too long has it before its end.
-fn lowest(curve: &[CurvePoint]) -> Value {
+fn lowest(curve: &[CurvePoint]) -> Option<String> {
     let valid = curve
         .iter()
         .filter_map(|point| Some((point.tokens, point.valid_bits_per_byte?)));
@@ -141,11 +105,9 @@ fn lowest(curve: &[CurvePoint]) -> Value {
     valid.pop();
     let lowest = valid.iter().min_by(|(_, a), (_, b)| a.total_cmp(b));
     match (lowest, valid.last()) {
-        (Some(lowest), Some(last)) if lowest == last => Value::text("at the end"),
-        (Some((tokens, _)), _) => {
-            Value::Text(format!("after {} tokens", Form::Si.text(*tokens as f64)))
-        }
-        _ => Value::None,
+        (Some(lowest), Some(last)) if lowest == last => Some("at the end".to_owned()),
+        (Some((tokens, _)), _) => Some(format!("after {} tokens", Si.text(*tokens as f64))),
+        _ => None,
     }
 }
 
