@@ -4,6 +4,7 @@ use crate::{
     axis::Axis,
     font,
     picture::{Anchor, Area, Ink, Label, Picture, Sign},
+    series_of,
 };
 
 /// Width of every picture.
@@ -37,6 +38,21 @@ enum Key {
 }
 
 impl Entry {
+    /// An entry for each precision that occurs, from wide weights to narrow ones; `entry` makes one of a
+    /// series and a name.
+    pub fn precisions<'p>(
+        precisions: impl IntoIterator<Item = &'p String>,
+        entry: impl Fn(u8, &str) -> Self,
+    ) -> Vec<Self> {
+        let mut found: Vec<&String> = precisions.into_iter().collect();
+        found.sort_by_key(|precision| series_of(precision));
+        found.dedup();
+        let entries = found
+            .into_iter()
+            .map(|precision| entry(series_of(precision), precision));
+        entries.collect()
+    }
+
     /// Filled marks.
     pub fn sign(series: u8, sign: Sign, text: &str) -> Self {
         Self::new(series, Key::Sign(sign, false), text)

@@ -61,6 +61,12 @@ impl ValidationRow {
     }
 }
 
+/// The cell of a perplexity, which may be beyond all measure.
+fn perplexity(value: f64, usual: Form) -> Value {
+    let form = if value < 1e6 { usual } else { Si };
+    form.of(value)
+}
+
 /// Scores of texts.
 pub const SCORES: &[Column<ValidationRow>] = &columns! { ValidationRow:
     text   "text"            "text"            "" |row| row.text_name();
@@ -69,9 +75,9 @@ pub const SCORES: &[Column<ValidationRow>] = &columns! { ValidationRow:
     text   "engine"          "engine"          "" |row| &row.engine;
     number "bits_per_byte"   "bits/byte"       "" |row| Fixed(4).of(row.bits_per_byte);
     number "ci95"            "95 % interval"   "" |row| Fixed(4).bounds(row.bits_per_byte_ci95);
-    number "byte_perplexity" "perplexity/byte" "" |row| Fixed(3).of(row.byte_perplexity);
-    number "char_perplexity" "/character"      "" |row| Fixed(3).of(row.char_perplexity);
-    number "word_perplexity" "/word"           "" |row| Short.of(row.word_perplexity);
+    number "byte_perplexity" "perplexity/byte" "" |row| perplexity(row.byte_perplexity, Fixed(3));
+    number "char_perplexity" "/character"      "" |row| perplexity(row.char_perplexity, Fixed(3));
+    number "word_perplexity" "/word"           "" |row| row.word_perplexity.map(|value| perplexity(value, Short));
     number "zstd"            "zstd -19"        "" |row| Fixed(3).of(row.baselines.zstd_bits_per_byte);
     number "unigram"         "unigram"         "" |row| Fixed(3).of(row.baselines.unigram_bits_per_byte);
     number "uniform"         "uniform"         "" |row| Fixed(3).of(row.baselines.uniform_bits_per_byte);
@@ -163,14 +169,17 @@ fn state_errors(errors: &[StateError]) -> String {
 impl EngineBenchRow {
     /// Tokens per second over the samples: the median between the 5th and the 95th percentile.
     pub fn speed(&self) -> Interval {
-        let speeds = self.sample_seconds.iter().map(|s| self.tokens as f64 / s);
-        let speeds: Vec<f64> = speeds.collect();
-        let at = |q| Summary::quantile(&speeds, q).unwrap_or(self.tokens_per_s);
-        Interval {
-            low: at(0.05),
-            nominal: self.tokens_per_s,
-            high: at(0.95),
-        }
+        speed(&self.sample_seconds, self.tokens, self.tokens_per_s)
+    }
+}
+
+fn speed(seconds: &[f64], tokens: u64, median: f64) -> Interval {
+    let speeds: Vec<f64> = seconds.iter().map(|s| tokens as f64 / s).collect();
+    let at = |q| Summary::quantile(&speeds, q).unwrap_or(median);
+    Interval {
+        low: at(0.05),
+        nominal: median,
+        high: at(0.95),
     }
 }
 
@@ -386,6 +395,14 @@ pub const ROUND_TRIPS: &[Column<ExportRoundTrip>] = &columns! { ExportRoundTrip:
     number "relative"   "relative"           "" |trip| figure(trip.figures.as_ref(), |f| Si.of(f.max_relative_difference));
     number "tokens"     "tokens"             "" |trip| figure(trip.figures.as_ref(), |f| f.tokens);
 };
+
+impl ExportBenchRow {
+    /// Tokens per second over the samples of so many tokens: the median between the 5th and the 95th
+    /// percentile.
+    pub fn speed(&self, tokens: u64) -> Interval {
+        speed(&self.sample_seconds, tokens, self.tokens_per_s)
+    }
+}
 
 /// Speeds of runtimes.
 pub const RUNTIMES: &[Column<ExportBenchRow>] = &columns! { ExportBenchRow:

@@ -56,6 +56,9 @@ pub fn si(value: f64) -> String {
         return fixed(value, 0);
     }
     let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
+    if rounded.abs() >= 1e15 {
+        return format!("{rounded:.2e}");
+    }
     let group = exponent_of_ten(rounded).div_euclid(3).clamp(-4, 4);
     let scaled = significant(rounded / power_of_ten(3 * group), 3);
     format!("{scaled} {}", PREFIXES[(group + 4) as usize])
@@ -142,6 +145,7 @@ mod tests {
             ["149 k", "27.6 µ", "1.00 k"]
         );
         assert_eq!([si(0.0), si(42.0), si(-0.0042)], ["0", "42.0", "-4.20 m"]);
+        assert_eq!([si(3.914e160), si(2.5e14)], ["3.91e160", "250 T"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     compare::metrics,
-    input::{Direction, Inputs, Metric, MetricsRecord},
+    input::{Direction, Inputs, Metric, MetricsRecord, version_key},
     output::Files,
 };
 
@@ -62,12 +62,19 @@ pub(crate) fn files(inputs: &Inputs) -> anyhow::Result<Files> {
     DIRECTIONS.into_iter().map(file).collect()
 }
 
-/// The metrics of this version, to be kept with its release: `metrics-VERSION.json`.
+/// All metrics in one file, to be kept with the release of the tools that measured: `metrics-VERSION.json`.
 ///
 /// # Errors
 /// Never in practice: the record is plain JSON.
 pub(crate) fn release(inputs: &Inputs) -> anyhow::Result<Files> {
-    let release = env!("CARGO_PKG_VERSION");
+    let versions = inputs
+        .sources
+        .iter()
+        .filter_map(|source| source.tool.split_once(' '));
+    let newest = versions
+        .map(|(_, version)| version)
+        .max_by_key(|version| version_key(version));
+    let release = newest.unwrap_or(env!("CARGO_PKG_VERSION"));
     let record = MetricsRecord {
         schema: MetricsRecord::SCHEMA.to_owned(),
         release: release.to_owned(),

@@ -26,6 +26,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, print, warn};
+use itera_core::files::write_atomic;
 
 pub use crate::args::Args;
 use crate::{
@@ -70,10 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
         Some(workspace) => pages::kept(&inputs, &views, workspace)?,
         None => Files::new(),
     };
-    let mut stale = deliver(&options, &files)?;
-    if let Some(workspace) = &options.pages {
-        stale.extend(deliver_pages(&options, &pages, workspace)?);
-    }
+    let stale = deliver(&options, &files, &pages)?;
     let mut has_passed = !options.check || (stale.is_empty() && inputs.problems.is_empty());
     let limit = options.max_regression_percent();
     let outcome = old.map(|old| Outcome::new(&old, &inputs, limit));
@@ -85,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     if let Some(path) = &options.summary {
         let comparison = outcome.as_ref().map(|outcome| outcome.text.as_str());
         let text = pages::summary(&inputs, &views, &stale, comparison)?;
-        output::write(path, text.as_bytes())?;
+        write_atomic(path, text.as_bytes())?;
     }
     if let Some(outcome) = &outcome {
         print(&outcome.text)?;
@@ -114,55 +112,51 @@ fn read(results: &Path, models: &Path, reports: &Path) -> anyhow::Result<Inputs>
     Ok(inputs)
 }
 
-/// Writes the files, or says which of them are stale.
-fn deliver(options: &Options, files: &Files) -> anyhow::Result<Vec<String>> {
-    let out = options.out.display();
-    if options.check {
-        // The folder is that of the reports; one that has other forms beside them has no leftovers of theirs.
-        let stale = match options.format {
-            Format::Markdown => output::stale(&options.out, options.tables(), files),
-            Format::GithubBenchmark | Format::Metrics => output::differing(&options.out, files),
-        };
-        for line in &stale {
-            print(format!("{line}\n"))?;
-        }
-        note(match stale.len() {
-            0 => format!("{out}: all {} files are up to date", files.len()),
-            n => format!("{out}: {n} files are stale; run `itera-report` without `--check`"),
-        });
-        return Ok(stale);
-    }
-    let written = output::write_all(&options.out, files)?;
-    note(format!(
-        "{out}: {} files, {written} of them new or changed",
-        files.len()
-    ));
-    if options.format == Format::Markdown {
-        for name in output::leftovers(&options.out, options.tables(), files) {
+/// Writes the reports and pages, or says which of them are stale.
+fn deliver(options: &Options, reports: &Files, pages: &Files) -> anyhow::Result<Vec<String>> {
+    let (folder, root) = (&options.out, options.pages.as_ref().unwrap_or(&options.out));
+    let out = folder.display();
+    // One that has other forms beside them has no leftovers of theirs.
+    let leftovers = match options.format {
+        Format::Markdown => output::leftovers(folder, options.tables(), reports),
+        Format::GithubBenchmark | Format::Metrics => Vec::new(),
+    };
+    if !options.check {
+        let written = output::write_all(folder, reports)?;
+        note(format!(
+            "{out}: {} files, {written} of them new or changed",
+            reports.len()
+        ));
+        for name in leftovers {
             warn(format!("{name} in {out} belongs to no result; delete it"));
         }
-    }
-    Ok(Vec::new())
-}
-
-/// Writes the pages, or says which of them are stale.
-fn deliver_pages(
-    options: &Options,
-    pages: &Files,
-    workspace: &Path,
-) -> anyhow::Result<Vec<String>> {
-    if options.check {
-        let stale = output::differing(workspace, pages);
-        for line in &stale {
-            print(format!("{line}\n"))?;
+        let written = output::write_all(root, pages)?;
+        if written > 0 {
+            note(format!(
+                "{} with new figures",
+                views::count_of(written, "page")
+            ));
         }
-        return Ok(stale);
+        return Ok(Vec::new());
     }
-    let written = output::write_all(workspace, pages)?;
-    if written > 0 {
-        note(format!("{written} pages have new figures"));
+    let mut stale = output::differing(folder, reports);
+    stale.extend(
+        leftovers
+            .iter()
+            .map(|name| format!("{name}: belongs to no result; delete it")),
+    );
+    stale.extend(output::differing(root, pages));
+    for line in &stale {
+        print(format!("{line}\n"))?;
     }
-    Ok(Vec::new())
+    note(match stale.len() {
+        0 => format!(
+            "{out}: all {} files are up to date",
+            reports.len() + pages.len()
+        ),
+        n => format!("{n} files are stale; run `itera-report` without `--check`"),
+    });
+    Ok(stale)
 }
 
 /// What a comparison came to.

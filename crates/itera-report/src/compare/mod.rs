@@ -41,31 +41,35 @@ pub(crate) enum Verdict {
     NotMeasuredNow,
 }
 
+/// Verdicts by what somebody has to act on first.
+const KINDS: [&str; 7] = [
+    "worse",
+    "better",
+    "not comparable",
+    "gone",
+    "within noise",
+    "same",
+    "new",
+];
+
 impl Verdict {
-    /// How far down the table it stands.
-    const fn rank(&self) -> u8 {
+    /// The verdict without what differs.
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
-            Self::Worse => 0,
-            Self::Better => 1,
-            Self::NotComparable(_) => 2,
-            Self::NotMeasuredNow => 3,
-            Self::WithinNoise => 4,
-            Self::Same => 5,
-            Self::NotMeasuredBefore => 6,
+            Self::Worse => "worse",
+            Self::Better => "better",
+            Self::NotComparable(_) => "not comparable",
+            Self::NotMeasuredNow => "gone",
+            Self::WithinNoise => "within noise",
+            Self::Same => "same",
+            Self::NotMeasuredBefore => "new",
         }
     }
 
-    /// The kind of verdict, for counts.
-    pub(crate) const fn kind(&self) -> &'static str {
-        match self {
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::Same => "the same",
-            Self::WithinNoise => "within noise",
-            Self::NotComparable(_) => "not comparable",
-            Self::NotMeasuredBefore => "new",
-            Self::NotMeasuredNow => "gone",
-        }
+    /// How far down the table it stands.
+    fn rank(&self) -> usize {
+        let position = KINDS.iter().position(|kind| *kind == self.kind());
+        position.unwrap_or(KINDS.len())
     }
 
     /// Whether there was something to compare.
@@ -80,13 +84,8 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Same => f.write_str("same"),
-            Self::Better => f.write_str("better"),
-            Self::Worse => f.write_str("worse"),
-            Self::WithinNoise => f.write_str("within noise"),
             Self::NotComparable(why) => write!(f, "not comparable: {why}"),
-            Self::NotMeasuredBefore => f.write_str("not measured in the old results"),
-            Self::NotMeasuredNow => f.write_str("not measured in the new results"),
+            verdict => f.write_str(verdict.kind()),
         }
     }
 }

@@ -5,7 +5,7 @@ use itera_record::{
     Table, Value, columns,
 };
 
-use super::Comparison;
+use super::{Comparison, KINDS};
 use crate::input::{Direction, Metric};
 
 /// All comparisons as a table.
@@ -38,16 +38,6 @@ fn value(metric: &Metric) -> Value {
         None => Fixed(4).of(metric.value),
     }
 }
-
-const KINDS: [&str; 7] = [
-    "better",
-    "worse",
-    "the same",
-    "within noise",
-    "not comparable",
-    "new",
-    "gone",
-];
 
 /// What all of it comes to.
 pub(crate) fn verdict_text(comparisons: &[Comparison], max_percent: Option<f64>) -> String {

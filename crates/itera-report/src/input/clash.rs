@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use itera_record::{Envelope, ModelInfo};
+use itera_record::{Envelope, ModelInfo, ValidationRow};
 
 use super::{Inputs, Of, Problem};
 
@@ -29,17 +29,10 @@ pub(super) fn resolve(inputs: &mut Inputs) {
             .take()
             .filter(|bench| is_clear(&bench.model.name));
     }
-    let is_about_clear = |envelope: &Envelope| {
-        let model = envelope.model.as_ref();
-        model.is_none_or(|model| is_clear(&model.name))
-    };
-    inputs.engine.retain(|of| is_about_clear(&of.item.envelope));
-    inputs
-        .serve_bench
-        .retain(|of| is_about_clear(&of.item.envelope));
-    inputs
-        .simulation
-        .retain(|of| is_about_clear(&of.item.envelope));
+    let is_about = |of: &Envelope| of.model.as_ref().is_none_or(|model| is_clear(&model.name));
+    inputs.engine.retain(|of| is_about(&of.item.envelope));
+    inputs.serve_bench.retain(|of| is_about(&of.item.envelope));
+    inputs.simulation.retain(|of| is_about(&of.item.envelope));
     repeated_scores(inputs);
 }
 
@@ -123,36 +116,43 @@ fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
 
 /// Keeps the first of several scores of one model on one text in one way. They must be equal.
 fn repeated_scores(inputs: &mut Inputs) {
-    let mut kept: Vec<Of<itera_record::ValidationRow>> = Vec::new();
+    let what = |row: &ValidationRow| {
+        let names = [
+            &row.model.file_sha256,
+            &row.dataset_sha256,
+            &row.split,
+            &row.precision,
+            &row.engine,
+        ];
+        (
+            names.map(Clone::clone),
+            row.kernel.clone(),
+            row.protocol.clone(),
+            row.shard,
+        )
+    };
+    let mut kept: Vec<Of<ValidationRow>> = Vec::new();
     for row in std::mem::take(&mut inputs.validation) {
-        let same = kept.iter().find(|other| {
-            let (a, b) = (&row.item, &other.item);
-            a.model.file_sha256 == b.model.file_sha256
-                && a.dataset_sha256 == b.dataset_sha256
-                && a.split == b.split
-                && a.protocol == b.protocol
-                && a.precision == b.precision
-                && a.engine == b.engine
-                && a.kernel == b.kernel
-                && a.shard == b.shard
-        });
-        match same {
-            None => kept.push(row),
-            Some(other) if other.item.nll_nats.to_bits() == row.item.nll_nats.to_bits() => {}
-            Some(other) => inputs.problems.push(Problem {
-                label: inputs.sources[row.source].label.clone(),
-                reason: format!(
-                    "{} at {} on {} {} scores {} nats, but {} in {}, which is shown; delete the \
-                     wrong one",
-                    row.item.model.name,
-                    row.item.precision,
-                    row.item.dataset,
-                    row.item.split,
-                    row.item.nll_nats,
-                    other.item.nll_nats,
-                    inputs.sources[other.source].label
-                ),
-            }),
+        let same = kept
+            .iter()
+            .find(|other| what(&other.item) == what(&row.item));
+        let Some(other) = same else {
+            kept.push(row);
+            continue;
+        };
+        let (here, shown) = (row.item.nll_nats, other.item.nll_nats);
+        if here.to_bits() != shown.to_bits() {
+            let label = |source: usize| inputs.sources[source].label.clone();
+            let reason = format!(
+                "{} on {} scores {here} nats, but {shown} in {}, which is shown; delete the wrong one",
+                row.item.model.label(),
+                row.item.text_name(),
+                label(other.source)
+            );
+            inputs.problems.push(Problem {
+                label: label(row.source),
+                reason,
+            });
         }
     }
     inputs.validation = kept;

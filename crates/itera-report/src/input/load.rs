@@ -1,11 +1,11 @@
 //! From files to [`Inputs`].
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use anyhow::Context as _;
+use itera_core::digest::sha256_hex;
 use itera_record::{Envelope, TrainingRecord};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::{
     CurvePoint, FeedbackLog, Inputs, Of, Place, Problem, Source, Training, clash, curve,
@@ -179,7 +179,7 @@ impl Loader {
         self.inputs.sources.push(Source {
             label: file.label.to_owned(),
             link,
-            sha256: hex(&Sha256::digest(file.bytes)),
+            sha256: sha256_hex(file.bytes),
             schema: schema.to_owned(),
             created_at: say(|envelope| envelope.created_at.clone()),
             tool: say(|envelope| format!("{} {}", envelope.tool.name, envelope.tool.version)),
@@ -188,13 +188,4 @@ impl Loader {
         });
         Ok(self.inputs.sources.len() - 1)
     }
-}
-
-/// Bytes in lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

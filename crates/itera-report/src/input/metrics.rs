@@ -29,6 +29,14 @@ impl MetricsRecord {
     pub(crate) const SCHEMA: &str = "itera.metrics/1";
 }
 
+/// A version as numbers, for comparisons.
+pub(crate) fn version_key(version: &str) -> Vec<u64> {
+    version
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0))
+        .collect()
+}
+
 /// Which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

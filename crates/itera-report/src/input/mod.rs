@@ -26,8 +26,8 @@ pub(crate) use self::{
     gate_check::GateCheck,
     kinds::Kind,
     load::load,
-    metrics::{Direction, Metric, MetricsRecord},
-    prototype::{Prototype, PrototypeClaim},
+    metrics::{Direction, Metric, MetricsRecord, version_key},
+    prototype::{Prototype, PrototypeClaim, PrototypeFigure},
     source::{Place, Problem, Source},
     training_bench::{TrainingBench, TrainingBenchRow},
 };
@@ -64,6 +64,11 @@ pub(crate) struct Of<T> {
     /// Position in [`Inputs::sources`].
     pub(crate) source: usize,
     pub(crate) item: T,
+}
+
+/// Things without their files.
+pub(crate) fn items<T>(all: &[Of<T>]) -> impl Iterator<Item = &T> + Clone {
+    all.iter().map(|of| &of.item)
 }
 
 /// A training run and its curve.

@@ -8,7 +8,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 
 use crate::{
     input::Inputs,
-    views::{Figure, View, Views, count_of},
+    views::{Figure, Views, count_of},
 };
 
 /// How a page reaches the files of the workspace.
@@ -88,35 +88,12 @@ fn escape(text: &str) -> String {
 pub(super) fn add<'v>(environment: &mut Environment<'v>, views: &'v Views, linker: &Linker) {
     numbers(environment);
     // Functions of a template own what they need.
-    let of_table = |form: fn(&View) -> String| -> HashMap<String, String> {
-        views
-            .tables
-            .iter()
-            .map(|view| (view.name.clone(), form(view)))
-            .collect()
-    };
-    let markdown = of_table(|view| view.table.markdown());
-    let html = of_table(|view| html(&view.table, &view.title));
-    let rows: HashMap<String, usize> = views
-        .tables
-        .iter()
-        .map(|view| (view.name.clone(), view.table.rows().len()))
-        .collect();
-    let sources: HashMap<String, String> = views
-        .tables
-        .iter()
-        .map(|view| (view.name.clone(), linker.cite(&view.sources)))
-        .collect();
-    let images: HashMap<&str, String> = views
-        .figures
-        .iter()
-        .map(|f| (f.name, image(f, linker)))
-        .collect();
-    let svgs: HashMap<&str, String> = views
-        .figures
-        .iter()
-        .map(|f| (f.name, f.picture.svg(&f.alt)))
-        .collect();
+    let rows = named(&views.tables, |of| (&of.name, of.table.rows().len()));
+    let markdown = named(&views.tables, |of| (&of.name, of.table.markdown()));
+    let html = named(&views.tables, |of| (&of.name, html(&of.table, &of.title)));
+    let sources = named(&views.tables, |of| (&of.name, linker.cite(&of.sources)));
+    let images = named(&views.figures, |of| (&of.name, image(of, linker)));
+    let svgs = named(&views.figures, |of| (&of.name, of.picture.svg(&of.alt)));
     let tables = linker.tables.clone();
     let missing = || "Not measured.".to_owned();
     let known = rows.clone();
@@ -145,6 +122,14 @@ pub(super) fn add<'v>(environment: &mut Environment<'v>, views: &'v Views, linke
     environment.add_function("chart_style", || {
         Value::from_safe_string(PAGE_STYLE.to_owned())
     });
+}
+
+/// What templates find by name.
+fn named<T, N: ToString, V>(all: &[T], pair: impl Fn(&T) -> (&N, V)) -> HashMap<String, V> {
+    let pairs = all.iter().map(pair);
+    pairs
+        .map(|(name, value)| (name.to_string(), value))
+        .collect()
 }
 
 /// A picture in Markdown, with its sources.

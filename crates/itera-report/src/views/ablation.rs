@@ -7,7 +7,7 @@ use itera_record::{
 };
 
 use super::{View, quality::student_t};
-use crate::input::Inputs;
+use crate::input::{Inputs, items};
 
 /// Seeds that a claim takes at least.
 const CLAIM_SEEDS: usize = 3;
@@ -173,7 +173,7 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     };
     let sources = Inputs::files(&inputs.ablations);
     let mut views = Vec::new();
-    for study in inputs.ablations.iter().flat_map(|of| &of.item.studies) {
+    for study in items(&inputs.ablations).flat_map(|of| &of.studies) {
         let (claims, hints): (Vec<Row<'_>>, Vec<Row<'_>>) = rows(study)
             .into_iter()
             .partition(|row| row.verdict() != Some(Verdict::TooFew));
@@ -222,10 +222,8 @@ pub(super) fn facts(inputs: &Inputs) -> serde_json::Value {
             "base": base,
         })
     };
-    inputs
-        .ablations
-        .iter()
-        .flat_map(|of| &of.item.studies)
+    items(&inputs.ablations)
+        .flat_map(|of| &of.studies)
         .map(study)
         .collect()
 }

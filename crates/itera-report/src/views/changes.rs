@@ -1,12 +1,11 @@
 //! What changed since the last release whose metrics lie among the results.
 
-use itera_record::Table;
 use serde_json::{Value, json};
 
 use super::View;
 use crate::{
     compare::{Comparison, Verdict, compare, metrics, table},
-    input::{Inputs, MetricsRecord, Of},
+    input::{Inputs, MetricsRecord, Of, version_key},
 };
 
 /// Changes that a page shows.
@@ -14,18 +13,10 @@ const SHOWN: usize = 10;
 
 /// The newest release and every metric against it.
 fn against_release(inputs: &Inputs) -> Option<(&Of<MetricsRecord>, Vec<Comparison>)> {
-    let number = |of: &&Of<MetricsRecord>| -> Vec<u64> {
-        of.item
-            .release
-            .split('.')
-            .map(|part| part.parse().unwrap_or(0))
-            .collect()
-    };
-    let release = inputs.released.iter().max_by_key(number)?;
-    Some((
-        release,
-        compare(release.item.metrics.clone(), metrics(inputs), None),
-    ))
+    let releases = inputs.released.iter();
+    let release = releases.max_by_key(|of| version_key(&of.item.release))?;
+    let old = release.item.metrics.clone();
+    Some((release, compare(old, metrics(inputs), None)))
 }
 
 fn has_changed(of: &Comparison) -> bool {
@@ -39,19 +30,10 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     };
     let sources = Inputs::files([release]);
     let changed = all.iter().filter(|of| has_changed(of)).take(SHOWN);
-    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
-    vec![
-        view(
-            "changes",
-            "Changes since the last release, all metrics",
-            table(&all),
-        ),
-        view(
-            "changes-first",
-            "Changes since the last release",
-            table(changed),
-        ),
-    ]
+    views! { &sources;
+        "changes" "Changes since the last release, all metrics" table(&all);
+        "changes-first" "Changes since the last release" table(changed);
+    }
 }
 
 /// The release and how many metrics changed in which way.

@@ -2,7 +2,7 @@
 //! with a sign for each platform or counter.
 
 use itera_chart::{Block, Dots, Entry, Group, Mark, Panel, Row, Scale, Sign};
-use itera_record::{Form, Interval, PowerMode, PowerRecord, PowerRow, Summary};
+use itera_record::{EnergyFigure, Form, Interval, PowerMode, PowerRecord, PowerRow, Summary};
 
 use super::{
     Figure,
@@ -78,62 +78,40 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
 
 /// The marks of a row in the four panels.
 fn cells(record: &Of<PowerRecord>, row: &PowerRow, sources: &[&str]) -> Vec<Vec<Mark>> {
-    let figures = || {
-        sources
-            .iter()
-            .enumerate()
-            .filter_map(|(i, source)| Some((i, energy_of(row, source)?)))
+    let by_source = |unit: &str, value: fn(&EnergyFigure) -> Option<Interval>| {
+        let mark = |(i, source): (usize, &&str)| {
+            let of = value(energy_of(row, source)?)?;
+            let text = Form::Short.text(of.nominal);
+            Some(Mark {
+                interval: Some([of.low, of.high]),
+                is_hollow: is_platform(source),
+                tip: format!("{text} {unit}, {}", source_name(source)),
+                ..Mark::new(i as u8 % 6, SIGNS[i % SIGNS.len()], of.nominal, "")
+            })
+        };
+        sources.iter().enumerate().filter_map(mark).collect()
     };
-    let mark = |i: usize, source: &str, interval: Interval, unit: &str| Mark {
-        interval: Some([interval.low, interval.high]),
-        is_hollow: is_platform(source),
-        tip: format!(
-            "{} {unit}, {}",
-            Form::Short.text(interval.nominal),
-            source_name(source)
-        ),
-        ..Mark::new(i as u8 % 6, SIGNS[i % SIGNS.len()], interval.nominal, "")
+    let measured = |values: Vec<f64>, scale: f64| {
+        let at = |q| Summary::quantile(&values, q).map(|value| scale * value);
+        let mark = || {
+            let value = at(0.5)?;
+            Some(Mark {
+                interval: Some([at(0.05)?, at(0.95)?]),
+                ..Mark::new(4, Sign::Diamond, value, &Form::Short.text(value))
+            })
+        };
+        mark().into_iter().collect()
     };
-    let energy = figures().filter_map(|(i, figure)| {
-        let joules = figure.gross_joules_per_token?.map(|joules| 1e6 * joules);
-        Some(mark(i, &figure.source, joules, "µJ"))
-    });
-    let per_joule = figures().filter_map(|(i, figure)| {
-        Some(mark(
-            i,
-            &figure.source,
-            figure.tokens_per_joule?,
-            "tokens/J",
-        ))
-    });
-    let samples = &row.samples;
+    let micro = |figure: &EnergyFigure| {
+        let joules = figure.gross_joules_per_token?;
+        Some(joules.map(|joules| 1e6 * joules))
+    };
     let tokens = row.tokens_per_sample as f64;
-    let times: Vec<f64> = samples
-        .wall_seconds
-        .iter()
-        .map(|seconds| 1e6 * seconds / tokens)
-        .collect();
-    let shares: Vec<f64> = samples
-        .utilisations(record.item.protocol.cores)
-        .iter()
-        .map(|share| 100.0 * share)
-        .collect();
-    let measured = |values: &[f64], unit: &str| {
-        let value = Summary::quantile(values, 0.5)?;
-        let bounds = [
-            Summary::quantile(values, 0.05)?,
-            Summary::quantile(values, 0.95)?,
-        ];
-        let text = format!("{} {unit}", Form::Short.text(value)).replace(" %", "");
-        Some(Mark {
-            interval: Some(bounds),
-            ..Mark::new(4, Sign::Diamond, value, &text)
-        })
-    };
+    let shares = row.samples.utilisations(record.item.protocol.cores);
     vec![
-        energy.collect(),
-        measured(&times, "").into_iter().collect(),
-        per_joule.collect(),
-        measured(&shares, "%").into_iter().collect(),
+        by_source("µJ", micro),
+        measured(row.samples.wall_seconds.clone(), 1e6 / tokens),
+        by_source("tokens/J", |figure| figure.tokens_per_joule),
+        measured(shares, 100.0),
     ]
 }

@@ -4,7 +4,7 @@ use itera_chart::{Block, Dots, Entry, Group, Mark, Panel, Row, Scale, Sign, seri
 use itera_record::{
     Align, Column, EngineBenchRecord, EngineBenchRow,
     Form::{Percent, Si, Times},
-    Head, Table, Value, columns,
+    Head, ModelInfo, Table, Value, columns,
     columns::{ENGINE_SPEEDS, LIMITS, MEMORY},
     num,
 };
@@ -18,22 +18,12 @@ type Found<'i> = (&'i Of<EngineBenchRecord>, &'i EngineBenchRow);
 /// threads and kernel.
 pub(super) fn rows(inputs: &Inputs) -> Vec<Found<'_>> {
     let mut all: Vec<Found<'_>> = rows_of(&inputs.engine, |record| &record.rows).collect();
-    let mut workloads: Vec<String> = Vec::new();
-    for (_, row) in &all {
-        if !workloads.contains(&row.workload) {
-            workloads.push(row.workload.clone());
-        }
-    }
+    let workloads = names(&all, |row| row.workload.clone());
     all.sort_by_key(|(record, row)| {
         let workload = workloads.iter().position(|name| *name == row.workload);
         let kernel = (rank_of_kernel(&row.kernel), row.kernel.clone());
-        (
-            workload,
-            record.source,
-            rank_of_precision(&row.precision),
-            row.threads,
-            kernel,
-        )
+        let precision = rank_of_precision(&row.precision);
+        (workload, record.source, precision, row.threads, kernel)
     });
     all
 }
@@ -174,19 +164,14 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         .unwrap_or_default();
     let memory = Table::of(MEMORY, record.iter().flat_map(|record| &record.memory));
     let limits = Table::of(LIMITS, record.iter().flat_map(|record| &record.machine));
-    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
-    vec![
-        view(
-            "engine-speeds",
-            "Speed of the native engine, all measurements",
-            all,
-        ),
-        view("engine", "Speed of the native engine", by_workload(&rows)),
-        view("kernels", "Kernels", by_kernel(&rows)),
-        view("context", "Cost of a token by its position", context),
-        view("memory", "Memory", memory),
-        view("limits", "Limits of the machine", limits),
-    ]
+    views! { &sources;
+        "engine-speeds" "Speed of the native engine, all measurements" all;
+        "engine" "Speed of the native engine" by_workload(&rows);
+        "kernels" "Kernels" by_kernel(&rows);
+        "context" "Cost of a token by its position" context;
+        "memory" "Memory" memory;
+        "limits" "Limits of the machine" limits;
+    }
 }
 
 /// A workload in words.
@@ -207,36 +192,30 @@ fn words(name: &str) -> String {
 }
 
 /// The model of the bench, for titles.
-fn model(inputs: &Inputs) -> String {
+fn model(inputs: &Inputs) -> &str {
     let model = inputs
         .engine
         .first()
         .and_then(|of| of.item.envelope.model.as_ref());
-    model
-        .map_or("a model", |model| model.base_name())
-        .to_owned()
+    model.map_or("a model", ModelInfo::base_name)
 }
 
 fn block(rows: &[Found<'_>], panel: Panel, marks: impl Fn(&[Found<'_>]) -> Vec<Mark>) -> Block {
-    let groups = rows
-        .chunk_by(|(_, a), (_, b)| a.workload == b.workload)
-        .map(|workload| Group {
-            label: workload
-                .first()
-                .map_or(String::new(), |(_, row)| words(&row.workload)),
-            rows: workload
-                .chunk_by(|(_, a), (_, b)| a.precision == b.precision)
-                .map(|rows| Row {
-                    label: rows
-                        .first()
-                        .map_or(String::new(), |(_, row)| row.precision.clone()),
-                    cells: vec![marks(rows)],
-                })
-                .collect(),
-        });
+    let row = |rows: &[Found<'_>]| Row {
+        label: rows[0].1.precision.clone(),
+        cells: vec![marks(rows)],
+    };
+    let group = |rows: &[Found<'_>]| Group {
+        label: words(&rows[0].1.workload),
+        rows: rows
+            .chunk_by(|(_, a), (_, b)| a.precision == b.precision)
+            .map(row)
+            .collect(),
+    };
+    let groups = rows.chunk_by(|(_, a), (_, b)| a.workload == b.workload);
     Block {
         panels: vec![panel],
-        groups: groups.collect(),
+        groups: groups.map(group).collect(),
     }
 }
 
@@ -246,15 +225,9 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
     let (_, best) = fastest(rows.iter().copied())?;
     let title = format!("Speed of the native engine: {}", model(inputs));
     let marks = |rows: &[Found<'_>]| {
-        let of = |threads: u64| {
-            fastest(
-                rows.iter()
-                    .copied()
-                    .filter(|(_, row)| row.threads == threads),
-            )
-        };
         let mark = |(threads, sign): (u64, Sign)| {
-            let (_, row) = of(threads)?;
+            let rows = rows.iter().copied();
+            let (_, row) = fastest(rows.filter(|(_, row)| row.threads == threads))?;
             let speed = row.speed();
             let text = Si.text(speed.nominal);
             Some(Mark {
@@ -263,10 +236,8 @@ pub(super) fn workload_figure(inputs: &Inputs) -> Option<Figure> {
                 ..Mark::new(series_of(&row.precision), sign, speed.nominal, &text)
             })
         };
-        [(1, Sign::Circle), (2, Sign::Square)]
-            .into_iter()
-            .filter_map(mark)
-            .collect()
+        let threads = [(1, Sign::Circle), (2, Sign::Square)];
+        threads.into_iter().filter_map(mark).collect()
     };
     let panel = Panel {
         scale: Scale::linear("tokens per second, higher is better").from_zero(),
@@ -306,16 +277,13 @@ pub(super) fn kernel_figure(inputs: &Inputs) -> Option<Figure> {
         let is_unit = |row: &EngineBenchRow| {
             row.workload == workload && row.precision == "fp32" && row.kernel == kernels[0]
         };
-        rows.iter()
-            .find(|(_, row)| is_unit(row))
-            .map(|(_, row)| row.tokens_per_s)
+        let unit = rows.iter().find(|(_, row)| is_unit(row));
+        unit.map(|(_, row)| row.tokens_per_s)
     };
     let signs = [Sign::Triangle, Sign::Circle, Sign::Square, Sign::Diamond];
     let sign_of = |kernel: &String| {
-        kernels
-            .iter()
-            .position(|name| name == kernel)
-            .map_or(0, |i| i % 4)
+        let position = kernels.iter().position(|name| name == kernel);
+        position.map_or(0, |i| i % 4)
     };
     let marks = |rows: &[Found<'_>]| {
         let mark = |(_, row): &Found<'_>| {

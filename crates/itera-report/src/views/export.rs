@@ -2,14 +2,14 @@
 
 use itera_chart::{Block, Dots, Entry, Group, Mark, Panel, Row, Scale, Sign, series_of};
 use itera_record::{
-    ExportBench, ExportCheck, ExportRecord, ExportVerdict,
+    ExportBench, ExportBenchRow, ExportCheck, ExportRecord, ExportVerdict,
     Form::{Percent, Si, Whole},
-    Table, columns,
+    Interval, Table, columns,
     columns::{EXPORT_CHECKS, EXPORT_FILES, ROUND_TRIPS, RUNTIMES},
 };
 
 use super::{Figure, View};
-use crate::input::{Inputs, Of};
+use crate::input::{Inputs, Of, items};
 
 /// The checks of one runtime at one precision.
 #[derive(Default)]
@@ -44,7 +44,7 @@ fn precision<'r>(record: &'r ExportRecord, check: &ExportCheck) -> &'r str {
 
 fn summaries(inputs: &Inputs) -> Vec<Summary> {
     let mut all: Vec<Summary> = Vec::new();
-    let records = inputs.export.iter().map(|of| &of.item);
+    let records = items(&inputs.export);
     for (record, check) in
         records.flat_map(|record| record.checks.iter().map(move |check| (record, check)))
     {
@@ -99,42 +99,21 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         number "state"       "largest state error"         "" |of| Si.of(of.of(of.state));
     };
     let sources = Inputs::files(&inputs.export);
-    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
-    let records = || inputs.export.iter().map(|of| &of.item);
+    let records = || items(&inputs.export);
     let files = || records().flat_map(|record| &record.files);
     let sequences = files().filter(|file| file.graph == "sequence");
     let checks = records().flat_map(|record| &record.checks);
     let trips = records().flat_map(|record| &record.round_trips);
     let mut rows: Vec<_> = benches(inputs).flat_map(|(_, bench)| &bench.rows).collect();
     rows.sort_by(|a, b| a.median_seconds.total_cmp(&b.median_seconds));
-    vec![
-        view(
-            "export-files",
-            "Exported files, all",
-            Table::of(EXPORT_FILES, files()),
-        ),
-        view(
-            "export-sequence",
-            "Exported files",
-            Table::of(EXPORT_FILES, sequences),
-        ),
-        view(
-            "export-checks",
-            "Checks, all",
-            Table::of(EXPORT_CHECKS, checks),
-        ),
-        view(
-            "export-summary",
-            "In other runtimes",
-            Table::of(&summary, &summaries(inputs)),
-        ),
-        view(
-            "round-trips",
-            "Read back by Burn",
-            Table::of(ROUND_TRIPS, trips),
-        ),
-        view("runtimes", "Runtimes", Table::of(RUNTIMES, rows)),
-    ]
+    views! { &sources;
+        "export-files" "Exported files, all" Table::of(EXPORT_FILES, files());
+        "export-sequence" "Exported files" Table::of(EXPORT_FILES, sequences);
+        "export-checks" "Checks, all" Table::of(EXPORT_CHECKS, checks);
+        "export-summary" "In other runtimes" Table::of(&summary, &summaries(inputs));
+        "round-trips" "Read back by Burn" Table::of(ROUND_TRIPS, trips);
+        "runtimes" "Runtimes" Table::of(RUNTIMES, rows);
+    }
 }
 
 /// How fast a model is in every runtime; none without a measurement.
@@ -170,33 +149,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
                 };
                 format!("{} {}{apart}", row.runtime, row.version)
             }),
-            rows: rows
-                .iter()
-                .map(|row| {
-                    let mut speeds: Vec<f64> = row
-                        .sample_seconds
-                        .iter()
-                        .map(|s| protocol.seq_len as f64 / s)
-                        .collect();
-                    speeds.sort_by(f64::total_cmp);
-                    let at =
-                        |q| itera_record::Summary::quantile(&speeds, q).unwrap_or(row.tokens_per_s);
-                    let mark = Mark {
-                        interval: Some([at(0.05), at(0.95)]),
-                        is_bar: true,
-                        ..Mark::new(
-                            series_of(&row.precision),
-                            Sign::Circle,
-                            row.tokens_per_s,
-                            &format!("{} tokens/s", Si.text(row.tokens_per_s)),
-                        )
-                    };
-                    Row {
-                        label: row.precision.clone(),
-                        cells: vec![vec![mark]],
-                    }
-                })
-                .collect(),
+            rows: rows.iter().map(|row| bar(row, protocol.seq_len)).collect(),
         });
     let fastest = rows
         .iter()
@@ -215,11 +168,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
             note: "Medians, lines from the 5th to the 95th percentile. ONNX Runtime and tract also copy logits \
                    and states out; the native engine does not."
                 .to_owned(),
-            legend: ["fp32", "int8", "int4"]
-                .into_iter()
-                .filter(|precision| rows.iter().any(|row| row.precision == *precision))
-                .map(|precision| Entry::bar(series_of(precision), precision))
-                .collect(),
+            legend: Entry::precisions(rows.iter().map(|row| &row.precision), Entry::bar),
             blocks: vec![Block {
                 panels: vec![Panel {
                     scale: Scale::linear("tokens per second, higher is better").from_zero(),
@@ -231,4 +180,19 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
         .draw(),
         sources: Inputs::files(&inputs.export),
     })
+}
+
+/// The bar of a runtime at a precision.
+fn bar(row: &ExportBenchRow, tokens: u64) -> Row {
+    let Interval { low, nominal, high } = row.speed(tokens);
+    let text = format!("{} tokens/s", Si.text(nominal));
+    let mark = Mark {
+        interval: Some([low, high]),
+        is_bar: true,
+        ..Mark::new(series_of(&row.precision), Sign::Circle, nominal, &text)
+    };
+    Row {
+        label: row.precision.clone(),
+        cells: vec![vec![mark]],
+    }
 }

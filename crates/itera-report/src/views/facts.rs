@@ -16,13 +16,13 @@ use super::{
     serve::load,
     training,
 };
-use crate::input::{Inputs, Kind, Problem, Prototype, machine};
+use crate::input::{Inputs, Kind, Problem, Prototype, items, machine};
 
 /// A latency whose standard deviation is above this share of its mean is worth a word.
 const WIDE_SPREAD: f64 = 0.1;
 
 /// What a record says, and more.
-fn with(record: &impl Serialize, more: Value) -> Value {
+pub(super) fn with(record: &impl Serialize, more: Value) -> Value {
     let mut all = json!(record);
     if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
         all.extend(more);
@@ -34,9 +34,9 @@ fn with(record: &impl Serialize, more: Value) -> Value {
 pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
     let kind = |kind: &Kind| json!({"what": kind.what, "command": kind.command});
     let other = |file: &Problem| json!({"file": file.label, "reason": file.reason});
-    let checks = || inputs.export.iter().flat_map(|of| &of.item.checks);
+    let checks = || items(&inputs.export).flat_map(|of| &of.checks);
     let with_verdict = |verdict| checks().filter(|check| check.verdict == verdict).count();
-    let studies = || inputs.ablations.iter().flat_map(|of| &of.item.studies);
+    let studies = || items(&inputs.ablations).flat_map(|of| &of.studies);
     let variants = || studies().flat_map(|study| &study.variants);
     let gate_check = inputs.gate_check.first().map(|of| {
         let (holds, source) = (of.item.holds(), inputs.source(of));
@@ -66,9 +66,9 @@ pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
         "prototype": {"origin": prototype.origin, "parameters": prototype.parameters},
         "counts": {
             "scores": inputs.validation.len(),
-            "scored_bytes": inputs.validation.iter().map(|row| row.item.bytes).sum::<u64>(),
+            "scored_bytes": items(&inputs.validation).map(|row| row.bytes).sum::<u64>(),
             "runs": inputs.training.len(),
-            "trained_tokens": inputs.training.iter().map(|run| run.item.record.tokens).sum::<u64>(),
+            "trained_tokens": items(&inputs.training).map(|run| run.record.tokens).sum::<u64>(),
             "engine_rows": engine::rows(inputs).len(),
             "export_files": inputs.export.iter().map(|of| of.item.files.len()).sum::<usize>(),
             "checks": checks().count(),
@@ -76,7 +76,7 @@ pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
             "failed": with_verdict(ExportVerdict::Failed),
             "variants": variants().count(),
             "ablation_runs": variants().map(|variant| variant.runs.len()).sum::<usize>(),
-            "feedback": inputs.feedback.iter().map(|of| of.item.records).sum::<u64>(),
+            "feedback": items(&inputs.feedback).map(|log| log.records).sum::<u64>(),
         },
         "platform": source_name(headline::PLATFORM),
         "models": training::models(inputs),
@@ -106,22 +106,18 @@ fn texts(inputs: &Inputs) -> Value {
 
 /// The most that each precision costs a model that ships.
 fn costs(inputs: &Inputs) -> Value {
-    let shipped: BTreeSet<String> = shipped(inputs)
-        .iter()
-        .map(|row| row.item.model.base_name().to_owned())
-        .collect();
-    let all: Vec<Cost> = Cost::all(inputs)
+    let names = shipped(inputs)
         .into_iter()
-        .filter(|cost| shipped.contains(&cost.model))
-        .collect();
+        .map(|row| row.item.model.base_name());
+    let names: BTreeSet<&str> = names.collect();
+    let mut all = Cost::all(inputs);
+    all.retain(|cost| names.contains(cost.model.as_str()));
     let of = |precision: &str| {
-        let costs = all.iter().filter(|cost| cost.precision == precision);
-        let worst = costs
-            .clone()
-            .max_by(|a, b| a.difference().total_cmp(&b.difference()))?;
-        let least = costs.map(|cost| cost.smaller).reduce(f64::min);
+        let costs = || all.iter().filter(|cost| cost.precision == precision);
+        let worst = costs().max_by(|a, b| a.difference().total_cmp(&b.difference()))?;
+        let least = costs().map(|cost| cost.smaller).reduce(f64::min);
         Some(json!({
-            "model": worst.model, "text": worst.text, "difference": worst.difference(), "ci": worst.interval,
+            "model": worst.model, "difference": worst.difference(), "ci": worst.interval,
             "relative": worst.difference() / worst.exact, "smaller": least,
         }))
     };
@@ -130,28 +126,26 @@ fn costs(inputs: &Inputs) -> Value {
 
 /// What weights at 4 bits are against those of a larger model in floats.
 fn teacher(inputs: &Inputs) -> Option<Value> {
-    let large = inputs
-        .validation
-        .iter()
-        .filter(|of| of.item.precision == "fp32" && is_large(&of.item));
-    let teacher = &large.max_by_key(|of| of.item.model.params)?.item;
-    let smaller = shipped(inputs)
+    let is_teacher = |row: &&ValidationRow| row.precision == "fp32" && is_large(row);
+    let teachers = items(&inputs.validation).filter(is_teacher);
+    let teacher = teachers.max_by_key(|row| row.model.params)?;
+    let is_student = |row: &&ValidationRow| {
+        row.precision == "int4"
+            && row.dataset_sha256 == teacher.dataset_sha256
+            && row.protocol == teacher.protocol
+    };
+    let smaller = |row: &ValidationRow| {
+        json!({
+            "model": row.model.base_name(),
+            "times": teacher.model.bytes as f64 / row.model.bytes as f64,
+            "difference": row.bits_per_byte - teacher.bits_per_byte,
+        })
+    };
+    let students = shipped(inputs)
         .into_iter()
         .map(|of| &of.item)
-        .filter(|row| {
-            row.precision == "int4"
-                && row.dataset_sha256 == teacher.dataset_sha256
-                && row.protocol == teacher.protocol
-        });
-    let smaller: Value = smaller
-        .map(|row| {
-            json!({
-                "model": row.model.base_name(),
-                "times": teacher.model.bytes as f64 / row.model.bytes as f64,
-                "difference": row.bits_per_byte - teacher.bits_per_byte,
-            })
-        })
-        .collect();
+        .filter(is_student);
+    let smaller: Value = students.map(smaller).collect();
     Some(json!({"row": text_row(teacher), "smaller": smaller}))
 }
 
@@ -255,7 +249,7 @@ fn runtimes(inputs: &Inputs) -> Option<Value> {
 
 /// What qualifies the results: from flags that the files carry, never typed in.
 fn caveats(inputs: &Inputs) -> Value {
-    let scores = || inputs.validation.iter().map(|row| &row.item);
+    let scores = || items(&inputs.validation);
     let texts: BTreeSet<(String, &str)> = scores()
         .filter(|row| !row.is_official())
         .map(|row| (text_label(row), row.dataset_sha256.as_str()))
@@ -283,10 +277,8 @@ fn caveats(inputs: &Inputs) -> Value {
         .filter(|figure| figure.speed == SpeedBasis::ThisMachine)
         .map(|figure| source_name(&figure.source))
         .collect();
-    let counters: BTreeSet<(&str, &str)> = inputs
-        .power
-        .iter()
-        .flat_map(|of| &of.item.counters)
+    let counters: BTreeSet<(&str, &str)> = items(&inputs.power)
+        .flat_map(|of| &of.counters)
         .filter_map(|counter| Some((counter.source.as_str(), counter.reason.as_deref()?)))
         .collect();
     let counter = |(source, reason)| json!({"source": source, "reason": reason});

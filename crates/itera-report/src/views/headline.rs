@@ -11,7 +11,7 @@ use super::{
     power::{is_platform, rows, source_name},
     quality,
 };
-use crate::input::Inputs;
+use crate::input::{Inputs, items};
 
 /// The platform whose energy the table shows.
 pub(super) const PLATFORM: &str = "tdp:laptop";
@@ -121,7 +121,7 @@ fn model<'i>(inputs: &'i Inputs, row: &'i ValidationRow) -> Model<'i> {
             .iter()
             .find(|memory| is_same(name, &memory.precision))
     });
-    let quantized = inputs.quantization.iter().map(|of| &of.item);
+    let quantized = items(&inputs.quantization);
     let quantized = quantized.filter(|record| {
         let model = record.envelope.model.as_ref();
         model.is_some_and(|model| model.file_sha256 == row.model.file_sha256)

@@ -3,6 +3,13 @@
 //! Data flows one way: records (`input`) become views here, and views become pages (`pages`). A table has
 //! a name by which a page asks for it and under which it is written as CSV.
 
+/// Tables from the same files, one a line: name, title, table.
+macro_rules! views {
+    ($sources:expr; $($name:literal $title:literal $table:expr;)*) => {
+        vec![$($crate::views::View::new($name, $title, $sources, $table)),*]
+    };
+}
+
 mod ablation;
 mod changes;
 mod energy_figure;

@@ -8,7 +8,7 @@ use itera_record::{
 };
 
 use super::{View, rows_of};
-use crate::input::{Inputs, Of};
+use crate::input::{Inputs, Of, items};
 
 /// Comparisons of a gate that a page shows.
 const GATE_ROWS: usize = 20;
@@ -147,9 +147,8 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         text   "date"           "date"           ""  |platform| &platform.date;
     };
     let sources = Inputs::files(&inputs.power);
-    let view = |name: &str, title: &str, table: Table| View::new(name, title, &sources, table);
     let measured = || rows(inputs).map(|(_, row)| row);
-    let records = || inputs.power.iter().map(|of| &of.item);
+    let records = || items(&inputs.power);
     let mut platforms: Vec<&PowerPlatform> = Vec::new();
     for platform in records().flat_map(|record| &record.platforms) {
         if !platforms.contains(&platform) {
@@ -160,31 +159,15 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     let gate = Table::of(GATE, gates.flat_map(|gate| &gate.comparisons));
     let figures = EnergyRow::all(measured());
     let found = records().flat_map(|record| &record.counters);
-    vec![
-        view(
-            "latencies",
-            "Latency, all measurements",
-            Table::of(LATENCIES, measured()),
-        ),
-        view(
-            "energies",
-            "Energy, all figures",
-            Table::of(&energies(), &figures),
-        ),
-        view("speeds", "Speed", Table::of(&speeds, &pairs(inputs))),
-        view(
-            "energy-decode",
-            "Energy of writing a token",
-            by_source(inputs, PowerMode::Decode),
-        ),
-        view(
-            "energy-prefill",
-            "Energy of reading a token",
-            by_source(inputs, PowerMode::Prefill),
-        ),
-        view("counters", "Energy counters", Table::of(&counters, found)),
-        view("platforms", "Platforms", Table::of(&columns, platforms)),
-        view("gate", "Gate, all comparisons", gate.clone()),
-        view("gate-first", "Gate", gate.first(GATE_ROWS)),
-    ]
+    views! { &sources;
+        "latencies" "Latency, all measurements" Table::of(LATENCIES, measured());
+        "energies" "Energy, all figures" Table::of(&energies(), &figures);
+        "speeds" "Speed" Table::of(&speeds, &pairs(inputs));
+        "energy-decode" "Energy of writing a token" by_source(inputs, PowerMode::Decode);
+        "energy-prefill" "Energy of reading a token" by_source(inputs, PowerMode::Prefill);
+        "counters" "Energy counters" Table::of(&counters, found);
+        "platforms" "Platforms" Table::of(&columns, platforms);
+        "gate" "Gate, all comparisons" gate.clone();
+        "gate-first" "Gate" gate.first(GATE_ROWS);
+    }
 }

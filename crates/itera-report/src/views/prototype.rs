@@ -1,47 +1,56 @@
 //! The figures of the prototype beside those of the model that is its like here.
 
 use itera_record::{
-    EngineBenchRow, Form::Times, PowerMode, PowerRow, Table, ValidationRow, columns, num,
+    EngineBenchRow,
+    Form::{Si, Times},
+    PowerMode, PowerRow, Table, ValidationRow, columns, num,
 };
 
 use super::{View, engine, power, quality};
-use crate::input::{Inputs, Prototype, PrototypeClaim};
+use crate::input::{Inputs, Prototype, PrototypeClaim, PrototypeFigure};
 
 /// The model of the prototype's size.
 const MODEL: &str = "micro-";
 
 /// A figure of both.
-struct Pair {
-    what: String,
-    there: String,
-    here: Option<String>,
-    ratio: Option<f64>,
-    note: &'static str,
+struct Pair<'p> {
+    there: &'p PrototypeFigure,
+    /// The value here, and what a uniform guess has where that says something.
+    here: Option<(f64, Option<f64>)>,
 }
 
-/// Whether the published ratio follows from the published figures.
-fn verdict(claim: &PrototypeClaim) -> &'static str {
-    let quotient = claim.numerator / claim.denominator;
-    // Rounding of two figures of three digits.
-    let near = claim
-        .published
-        .iter()
-        .filter(|ratio| (*ratio / quotient - 1.0).abs() < 0.02);
-    match near.count() {
-        0 => "contradicts its figures",
-        agreeing if agreeing == claim.published.len() => "agrees",
-        _ => "contradicts itself",
+impl Pair<'_> {
+    fn text(&self, value: f64, chance: Option<f64>) -> String {
+        let Some(chance) = chance else {
+            return format!("{}{}", Si.text(value), self.there.unit);
+        };
+        format!(
+            "{}, {} that of chance",
+            num::short(value),
+            num::times(value, chance)
+        )
+    }
+
+    /// How many times better the figure here is.
+    fn ratio(&self) -> Option<f64> {
+        let (here, _) = self.here.filter(|(_, chance)| chance.is_none())?;
+        let there = self.there.value;
+        Some(if self.there.here.0 == "speed" {
+            here / there
+        } else {
+            there / here
+        })
     }
 }
 
 /// The comparison, and the prototype's own ratios.
 pub(super) fn views(inputs: &Inputs, prototype: &Prototype) -> Vec<View> {
-    let figures = columns! { Pair:
-        text   "what"  "figure"      "" |pair| &pair.what;
-        number "there" "prototype"   "" |pair| &pair.there;
-        number "here"  "here"        "" |pair| pair.here.as_deref().unwrap_or("not measured");
-        number "ratio" "ratio"       "" |pair| Times.of(pair.ratio);
-        text   "note"  "comparable?" "" |pair| pair.note;
+    let figures = columns! { Pair<'_>:
+        text   "what"  "figure"      "" |pair| &pair.there.what;
+        number "there" "prototype"   "" |pair| pair.text(pair.there.value, pair.there.chance);
+        number "here"  "here"        "" |pair| pair.here.map_or("not measured".to_owned(), |(value, chance)| pair.text(value, chance));
+        number "ratio" "ratio"       "" |pair| Times.of(pair.ratio());
+        text   "note"  "comparable?" "" |pair| &pair.there.note;
     };
     let claims = columns! { PrototypeClaim:
         text   "of"        "ratio"        "" |claim| &claim.of;
@@ -53,10 +62,19 @@ pub(super) fn views(inputs: &Inputs, prototype: &Prototype) -> Vec<View> {
     let mut sources = Inputs::files(&inputs.validation);
     sources.extend(Inputs::files(&inputs.engine));
     sources.extend(Inputs::files(&inputs.power));
-    let figures = Table::of(&figures, &pairs(inputs, prototype));
+    let pair = |there| Pair {
+        there,
+        here: here(inputs, there),
+    };
+    let pairs: Vec<Pair<'_>> = prototype.figures.iter().map(pair).collect();
     let claims = Table::of(&claims, &prototype.claims);
     vec![
-        View::new("prototype", "Against the prototype", &sources, figures),
+        View::new(
+            "prototype",
+            "Against the prototype",
+            &sources,
+            Table::of(&figures, &pairs),
+        ),
         View::new(
             "prototype-claims",
             "Ratios of the prototype's report",
@@ -75,119 +93,76 @@ fn published(claim: &PrototypeClaim) -> String {
     ratios.join(" and ")
 }
 
-/// The score of the model of the prototype's size at a precision, on a data set.
-fn like<'i>(inputs: &'i Inputs, dataset: &str, precision: &str) -> Option<&'i ValidationRow> {
-    let rows = quality::shipped(inputs).into_iter().map(|row| &row.item);
-    let mut rows = rows.filter(|row| row.is_complete() && row.dataset == dataset);
-    let is_like = |row: &&ValidationRow| {
-        row.precision == precision
-            && row.model.name.starts_with(MODEL)
-            && !row.model.name.contains("char")
-    };
-    rows.find(is_like)
+/// Whether the published ratio follows from the published figures.
+fn verdict(claim: &PrototypeClaim) -> &'static str {
+    let quotient = claim.numerator / claim.denominator;
+    // Rounding of two figures of three digits.
+    let is_near = |ratio: &&f64| (*ratio / quotient - 1.0).abs() < 0.02;
+    match claim.published.iter().filter(is_near).count() {
+        0 => "contradicts its figures",
+        agreeing if agreeing == claim.published.len() => "agrees",
+        _ => "contradicts itself",
+    }
 }
 
-/// The fp32 rows of the engine, or of the power results, of the model that is its like.
-fn engine_speed(inputs: &Inputs, workload: &str, threads: u64) -> Option<f64> {
-    let rows = engine::rows(inputs).into_iter().map(|(_, row)| row);
+/// The figure of the model of the prototype's size, with floats unless it says otherwise.
+fn here(inputs: &Inputs, there: &PrototypeFigure) -> Option<(f64, Option<f64>)> {
+    let (kind, of) = &there.here;
+    let plain = |value: f64| (value, None);
+    match kind.as_str() {
+        "perplexity" => {
+            let row = score(inputs, of, "fp32")?;
+            let bits = row.baselines.uniform_bits_per_byte * row.bytes as f64 / row.chars as f64;
+            Some((row.char_perplexity, Some(bits.exp2())))
+        }
+        "bytes" => {
+            let row =
+                score(inputs, "tinystories", of).or_else(|| score(inputs, "wikitext2", of))?;
+            Some(plain(row.model.bytes as f64))
+        }
+        "speed" => speed(inputs, of, 2).map(plain),
+        "seconds" => {
+            let tokens: f64 = of.strip_prefix("prefill-")?.parse().ok()?;
+            Some(plain(tokens / speed(inputs, of, 1)?))
+        }
+        _ => joules(inputs, of).map(plain),
+    }
+}
+
+/// The score on a data set at a precision.
+fn score<'i>(inputs: &'i Inputs, dataset: &str, precision: &str) -> Option<&'i ValidationRow> {
+    let is_like = |row: &&ValidationRow| {
+        let name = &row.model.name;
+        let is_model = name.starts_with(MODEL) && !name.contains("char");
+        is_model && row.is_complete() && row.dataset == dataset && row.precision == precision
+    };
+    quality::shipped(inputs)
+        .into_iter()
+        .map(|row| &row.item)
+        .find(is_like)
+}
+
+/// Tokens per second of a workload by the fastest kernel.
+fn speed(inputs: &Inputs, workload: &str, threads: u64) -> Option<f64> {
     let is_meant = |row: &&EngineBenchRow| {
         row.workload == workload && row.threads == threads && row.precision == "fp32"
     };
+    let rows = engine::rows(inputs).into_iter().map(|(_, row)| row);
     rows.filter(is_meant)
         .map(|row| row.tokens_per_s)
         .reduce(f64::max)
 }
 
-/// Joules that reading a token takes on a platform.
-fn joules(inputs: &Inputs, platform: &str) -> Option<f64> {
+/// Joules that reading a token takes by a source.
+fn joules(inputs: &Inputs, source: &str) -> Option<f64> {
     let is_like = |row: &&PowerRow| {
         let model = &row.model;
         row.mode == PowerMode::Prefill && model.precision == "fp32" && model.name.starts_with(MODEL)
     };
     let row = power::rows(inputs).map(|(_, row)| row).find(is_like)?;
-    let figure = power::energy_of(row, &format!("tdp:{platform}"))?;
-    Some(figure.gross_joules_per_token?.nominal)
-}
-
-fn pairs(inputs: &Inputs, prototype: &Prototype) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    let mut add = |what: String, there: String, here: Option<String>, ratio, note| {
-        pairs.push(Pair {
-            what,
-            there,
-            here,
-            ratio,
-            note,
-        });
-    };
-    for score in &prototype.validation {
-        let chance = num::times(score.char_perplexity, score.characters as f64);
-        let here = like(inputs, &score.dataset, "fp32").map(|row| {
-            let bits = row.baselines.uniform_bits_per_byte * row.bytes as f64 / row.chars as f64;
-            let chance = num::times(row.char_perplexity, bits.exp2());
-            format!(
-                "{}, {chance} that of chance",
-                num::short(row.char_perplexity)
-            )
-        });
-        add(
-            format!("perplexity per character, {}", score.dataset),
-            format!(
-                "{}, {chance} that of chance",
-                num::thousands(score.char_perplexity as u64)
-            ),
-            here,
-            None,
-            "no: other text and vocabulary; only the distance from chance",
-        );
-    }
-    let machine = "roughly: other machine";
-    let decode = engine_speed(inputs, "decode", 2);
-    add(
-        "tokens/s on 2 cores, fp32".to_owned(),
-        num::thousands(prototype.tokens_per_s_two_cores as u64),
-        decode.map(|speed| format!("{}, decode", num::si(speed))),
-        decode.map(|speed| speed / prototype.tokens_per_s_two_cores),
-        machine,
-    );
-    let length = prototype.tokens_per_sample;
-    let prefill = engine_speed(inputs, &format!("prefill-{length}"), 1);
-    let prefill = prefill.map(|speed| length as f64 / speed);
-    for (runtime, milliseconds) in [
-        ("ONNX Runtime", prototype.onnx_runtime_ms),
-        ("TorchScript", prototype.torchscript_ms),
-    ] {
-        add(
-            format!("{length} tokens at once, fp32 ({runtime} there)"),
-            format!("{milliseconds} ms"),
-            prefill.map(|seconds| format!("{}s", num::si(seconds))),
-            prefill.map(|seconds| milliseconds / 1e3 / seconds),
-            machine,
-        );
-    }
-    for there in &prototype.power {
-        let here = joules(inputs, &there.platform);
-        add(
-            format!(
-                "energy/token, {} W TDP ({}), fp32",
-                there.tdp_watts, there.platform
-            ),
-            format!("{} mJ", there.millijoules_per_token),
-            here.map(|joules| format!("{}J", num::si(joules))),
-            here.map(|joules| there.millijoules_per_token / 1e3 / joules),
-            "roughly: both estimated, other machines",
-        );
-    }
-    let here = like(inputs, "tinystories", "int8").or_else(|| like(inputs, "wikitext2", "int8"));
-    let bytes = prototype.int8_megabytes * 1e6;
-    let size =
-        |bytes: f64, bits: f64| format!("{}B, {} bits/weight", num::si(bytes), num::fixed(bits, 1));
-    add(
-        "weights at int8".to_owned(),
-        size(bytes, 8.0 * bytes / prototype.parameters as f64),
-        here.map(|row| size(row.model.bytes as f64, row.model.bits_per_weight)),
-        here.map(|row| bytes / row.model.bytes as f64),
-        "yes, at equal kind of weights",
-    );
-    pairs
+    Some(
+        power::energy_of(row, source)?
+            .gross_joules_per_token?
+            .nominal,
+    )
 }

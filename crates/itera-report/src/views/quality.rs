@@ -9,7 +9,7 @@ use itera_record::{
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::{View, rank_of_precision};
-use crate::input::{Inputs, Of};
+use crate::input::{Inputs, Of, items};
 
 /// Rows on one text by one protocol.
 pub(crate) type Group<'i> = Vec<&'i Of<ValidationRow>>;
@@ -93,7 +93,7 @@ pub(crate) fn at_precision<'i>(
     row: &ValidationRow,
     precision: &str,
 ) -> Option<&'i ValidationRow> {
-    let mut rows = inputs.validation.iter().map(|row| &row.item);
+    let mut rows = items(&inputs.validation);
     rows.find(|other| {
         other.precision == precision
             && other.model.base_name() == row.model.base_name()
@@ -255,9 +255,9 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         .map(|row| row.item.clone())
         .collect();
     let sources = Inputs::files(&inputs.validation);
-    let view = |name: &str, title: &str, table: Table| {
-        View::new(name, title, &sources, table.without_empty(&["engine"]))
-    };
+    let table =
+        |columns, rows: Vec<&ValidationRow>| Table::of(columns, rows).without_empty(&["engine"]);
+    let all = |is_shown: fn(&&ValidationRow) -> bool| rows.iter().filter(is_shown).collect();
     let costs = columns! { Cost:
         text   "text"       "text"                  ""          |cost| &cost.text;
         text   "model"      "model"                 ""          |cost| Value::code(&cost.model);
@@ -289,39 +289,18 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         number "after"      "after"             "bits/byte" |of| Fixed(4).of(of.validation.as_ref().map(|cost| cost.bits_per_byte_after));
         text   "text"       "on"                ""          |of| of.validation.as_ref().map(|cost| format!("{}, {} documents", cost.text, cost.documents));
     };
-    let diverging = rows.iter().filter(|row| row.divergence.is_some());
-    let adapted = rows.iter().filter(|row| row.static_score.is_some());
-    let quantized = inputs.quantization.iter().map(|of| &of.item);
-    vec![
-        view("scores", "Scores", Table::of(SCORES, &rows)),
-        view(
-            "precision-cost",
-            "What a precision costs",
-            Table::of(&costs, &Cost::all(inputs)),
-        ),
-        view(
-            "protocols",
-            "How texts were scored",
-            Table::of(PROTOCOLS, &rows),
-        ),
-        view(
-            "divergences",
-            "What a precision changes",
-            Table::of(DIVERGENCES, diverging),
-        ),
-        view("gains", "Learning while reading", Table::of(GAINS, adapted)),
-        view(
-            "sizes",
-            "Quality and size",
-            Table::of(&points, &sizes(&groups)),
-        ),
-        View::new(
-            "quantization",
-            "How quantised files were made",
-            &Inputs::files(&inputs.quantization),
-            Table::of(&files, quantized),
-        ),
-    ]
+    let mut views = views! { &sources;
+        "scores" "Scores" table(SCORES, all(|_| true));
+        "precision-cost" "What a precision costs" Table::of(&costs, &Cost::all(inputs));
+        "protocols" "How texts were scored" table(PROTOCOLS, all(|_| true));
+        "divergences" "What a precision changes" table(DIVERGENCES, all(|row| row.divergence.is_some()));
+        "gains" "Learning while reading" table(GAINS, all(|row| row.static_score.is_some()));
+        "sizes" "Quality and size" Table::of(&points, &sizes(&groups));
+    };
+    views.extend(views! { &Inputs::files(&inputs.quantization);
+        "quantization" "How quantised files were made" Table::of(&files, items(&inputs.quantization));
+    });
+    views
 }
 
 #[cfg(test)]

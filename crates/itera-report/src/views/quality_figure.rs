@@ -19,19 +19,9 @@ fn sign_of(row: &ValidationRow) -> Sign {
 }
 
 fn legend(rows: &[&ValidationRow]) -> Vec<Entry> {
-    let has = |precision: &str| rows.iter().any(|row| row.precision == precision);
-    let precisions = ["fp32", "int8", "int4"]
-        .into_iter()
-        .filter(|precision| has(precision));
-    precisions
-        .map(|precision| {
-            Entry::sign(
-                series_of(precision),
-                SIGNS[usize::from(series_of(precision))],
-                precision,
-            )
-        })
-        .collect()
+    let entry =
+        |series, precision: &str| Entry::sign(series, SIGNS[usize::from(series)], precision);
+    Entry::precisions(rows.iter().map(|row| &row.precision), entry)
 }
 
 /// Every score with its interval, the best first, on an axis that tells precisions apart.
@@ -40,17 +30,12 @@ pub(super) fn bits(inputs: &Inputs) -> Option<Figure> {
     let is_shown = |row: &Of<ValidationRow>| {
         shipped.is_empty() || shipped.iter().any(|of| std::ptr::eq(*of, row))
     };
-    let groups: Vec<Vec<&ValidationRow>> = groups(inputs)
-        .into_iter()
-        .map(|group| {
-            group
-                .into_iter()
-                .filter(|row| is_shown(row))
-                .map(|row| &row.item)
-                .collect()
-        })
-        .filter(|group: &Vec<_>| !group.is_empty())
-        .collect();
+    let mut groups: Vec<Vec<&ValidationRow>> = Vec::new();
+    for group in quality::groups(inputs) {
+        let rows = group.into_iter().filter(|row| is_shown(row));
+        groups.push(rows.map(|row| &row.item).collect());
+    }
+    groups.retain(|group| !group.is_empty());
     let best = groups
         .iter()
         .flatten()

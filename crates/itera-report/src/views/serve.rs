@@ -52,16 +52,14 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     let simulation = Inputs::files(&inputs.simulation);
     let loads = Table::of(LOADS, loads.map(|(_, load)| load));
     let bars = Table::of(&targets, bars.map(|(_, bar)| bar));
-    vec![
-        View::new("server", "Server", &bench, loads),
-        View::new("server-targets", "Targets of the server", &bench, bars),
-        View::new(
-            "learning",
-            "Learning from feedback",
-            &simulation,
-            Table::of(&streams, &runs),
-        ),
-    ]
+    let mut views = views! { &bench;
+        "server" "Server" loads;
+        "server-targets" "Targets of the server" bars;
+    };
+    views.extend(views! { &simulation;
+        "learning" "Learning from feedback" Table::of(&streams, &runs);
+    });
+    views
 }
 
 fn accepted(run: &SimulationRun) -> String {

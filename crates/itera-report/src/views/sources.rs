@@ -30,18 +30,9 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     };
     let is_result = |source: &&Source| source.schema != "itera.training/1";
     let results = inputs.sources.iter().filter(is_result);
-    let view = |name: &str, title: &str, table: Table| View::new(name, title, &[], table);
-    vec![
-        view(
-            "sources",
-            "Sources, all",
-            Table::of(&files, &inputs.sources),
-        ),
-        view("results", "Result files", Table::of(&files, results)),
-        view(
-            "problems",
-            "Files that could not be used",
-            Table::of(&problems, &inputs.problems),
-        ),
-    ]
+    views! { &[];
+        "sources" "Sources, all" Table::of(&files, &inputs.sources);
+        "results" "Result files" Table::of(&files, results);
+        "problems" "Files that could not be used" Table::of(&problems, &inputs.problems);
+    }
 }

@@ -2,15 +2,17 @@
 
 use itera_record::{
     Form::{Fixed, Short, Si},
-    Table, TrainingRecord, Value, columns,
+    ModelInfo, Table, TrainingRecord, Value, columns,
 };
 
-use super::{View, rows_of};
-use crate::input::{CurvePoint, Inputs, Training, TrainingBenchRow};
+use serde_json::json;
+
+use super::{View, facts::with, rows_of};
+use crate::input::{CurvePoint, Inputs, Of, Training, TrainingBench, TrainingBenchRow, items};
 
 /// The speed of one way to divide a batch, with what the whole bench has in common.
 struct Speed<'i> {
-    bench: &'i crate::input::TrainingBench,
+    bench: &'i TrainingBench,
     row: &'i TrainingBenchRow,
 }
 
@@ -49,7 +51,7 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
             row,
         })
         .collect();
-    let trained = inputs.training.iter().map(|run| &run.item);
+    let trained = items(&inputs.training);
     let bench = Inputs::files(&inputs.training_bench);
     vec![
         View::new(
@@ -111,34 +113,27 @@ fn lowest(curve: &[CurvePoint]) -> Option<String> {
     }
 }
 
-/// Models that were scored, with the files of the run that made them; and every run with its command.
+/// Every run with its record; those that made a model that was scored ship.
 pub(super) fn models(inputs: &Inputs) -> serde_json::Value {
-    let is_scored = |sha256: &str| {
-        inputs
-            .validation
-            .iter()
-            .any(|row| row.item.model.file_sha256 == sha256)
+    let is_scored = |model: &ModelInfo| {
+        items(&inputs.validation).any(|row| row.model.file_sha256 == model.file_sha256)
     };
-    let run = |of: &crate::input::Of<Training>| {
+    let run = |of: &Of<Training>| {
         let Training { name, record, .. } = &of.item;
         let label = &inputs.source(of).label;
-        let stem = label.strip_suffix(".training.json").unwrap_or(label);
-        serde_json::json!({
+        let model = record.envelope.model.as_ref();
+        let trained = record.data.iter().filter(|data| data.split != "valid");
+        let more = json!({
             "name": name,
-            "stem": stem,
+            "stem": label.strip_suffix(".training.json").unwrap_or(label),
             "text": texts(record),
-            "bytes": record.data.iter().filter(|data| data.split != "valid").map(|data| data.bytes).sum::<u64>(),
-            "tokenizer": record.tokenizer,
-            "params": record.envelope.model.as_ref().map(|model| model.params),
+            "bytes": trained.map(|data| data.bytes).sum::<u64>(),
+            "params": model.map(|model| model.params),
             // Models on their way, and runs for integers, end with files that are not kept.
-            "is_shipped": record.envelope.model.as_ref().is_some_and(|model| is_scored(&model.file_sha256)),
-            "steps": record.steps,
-            "tokens": record.tokens,
-            "minutes": record.seconds / 60.0,
-            "valid": record.valid_bits_per_byte,
+            "is_shipped": model.is_some_and(is_scored),
             "is_rounded": record.command.iter().any(|word| word == "--quantize"),
-            "command": record.command.join(" "),
-        })
+        });
+        with(record, more)
     };
     inputs.training.iter().map(run).collect()
 }

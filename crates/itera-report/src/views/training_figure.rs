@@ -4,7 +4,7 @@ use itera_chart::{Entry, Line, Plane, PlanePanel, Point, Scale, Sign};
 use itera_record::Form;
 
 use super::Figure;
-use crate::input::{CurvePoint, Inputs, Training};
+use crate::input::{CurvePoint, Inputs, Training, items};
 
 /// Panels at most; the other runs are in the table.
 const PANELS: usize = 4;
@@ -68,10 +68,7 @@ fn tokens(run: &Training) -> u64 {
 /// Runs with a curve, each chain from its first run to its last: a run follows the one that its
 /// `--init` names.
 fn chains(inputs: &Inputs) -> Vec<Vec<&Training>> {
-    let runs: Vec<&Training> = inputs
-        .training
-        .iter()
-        .map(|of| &of.item)
+    let runs: Vec<&Training> = items(&inputs.training)
         .filter(|run| !run.curve.is_empty())
         .collect();
     let before = |run: &Training| {
@@ -104,45 +101,35 @@ fn panel(chain: &[&Training]) -> PlanePanel {
         y: Scale::linear("bits per byte"),
         ..PlanePanel::default()
     };
+    let line = |series: u8, points: Vec<(f64, f64)>| Line {
+        series,
+        points,
+        is_step: false,
+    };
     let mut start = 0;
-    let mut losses = Vec::new();
     for run in chain {
-        let at = |point: &CurvePoint, bits: f64| ((start + point.tokens) as f64 / 1e6, bits);
-        let train = smoothed(&run.curve);
-        losses.extend(&train);
-        let train = run
-            .curve
-            .iter()
-            .zip(train)
-            .map(|(point, bits)| at(point, bits))
-            .collect();
-        let mut valid: Vec<(f64, f64)> = run
-            .curve
-            .iter()
-            .filter_map(|point| Some(at(point, point.valid_bits_per_byte?)))
-            .collect();
+        let at = |point: &CurvePoint| (start + point.tokens) as f64 / 1e6;
+        let train = run.curve.iter().map(at).zip(smoothed(&run.curve));
+        let valid = |point: &CurvePoint| Some((at(point), point.valid_bits_per_byte?));
+        let mut valid: Vec<(f64, f64)> = run.curve.iter().filter_map(valid).collect();
         // The last evaluation is of other documents than those before, so no line leads to it.
-        let end = valid.pop();
-        losses.extend(valid.iter().map(|(_, bits)| *bits));
-        panel.lines.push(Line {
-            series: 5,
-            points: train,
-            is_step: false,
-        });
-        panel.lines.push(Line {
-            series: 4,
-            points: valid,
-            is_step: false,
-        });
-        panel.points.extend(end.map(|end| Point {
+        panel.points.extend(valid.pop().map(|end| Point {
             at: end,
             series: 4,
             sign: Sign::Diamond,
             label: Form::Fixed(3).text(end.1),
             tip: run.name.clone(),
         }));
+        panel.lines.push(line(5, train.collect()));
+        panel.lines.push(line(4, valid));
         start += tokens(run);
     }
+    let mut losses: Vec<f64> = panel
+        .lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|at| at.1)
+        .collect();
     losses.sort_by(f64::total_cmp);
     let cut = (losses.len() as f64 * (1.0 - CUT_SHARE)) as usize;
     let highest = panel
@@ -158,8 +145,9 @@ fn panel(chain: &[&Training]) -> PlanePanel {
 fn smoothed(curve: &[CurvePoint]) -> Vec<f64> {
     let mut mean = None;
     let smooth = |point: &CurvePoint| {
-        let next = mean.map_or(point.train_bits_per_byte, |mean: f64| {
-            SMOOTHING * mean + (1.0 - SMOOTHING) * point.train_bits_per_byte
+        let bits = point.train_bits_per_byte;
+        let next = mean.map_or(bits, |mean: f64| {
+            SMOOTHING * mean + (1.0 - SMOOTHING) * bits
         });
         mean = Some(next);
         next

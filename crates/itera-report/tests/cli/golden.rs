@@ -2,20 +2,14 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use sha2::{Digest, Sha256};
+use itera_core::digest::sha256_hex;
 
 use crate::fixture::CliTest;
 
 /// Every file of a folder and its SHA-256.
 fn digests(test: &CliTest, folder: &str) -> BTreeMap<String, String> {
     let entries = fs::read_dir(test.path(folder)).unwrap();
-    let digest = |path: &Path| {
-        let digest = Sha256::digest(fs::read(path).unwrap());
-        let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        digits
-            .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-            .collect::<String>()
-    };
+    let digest = |path: &Path| sha256_hex(&fs::read(path).unwrap());
     entries
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_file())
