@@ -64,10 +64,8 @@ for runtime in "${runtimes[@]}"; do
     "$VENV/bin/python" scripts/runtimes/check.py "$checkpoint" --runtime "$runtime" || status=$?
 done
 if [[ " ${runtimes[*]} " == *" transformers "* ]]; then
-    if has lm_eval; then
+    if get accelerate 'lm_eval[hf]'; then
         "$VENV/bin/python" scripts/runtimes/harness.py "$checkpoint" || status=$?
-    else
-        printf 'SKIPPED: lm_eval is not in %s; its pip installs it\n' "$VENV" >&2
     fi
 fi
 exit "$status"

@@ -47,7 +47,9 @@ def main(checkpoint):
         (folder / "task.yaml").write_text(TASK.format(data=data))
         engines.itera("itera-export", "hf", "--checkpoint", checkpoint, "--output", folder / "hf")
         result = lm_eval.simple_evaluate(
-            model="hf", model_args=f"pretrained={folder / 'hf'}", tasks=["itera_stories"], device="cpu",
+            # The harness puts end-of-text in front itself; that of the tokenizer would be a second one.
+            model="hf", model_args=f"pretrained={folder / 'hf'},add_bos_token=False",
+            tasks=["itera_stories"], device="cpu",
             task_manager=TaskManager(include_path=str(folder)), bootstrap_iters=0,
         )
         theirs = result["results"]["itera_stories"]["bits_per_byte,none"]

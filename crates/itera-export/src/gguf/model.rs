@@ -91,7 +91,7 @@ fn kind_of(place: &Place, tensor: &Tensor, floats: Kind) -> (Kind, &'static str)
     match (place.is_matrix(), is_integer, blocks::of_integers(tensor)) {
         (false, ..) => (Kind::F32, ""),
         (true, false, _) => (floats, ""),
-        (true, true, None) => (Kind::F16, "rows are no multiple of 32, so no blocks"),
+        (true, true, None) => (Kind::F16, "its groups are not of 32 values, so no blocks"),
         (true, true, Some(kind)) => {
             let is_stack = place.shape.len() == 3;
             let takes_amx = !is_stack && place.shape[0].is_multiple_of(32);
