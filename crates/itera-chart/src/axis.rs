@@ -220,7 +220,10 @@ mod tests {
         );
         let speeds = labels(&linear.from_zero(), &[120_000.0]);
         assert_eq!(speeds, ["0", "25 k", "50 k", "75 k", "100 k", "125 k"]);
-        assert_eq!(labels(&Scale::log(""), &[3.0, 700.0]), ["10", "100"]);
+        assert_eq!(
+            labels(&Scale::log(""), &[3.0, 700.0]),
+            ["10", "100", "1,000"]
+        );
     }
 
     #[test]

@@ -451,8 +451,8 @@ mod tests {
     fn one_list_of_columns_gives_every_form() {
         assert_eq!(
             table().to_string(),
-            "model   speed, tokens/s                range\nété|x             149 k  [74,578.1, 149,156.2]\n\
-             longer                0                    –\n"
+            "model   speed, tokens/s                  range\nété|x             149 k  [74,578.1, 149,156.2]\n\
+             longer                0                      –\n"
         );
         assert_eq!(
             table().markdown(),

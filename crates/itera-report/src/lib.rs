@@ -122,7 +122,9 @@ fn deliver(options: &Options, reports: &Files, pages: &Files) -> anyhow::Result<
         Format::GithubBenchmark | Format::Metrics => Vec::new(),
     };
     if !options.check {
-        let written = output::write_all(folder, reports)?;
+        let written = output::write_all(folder, reports).with_context(|| {
+            format!("no report can be written to `{out}`; name another `--out`")
+        })?;
         note(format!(
             "{out}: {} files, {written} of them new or changed",
             reports.len()

@@ -1,7 +1,7 @@
 //! The comparison as a table and a sentence.
 
 use itera_record::{
-    Form::{Change, Fixed, Si, Whole},
+    Form::{Change, Fixed, Short, Si, Whole},
     Table, Value, columns,
 };
 
@@ -33,7 +33,8 @@ const fn better(metric: &Metric) -> &'static str {
 /// A value with its interval.
 fn value(metric: &Metric) -> Value {
     match metric.interval {
-        Some(interval) => Si.within(metric.value, interval),
+        Some(interval) if metric.value >= 1e4 => Si.within(metric.value, interval),
+        Some(interval) => Short.within(metric.value, interval),
         None if metric.value.fract() == 0.0 => Whole.of(metric.value),
         None => Fixed(4).of(metric.value),
     }

@@ -148,10 +148,11 @@ fn what_is_gone_or_broken_passes_no_gate() {
 fn results_are_compared_with_the_metrics_of_a_release() {
     let test = CliTest::new();
     test.succeed("--format metrics --out results");
-    let name = format!("results/metrics-{}.json", env!("CARGO_PKG_VERSION"));
+    // The release is that of the tools that measured.
+    let name = "results/metrics-0.1.0.json";
     test.write("results/power.json", power(1.5).to_json().unwrap());
     test.succeed("");
-    assert!(test.path(&name).exists());
+    assert!(test.path(name).exists());
     let report = test.read("reports/final_validation.md");
     let changed = report.split("## What changed").nth(1).unwrap();
     assert!(changed.contains("| worse |"), "{changed}");
