@@ -5,7 +5,8 @@
 #   scripts/check-docs.sh [FILE.md...]    only these pages
 #   DOCS_BIN                              folder of the programs [default: they are built]
 #
-# A fenced block is run as one script. One that cannot be run here says why in its info string, as in
+# The copy has no data sets, so tools read the samples. A fenced block is run as one script. One that cannot be run
+# here says why in its info string, as in
 # ```sh skip="needs an NVIDIA card"; it is listed as SKIPPED. So is a block of another language.
 # `cargo run --release -p TOOL -- ...` and an installed `TOOL ...` run the program that is there, and other cargo
 # commands are listed as SKIPPED: the continuous integration runs them by itself.
@@ -60,7 +61,7 @@ block() {
         [[ -z $info || $info == text ]] || { echo "SKIPPED $page:$line: $info"; skipped=$((skipped + 1)); }
     else
         local began=$SECONDS
-        if (cd "$work" && unset CARGO_TARGET_DIR && bash -euo pipefail -c 'source .docs-cargo; source "$1"' docs "$file") \
+        if (cd "$work" && unset CARGO_TARGET_DIR ITERA_DATA_DIR && bash -euo pipefail -c 'source .docs-cargo; source "$1"' docs "$file") \
             > "$work/.docs-log" 2>&1; then
             echo "ok      $page:$line ($((SECONDS - began)) s)"
         else
