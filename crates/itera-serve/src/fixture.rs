@@ -38,13 +38,20 @@ impl Server {
     pub(crate) async fn new(line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (checkpoint, database) = (checkpoint_file(&dir), dir.path().join("serve.db"));
-        let fixed = ["itera-serve", "--checkpoint", &checkpoint, "--database"];
-        let words = fixed.into_iter().chain([database.to_str().unwrap()]);
+        let own = ["--database", database.to_str().unwrap()];
+        let own = if line.contains("--database") {
+            &[][..]
+        } else {
+            &own
+        };
+        let words = ["itera-serve", "--checkpoint", &checkpoint]
+            .into_iter()
+            .chain(own.iter().copied());
         let args = Args::try_parse_from(words.chain(line.split_whitespace())).unwrap();
         let mut options = Options::new(&args.serve).unwrap();
         // A thread less is a thread less that every test waits for.
         options.workers = options.workers.min(1);
-        let app = assemble(&args.serve, &options).await.unwrap();
+        let app = assemble(&args.serve, &options).await.unwrap().0;
         Self { app, dir }
     }
 

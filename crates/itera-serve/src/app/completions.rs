@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
+    Extension, Json,
+    extract::{Path, State},
+    http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use itera_core::sampling::SamplingConfig;
@@ -18,8 +18,10 @@ use super::{
     stream,
 };
 use crate::{
+    body::Pieces,
+    client::Client,
     engine::{Completion, Logprobs, MAX_TOP, Prompt},
-    problem::{Body, Problem, ProblemBody},
+    problem::{Body, Problem},
     store::{now_ms, random_id},
 };
 
@@ -65,6 +67,11 @@ pub(super) struct CompletionRequest {
     stop: Option<Stop>,
     /// The same seed gives the same text from the same weights [default: a drawn one].
     seed: Option<u64>,
+    /// Whether the answers are stored, so that feedback can name them [default: true].
+    store: Option<bool>,
+    /// Whoever the text is for, as the caller names people; stored as a digest, by which it can be deleted.
+    #[schema(max_length = 256)]
+    user: Option<String>,
     /// Only 0, or left out.
     presence_penalty: Option<f64>,
     /// Only 0, or left out.
@@ -170,6 +177,11 @@ pub(super) struct Input {
 }
 
 impl Input {
+    /// What the prompt counts: bytes, or tokens where it is given as such.
+    fn len(&self) -> usize {
+        self.tokens.as_ref().map_or(self.text.len(), Vec::len)
+    }
+
     pub(super) fn prompt(&self) -> Prompt {
         match &self.tokens {
             Some(tokens) => Prompt::Tokens(tokens.clone()),
@@ -206,32 +218,25 @@ impl From<Logprobs> for LogprobsBody {
     responses(
         (status = 200, description = "The answers; with `stream` as events of the same form that end in `[DONE]`",
             content((CompletionResponse = "application/json"), (String = "text/event-stream"))),
-        (status = 400, description = "No JSON, or a parameter that is not supported", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such model", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "Not declared as JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A value is missing or out of its range", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The queue is full", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "It took too long", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn completions(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
     Body(request): Body<CompletionRequest>,
 ) -> Result<Response, Problem> {
     let streams = request.stream.unwrap_or(false);
     let work = check(&app, request)?;
+    let prompts = work.prompts.iter().map(Input::len);
+    let charge = app.limits.admit(&client, work.plan.work(prompts))?;
     if streams {
-        return stream::respond(app, work);
+        return stream::respond(app, &client, work, charge);
     }
     let runs = work.prompts.iter().map(|input| {
         let mut plan = work.plan.clone();
         plan.sampling.seed = input.seed;
-        let app = &app;
-        async move { generate::run(app, &plan, input.prompt()).await }
+        let (app, client) = (&app, &client);
+        async move { generate::run(app, client, &plan, input.prompt()).await }
     });
     let completions = futures_util::future::try_join_all(runs).await?;
     let mut response = head(&app, &work.model);
@@ -253,7 +258,10 @@ pub(super) async fn completions(
         });
     }
     response.usage = Some(usage);
-    Ok(Json(response).into_response())
+    let json = serde_json::to_vec(&response).map_err(Problem::internal)?;
+    drop(response);
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, Pieces::of(json.into(), charge)).into_response())
 }
 
 /// A response without choices.
@@ -282,13 +290,9 @@ pub(super) fn fingerprint(version: &str) -> String {
 /// Checks every field.
 fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
     refuse_unsupported(&request)?;
-    let precision = app.precision(request.model.as_deref()).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "model_not_found",
-            format!("no such model; there are {}", app.known_models()),
-        )
-    })?;
+    let precision = app
+        .precision(request.model.as_deref())
+        .ok_or_else(|| no_model(app))?;
     let echo = request.echo.unwrap_or(false);
     let max_tokens = request.max_tokens.unwrap_or(DEFAULT_TOKENS);
     let least = u64::from(!echo);
@@ -318,6 +322,7 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
             stop: generate::stops(request.stop)?,
             echo,
             logprobs: logprobs.map(|top| top as usize),
+            log: generate::Log::new(request.store, request.user)?,
         },
     })
 }
@@ -423,21 +428,49 @@ pub(super) struct ModelBody {
     responses((status = 200, description = "The models", body = ModelsResponse))
 )]
 pub(super) async fn models(State(app): State<Arc<App>>) -> Json<ModelsResponse> {
-    let version = app.engine.weights().version.to_string();
-    let model = |id: String, precision: String| ModelBody {
+    let name = &app.base.name;
+    let precisions = app.base.precisions.iter();
+    let each = precisions.map(|p| model_body(&app, format!("{name}.{p}"), p.to_string()));
+    let default = model_body(&app, name.clone(), app.base.default.to_string());
+    Json(ModelsResponse {
+        object: "list",
+        data: [default].into_iter().chain(each).collect(),
+    })
+}
+
+/// One model, by a name of the list.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    params(("id" = String, Path, description = "Its name")),
+    responses((status = 200, description = "The model", body = ModelBody))
+)]
+pub(super) async fn model(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ModelBody>, Problem> {
+    let precision = app
+        .precision(Some(&id))
+        .ok_or_else(|| no_model(&app))?
+        .to_string();
+    Ok(Json(model_body(&app, id, precision)))
+}
+
+fn model_body(app: &App, id: String, precision: String) -> ModelBody {
+    ModelBody {
         id,
         object: "model",
         created: 0,
         owned_by: "itera",
         precision,
-        weights_version: version.clone(),
-    };
-    let name = &app.base.name;
-    let precisions = app.base.precisions.iter();
-    let each = precisions.map(|p| model(format!("{name}.{p}"), p.to_string()));
-    let default = model(name.clone(), app.base.default.to_string());
-    Json(ModelsResponse {
-        object: "list",
-        data: [default].into_iter().chain(each).collect(),
-    })
+        weights_version: app.engine.weights().version.to_string(),
+    }
+}
+
+fn no_model(app: &App) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "model_not_found",
+        format!("no such model; there are {}", app.known_models()),
+    )
 }

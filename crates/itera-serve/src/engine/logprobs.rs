@@ -46,13 +46,6 @@ impl Logprobs {
         self.top_logprobs.push(alternatives.collect());
         self.text_offset.push(offset);
     }
-
-    pub(super) fn append(&mut self, mut other: Self) {
-        self.tokens.append(&mut other.tokens);
-        self.token_logprobs.append(&mut other.token_logprobs);
-        self.top_logprobs.append(&mut other.top_logprobs);
-        self.text_offset.append(&mut other.text_offset);
-    }
 }
 
 /// A token as text, or `bytes:\xe2\x82` where it is only a part of a character.
