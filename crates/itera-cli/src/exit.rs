@@ -1,4 +1,4 @@
-//! How a program ends: three statuses and one message.
+//! How a program ends: its status and one message.
 
 use std::{io, process::ExitCode};
 
@@ -15,7 +15,15 @@ pub enum ExitStatus {
     CheckFailed,
     /// The work could not be done. Errors end so; a program seldom has to say it itself.
     CouldNotRun,
+    /// This signal ended the work early; what was done is saved.
+    Interrupted(u8),
 }
+
+/// What a shell adds to the number of the signal that ended a program.
+const SIGNAL_BASE: u8 = 128;
+
+/// The signal of a pipe without a reader.
+const SIGPIPE: u8 = 13;
 
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
@@ -23,6 +31,7 @@ impl From<ExitStatus> for ExitCode {
             ExitStatus::Done => 0,
             ExitStatus::CheckFailed => 1,
             ExitStatus::CouldNotRun => 2,
+            ExitStatus::Interrupted(signal) => SIGNAL_BASE + signal,
         })
     }
 }
@@ -37,10 +46,11 @@ pub fn main_with(run: impl FnOnce() -> anyhow::Result<ExitStatus>) -> ExitCode {
 
 /// Prints an error with its causes, as one message on standard error.
 ///
-/// A reader that stopped reading (`| head`) is no error: the program then ends quietly.
+/// When the reader of standard output is gone (`| head`) the program ends quietly, with the status 141 that
+/// other programs have then.
 pub fn report(error: &Error) -> ExitCode {
     if is_broken_pipe(error) {
-        return ExitStatus::Done.into();
+        return ExitStatus::Interrupted(SIGPIPE).into();
     }
     output::stderr_line(&format!("error: {}", message(error)));
     ExitStatus::CouldNotRun.into()

@@ -1,21 +1,27 @@
 //! What every binary shares at the terminal: exit statuses, the error report, progress, tables,
 //! options that several have, and the origin that each record states.
 //!
-//! A binary's `main` is one line, `main_with(|| run(Args::parse()))`. Standard output is the
-//! result and standard error the talk; no other crate writes to standard error.
+//! A binary's `main` is one line, `main_with(|| run(parse()))`. Results go to standard output and
+//! messages to standard error; no other crate writes to either.
 
+mod arguments;
 mod exit;
 mod files;
+mod lock;
 mod output;
 mod precision;
 mod progress;
 mod provenance;
+mod stop;
 mod table;
 
+pub use arguments::parse;
 pub use exit::{ExitStatus, main_with, report};
-pub use files::{check_output, results_folder};
+pub use files::{Files, results_folder, workspace};
+pub use lock::OutputLock;
 pub use output::{note, print, warn};
 pub use precision::PrecisionArg;
 pub use progress::Progress;
 pub use provenance::{created_at, envelope, host, model_info, tool};
+pub use stop::Stop;
 pub use table::{Align, Table};

@@ -51,14 +51,14 @@ impl Progress {
         self.bar.set_position(steps);
     }
 
-    /// The words before the bar: what is being done, or the latest figures.
+    /// The words before the bar: the current work, or the latest figures.
     pub fn set_message(&self, message: impl Display) {
         if !self.bar.is_hidden() {
             self.bar.set_message(message.to_string());
         }
     }
 
-    /// Says something on standard error without tearing the bar.
+    /// Writes a message to standard error without tearing the bar.
     pub fn note(&self, message: impl Display) {
         self.bar.suspend(|| output::note(message));
     }

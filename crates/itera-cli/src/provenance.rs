@@ -6,7 +6,7 @@ use itera_core::checkpoint::Checkpoint;
 use itera_record::{Envelope, HostInfo, ModelInfo, Record, ToolInfo};
 use jiff::Timestamp;
 
-/// Stands for what cannot be found out.
+/// In place of a fact that the system does not give.
 const UNKNOWN: &str = "unknown";
 
 /// The opening fields of a record of type `R` that the program `tool` makes now, on this machine.
@@ -141,12 +141,30 @@ mod tests {
         assert_eq!(cpu_of_cpuinfo("model name :\n"), None);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
-    fn this_machine_has_cores_and_a_name() {
+    fn this_machine_is_the_one_that_the_system_describes() {
         let host = host();
-        assert!(
-            host.cores >= 1 && !host.cpu.is_empty() && host.os.contains(' '),
-            "{host:?}"
+        assert_eq!(host.os, format!("linux {}", consts::ARCH));
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap();
+        let words = info.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(host.cpu == UNKNOWN || words.contains(&host.cpu), "{host:?}");
+        // Detected by the program, listed by the kernel under other names at most.
+        for feature in host.simd.iter().filter(|name| name.starts_with("avx")) {
+            let listed = [
+                feature.clone(),
+                feature.replace("avxvnni", "avx_vnni"),
+                feature.replace("avx512", "avx512_"),
+            ];
+            assert!(
+                listed.iter().any(|name| words.contains(name)),
+                "{feature} of {host:?}"
+            );
+        }
+        let count = Command::new("nproc").output().unwrap().stdout;
+        assert_eq!(
+            host.cores.to_string(),
+            String::from_utf8(count).unwrap().trim()
         );
     }
 

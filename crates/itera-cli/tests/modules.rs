@@ -14,6 +14,7 @@ use std::{
 const CORE: &[&str] = &[
     "unique",
     "digest",
+    "text",
     "files",
     "config",
     "tokenizer",
@@ -21,6 +22,7 @@ const CORE: &[&str] = &[
     "checkpoint",
     "kernels",
     "model",
+    "calibration",
     "quant",
     "prune",
     "models",

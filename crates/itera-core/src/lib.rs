@@ -37,5 +37,6 @@ pub mod models;
 pub mod prune;
 pub mod quant;
 pub mod sampling;
+pub mod text;
 pub mod tokenizer;
 mod unique;

@@ -78,10 +78,19 @@ impl LoadedCheckpoint {
         })
     }
 
-    /// Whether `path` is the file that this was read from, by whatever name: writing there would lose it.
-    pub fn is_at(&self, path: &Path) -> bool {
-        let own = self.path.as_deref().and_then(|own| own.canonicalize().ok());
-        own.is_some() && own == path.canonicalize().ok()
+    /// What a user should know of weights that are not as some file has them.
+    pub fn caveat(&self) -> Option<String> {
+        let (name, precision) = (&self.name, self.checkpoint.precision());
+        match (self.weights, &self.path) {
+            (Weights::Stored, _) | (Weights::Unpacked, Some(_)) => None,
+            (Weights::RoundedInMemory, Some(_)) => Some(format!(
+                "{name} has no {precision} file made from it beside it, so its weights were rounded in \
+                 memory; `itera-train quantize` makes a better one"
+            )),
+            (_, None) => Some(format!(
+                "{name} is compiled in with integer weights, from which its {precision} form was made in memory"
+            )),
+        }
     }
 }
 
@@ -146,7 +155,8 @@ pub fn load_checkpoint(name_or_path: &str) -> Result<LoadedCheckpoint, ModelErro
 /// - fp32: its floats, or the floats that its integers stand for;
 /// - int8, int4: itself, if it is stored so; else its companion `NAME.int8` or `NAME.int4` beside
 ///   it, if that was made from this very file; else its floats, rounded in memory without
-///   calibration text. [`LoadedCheckpoint::weights`] tells which.
+///   calibration text. Integers of the model that is compiled in, which has no other form, are made floats
+///   first. [`LoadedCheckpoint::weights`] tells which.
 ///
 /// # Errors
 /// Those of [`load_checkpoint`], also for the companion; or the file is quantised already, and to
@@ -155,7 +165,13 @@ pub fn load_at_precision(
     name_or_path: &str,
     precision: Precision,
 ) -> Result<LoadedCheckpoint, ModelError> {
-    let loaded = load_checkpoint(name_or_path)?;
+    at_precision(load_checkpoint(name_or_path)?, precision)
+}
+
+fn at_precision(
+    loaded: LoadedCheckpoint,
+    precision: Precision,
+) -> Result<LoadedCheckpoint, ModelError> {
     let stored = loaded.checkpoint.precision();
     if stored == precision {
         return Ok(loaded);
@@ -171,12 +187,16 @@ pub fn load_at_precision(
         return Ok(companion);
     }
     let options = quant::Options::data_free(precision);
-    let (checkpoint, _) =
-        quant::quantize(&loaded.checkpoint, &options).map_err(|source| ModelError::Precision {
-            name: loaded.name.clone(),
-            precision,
-            source: Box::new(source),
-        })?;
+    let rounded = if loaded.path.is_none() {
+        quant::quantize(&loaded.checkpoint.to_fp32(), &options)
+    } else {
+        quant::quantize(&loaded.checkpoint, &options)
+    };
+    let (checkpoint, _) = rounded.map_err(|source| ModelError::Precision {
+        name: loaded.name.clone(),
+        precision,
+        source: Box::new(source),
+    })?;
     Ok(LoadedCheckpoint {
         weights: Weights::RoundedInMemory,
         checkpoint,
@@ -267,13 +287,21 @@ fn load_file(path: PathBuf) -> Result<LoadedCheckpoint, ModelError> {
     }
 }
 
-/// Names of the models in `$ITERA_MODELS_DIR` and `data/models`, sorted, each once. A quantised
-/// companion beside its model is not listed; [`load_at_precision`] finds it.
+/// Names of the models in `$ITERA_MODELS_DIR` and `data/models`, sorted, each once; [`BUILT_IN`] where
+/// there are none. A quantised companion beside its model is not listed; [`load_at_precision`] finds it.
 ///
 /// # Errors
 /// A directory that exists but cannot be listed.
 pub fn shipped_models() -> Result<Vec<String>, ModelError> {
-    models_in(&model_directories())
+    shipped_in(&model_directories())
+}
+
+fn shipped_in(directories: &[PathBuf]) -> Result<Vec<String>, ModelError> {
+    let mut names = models_in(directories)?;
+    if names.is_empty() {
+        names.push(BUILT_IN.to_owned());
+    }
+    Ok(names)
 }
 
 /// Directories that may hold checkpoints, in the order of search; each once, existing or not.
@@ -367,6 +395,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Tensor;
 
     #[test]
     fn the_model_that_is_compiled_in_is_found_without_any_directory() {
@@ -383,6 +412,29 @@ mod tests {
             load_from("./micro-tinystories", &[]),
             Err(ModelError::File(FileError::Read { .. }))
         ));
+    }
+
+    #[test]
+    fn a_program_that_is_installed_alone_has_its_model_at_every_precision() {
+        assert_eq!(shipped_in(&[]).unwrap(), [BUILT_IN]);
+        let floats = built_in().unwrap().checkpoint.to_fp32();
+        for precision in Precision::ALL {
+            let loaded = at_precision(load_from(BUILT_IN, &[]).unwrap(), precision).unwrap();
+            assert_eq!(loaded.checkpoint.precision(), precision);
+            let is_made = precision != Precision::Int4;
+            assert_eq!(loaded.caveat().is_some(), is_made, "{precision}");
+            // Eight bits hold what four did, but for the rounding of other scales.
+            for (name, tensor) in &loaded.checkpoint.to_fp32().tensors {
+                let [a, b] = [tensor, &floats.tensors[name]].map(Tensor::to_f32);
+                let square = |x: &f32| f64::from(*x).powi(2);
+                let error: f64 = a.iter().zip(&b).map(|(a, b)| square(&(a - b))).sum();
+                let all: f64 = b.iter().map(square).sum();
+                assert!(
+                    error <= 1e-4 * all,
+                    "{name} at {precision}: {error} of {all}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn another_version_or_content_is_refused() {
     };
     let refused = Container::parse(&bytes, &older).unwrap_err().to_string();
     assert!(
-        refused.starts_with("`test.format` is \"3\", expected a version from 1 to 2"),
+        refused.starts_with("`test.format` is \"3\", expected a version up to 2"),
         "{refused}"
     );
     let other = Format {

@@ -30,6 +30,6 @@ pub use digest::{Verdict, sha256_hex};
 pub use documents::{END_OF_TEXT, Layout};
 pub use error::{DataError, LanesError};
 pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
-pub use places::Places;
+pub use places::{Places, workspace_around};
 pub use random::{Domain, rng};
 pub use tokens::TokenSet;

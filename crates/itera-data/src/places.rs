@@ -76,7 +76,7 @@ impl Places {
 }
 
 /// The nearest folder at or above `here` whose `Cargo.toml` declares a workspace.
-fn workspace_around(here: &Path) -> Option<&Path> {
+pub fn workspace_around(here: &Path) -> Option<&Path> {
     here.ancestors().find(|folder| {
         fs::read_to_string(folder.join("Cargo.toml"))
             .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))

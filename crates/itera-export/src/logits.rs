@@ -1,7 +1,7 @@
 //! The command `logits`: what the native engine computes, for scripts that check others against it.
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{ExitStatus, check_output, note};
+use itera_cli::{ExitStatus, note};
 use itera_core::{checkpoint::Precision, files::write_atomic, model::Model};
 use serde::Serialize;
 
@@ -22,9 +22,11 @@ struct Logits<'a> {
 
 /// Reads the first tokens of the sample text from a fresh state and writes what comes out.
 pub(crate) fn run(args: &LogitsArgs) -> anyhow::Result<ExitStatus> {
-    check_output(&args.output)?;
     ensure!(args.seq_len > 0, "`--seq-len` is 0, expected at least 1");
     let loaded = onnx::load(&args.checkpoint, Precision::Fp32)?;
+    onnx::files([&loaded])
+        .write("`--output`", &args.output)
+        .check()?;
     let (_, tokens) = bench::tokens(&loaded, args.seq_len)?;
     let model = Model::from_checkpoint(&loaded.checkpoint)
         .with_context(|| format!("cannot run {}", loaded.name))?;

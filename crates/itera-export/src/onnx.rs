@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use anyhow::{Context as _, ensure};
-use itera_cli::{Align, ExitStatus, Table, check_output, note, print, results_folder};
+use anyhow::Context as _;
+use itera_cli::{Align, ExitStatus, Files, Table, note, print, results_folder};
 use itera_core::{
     checkpoint::Precision,
     files::write_atomic,
-    models::{LoadedCheckpoint, Weights, load_at_precision, shipped_models},
+    models::{LoadedCheckpoint, load_at_precision, shipped_models},
 };
 use prost::Message as _;
 
@@ -31,10 +31,13 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
         GraphArg::Sequence => vec![Kind::Sequence],
         GraphArg::Both => Kind::ALL.to_vec(),
     };
-    let mut files = Vec::new();
+    let (mut files, mut known) = (Vec::new(), Files::default());
     for name in &names {
         for precision in args.precision.list() {
             let loaded = load(name, precision)?;
+            if let Some(path) = &loaded.path {
+                known = known.read(format!("the checkpoint {name}"), path);
+            }
             for &kind in &kinds {
                 let request = Request {
                     kind,
@@ -44,11 +47,12 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
                 let started = Instant::now();
                 let file = Encoded::new(&loaded, request)?;
                 let path = folder.join(file_name(&loaded.name, kind, precision));
-                check_output(&path)?;
+                known = known.write(format!("the {kind} graph of {name} at {precision}"), &path);
                 files.push((file, path, started.elapsed().as_secs_f64()));
             }
         }
     }
+    known.check()?;
     // All are made before the first is written, so that a refusal changes nothing.
     for (file, path, seconds) in &files {
         write_atomic(path, &file.bytes)?;
@@ -60,30 +64,27 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
 
 /// The names given, or all that are shipped.
 pub(crate) fn checkpoints(given: &[String]) -> anyhow::Result<Vec<String>> {
-    let names = if given.is_empty() {
-        shipped_models().context("cannot list the shipped checkpoints")?
-    } else {
-        given.to_vec()
-    };
-    ensure!(
-        !names.is_empty(),
-        "there is no checkpoint in `data/models`; give one with `--checkpoint PATH`, or set \
-         ITERA_MODELS_DIR to a folder of checkpoints"
-    );
-    Ok(names)
+    if given.is_empty() {
+        return shipped_models().context("cannot list the shipped checkpoints");
+    }
+    Ok(given.to_vec())
 }
 
-/// A checkpoint at a precision, with a word about weights that were rounded without calibration.
+/// A checkpoint at a precision, with a word about weights that no file has.
 pub(crate) fn load(name: &str, precision: Precision) -> anyhow::Result<LoadedCheckpoint> {
     let loaded = load_at_precision(name, precision)?;
-    if loaded.weights == Weights::RoundedInMemory {
-        note(format!(
-            "{} has no {precision} file made from it beside it, so its weights were rounded in \
-             memory; `itera-train quantize` makes a better one",
-            loaded.name
-        ));
+    if let Some(caveat) = loaded.caveat() {
+        note(caveat);
     }
     Ok(loaded)
+}
+
+/// The files of checkpoints, which are read.
+pub(crate) fn files<'a>(loaded: impl IntoIterator<Item = &'a LoadedCheckpoint>) -> Files {
+    let paths = loaded.into_iter().filter_map(|loaded| loaded.path.as_ref());
+    paths.fold(Files::default(), |files, path| {
+        files.read("`--checkpoint`", path)
+    })
 }
 
 /// `NAME.GRAPH.PRECISION.onnx`.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use itera_cli::{check_output, envelope, note, results_folder};
+use itera_cli::{OutputLock, envelope, note, results_folder};
 use itera_core::files::write_atomic;
 use itera_record::{ExportRecord, Record as _};
 
@@ -14,13 +14,6 @@ use crate::TOOL;
 
 /// Name of the file in the folder of the results.
 const FILE: &str = "onnx-export.json";
-
-/// The file asked for, or the usual one; found out to be writable.
-pub(crate) fn path(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
-    let path = usual(given)?;
-    check_output(&path)?;
-    Ok(path)
-}
 
 /// The file asked for, or the usual one.
 pub(crate) fn usual(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
@@ -60,8 +53,15 @@ pub(crate) fn read_or_new(path: &Path) -> anyhow::Result<ExportRecord> {
     })
 }
 
-/// Writes the record as one made now.
-pub(crate) fn write(path: &Path, mut record: ExportRecord) -> anyhow::Result<ExportRecord> {
+/// Changes the record that the file holds, or a new one, and writes it as one made now. Other processes
+/// that change it wait.
+pub(crate) fn update(
+    path: &Path,
+    change: impl FnOnce(&mut ExportRecord),
+) -> anyhow::Result<ExportRecord> {
+    let _lock = OutputLock::wait(path)?;
+    let mut record = read_or_new(path)?;
+    change(&mut record);
     record.envelope = envelope::<ExportRecord>(TOOL, None);
     let json = record.to_json().context("cannot write the result")?;
     write_atomic(path, json.as_bytes())?;

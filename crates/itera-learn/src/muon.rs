@@ -102,13 +102,16 @@ fn orthogonalize(matrices: Tensor<3>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use burn::tensor::{TensorData, Tolerance};
+    use rand_chacha::rand_core::Rng as _;
 
     use super::*;
 
     /// Values without a pattern, between -3 and 3.
     fn noise(shape: [usize; 3], seed: usize) -> Tensor<3> {
-        let value = |i: usize| (((i + 1) * 7919 + seed * 104_729) as f32 * 1.7).sin() * 3.0;
-        let values: Vec<f32> = (0..shape.iter().product()).map(value).collect();
+        // A sine of the index would give matrices of rank 2.
+        let mut rng = itera_data::rng(seed as u64, itera_data::Domain::Order, 0);
+        let mut value = || (f64::from(rng.next_u32()) / f64::from(u32::MAX) * 6.0 - 3.0) as f32;
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     }
 

@@ -7,6 +7,7 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context as _, anyhow, ensure};
 use csv::{ReaderBuilder, Writer};
+use itera_cli::OutputLock;
 use itera_core::{digest::sha256_hex, files::write_atomic};
 use itera_record::{PowerRecord, UNAVAILABLE};
 
@@ -74,8 +75,10 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
 
 /// The file with the row of this record appended, written whole.
 pub(crate) fn append(path: &Path, record: &PowerRecord) -> anyhow::Result<()> {
-    let (mut bytes, columns) = existing(path)?;
     let cells = cells(record)?;
+    // Another process may append to the same file.
+    let _lock = OutputLock::wait(path)?;
+    let (mut bytes, columns) = existing(path)?;
     let mut writer = Writer::from_writer(Vec::new());
     if bytes.is_empty() {
         writer.write_record(&columns)?;

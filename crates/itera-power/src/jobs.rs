@@ -32,7 +32,7 @@ impl Job {
 /// The jobs of the options.
 pub(crate) fn load(options: &Options) -> anyhow::Result<Vec<Job>> {
     let names = if options.checkpoints.is_empty() {
-        shipped()?
+        models::shipped_models()?
     } else {
         options.checkpoints.clone()
     };
@@ -51,15 +51,6 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<Vec<Job>> {
         }
     }
     Ok(jobs)
-}
-
-/// Names of the shipped models, or of the one that is compiled in.
-fn shipped() -> anyhow::Result<Vec<String>> {
-    let names = models::shipped_models()?;
-    if names.is_empty() {
-        return Ok(vec![models::BUILT_IN.to_owned()]);
-    }
-    Ok(names)
 }
 
 /// One checkpoint at every precision that is asked for.

@@ -60,6 +60,11 @@ const CONFIRMATIONS: u32 = 2;
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     let mut options = Options::new(args)?;
     let jobs = jobs::load(&options)?;
+    let checkpoints = jobs.iter().filter_map(|job| job.loaded.path.as_ref());
+    let files = checkpoints.fold(options.files.clone(), |files, path| {
+        files.read("the checkpoint", path)
+    });
+    files.check()?;
     options.plan(jobs.len() * options.modes.len());
     let mut notes = qualifications();
     notes.extend(check_baseline(&jobs, &options)?);

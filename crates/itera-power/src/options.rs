@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{PrecisionArg, check_output, results_folder};
+use itera_cli::{Files, PrecisionArg, results_folder};
 use itera_core::checkpoint::Precision;
 use itera_record::{PowerMode, PowerPlatform, PowerProtocol, Record, ValidationRecord};
 
@@ -22,17 +22,17 @@ use crate::{
 const DEFAULT_SAMPLES: u64 = 50;
 const DEFAULT_SEQ_LEN: usize = 128;
 
-/// Percent that the gate permits unless told otherwise: more than a shared machine's noise.
+/// Percent that the gate permits by default: more than a shared machine's noise.
 const DEFAULT_MAX_REGRESSION: f64 = 10.0;
 
 /// Grams of CO2 equivalent for a kilowatt-hour: the world in 2019, by the IEA.
 const DEFAULT_CARBON_G: f64 = 475.0;
 
-/// Seconds of a row unless told otherwise, and of all rows together.
+/// Seconds of a row by default, and of all rows together.
 const DEFAULT_ROW_SECONDS: f64 = 1.5;
 const DEFAULT_RUN_SECONDS: f64 = 32.0;
 
-/// Beyond these a value is a slip of the finger.
+/// Beyond these a value is a typing error.
 const MAX_SAMPLES: u64 = 100_000;
 const MAX_SEQ_LEN: usize = 1 << 20;
 const MAX_THREADS: usize = 1024;
@@ -65,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) baseline: Option<Baseline>,
     pub(crate) max_regression_percent: f64,
     pub(crate) json: bool,
+    /// The files that are read and written, but for the checkpoints.
+    pub(crate) files: Files,
 }
 
 impl Options {
@@ -73,6 +75,7 @@ impl Options {
         let cores = thread::available_parallelism().map_or(1, NonZero::get) as u64;
         let protocol = protocol(&args, cores)?;
         let (output, csv) = outputs(&args)?;
+        let files = files(&args, output.as_deref(), csv.as_deref());
         let max_regression = args.max_regression.unwrap_or(DEFAULT_MAX_REGRESSION);
         in_range("--max-regression", max_regression, 0.0, MAX_PERCENT)?;
         let options = Self {
@@ -98,8 +101,13 @@ impl Options {
             max_regression_percent: max_regression,
             json: args.json,
             checkpoints: args.checkpoint,
+            files,
         };
-        options.check_files()?;
+        options.files.check()?;
+        options
+            .emissions_csv
+            .as_deref()
+            .map_or(Ok(()), emissions::check)?;
         Ok(options)
     }
 
@@ -108,25 +116,29 @@ impl Options {
         let share = DEFAULT_RUN_SECONDS / rows.max(1) as f64;
         self.protocol.min_seconds = self.min_seconds.unwrap_or(DEFAULT_ROW_SECONDS.min(share));
     }
+}
 
-    /// Whether the output files differ and can be written.
-    fn check_files(&self) -> anyhow::Result<()> {
-        let files: Vec<&PathBuf> = [&self.output, &self.csv, &self.emissions_csv]
-            .into_iter()
-            .flatten()
-            .collect();
-        for (i, path) in files.iter().enumerate() {
-            ensure!(
-                !files[..i].contains(path),
-                "two of `--output`, `--csv` and `--emissions-csv` name `{}`; give each a file of its own",
-                path.display()
-            );
-            check_output(path)?;
+fn files(args: &Args, output: Option<&Path>, csv: Option<&Path>) -> Files {
+    let mut files = Files::default();
+    for (option, path) in [
+        ("`--platforms`", &args.platforms),
+        ("`--validation`", &args.validation),
+        ("`--baseline`", &args.baseline),
+    ] {
+        if let Some(path) = path {
+            files = files.read(option, path);
         }
-        self.emissions_csv
-            .as_deref()
-            .map_or(Ok(()), emissions::check)
     }
+    for (option, path) in [
+        ("`--output`", output),
+        ("`--csv`", csv),
+        ("`--emissions-csv`", args.emissions_csv.as_deref()),
+    ] {
+        if let Some(path) = path {
+            files = files.write(option, path);
+        }
+    }
+    files
 }
 
 /// What must be equal for two runs to compare, from the arguments.
@@ -297,7 +309,10 @@ mod tests {
             ("--carbon-intensity inf", "`--carbon-intensity` is inf"),
             ("--max-regression 5", "--baseline <FILE>"),
             ("--platform phone", "no platform is called `phone`"),
-            ("--output x.json --csv x.json", "two of `--output`, `--csv`"),
+            (
+                "--output x.json --csv x.json",
+                "`--output` and `--csv` are the same file",
+            ),
         ] {
             let error = format!("{:#}", options(line).unwrap_err());
             assert!(error.contains(message), "{line}: {error}");

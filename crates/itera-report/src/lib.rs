@@ -54,7 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         None => render(args.render),
         Some(Command::Count { root, output }) => {
-            let workspace = options::workspace()?;
+            let workspace = itera_cli::workspace()?;
             let output = output.unwrap_or_else(|| workspace.join("results").join("code.json"));
             let record = count::count(&root.unwrap_or(workspace))?;
             let json = serde_json::to_string_pretty(&record).context("cannot write the count")?;
@@ -99,14 +99,16 @@ fn render(args: RenderArgs) -> anyhow::Result<ExitStatus> {
     let mut has_passed = !options.check || (stale.is_empty() && inputs.problems.is_empty());
     let limit = options.max_regression_percent();
     let outcome = old.map(|old| Outcome::new(&old, &inputs, limit));
-    if let Some(outcome) = &outcome {
-        print(&outcome.text)?;
-        has_passed &= !outcome.has_regression;
-    }
+    has_passed &= outcome
+        .as_ref()
+        .is_none_or(|outcome| !outcome.has_regression);
     if let Some(path) = &options.summary {
         let comparison = outcome.as_ref().map(|outcome| outcome.text.as_str());
         let text = report::summary(&inputs, &stale, comparison);
         output::write(path, text.as_bytes())?;
+    }
+    if let Some(outcome) = &outcome {
+        print(&outcome.text)?;
     }
     ensure!(
         outcome.is_none_or(|outcome| outcome.has_compared || !outcome.is_gate),

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use itera_cli::main_with;
-use itera_report::{Args, run};
+use itera_cli::{main_with, parse};
+use itera_report::run;
 
 fn main() -> ExitCode {
-    main_with(|| run(Args::parse()))
+    main_with(|| run(parse()))
 }

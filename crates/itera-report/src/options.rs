@@ -1,11 +1,12 @@
 //! The command line, checked.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use itera_cli::{Files, workspace};
 
 use crate::args::{Format, RenderArgs};
 
@@ -51,7 +52,7 @@ impl Options {
             max_regression_percent: args.fail_on_regression,
         });
         let is_of_workspace = args.out.is_none() && args.format == Format::Markdown;
-        Ok(Self {
+        let options = Self {
             pages: is_of_workspace.then(|| root.clone()),
             models: args.models.unwrap_or_else(|| models_beside(&results)),
             out: args.out.unwrap_or_else(|| root.join("reports")),
@@ -60,7 +61,26 @@ impl Options {
             summary: args.summary,
             format: args.format,
             results,
-        })
+        };
+        options.check_summary()?;
+        Ok(options)
+    }
+
+    /// Refuses a summary over one of the files that are read.
+    fn check_summary(&self) -> anyhow::Result<()> {
+        let Some(summary) = &self.summary else {
+            return Ok(());
+        };
+        let old = self
+            .compare
+            .iter()
+            .flat_map(|old| [&old.results, &old.models]);
+        let folders = [&self.results, &self.models].into_iter().chain(old);
+        let entries = folders.flat_map(fs::read_dir).flatten().flatten();
+        let files = entries.fold(Files::default(), |files, entry| {
+            files.read("a result", entry.path())
+        });
+        files.write("`--summary`", summary).check()
     }
 }
 
@@ -74,15 +94,4 @@ impl Options {
 /// `data/models` in the folder that holds the folder of results.
 fn models_beside(results: &Path) -> PathBuf {
     results.join("..").join("data").join("models")
-}
-
-/// The workspace around the current directory, or the current directory itself.
-pub(crate) fn workspace() -> anyhow::Result<PathBuf> {
-    let here = env::current_dir().context("cannot find the current directory")?;
-    let is_workspace = |folder: &&Path| {
-        fs::read_to_string(folder.join("Cargo.toml"))
-            .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
-    };
-    let root = here.ancestors().find(is_workspace).unwrap_or(&here);
-    Ok(root.to_owned())
 }

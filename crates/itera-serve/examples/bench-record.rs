@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
-use itera_cli::{Align, ExitStatus, Table, envelope, main_with, model_info, note, print};
+use itera_cli::{Align, ExitStatus, Table, envelope, main_with, model_info, note, parse, print};
 use itera_core::{checkpoint::Precision, files::write_atomic, models};
 use itera_record::{Record as _, ServeBar, ServeBenchRecord, ServeMeasurement};
 
@@ -29,7 +29,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    main_with(|| run(&Args::parse()))
+    main_with(|| run(&parse()))
 }
 
 /// Makes the record; status 1 if a bar does not hold.

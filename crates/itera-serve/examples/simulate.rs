@@ -1,6 +1,7 @@
-//! `cargo run --release -p itera-serve --example simulate`: the proof that the model learns, a stream of feedback from a text that it has not seen. Each text is
-//! scored before it is learnt from, by the weights of the start and by those of that time; documents of
-//! the model's own text, which nothing else sees, tell what was forgotten.
+//! `cargo run --release -p itera-serve --example simulate`: the proof that the model learns, a stream of
+//! feedback from a text that it has not seen. Each text is scored before it is learnt from, by the
+//! weights of the start and by those of that time; documents of the model's own text, which nothing else
+//! sees, tell what was forgotten.
 
 #[path = "../src/adapt/learn/texts.rs"]
 #[expect(dead_code, reason = "a server's own texts are chosen otherwise")]
@@ -14,7 +15,7 @@ use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use itera_cli::{
-    Align, ExitStatus, Progress, Table, check_output, envelope, main_with, note, print,
+    Align, ExitStatus, Files, Progress, Table, envelope, main_with, note, parse as arguments, print,
 };
 use itera_core::{
     checkpoint::Checkpoint,
@@ -91,7 +92,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    main_with(|| run(&Args::parse()))
+    main_with(|| run(&arguments()))
 }
 
 /// Everything that the streams share.
@@ -120,7 +121,7 @@ fn run(args: &Args) -> anyhow::Result<ExitStatus> {
          lead to an adaptation"
     );
     if let Some(path) = &args.output {
-        check_output(path)?;
+        Files::default().write("`--output`", path).check()?;
     }
     let (domain, own) = (load(&parse(&args.domain))?, load(&parse(&args.base))?);
     let world = World::new(args, &domain, &own)?;

@@ -278,6 +278,7 @@ fn rated(mut line: Line) -> anyhow::Result<Rated> {
         correction,
         comments: line.comments.or(comments),
         replaces: true,
+        visitor: None,
     };
     if let Some(rating) = feedback.rating.filter(|rating| !(1..=5).contains(rating)) {
         bail!("`user_rating` is {rating}, expected 1 to 5");

@@ -1,13 +1,16 @@
 //! The command line as typed; each subcommand checks its own part before it begins.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use itera_core::{checkpoint::Precision, config::Preset, quant::Method, tokenizer::TokenizerKind};
+use clap::{
+    Parser, Subcommand,
+    builder::{StringValueParser, TypedValueParser},
+};
+use itera_core::{checkpoint::Precision, quant::Method, tokenizer::TokenizerKind};
 use itera_data::Dataset;
-use itera_learn::Backend;
+use serde::{Serialize, Serializer};
 
-use crate::{fit::SizeArg, tokenizer::TokenizerSource};
+use crate::fit::RunConfig;
 
 /// Train a model or a tokenizer on a text, or continue a prompt with a trained model.
 #[derive(Debug, Parser)]
@@ -29,7 +32,7 @@ pub(crate) enum Command {
     /// Train variants of a model on the same text and say what each decision is worth.
     ///
     /// The plan names studies; each has a base and variants, which are options of `fit`. The record is
-    /// written after each run; the same command goes on where it was.
+    /// written after each run; the same command continues it.
     Ablate(AblateArgs),
     /// Train a tokenizer on the training text of a data set.
     Tokenizer(TokenizerArgs),
@@ -47,144 +50,26 @@ pub(crate) enum Command {
     Prune(PruneArgs),
 }
 
-/// Arguments of `fit`.
+/// Arguments of `fit`: the run, and what may differ when it is repeated.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FitArgs {
-    /// wikitext2, tinystories, sample, or a text file.
-    #[arg(long, value_name = "NAME|PATH")]
-    pub(crate) dataset: Dataset,
-    /// Text file to evaluate on [default: the validation split; of a single text the last tenth of
-    /// its documents].
-    #[arg(long, value_name = "PATH")]
-    pub(crate) valid: Option<PathBuf>,
-    /// Size of the model: micro, nano, tiny or test [default: the sizes of --init].
-    #[arg(long, required_unless_present = "init")]
-    pub(crate) preset: Option<Preset>,
-    /// Another size than the preset's, by its name in a checkpoint's config, or routing=chosen, where
-    /// the weights of the experts that a token visits sum to one; may be repeated.
-    #[arg(long, value_name = "NAME=VALUE", requires = "preset")]
-    pub(crate) size: Vec<SizeArg>,
-    /// Train the model without routing that has as many parameters in all, or per token.
-    #[arg(long, value_name = "SIZE", requires = "preset")]
-    pub(crate) dense: Option<DenseArg>,
-    /// bpe, char, bytes, or a file written by the subcommand `tokenizer` [default: that of --init,
-    /// else bpe].
-    #[arg(long, value_name = "KIND|FILE.json")]
-    pub(crate) tokenizer: Option<TokenizerSource>,
-    /// Entries of a bpe vocabulary that is trained for the run [default: 512].
-    #[arg(long, value_name = "N")]
-    pub(crate) vocab_size: Option<usize>,
-    /// Seed of the initial parameters and of the order of the documents.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Checkpoint to start from, by name or path, in place of random weights; of the same tokenizer
-    /// and, where --preset is given, of its sizes.
-    #[arg(long, value_name = "NAME|PATH")]
-    pub(crate) init: Option<String>,
-    /// Burn backend: flex or ndarray, or in a build with the feature `cuda` an NVIDIA card: cuda.
-    #[arg(long, default_value = "flex")]
-    pub(crate) backend: Backend,
-    /// Documents read side by side, a multiple of --replicas.
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub(crate) batch: usize,
-    /// Tokens of each of them per step; the state is carried on to the next step.
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub(crate) length: usize,
-    /// Threads that share a batch [default: 2, on a card 1].
-    #[arg(long, value_name = "N")]
-    pub(crate) replicas: Option<usize>,
-    /// Highest learning rate; with --quantize in integers, so that it suits large and small weights
-    /// [default: 0.004, with --quantize 0.1].
-    #[arg(long, value_name = "X")]
-    pub(crate) learning_rate: Option<f64>,
-    /// Steps until the highest learning rate [default: 200, or a tenth of the steps if that is
-    /// less].
-    #[arg(long, value_name = "N")]
-    pub(crate) warmup: Option<u64>,
-    /// Shape of the learning rate after the warm-up.
-    #[arg(long, default_value = "cosine")]
-    pub(crate) decay: DecayArg,
-    /// Learning rate at the end, as a share of the highest.
-    #[arg(long, value_name = "X", default_value_t = 0.02)]
-    pub(crate) floor: f64,
-    /// What moves the projections; everything else is moved by adamw.
-    #[arg(long, default_value = "adamw")]
-    pub(crate) optimizer: OptimizerArg,
-    /// Weight decay of the projections, per unit of learning rate.
-    #[arg(long, value_name = "X", default_value_t = 0.05)]
-    pub(crate) weight_decay: f32,
-    /// Second moment of the optimiser: how much of the old is kept at each step.
-    #[arg(long, value_name = "X", default_value_t = 0.99)]
-    pub(crate) beta_2: f32,
-    /// Gradients of a larger norm are scaled down to this one.
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    pub(crate) clip: f32,
-    /// Probability that an output of a layer is dropped on its way to the residual stream.
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    pub(crate) dropout: f32,
-    /// Make the result an exponential average of the weights over the steps, of which each step keeps
-    /// this share, for example 0.999.
-    #[arg(long, value_name = "X")]
-    pub(crate) average: Option<f32>,
-    /// Weight of the loss that balances the experts.
-    #[arg(long, value_name = "X", default_value_t = 0.01)]
-    pub(crate) balance: f32,
-    /// Weight of the loss that keeps the router's logits small.
-    #[arg(long, value_name = "X", default_value_t = 1e-3)]
-    pub(crate) z_loss: f32,
-    /// Checkpoint to learn from beside the text, by name or path; of the same tokenizer. It may be
-    /// larger, or with --quantize the very model that is trained on.
-    #[arg(long, value_name = "NAME|PATH")]
-    pub(crate) teacher: Option<String>,
-    /// Weight of what the teacher predicts against what the text says, above 0 and at most 1.
-    #[arg(long, value_name = "X", default_value_t = 0.9, requires = "teacher")]
-    pub(crate) distill: f32,
-    /// Train for integer weights: each step draws the weights to multiples of their scales, ever
-    /// harder; evaluations see them rounded. The checkpoint holds what the integers stand for;
-    /// `quantize --method search --calibration-tokens 0` makes the file of integers.
-    #[arg(long, value_name = "PRECISION")]
-    pub(crate) quantize: Option<QuantizeArg>,
-    /// Another precision for one tensor of a run with --quantize; may be repeated, and be said to
-    /// `quantize` too.
-    #[arg(long, value_name = "NAME=PRECISION", value_parser = tensor_precision, requires = "quantize")]
-    pub(crate) tensor: Vec<(String, Precision)>,
     #[command(flatten)]
-    pub(crate) budget: BudgetArgs,
-    /// Steps between two evaluations, 0 for none at all [default: a twentieth of the run].
-    #[arg(long, value_name = "N")]
-    pub(crate) evaluate_every: Option<u64>,
-    /// Documents of an evaluation during the run [default: about 100 kB of them]; the last
-    /// evaluation reads all.
-    #[arg(long, value_name = "N")]
-    pub(crate) evaluate_documents: Option<usize>,
+    pub(crate) run: RunConfig,
     /// Minutes between two savings of the run.
-    #[arg(long, value_name = "M", default_value_t = 5.0)]
-    pub(crate) save_every: f64,
+    #[arg(long, value_name = "M", default_value = "5", value_parser = minutes)]
+    pub(crate) save_every: Duration,
     /// Checkpoint to write, for example data/models/NAME.safetensors.
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", value_parser = utf8_path())]
     pub(crate) output: PathBuf,
     /// Go on with the run that was interrupted.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Stop after this step as if Ctrl-C had been pressed.
+    /// Stop after this step and save the run.
     #[arg(long, value_name = "N", hide = true)]
     pub(crate) stop_after: Option<u64>,
     /// Show no progress.
     #[arg(long)]
     pub(crate) quiet: bool,
-}
-
-/// How long to train.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct BudgetArgs {
-    /// Optimiser steps.
-    #[arg(long, value_name = "N")]
-    pub(crate) steps: Option<u64>,
-    /// Minutes of training, evaluations not counted. The number of steps is fixed at the start,
-    /// from the speed of a few trial steps.
-    #[arg(long, value_name = "M")]
-    pub(crate) minutes: Option<f64>,
 }
 
 /// Arguments of `ablate`.
@@ -201,11 +86,15 @@ pub(crate) struct AblateArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) jobs: usize,
     /// Begin no run after this time.
-    #[arg(long, value_name = "M")]
-    pub(crate) minutes: Option<f64>,
-    /// Record to write or to go on with [default: results/ablations.json].
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    pub(crate) minutes: Option<Duration>,
+    /// Record to write or to go on with; what it holds beside the plan stays [default:
+    /// results/ablations.json].
     #[arg(long, value_name = "FILE.json")]
     pub(crate) output: Option<PathBuf>,
+    /// Drop the recorded runs of variants that the plan describes otherwise now.
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// Arguments of `tokenizer`.
@@ -292,8 +181,8 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     pub(crate) calibration_tokens: usize,
     /// Another precision for one tensor; may be repeated.
-    #[arg(long, value_name = "NAME=PRECISION", value_parser = tensor_precision)]
-    pub(crate) tensor: Vec<(String, Precision)>,
+    #[arg(long, value_name = "NAME=PRECISION")]
+    pub(crate) tensor: Vec<TensorArg>,
     /// Measure the bits per byte on validation text before and after, and with each tensor
     /// quantised alone.
     #[arg(long)]
@@ -304,6 +193,10 @@ pub(crate) struct QuantizeArgs {
     /// File for the table as JSON.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
+    /// Write also over a file of integers that was made better: trained on, or calibrated with the text
+    /// of the training.
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// Arguments of `prune`.
@@ -339,57 +232,50 @@ pub(crate) struct PruneArgs {
     pub(crate) output: PathBuf,
 }
 
-/// `layers.0.mixer.in_proj.weight=int8`.
-fn tensor_precision(text: &str) -> Result<(String, Precision), String> {
-    let (name, precision) = text
-        .split_once('=')
-        .ok_or_else(|| format!("{text:?} has no `=`, expected NAME=PRECISION"))?;
-    let precision: Precision = precision.parse().map_err(|error| format!("{error}"))?;
-    Ok((name.to_owned(), precision))
+/// The precision of one tensor, `layers.0.mixer.in_proj.weight=int8`.
+#[derive(Clone, Debug)]
+pub(crate) struct TensorArg {
+    name: String,
+    precision: Precision,
 }
 
-/// A precision of integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum QuantizeArg {
-    /// 8-bit integers.
-    Int8,
-    /// 4-bit integers.
-    Int4,
-}
-
-impl QuantizeArg {
-    /// The precision of this name.
-    pub(crate) const fn precision(self) -> Precision {
-        match self {
-            Self::Int8 => Precision::Int8,
-            Self::Int4 => Precision::Int4,
-        }
+impl TensorArg {
+    /// The precisions by the names of their tensors.
+    pub(crate) fn overrides(tensors: &[Self]) -> BTreeMap<String, Precision> {
+        let of = |tensor: &Self| (tensor.name.clone(), tensor.precision);
+        tensors.iter().map(of).collect()
     }
 }
 
-/// What the dense twin has in common with the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DenseArg {
-    /// The number of all parameters.
-    Total,
-    /// The number of parameters that one token visits.
-    Active,
+impl FromStr for TensorArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, precision) = text
+            .split_once('=')
+            .ok_or_else(|| format!("{text:?} has no `=`, expected NAME=PRECISION"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            precision: precision.parse().map_err(|error| format!("{error}"))?,
+        })
+    }
 }
 
-/// Shape of the learning rate after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DecayArg {
-    /// Half a cosine.
-    Cosine,
-    /// Constant, then linear over the last part.
-    Trapezoid,
+impl Serialize for TensorArg {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}={}", self.name, self.precision))
+    }
 }
 
-/// What moves the projections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OptimizerArg {
-    /// The same.
-    Adamw,
-    /// Steps whose singular values are all alike.
-    Muon,
+/// A path that a recorded command can repeat.
+pub(crate) fn utf8_path() -> impl TypedValueParser<Value = PathBuf> {
+    StringValueParser::new().map(PathBuf::from)
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes = text
+        .parse()
+        .ok()
+        .and_then(|minutes: f64| Duration::try_from_secs_f64(60.0 * minutes).ok());
+    minutes.ok_or_else(|| "expected minutes".to_owned())
 }

@@ -31,10 +31,10 @@ const TOOL: &str = "itera-train";
 /// Does what the command line says.
 ///
 /// # Errors
-/// If the work cannot be done: bad arguments, missing or broken files, a loss that is no number.
+/// If the work cannot be done: bad arguments, missing or broken files, a loss that is NaN.
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
-        Command::Fit(args) => fit::run(*args),
+        Command::Fit(args) => fit::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Sample(args) => sample::run(&args),

@@ -2,15 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use itera_cli::main_with;
-use itera_train::{Args, run};
+use itera_cli::{main_with, parse};
+use itera_train::run;
 
-/// A step of training takes and gives back hundreds of buffers; that of the system gives their pages back
-/// and takes them anew each time.
+/// A training step allocates and frees hundreds of buffers. The system's allocator returns their pages to the
+/// system and faults them in again each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    main_with(|| run(Args::parse()))
+    main_with(|| run(parse()))
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use itera_cli::{Align, ExitStatus, Table, note, print};
 use itera_core::{
     checkpoint::Checkpoint,
-    files::{check_writable, write_atomic},
+    files::write_atomic,
     models::{LoadedCheckpoint, load_checkpoint},
     prune::{Kept, Targets, prune},
 };
@@ -14,19 +14,18 @@ use serde_json::json;
 
 use crate::{
     args::PruneArgs,
-    quantize::{Calibration, Text, calibration_texts},
+    quantize::{Calibration, Text, calibration_texts, checked_files},
 };
 
-/// Prunes, writes the file, prints what is left.
+/// Prunes, writes the file, prints the remaining parts.
 pub(crate) fn run(args: &PruneArgs) -> anyhow::Result<ExitStatus> {
     let source = load_checkpoint(&args.checkpoint)?;
-    ensure!(
-        !source.is_at(&args.output),
-        "`--output` is the checkpoint itself; give another file"
-    );
-    check_writable(&args.output)?;
+    checked_files(args.dataset.as_ref(), [&source])
+        .write("`--output`", &args.output)
+        .check()?;
     let texts = calibration_texts(args.dataset.as_ref(), &source)?;
-    let calibration = Calibration::read(&texts, &source, args.calibration_tokens)?;
+    let text = Text::held_out(&texts, &source, args.validate_tokens)?;
+    let calibration = Calibration::read(&texts, &source, args.calibration_tokens, 1.0)?;
     note(format_args!("calibrated with {calibration}"));
     let targets = Targets {
         n_heads: args.heads,
@@ -37,16 +36,17 @@ pub(crate) fn run(args: &PruneArgs) -> anyhow::Result<ExitStatus> {
     let (mut pruned, kept) = prune(&source.checkpoint, targets, &calibration.documents)
         .with_context(|| format!("cannot prune the checkpoint `{}`", source.name))?;
     pruned.training = training(&source, targets);
-    let text = Text::read(
-        texts.valid_documents(),
-        &source.checkpoint.tokenizer,
-        args.validate_tokens,
-        &texts.valid_label(),
-    )?;
     let bits = [
         text.bits_per_byte(&source.checkpoint)?,
         text.bits_per_byte(&pruned)?,
     ];
+    ensure!(
+        bits.iter().all(|bits| bits.is_finite()),
+        "`{}` has {} bits/byte before and {} after: its weights overflow; train with a lower `--learning-rate`",
+        source.name,
+        bits[0],
+        bits[1]
+    );
     let bytes = pruned.to_bytes()?;
     write_atomic(&args.output, &bytes)?;
     print(report(&source, &pruned, &kept, bytes.len(), bits))?;

@@ -8,6 +8,7 @@ use itera_core::{
     model::Model,
     models::load_checkpoint,
     sampling::{Sampler, SamplingConfig},
+    text::unfinished,
 };
 
 use crate::args::SampleArgs;
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &SampleArgs) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Turns pieces of UTF-8 into text: a character that is cut between two tokens waits for its rest.
+/// Joins pieces of UTF-8: a character that is cut between two tokens waits for its rest.
 #[derive(Debug, Default)]
 struct TextStream {
     waiting: Vec<u8>,
@@ -71,31 +72,15 @@ impl TextStream {
     /// The text that is complete with `bytes`; what can never become UTF-8 is replaced.
     fn push(&mut self, bytes: &[u8]) -> String {
         self.waiting.extend_from_slice(bytes);
-        let mut text = String::new();
-        let mut done = 0;
-        for chunk in self.waiting.utf8_chunks() {
-            text.push_str(chunk.valid());
-            done += chunk.valid().len();
-            let invalid = chunk.invalid();
-            let is_cut = done + invalid.len() == self.waiting.len() && may_go_on(invalid);
-            if !invalid.is_empty() && !is_cut {
-                text.push(char::REPLACEMENT_CHARACTER);
-                done += invalid.len();
-            }
-        }
-        self.waiting.drain(..done);
-        text
+        let whole = self.waiting.len() - unfinished(&self.waiting);
+        let whole: Vec<u8> = self.waiting.drain(..whole).collect();
+        String::from_utf8_lossy(&whole).into_owned()
     }
 
     /// What still waits, when nothing more comes.
     fn finish(self) -> String {
         String::from_utf8_lossy(&self.waiting).into_owned()
     }
-}
-
-/// Whether bytes are the beginning of a character.
-fn may_go_on(bytes: &[u8]) -> bool {
-    str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
 #[cfg(test)]

@@ -7,15 +7,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, anyhow, bail, ensure};
-use itera_cli::{ExitStatus, print};
+use itera_cli::{ExitStatus, Files, print};
 use itera_core::{
-    files::{check_writable, write_atomic},
+    files::write_atomic,
     tokenizer::{BpeTokenizer, BytesTokenizer, CharTokenizer, Tokenizer, TokenizerKind},
 };
 
 use crate::{args::TokenizerArgs, texts::Texts};
 
-/// Entries of a bpe vocabulary unless told otherwise.
+/// Entries of a bpe vocabulary by default.
 const DEFAULT_VOCAB_SIZE: usize = 512;
 
 /// Where a tokenizer comes from.
@@ -96,11 +96,12 @@ impl TokenizerSource {
     }
 }
 
-/// Trains a tokenizer, says how well it does on the text for evaluation, writes it.
+/// Trains a tokenizer, measures it on the text for evaluation, writes it.
 pub(crate) fn run(args: &TokenizerArgs) -> anyhow::Result<ExitStatus> {
     let source = TokenizerSource::Train(args.kind);
     source.check_vocab_size(args.vocab_size)?;
-    check_writable(&args.output)?;
+    let files = Files::default().read_dataset("`--dataset`", &args.dataset);
+    files.write("`--output`", &args.output).check()?;
     let texts = Texts::load(&args.dataset, None)?;
     let tokenizer = source.obtain(args.vocab_size, &texts)?;
     let (documents, label) = match texts.valid_documents().collect::<Vec<_>>() {

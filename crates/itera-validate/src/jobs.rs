@@ -5,7 +5,7 @@ use itera_cli::warn;
 use itera_core::{
     checkpoint::Precision,
     model::Model,
-    models::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
+    models::{LoadedCheckpoint, load_at_precision, load_checkpoint, shipped_models},
 };
 use itera_data::{Corpus, DataError, Dataset, Places, Split};
 
@@ -60,11 +60,6 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<Work> {
     } else {
         options.checkpoints.clone()
     };
-    ensure!(
-        !names.is_empty(),
-        "there is no checkpoint in `data/models`; give one with `--checkpoint PATH`, or set \
-         ITERA_MODELS_DIR to a folder of checkpoints"
-    );
     for (i, name) in names.iter().enumerate() {
         ensure!(
             !names[..i].contains(name),
@@ -80,18 +75,12 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<Work> {
     for name in &names {
         let variants = variants(name, options)?;
         for loaded in variants.iter().map(|variant| &variant.loaded) {
-            if loaded.weights == Weights::RoundedInMemory {
-                work.notes.push(format!(
-                    "{} has no {} file made from it beside it, so its weights were rounded in \
-                     memory; `itera-train quantize` makes a better one",
-                    loaded.name,
-                    loaded.checkpoint.precision()
-                ));
-            }
+            work.notes.extend(loaded.caveat());
         }
         let texts = work.load_texts(options, &places, &variants[0].loaded)?;
         work.candidates.push(Candidate { variants, texts });
     }
+    work.check_files(options)?;
     Ok(work)
 }
 
@@ -168,7 +157,7 @@ impl Work {
             }
             return Ok(texts);
         }
-        for dataset in own_datasets(loaded) {
+        for dataset in own_datasets(loaded)? {
             let sample = sample_of(&dataset);
             texts.push(match self.load_text(dataset, options.split, places) {
                 Err(DataError::Missing { dataset, split, .. }) => {
@@ -183,6 +172,26 @@ impl Work {
             });
         }
         Ok(texts)
+    }
+
+    /// Refuses an output over a checkpoint or a text.
+    fn check_files(&self, options: &Options) -> anyhow::Result<()> {
+        let mut files = options.files();
+        let variants = self
+            .candidates
+            .iter()
+            .flat_map(|candidate| &candidate.variants);
+        for path in variants.filter_map(|variant| variant.loaded.path.as_ref()) {
+            files = files.read("the checkpoint", path);
+        }
+        for path in self
+            .texts
+            .iter()
+            .filter_map(|text| text.corpus.path.as_ref())
+        {
+            files = files.read("the text", path);
+        }
+        files.check()
     }
 
     fn load_text(
@@ -216,17 +225,19 @@ impl Text {
     }
 }
 
-/// The data set that a checkpoint was trained on; both if it does not say.
-fn own_datasets(loaded: &LoadedCheckpoint) -> Vec<Dataset> {
-    let named = loaded
-        .checkpoint
-        .training
-        .get("dataset")
-        .and_then(|name| name.as_str());
-    match named {
-        Some("wikitext2") => vec![Dataset::WikiText2],
-        Some("tinystories") => vec![Dataset::TinyStories],
-        _ => vec![Dataset::WikiText2, Dataset::TinyStories],
+/// The data sets that a checkpoint is scored on by itself: the one that it was trained on, both if it does
+/// not say.
+fn own_datasets(loaded: &LoadedCheckpoint) -> anyhow::Result<Vec<Dataset>> {
+    let Some(name) = loaded.checkpoint.training["dataset"].as_str() else {
+        return Ok(vec![Dataset::WikiText2, Dataset::TinyStories]);
+    };
+    match name.parse()? {
+        Dataset::File(path) => bail!(
+            "{} was trained on the file `{}`; name the text to score it on with `--dataset`",
+            loaded.name,
+            path.display()
+        ),
+        dataset => Ok(dataset.members()),
     }
 }
 

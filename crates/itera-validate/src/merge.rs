@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use itera_cli::{ExitStatus, check_output, print};
+use itera_cli::{ExitStatus, Files, print};
 use itera_record::{Documents, Record as _, ScoringProtocol, ValidationRow};
 
 use crate::{output, read_record, row};
@@ -13,7 +13,10 @@ type Part<'a> = (&'a Path, ValidationRow);
 
 /// Joins `parts` and writes the result to `output`.
 pub(crate) fn run(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus> {
-    check_output(output)?;
+    let files = parts
+        .iter()
+        .fold(Files::default(), |files, part| files.read("a part", part));
+    files.write("`--output`", output).check()?;
     let mut protocol: Option<ScoringProtocol> = None;
     let mut groups: Vec<Vec<Part>> = Vec::new();
     for path in parts {

@@ -3,7 +3,7 @@
 use std::{num::NonZero, path::PathBuf, str::FromStr, thread};
 
 use anyhow::{Context as _, Error, anyhow, bail, ensure};
-use itera_cli::{PrecisionArg, check_output, results_folder};
+use itera_cli::{Files, PrecisionArg, results_folder};
 use itera_core::{
     checkpoint::Precision,
     kernels::{Kernel, KernelError},
@@ -16,10 +16,10 @@ use crate::{
     args::{EngineArg, ProtocolArg, ScoreArgs},
 };
 
-/// Tokens in a window unless told otherwise: what most transformer tools use.
+/// Tokens in a window by default: what most transformer tools use.
 const DEFAULT_WINDOW: u64 = 512;
 
-/// More threads than this are a slip of the finger.
+/// More threads than this are a typing error.
 const MAX_THREADS: usize = 1024;
 
 /// Resampled texts behind every interval, and the seed of the resampling.
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// None for the data set's own choice.
     pub(crate) split: Option<Split>,
     pub(crate) protocol: ScoringProtocol,
-    /// None for that of each checkpoint.
+    /// None for each checkpoint's own.
     pub(crate) precisions: Option<Vec<Precision>>,
     pub(crate) engine: EngineArg,
     pub(crate) kernel: Kernel,
@@ -134,14 +134,22 @@ impl Options {
             csv: args.csv,
             json: args.json,
         };
-        ensure!(
-            options.output.is_none() || options.output != options.csv,
-            "`--output` and `--csv` name the same file; give two"
-        );
-        for path in options.output.iter().chain(&options.csv) {
-            check_output(path)?;
-        }
+        options.files().check()?;
         Ok(options)
+    }
+
+    /// The files of the run, but for those that are found by name.
+    pub(crate) fn files(&self) -> Files {
+        let mut files = Files::default();
+        if let Some(dataset) = &self.dataset {
+            files = files.read_dataset("`--dataset`", dataset);
+        }
+        for (option, path) in [("`--output`", &self.output), ("`--csv`", &self.csv)] {
+            if let Some(path) = path {
+                files = files.write(option, path);
+            }
+        }
+        files
     }
 }
 

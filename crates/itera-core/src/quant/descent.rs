@@ -2,7 +2,6 @@
 
 use half::f16;
 
-use super::feedback::Metric;
 use crate::{
     calibration::{Square, dot},
     checkpoint::rounding::{Rounded, RowFormat, stored, wide},
@@ -30,11 +29,10 @@ pub(super) struct Descent<'a> {
 impl<'a> Descent<'a> {
     pub(super) fn new(
         weights: &'a [f64],
-        metric: &'a Metric,
+        hessian: &'a Square,
         format: RowFormat,
         rounded: Rounded,
     ) -> Self {
-        let hessian = &metric.hessian;
         let gradient = Vec::new();
         let mut descent = Self {
             weights,

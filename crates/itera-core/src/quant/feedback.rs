@@ -81,7 +81,7 @@ pub(super) fn feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> R
     let mut least = metric.error(weights, &best, format);
     let pass = with_feedback(weights, metric, format);
     for start in [pass, search(weights, &moments, format)] {
-        let mut descent = Descent::new(weights, metric, format, start);
+        let mut descent = Descent::new(weights, &metric.hessian, format, start);
         descent.run();
         let error = metric.error(weights, &descent.rounded, format);
         if error < least {

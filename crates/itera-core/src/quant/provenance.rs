@@ -36,6 +36,25 @@ pub struct CalibrationSource {
 }
 
 impl Provenance {
+    /// What a quantised checkpoint says.
+    pub fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        let notes = checkpoint.training.get(KEY)?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let calibration = |notes: &Value| {
+            Some(CalibrationSource {
+                dataset: text(&notes["dataset"])?,
+                sha256: text(&notes["sha256"])?,
+                tokens: notes["tokens"].as_u64()? as usize,
+            })
+        };
+        Some(Self {
+            source_sha256: text(&notes["source_sha256"])?,
+            tuned_sha256: text(&notes["tuned_sha256"]),
+            method: notes["method"].as_str()?.parse().ok()?,
+            calibration: calibration(&notes["calibration"]),
+        })
+    }
+
     /// The `training` of the quantised checkpoint, given its source's.
     pub fn with_training(&self, training: &Value) -> Value {
         let kept = KEPT

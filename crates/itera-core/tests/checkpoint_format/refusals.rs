@@ -65,7 +65,7 @@ fn other_versions() {
         header["__metadata__"]["itera.format"] = "9".into();
         header[PROJECTION]["dtype"] = "F4_NEW".into();
     });
-    header_refused(&["is \"one\"", "a version from"], |header| {
+    header_refused(&["is \"one\"", "a version up to"], |header| {
         header["__metadata__"]["itera.format"] = "one".into();
     });
 }

@@ -29,7 +29,7 @@ use crate::{args::BenchArgs, onnx, results, table};
 /// Runs of each case before the first sample.
 const WARM_UP: usize = 5;
 
-/// Bounds of the options; more is a slip of the finger.
+/// Bounds of the options; more is a typing error.
 const MAX_SEQ_LEN: usize = 16_384;
 const MAX_SAMPLES: usize = 10_000;
 const MAX_THREADS: usize = 256;
@@ -37,11 +37,17 @@ const MAX_THREADS: usize = 256;
 /// Measures, draws, prints the table and puts it into the record.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
     check(args)?;
-    let output = results::path(args.output.as_ref())?;
-    let mut record = results::read_or_new(&output)?;
+    let output = results::usual(args.output.as_ref())?;
+    let picture = output.with_extension("png");
     let precisions = Precision::ALL.into_iter();
     let loaded = precisions.map(|precision| onnx::load(&args.checkpoint, precision));
     let loaded: Vec<LoadedCheckpoint> = loaded.collect::<anyhow::Result<_>>()?;
+    let files = onnx::files(&loaded).write("`--output`", &output);
+    files
+        .write("the chart beside `--output`", &picture)
+        .check()?;
+    // Said before the work if it is something else.
+    results::read_or_new(&output)?;
     let (text, tokens) = tokens(&loaded[0], args.seq_len)?;
     let (mut cases, mut missing) = cases::all(&loaded, &tokens, args.threads)?;
     note("measuring; other work on this machine makes the figures smaller");
@@ -83,12 +89,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
         rows,
         missing,
     };
-    let picture = output.with_extension("png");
     write_atomic(&picture, &chart::png(&bench)?)?;
     note(format!("wrote {}", picture.display()));
-    print(table::bench(&bench))?;
-    record.bench = Some(bench);
-    results::write(&output, record)?;
+    let table = table::bench(&bench);
+    results::update(&output, |record| record.bench = Some(bench))?;
+    print(table)?;
     Ok(ExitStatus::Done)
 }
 

@@ -21,7 +21,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{ExitStatus, model_info, note, print, results_folder, warn};
+use itera_cli::{ExitStatus, Files, model_info, note, print, results_folder, warn};
 use itera_core::{checkpoint::Precision, models::LoadedCheckpoint};
 use itera_record::{ExportCheck, ExportFile, ExportRecord, ExportVerdict};
 
@@ -49,18 +49,29 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitStatus> {
         args.max_tokens > 0,
         "`--max-tokens` is 0, expected at least 1"
     );
-    let output = results::path(args.output.as_ref())?;
-    let mut record = results::read_or_new(&output)?;
+    let output = results::usual(args.output.as_ref())?;
     let paths = paths(args)?;
+    let files = paths.iter().fold(Files::default(), |files, path| {
+        files.read("a file to verify", path)
+    });
+    files.write("`--output`", &output).check()?;
+    // Said before the work if it is something else.
+    results::read_or_new(&output)?;
     let mut done = check_files(args, &paths)?;
     let mut failed = keep_failed(&mut done)?;
-    replace(&mut record, &done);
-    if matches!(args.runtime, RuntimeArg::Burn | RuntimeArg::All) {
-        let trip = round_trip::check(args)?;
-        failed |= trip.verdict == ExportVerdict::Failed;
-        record.round_trips = vec![trip];
-    }
-    let record = results::write(&output, record)?;
+    let trip = match args.runtime {
+        RuntimeArg::Burn | RuntimeArg::All => Some(round_trip::check(args)?),
+        _ => None,
+    };
+    failed |= trip
+        .as_ref()
+        .is_some_and(|trip| trip.verdict == ExportVerdict::Failed);
+    let record = results::update(&output, |record| {
+        replace(record, &done);
+        if let Some(trip) = trip {
+            record.round_trips = vec![trip];
+        }
+    })?;
     print(table::verified(&record))?;
     Ok(if failed {
         ExitStatus::CheckFailed

@@ -98,25 +98,33 @@ fn corpus(args: &VerifyArgs, loaded: &LoadedCheckpoint) -> anyhow::Result<Corpus
             .context("the data set has no text")?;
         return Ok(Corpus::load(&member, args.split, &places)?);
     }
-    let named = loaded
-        .checkpoint
-        .training
-        .get("dataset")
-        .and_then(|name| name.as_str());
-    let (own, sample) = match named {
-        Some("wikitext2") => (Dataset::WikiText2, Dataset::SampleWikiText2),
-        _ => (Dataset::TinyStories, Dataset::SampleTinyStories),
+    let own = loaded.checkpoint.training["dataset"]
+        .as_str()
+        .unwrap_or_default();
+    let (own, sample) = match own.parse() {
+        Ok(Dataset::File(_)) | Err(_) => (None, Dataset::SampleTinyStories),
+        Ok(Dataset::WikiText2) => (Some(Dataset::WikiText2), Dataset::SampleWikiText2),
+        Ok(Dataset::TinyStories) => (Some(Dataset::TinyStories), Dataset::SampleTinyStories),
+        Ok(sample) => return Ok(Corpus::load(&sample, None, &places)?),
     };
-    match Corpus::load(&own, args.split, &places) {
-        Err(DataError::Missing { .. }) => {
-            warn(format!(
-                "{own} is not here, so {} reads {sample}; run `scripts/fetch-data.sh` for the real text",
-                loaded.name
-            ));
-            Ok(Corpus::load(&sample, None, &places)?)
-        }
-        outcome => Ok(outcome?),
-    }
+    let (why, remedy) = match own {
+        None => (
+            "the text of its training is no data set".to_owned(),
+            "name another with `--dataset`",
+        ),
+        Some(own) => match Corpus::load(&own, args.split, &places) {
+            Err(DataError::Missing { .. }) => (
+                format!("{own} is not here"),
+                "run `scripts/fetch-data.sh` for the real text",
+            ),
+            outcome => return Ok(outcome?),
+        },
+    };
+    warn(format!(
+        "{why}, so {} reads {sample}; {remedy}",
+        loaded.name
+    ));
+    Ok(Corpus::load(&sample, None, &places)?)
 }
 
 /// Bytes that the first tokens of a text stand for. The unknown token of a character tokenizer stands

@@ -244,3 +244,55 @@ fn an_output_is_replaced_only_by_a_complete_one() {
         before
     );
 }
+
+#[test]
+fn outputs_are_neither_inputs_nor_each_other() {
+    let test = CliTest::new();
+    test.succeed("onnx --checkpoint small --output files --precision fp32 --graph step");
+    for folder in ["d1", "d2"] {
+        let bytes = small_checkpoint(bytes(), 1).to_bytes().unwrap();
+        test.write(&format!("{folder}/m.safetensors"), bytes);
+    }
+    let names = ["d1/m.safetensors", "files/small.step.fp32.onnx"];
+    let content = || names.map(|name| fs::read(test.path(name)).unwrap());
+    let before = content();
+    for line in [
+        "logits --checkpoint d1/m.safetensors --output d2/../d1/m.safetensors",
+        "bench --checkpoint d1/m.safetensors --output d1/m.safetensors",
+        "onnx --checkpoint d1/m.safetensors --checkpoint d2/m.safetensors --output col",
+        "verify files/small.step.fp32.onnx --runtime tract --output ./files/small.step.fp32.onnx",
+    ] {
+        let run = test.run(line);
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{line}: {said}");
+        assert!(said.contains("are the same file"), "{line}: {said}");
+        assert!(content() == before && !test.path("col").exists(), "{line}");
+    }
+}
+
+#[test]
+fn results_of_two_processes_are_both_kept() {
+    let test = CliTest::new();
+    let graphs = ["step", "sequence"];
+    for graph in graphs {
+        test.succeed(&format!(
+            "onnx --checkpoint small --output files --precision fp32 --graph {graph}"
+        ));
+    }
+    let runs = graphs.map(|graph| {
+        let line = format!(
+            "verify files/small.{graph}.fp32.onnx --runtime tract --max-tokens 64 --output r.json"
+        );
+        test.command(&line).spawn().unwrap()
+    });
+    for mut run in runs {
+        assert!(run.wait().unwrap().success());
+    }
+    let files: Vec<String> = test
+        .record("r.json")
+        .files
+        .into_iter()
+        .map(|file| file.file)
+        .collect();
+    assert_eq!(files, ["small.sequence.fp32.onnx", "small.step.fp32.onnx"]);
+}

@@ -249,7 +249,7 @@ fn files_that_cannot_be_written_or_read() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot write `models`: it is a directory, expected the name of a file; give another output file, or make its folder writable
+    error: cannot write `models`: it is a directory, expected the name of a file; give another file for `--output`, or make its folder writable
     ");
     snapshot!(test, "--checkpoint small --output a.json --csv a.json", @r"
     success: false
@@ -257,7 +257,7 @@ fn files_that_cannot_be_written_or_read() {
     ----- stdout -----
 
     ----- stderr -----
-    error: two of `--output`, `--csv` and `--emissions-csv` name `a.json`; give each a file of its own
+    error: `--output` and `--csv` are the same file, `a.json`; name another for `--csv`
     ");
     test.write("other.csv", "a,b\n1,2\n");
     snapshot!(test, "--checkpoint small --emissions-csv other.csv", @r"
@@ -307,4 +307,26 @@ fn baselines_that_are_none() {
     ----- stderr -----
     error: cannot compare: `half.json` is not what `itera-power --output` writes: not a record of this form: EOF while parsing a string at line 1 column 20
     ");
+}
+
+#[test]
+fn an_output_is_none_of_the_other_files() {
+    let test = CliTest::new();
+    let platforms = include_bytes!("../../../../data/platforms.csv");
+    test.write("platforms.csv", platforms);
+    for line in [
+        "--output ./a.json --csv a.json",
+        "--output models/small.safetensors",
+        "--csv models/../a.json --emissions-csv a.json",
+        "--platforms platforms.csv --csv platforms.csv",
+    ] {
+        let run = test.run(&format!("--checkpoint small {line}"));
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{line}: {said}");
+        assert!(said.contains("are the same file"), "{line}: {said}");
+    }
+    assert_eq!(
+        std::fs::read(test.path("platforms.csv")).unwrap(),
+        platforms
+    );
 }

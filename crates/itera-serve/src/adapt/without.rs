@@ -14,7 +14,7 @@ pub(crate) enum Learner {}
 
 /// Nothing is remembered from one turn to the next.
 #[derive(Debug, Default)]
-pub(super) struct Turns;
+pub(super) struct Turns {}
 
 impl Learner {
     /// None.

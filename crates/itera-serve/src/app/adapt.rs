@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use crate::{
+    adapt::learn::Learner,
     args::Role,
     audit::audit,
     client::Client,
@@ -233,7 +234,7 @@ async fn ended(app: &App, store: &Store, id: &str) -> Result<Entry, Problem> {
 pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusResponse>, Problem> {
     let (store, adapter) = (app.store()?, &app.adapter);
     let learner = adapter.learner.as_ref();
-    let (settings, rate) = learner.map(|learner| learner.settings()).unzip();
+    let (settings, rate) = learner.map(Learner::settings).unzip();
     let learnt = app.learnt.get(limited(learnt(store, rate))).await?;
     Ok(Json(StatusResponse {
         learns: adapter.learns(),

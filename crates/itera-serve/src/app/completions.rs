@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use itera_core::sampling::SamplingConfig;
+use itera_core::{sampling::SamplingConfig, tokenizer::END_OF_TEXT};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -31,15 +31,17 @@ pub(super) const ID_PREFIX: &str = "cmpl-";
 /// OpenAI's default.
 const DEFAULT_TOKENS: u64 = 16;
 
-/// Most answers to one request.
-const MAX_CHOICES: usize = 16;
+/// Most answers to one prompt, and to all prompts of a request.
+const MAX_OF_PROMPT: u64 = 16;
+const MAX_CHOICES: usize = 64;
 
 /// What to write. Fields that are not listed are ignored, as clients send more.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct CompletionRequest {
     /// A name of `GET /v1/models` [default: the first].
     model: Option<String>,
-    /// The text to continue, as text or as tokens; a list gives an answer for each.
+    /// The text to continue, as text or as tokens; a list gives an answer for each. Each starts with
+    /// end-of-text, whether that is written or not.
     prompt: Prompts,
     /// Most tokens to write [default: 16].
     #[schema(minimum = 0, maximum = 512)]
@@ -101,7 +103,7 @@ pub(super) struct StreamOptions {
 pub(super) enum Prompts {
     /// A text.
     Text(String),
-    /// Tokens, end-of-text not among them.
+    /// Tokens.
     Tokens(Vec<u32>),
     /// Texts.
     Texts(Vec<String>),
@@ -139,12 +141,13 @@ pub(super) struct Choice {
     pub(super) seed: u64,
 }
 
-/// Natural logarithms of the probabilities of tokens.
+/// Natural logarithms of the probabilities of tokens. The end-of-text that ends an answer is among them, though it
+/// is no part of the text; one that a prompt was given with has no probability.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LogprobsBody {
     tokens: Vec<String>,
-    token_logprobs: Vec<f64>,
-    top_logprobs: Vec<BTreeMap<String, f64>>,
+    token_logprobs: Vec<Option<f64>>,
+    top_logprobs: Vec<Option<BTreeMap<String, f64>>>,
     /// Characters of the answer before each token.
     text_offset: Vec<usize>,
 }
@@ -168,15 +171,25 @@ pub(super) struct Work {
     pub(super) include_usage: bool,
 }
 
-/// A prompt with its text.
+/// A prompt with its text, without the end-of-text that starts it.
 #[derive(Clone, Debug)]
 pub(super) struct Input {
     pub(super) text: String,
     tokens: Option<Vec<u32>>,
+    /// Whether that was written.
+    has_start: bool,
     pub(super) seed: u64,
 }
 
 impl Input {
+    /// How its answer is to be written.
+    pub(super) fn plan(&self, plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        plan.sampling.seed = self.seed;
+        plan.tells_start = self.has_start;
+        plan
+    }
+
     /// What the prompt counts: bytes, or tokens where it is given as such.
     fn len(&self) -> usize {
         self.tokens.as_ref().map_or(self.text.len(), Vec::len)
@@ -204,7 +217,7 @@ impl From<Logprobs> for LogprobsBody {
         Self {
             tokens: logprobs.tokens,
             token_logprobs: logprobs.token_logprobs,
-            top_logprobs: tops.map(|top| top.into_iter().collect()).collect(),
+            top_logprobs: tops.map(|top| Some(top?.into_iter().collect())).collect(),
             text_offset: logprobs.text_offset,
         }
     }
@@ -233,9 +246,7 @@ pub(super) async fn completions(
         return stream::respond(app, &client, work, charge);
     }
     let runs = work.prompts.iter().map(|input| {
-        let mut plan = work.plan.clone();
-        plan.sampling.seed = input.seed;
-        let (app, client) = (&app, &client);
+        let (plan, app, client) = (input.plan(&work.plan), &app, &client);
         async move { generate::run(app, client, &plan, input.prompt()).await }
     });
     let completions = futures_util::future::try_join_all(runs).await?;
@@ -244,8 +255,7 @@ pub(super) async fn completions(
     for (index, (completion, input)) in completions.into_iter().zip(&work.prompts).enumerate() {
         usage.add(&completion);
         response.system_fingerprint = fingerprint(&completion.weights_version);
-        let mut plan = work.plan.clone();
-        plan.sampling.seed = input.seed;
+        let plan = input.plan(&work.plan);
         let id = answer_id(&response, index);
         let feedback_id = log(&app, id, &plan, input.text.clone(), &completion);
         response.choices.push(Choice {
@@ -305,7 +315,7 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
         .transpose()?;
     let seed = request.seed.unwrap_or_else(draw_seed);
     let n = request.n.unwrap_or(1);
-    let n = in_range("n", n, &1, &(MAX_CHOICES as u64))?;
+    let n = in_range("n", n, &1, &MAX_OF_PROMPT)?;
     Ok(Work {
         prompts: inputs(app, request.prompt, n, seed)?,
         model: request.model.unwrap_or_else(|| app.base.name.clone()),
@@ -321,6 +331,7 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
             max_tokens: max_tokens as usize,
             stop: generate::stops(request.stop)?,
             echo,
+            tells_start: false,
             logprobs: logprobs.map(|top| top as usize),
             log: generate::Log::new(request.store, request.user)?,
         },
@@ -329,11 +340,25 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
 
 /// A prompt for each choice; each choice has a seed of its own.
 fn inputs(app: &App, prompts: Prompts, n: u64, seed: u64) -> Result<Vec<Input>, Problem> {
-    let text =
-        |text: String| -> Result<_, Problem> { Ok((prompt_text(app, "prompt", text)?, None)) };
-    let tokens = |tokens: Vec<u32>| -> Result<_, Problem> {
+    let input = |text, tokens, has_start| Input {
+        text,
+        tokens,
+        has_start,
+        seed,
+    };
+    let text = |text: String| -> Result<_, Problem> {
+        let (text, has_start) = match text.strip_prefix(END_OF_TEXT) {
+            Some(rest) => (rest.to_owned(), true),
+            None => (text, false),
+        };
+        Ok(input(prompt_text(app, "prompt", text)?, None, has_start))
+    };
+    let end_of_text = app.engine.weights().checkpoint.tokenizer.end_of_text();
+    let tokens = |mut tokens: Vec<u32>| -> Result<_, Problem> {
+        let has_start = tokens.first() == Some(&end_of_text);
+        tokens.drain(..usize::from(has_start));
         let text = prompt_of_tokens(app, &tokens)?;
-        Ok((text, Some(tokens)))
+        Ok(input(text, Some(tokens), has_start))
     };
     let prompts = match prompts {
         Prompts::Text(one) => vec![text(one)?],
@@ -350,10 +375,9 @@ fn inputs(app: &App, prompts: Prompts, n: u64, seed: u64) -> Result<Vec<Input>, 
     let each = prompts
         .into_iter()
         .flat_map(|prompt| (0..n).map(move |_| prompt.clone()));
-    let inputs = each.zip(0..).map(|((text, tokens), index)| Input {
-        text,
-        tokens,
+    let inputs = each.zip(0..).map(|(input, index)| Input {
         seed: seed.wrapping_add(index),
+        ..input
     });
     Ok(inputs.collect())
 }

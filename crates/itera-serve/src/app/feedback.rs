@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{App, access::unauthorized, completions::ID_PREFIX, generate::in_range};
 use crate::{
     audit::audit,
-    client::Client,
+    client::{Client, network},
     problem::{Body, Problem},
     store::{Feedback, Forgotten, Stored, Which, limited},
 };
@@ -81,8 +81,14 @@ pub(super) async fn feedback(
     Body(request): Body<FeedbackRequest>,
 ) -> Result<Json<FeedbackResponse>, Problem> {
     let store = app.store()?;
-    let replaces = client.key.is_some() || app.settings.keys.are_none();
-    let feedback = check(&app, request, replaces)?;
+    // Whoever has a key, or reaches a server without, is known.
+    let is_known = client.key.is_some() || app.settings.keys.are_none();
+    let visitor = || store.user_digest(&format!("visitor {}", network(client.address)));
+    let feedback = Feedback {
+        replaces: is_known,
+        visitor: (!is_known).then(visitor),
+        ..check(&app, request)?
+    };
     let (id, is_negative) = (feedback.id.clone(), feedback.is_negative());
     let outcome = store.rate(feedback).await?;
     let status = match outcome.stored {
@@ -153,7 +159,7 @@ fn answer_id(id: &str) -> Result<String, Problem> {
 }
 
 /// Checks every field.
-fn check(app: &App, request: FeedbackRequest, replaces: bool) -> Result<Feedback, Problem> {
+fn check(app: &App, request: FeedbackRequest) -> Result<Feedback, Problem> {
     let id = answer_id(&request.feedback_id)?;
     let rating = request
         .user_rating
@@ -189,6 +195,7 @@ fn check(app: &App, request: FeedbackRequest, replaces: bool) -> Result<Feedback
         correct: request.correctness,
         correction: request.correction,
         comments: request.comments,
-        replaces,
+        replaces: false,
+        visitor: None,
     })
 }

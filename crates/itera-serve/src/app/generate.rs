@@ -42,6 +42,8 @@ pub(super) struct Plan {
     pub(super) max_tokens: usize,
     pub(super) stop: Vec<String>,
     pub(super) echo: bool,
+    /// Whether the client has written the end-of-text that every text starts with, and so expects it in an echo.
+    pub(super) tells_start: bool,
     pub(super) logprobs: Option<usize>,
     pub(super) log: Log,
 }
@@ -103,6 +105,7 @@ impl Plan {
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
             echo: self.echo,
+            tells_start: self.tells_start,
             logprobs: self.logprobs,
             reply,
             received,

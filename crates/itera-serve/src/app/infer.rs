@@ -131,6 +131,7 @@ fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
         max_tokens: max_length as usize,
         stop: generate::stops(request.stop)?,
         echo: false,
+        tells_start: false,
         logprobs: None,
         log: generate::Log::new(request.store, request.user)?,
     };

@@ -114,7 +114,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let all = routes.fold(OpenApiRouter::with_openapi(Document::openapi()), add);
     let mut document = all.into_openapi();
     for item in document.paths.paths.values_mut() {
-        for read in item.get.iter_mut() {
+        if let Some(read) = &mut item.get {
             add_problems(read, &[&PROBLEMS]);
         }
         for work in item.post.iter_mut().chain(&mut item.delete) {

@@ -46,8 +46,7 @@ pub(super) fn respond(
     let mut sources = SelectAll::new();
     for (index, input) in work.prompts.iter().enumerate() {
         let (sender, receiver) = mpsc::channel(PIECES);
-        let mut plan = work.plan.clone();
-        plan.sampling.seed = input.seed;
+        let plan = input.plan(&work.plan);
         let request = plan.request(
             client,
             input.prompt(),
@@ -167,9 +166,8 @@ impl Telling {
     fn end(&mut self, index: usize, completion: &Completion) {
         self.usage.add(completion);
         self.head.system_fingerprint = fingerprint(&completion.weights_version);
-        let mut plan = self.work.plan.clone();
         let input = &self.work.prompts[index];
-        plan.sampling.seed = input.seed;
+        let plan = input.plan(&self.work.plan);
         let id = answer_id(&self.head, index);
         let feedback_id = log(&self.app, id, &plan, input.text.clone(), completion);
         let reason = completion.finish.name();

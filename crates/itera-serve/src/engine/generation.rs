@@ -102,6 +102,10 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         0
     };
     let scores_prompt = request.echo && request.logprobs.is_some();
+    let mut fresh = Logprobs::default();
+    if scores_prompt && request.tells_start {
+        fresh.push_start();
+    }
     let prompt: Vec<u32> = [tokenizer.end_of_text()]
         .into_iter()
         .chain(tokens)
@@ -115,7 +119,7 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         scored_prompt: scores_prompt.then(|| TextBuilder::new(Vec::new())),
         text,
         echoed,
-        fresh: Logprobs::default(),
+        fresh,
         prompt_tokens: prompt.len() - 1,
         tokens: 0,
         received: request.received,
@@ -161,12 +165,12 @@ impl Writing {
         }
         let token = self.sampler.sample(logits);
         self.first_token.get_or_insert_with(Instant::now);
-        if token == self.tokenizer().end_of_text() {
-            return self.finish(Finish::EndOfText);
-        }
         if self.top.is_some() {
             let offset = self.text.characters();
             self.note(token, logits, offset);
+        }
+        if token == self.tokenizer().end_of_text() {
+            return self.finish(Finish::EndOfText);
         }
         self.tokens += 1;
         self.written = Some(token);

@@ -182,6 +182,7 @@ mod tests {
             max_tokens: 1,
             stop: Vec::new(),
             echo: false,
+            tells_start: false,
             logprobs: None,
             reply: Reply::Whole(reply),
             received: std::time::Instant::now(),

@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) stop: Vec<String>,
     /// Whether the answer begins with the prompt.
     pub(crate) echo: bool,
+    /// Whether the end-of-text before the prompt is told with the probabilities of an echo.
+    pub(crate) tells_start: bool,
     /// How many alternatives to tell the probability of beside each token's own.
     pub(crate) logprobs: Option<usize>,
     pub(crate) reply: Reply,

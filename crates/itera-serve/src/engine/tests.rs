@@ -35,6 +35,7 @@ fn request(prompt: &str, seed: u64, reply: Reply) -> Request {
         max_tokens: 48,
         stop: Vec::new(),
         echo: false,
+        tells_start: false,
         logprobs: None,
         reply,
         received: Instant::now(),
@@ -208,9 +209,9 @@ fn probabilities_are_those_of_the_model() {
     for (index, &token) in all.iter().enumerate() {
         let logits = model.step(context, &mut state, &mut work);
         let expected = log_softmax_at(logits, token as usize);
-        let difference = logprobs.token_logprobs[index] - expected;
+        let difference = logprobs.token_logprobs[index].unwrap() - expected;
         assert!(difference.abs() < 1e-5, "token {index}: {difference}");
-        let top = &logprobs.top_logprobs[index];
+        let top = logprobs.top_logprobs[index].as_ref().unwrap();
         let best = log_softmax_at(logits, itera_core::sampling::argmax(logits) as usize);
         assert_eq!(top.len(), 3);
         assert!((top[0].1 - best).abs() < 1e-5 && top[0].1 >= top[1].1 && top[1].1 >= top[2].1);

@@ -1,5 +1,7 @@
 //! Tokens to text that may be shown: whole characters, and nothing that a stop text takes back.
 
+use itera_core::text::unfinished;
+
 /// The answer as it grows.
 #[derive(Debug)]
 pub(super) struct TextBuilder {
@@ -87,22 +89,6 @@ fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes
         .windows(needle.len())
         .position(|window| window == needle)
-}
-
-/// Bytes at the end that begin a character which more bytes may complete.
-fn unfinished(bytes: &[u8]) -> usize {
-    // A character has at most four bytes, so only the last three can begin an unfinished one.
-    let tail = &bytes[bytes.len().saturating_sub(3)..];
-    let starts = (0..tail.len()).map(|at| &tail[at..]);
-    starts
-        .filter(|end| end[0] >= 0xc2)
-        .find_map(|end| match std::str::from_utf8(end) {
-            Err(error) if error.valid_up_to() == 0 && error.error_len().is_none() => {
-                Some(end.len())
-            }
-            _ => None,
-        })
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

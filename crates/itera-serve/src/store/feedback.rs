@@ -20,6 +20,8 @@ pub(crate) struct Feedback {
     pub(crate) comments: Option<String>,
     /// Whether it may take the place of what was said before.
     pub(crate) replaces: bool,
+    /// The digest of whoever says so without a key: less is learnt from each of them.
+    pub(crate) visitor: Option<String>,
 }
 
 impl Feedback {
@@ -52,10 +54,11 @@ pub(crate) struct Counts {
 /// Records that `recent_accuracy` is over.
 const RECENT: i64 = 100;
 
+/// Feedback with its answers; `{feedback}` is the table, or a part of it.
 pub(super) const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
     f.correction, f.comments, a.created_ms AS a_created, a.prompt, a.output, a.ended, a.tokens, \
     a.variant, a.version, a.parameters, a.latency_us \
-    FROM feedback f JOIN answers a ON a.id = f.id";
+    FROM {feedback} f JOIN answers a ON a.id = f.id";
 
 impl Store {
     /// Up to `most` records after `id`, by id: for reading all of them in parts.
@@ -63,7 +66,8 @@ impl Store {
     /// # Errors
     /// The database's.
     pub(crate) async fn after(&self, id: &str, most: u32) -> Result<Vec<Rated>, StoreError> {
-        let sql = format!("{RATED} WHERE f.id > $1 ORDER BY f.id LIMIT $2");
+        let all = RATED.replace("{feedback}", "feedback");
+        let sql = format!("{all} WHERE f.id > $1 ORDER BY f.id LIMIT $2");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id.to_owned())
             .bind(i64::from(most))
@@ -165,6 +169,7 @@ pub(super) fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
             correction: optional("correction")?,
             comments: optional("comments")?,
             replaces: true,
+            visitor: None,
         },
     })
 }

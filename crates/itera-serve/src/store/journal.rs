@@ -192,27 +192,6 @@ impl Store {
         rows.iter().map(entry).collect()
     }
 
-    /// Takes or keeps the lease of the server that learns, by the database's clock. Returns whether this server
-    /// has it now. A lease that would last longer than any is of a clock that was wrong.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn lease(&self, server: &str, ttl_ms: i64) -> Result<bool, StoreError> {
-        let now = self.now();
-        let sql = format!(
-            "UPDATE lease SET holder = $1, expires_ms = {now} + $2 WHERE name = 'adapter' \
-             AND (holder = $3 OR expires_ms < {now} OR expires_ms > {now} + $4)"
-        );
-        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(server.to_owned())
-            .bind(ttl_ms)
-            .bind(server.to_owned())
-            .bind(ttl_ms)
-            .execute(&self.own)
-            .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
     /// The server that learns, if one does.
     ///
     /// # Errors
@@ -226,18 +205,6 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.map(|row| row.try_get("holder")).transpose()?)
-    }
-
-    /// Lets another server learn.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn release(&self, server: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE lease SET expires_ms = 0 WHERE name = 'adapter' AND holder = $1")
-            .bind(server.to_owned())
-            .execute(&self.own)
-            .await?;
-        Ok(())
     }
 }
 

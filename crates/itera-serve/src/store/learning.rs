@@ -8,6 +8,7 @@ use super::{
     feedback::{RATED, rated},
     now_ms, random_id,
     versions::{ACTIVE, insert, set, setting},
+    writer::{MOST_OF_VISITOR, new_negatives},
 };
 
 /// Why an adaptation could not be ended.
@@ -42,7 +43,49 @@ impl Feedback {
 /// ends the server.
 pub(super) const GIVES_UP_AFTER: i64 = 2;
 
+/// Adaptations whose versions are not part of the active one: it was neither made of them, nor, if another
+/// checkpoint has come since, was what was active then.
+const ROLLED_BACK: &str = "WITH RECURSIVE line (version) AS ( \
+    SELECT value FROM settings WHERE name = 'active_version' \
+    UNION SELECT made.from_version FROM adaptations made JOIN line ON made.to_version = line.version \
+    WHERE made.status = 'accepted') \
+    SELECT id FROM adaptations WHERE status = 'accepted' AND to_version NOT IN \
+    (SELECT version FROM line WHERE version IS NOT NULL)";
+
 impl Store {
+    /// Takes or keeps the lease of the server that learns, by the database's clock. Returns whether this server
+    /// has it now. A lease that would last longer than any is of a clock that was wrong.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn lease(&self, server: &str, ttl_ms: i64) -> Result<bool, StoreError> {
+        let now = self.now();
+        let sql = format!(
+            "UPDATE lease SET holder = $1, expires_ms = {now} + $2 WHERE name = 'adapter' \
+             AND (holder = $3 OR expires_ms < {now} OR expires_ms > {now} + $4)"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(server.to_owned())
+            .bind(ttl_ms)
+            .bind(server.to_owned())
+            .bind(ttl_ms)
+            .execute(&self.own)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Lets another server learn.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn release(&self, server: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE lease SET expires_ms = 0 WHERE name = 'adapter' AND holder = $1")
+            .bind(server.to_owned())
+            .execute(&self.own)
+            .await?;
+        Ok(())
+    }
+
     /// Whether an adaptation waits, runs or is due; only reads.
     ///
     /// # Errors
@@ -59,13 +102,23 @@ impl Store {
         is_due(&mut *self.own.acquire().await?, adapt_after).await
     }
 
-    /// The latest records, newest first.
+    /// The latest records to learn from, newest first: none that a version has learnt which was rolled back, and
+    /// of each visitor few.
     ///
     /// # Errors
     /// The database's.
     pub(crate) async fn latest(&self, most: u32) -> Result<Vec<Rated>, StoreError> {
-        let sql = format!("{RATED} ORDER BY f.updated_ms DESC, f.id LIMIT $1");
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(most));
+        let numbered = format!(
+            "(SELECT *, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY updated_ms DESC, id) AS number \
+             FROM feedback WHERE used_by IS NULL OR used_by NOT IN ({ROLLED_BACK}))"
+        );
+        let sql = format!(
+            "{} WHERE f.visitor IS NULL OR f.number <= $1 ORDER BY f.updated_ms DESC, f.id LIMIT $2",
+            RATED.replace("{feedback}", &numbered)
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(MOST_OF_VISITOR)
+            .bind(i64::from(most));
         let rows = query.fetch_all(&self.own).await?;
         rows.iter().map(rated).collect()
     }
@@ -249,7 +302,7 @@ async fn is_due(connection: &mut AnyConnection, adapt_after: u32) -> Result<bool
     .fetch_one(&mut *connection)
     .await?;
     let gives_up = row.try_get::<i64, _>("interrupted")? == GIVES_UP_AFTER;
-    let fresh = super::writer::new_negatives(connection).await?;
+    let fresh = new_negatives(connection).await?;
     Ok(fresh >= i64::from(adapt_after) && !gives_up)
 }
 

@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{Kind, StoreError, random_id};
 
 /// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
-const FORMS: [&[&str]; 2] = [
+const FORMS: [&[&str]; 3] = [
     &[
         "CREATE TABLE answers (
         id TEXT PRIMARY KEY,
@@ -60,6 +60,7 @@ const FORMS: [&[&str]; 2] = [
         "INSERT INTO lease (name, holder, expires_ms) VALUES ('adapter', '', 0)",
     ],
     &["ALTER TABLE answers ADD COLUMN user_digest TEXT"],
+    &["ALTER TABLE feedback ADD COLUMN visitor TEXT"],
 ];
 
 /// Any number that nothing else in the database locks.

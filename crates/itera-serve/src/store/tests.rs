@@ -52,6 +52,7 @@ fn verdict(id: &str, rating: i64) -> Feedback {
         correction: None,
         comments: None,
         replaces: true,
+        visitor: None,
     }
 }
 
@@ -96,21 +97,6 @@ async fn a_database_belongs_to_one_model() {
 }
 
 #[tokio::test]
-async fn one_server_has_the_lease() {
-    for (store, _dir) in stores().await {
-        assert!(store.lease("a", 60_000).await.unwrap());
-        assert!(!store.lease("b", 60_000).await.unwrap());
-        assert!(store.lease("a", -1).await.unwrap());
-        assert_eq!(store.lease_holder().await.unwrap(), None);
-        assert!(store.lease("b", 60_000).await.unwrap());
-        store.release("a").await.unwrap();
-        assert_eq!(store.lease_holder().await.unwrap().as_deref(), Some("b"));
-        store.release("b").await.unwrap();
-        assert!(store.lease("a", 60_000).await.unwrap());
-    }
-}
-
-#[tokio::test]
 async fn tables_of_a_later_form_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("serve.db");
@@ -125,19 +111,6 @@ async fn tables_of_a_later_form_are_left_alone() {
         matches!(refused, StoreError::Newer { found: 99, .. }),
         "{refused}"
     );
-}
-
-#[tokio::test]
-async fn a_lease_of_a_clock_that_was_ahead_can_be_taken() {
-    for (store, _dir) in stores().await {
-        assert!(store.lease("a", 60_000).await.unwrap());
-        sqlx::query("UPDATE lease SET expires_ms = expires_ms + 3600000")
-            .execute(&store.own)
-            .await
-            .unwrap();
-        assert!(store.lease("b", 60_000).await.unwrap());
-        assert!(!store.lease("a", 60_000).await.unwrap());
-    }
 }
 
 #[tokio::test]
@@ -283,7 +256,7 @@ async fn a_database_moves_to_another_checkpoint_with_its_feedback() {
 #[cfg(feature = "adapt")]
 mod learning {
     use super::*;
-    use crate::store::{FinishError, learning::GIVES_UP_AFTER};
+    use crate::store::{FinishError, learning::GIVES_UP_AFTER, writer::MOST_OF_VISITOR};
 
     async fn ready(store: &Store) {
         store.bind("one", "base").await.unwrap();
@@ -301,6 +274,34 @@ mod learning {
             parent: Some("base".to_owned()),
             checkpoint: Some(vec![1, 2, 3]),
             quantized: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_server_has_the_lease() {
+        for (store, _dir) in stores().await {
+            assert!(store.lease("a", 60_000).await.unwrap());
+            assert!(!store.lease("b", 60_000).await.unwrap());
+            assert!(store.lease("a", -1).await.unwrap());
+            assert_eq!(store.lease_holder().await.unwrap(), None);
+            assert!(store.lease("b", 60_000).await.unwrap());
+            store.release("a").await.unwrap();
+            assert_eq!(store.lease_holder().await.unwrap().as_deref(), Some("b"));
+            store.release("b").await.unwrap();
+            assert!(store.lease("a", 60_000).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_of_a_clock_that_was_ahead_can_be_taken() {
+        for (store, _dir) in stores().await {
+            assert!(store.lease("a", 60_000).await.unwrap());
+            sqlx::query("UPDATE lease SET expires_ms = expires_ms + 3600000")
+                .execute(&store.own)
+                .await
+                .unwrap();
+            assert!(store.lease("b", 60_000).await.unwrap());
+            assert!(!store.lease("a", 60_000).await.unwrap());
         }
     }
 
@@ -395,7 +396,7 @@ mod learning {
             };
             assert!(matches!(end("t").await, Err(FinishError::LeaseLost)));
             let mut tx = store.begin().await.unwrap();
-            crate::store::versions::insert(&mut tx, &version("other"), None)
+            versions::insert(&mut tx, &version("other"), None)
                 .await
                 .unwrap();
             tx.commit().await.unwrap();
@@ -449,6 +450,86 @@ mod learning {
             let left = store.versions().await.unwrap();
             let left: Vec<_> = left.iter().map(|row| row.version.as_str()).collect();
             assert_eq!(left, ["v3", "v2", "v0", "base"]);
+        }
+    }
+
+    fn ids(records: &[Rated]) -> Vec<&str> {
+        let mut ids: Vec<_> = records
+            .iter()
+            .map(|record| record.answer.id.as_str())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[tokio::test]
+    async fn of_a_visitor_little_counts_and_little_is_learnt() {
+        for (store, _dir) in stores().await {
+            store.bind("one", "base").await.unwrap();
+            let rate = async |id: String, visitor: Option<&str>| {
+                store.log(answer(&id));
+                let visitor = visitor.map(str::to_owned);
+                let said = Feedback {
+                    visitor,
+                    ..verdict(&id, 1)
+                };
+                store.rate(said).await.unwrap().new_negatives
+            };
+            let mut count = 0;
+            for number in 0..51 {
+                count = rate(format!("a{number}"), Some("a")).await;
+            }
+            assert_eq!(count, MOST_OF_VISITOR);
+            assert!(!store.has_work(50).await.unwrap());
+            assert_eq!(store.latest(500).await.unwrap().len(), 10);
+            // Others are not kept out by it, and whoever is known counts in full.
+            assert_eq!(rate("b".to_owned(), Some("b")).await, MOST_OF_VISITOR + 1);
+            for number in 0..39 {
+                count = rate(format!("c{number}"), None).await;
+            }
+            assert_eq!(count, 50);
+            assert!(store.has_work(50).await.unwrap());
+            assert_eq!(store.latest(500).await.unwrap().len(), 50);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_rolled_back_is_not_learnt_again() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let learn = async |name: &str| {
+                store.request().await.unwrap();
+                let entry = store.claim("s", 0).await.unwrap().unwrap();
+                let (new, accepted) = (version(name), EntryStatus::Accepted);
+                let ended = store.finish(&entry, "s", accepted, "", None, Some(&new), None);
+                ended.await.unwrap();
+            };
+            let rate = async |id: &str| {
+                store.log(answer(id));
+                store.rate(verdict(id, 1)).await.unwrap();
+            };
+            let back = async |from: &str, to: &str| {
+                store.roll_back(from, to).await.unwrap().unwrap();
+            };
+            learn("one").await;
+            rate("3").await;
+            learn("two").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2", "3"]);
+            back("two", "one").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2"]);
+            back("one", "base").await;
+            assert!(store.latest(9).await.unwrap().is_empty());
+            rate("4").await;
+            learn("three").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["4"]);
+            // A new verdict is one, and the way back is open.
+            rate("3").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["3", "4"]);
+            back("three", "one").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2", "3"]);
+            // A new checkpoint has learnt nothing yet, and what its former one was made of is good for it.
+            store.rebase("other", "bbbbbbbbbbbb").await.unwrap();
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2", "3"]);
         }
     }
 }

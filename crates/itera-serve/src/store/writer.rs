@@ -286,10 +286,11 @@ pub(super) async fn upsert(
     }
     sqlx::query(
         "INSERT INTO feedback (id, created_ms, updated_ms, rating, correct, correction, comments, \
-         negative, used_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL) \
+         negative, used_by, visitor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9) \
          ON CONFLICT (id) DO UPDATE SET updated_ms = excluded.updated_ms, \
          rating = excluded.rating, correct = excluded.correct, correction = excluded.correction, \
-         comments = excluded.comments, negative = excluded.negative, used_by = NULL",
+         comments = excluded.comments, negative = excluded.negative, used_by = NULL, \
+         visitor = excluded.visitor",
     )
     .bind(feedback.id.clone())
     .bind(at_ms)
@@ -299,6 +300,7 @@ pub(super) async fn upsert(
     .bind(feedback.correction.clone().map(String::into_bytes))
     .bind(feedback.comments.clone().map(String::into_bytes))
     .bind(i64::from(feedback.is_negative()))
+    .bind(feedback.visitor.clone())
     .execute(&mut **tx)
     .await?;
     Ok(Some(if rated == 0 {
@@ -308,13 +310,19 @@ pub(super) async fn upsert(
     }))
 }
 
-/// Negative records that no adaptation has seen; counted up to a number that is enough for any threshold, so that
-/// the count stays cheap where nothing is learnt.
+/// Most records of one visitor that count for an adaptation, and that it learns from.
+pub(super) const MOST_OF_VISITOR: i64 = 10;
+
+/// Negative records that no adaptation has seen, of each visitor as many as count. Looks at no more than are enough
+/// for any threshold, so that it stays cheap where nothing is learnt.
 pub(super) async fn new_negatives(connection: &mut AnyConnection) -> Result<i64, StoreError> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS records FROM (SELECT 1 AS one FROM feedback \
-         WHERE used_by IS NULL AND negative = 1 LIMIT 10000) AS fresh",
+        "SELECT CAST(COALESCE(SUM(CASE WHEN visitor IS NULL OR records < $1 THEN records ELSE $2 END), 0) \
+         AS BIGINT) AS records FROM (SELECT visitor, COUNT(*) AS records FROM (SELECT visitor FROM feedback \
+         WHERE used_by IS NULL AND negative = 1 LIMIT 10000) AS fresh GROUP BY visitor) AS visitors",
     )
+    .bind(MOST_OF_VISITOR)
+    .bind(MOST_OF_VISITOR)
     .fetch_one(connection)
     .await?;
     Ok(row.try_get("records")?)

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `plan` | the file that names studies, bases and variants |
 //! | `run` | one run |
-//! | `results` | the record: what is done, kept after each run |
+//! | `results` | the record, written after each run |
 //! | `table` | the results for people |
 //!
 //! Runs have one thread each and stand side by side. The record is written after each of them, and a
@@ -18,22 +18,25 @@ mod table;
 
 use std::{
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{ExitStatus, check_output, note, print, results_folder};
+use itera_cli::{ExitStatus, Files, OutputLock, Stop, note, print, results_folder};
 
 use self::{
     plan::{Plan, StudyPlan, Variant},
     results::Results,
     run::Texts,
 };
-use crate::{args::AblateArgs, fit::stop_on_signals};
+use crate::args::AblateArgs;
+
+/// More threads than this are a typing error.
+const MAX_JOBS: usize = 256;
 
 /// A run that is to be done.
 struct Job<'p> {
@@ -42,33 +45,38 @@ struct Job<'p> {
     seed: u64,
 }
 
-/// Trains what is missing of the plan, writes the record, prints the table.
+/// Trains the missing runs of the plan, writes the record, prints the table.
 pub(crate) fn run(args: &AblateArgs) -> anyhow::Result<ExitStatus> {
-    ensure!(args.jobs > 0, "`--jobs` is 0, expected at least 1");
+    ensure!(
+        (1..=MAX_JOBS).contains(&args.jobs),
+        "`--jobs` is {}, expected 1 to {MAX_JOBS}",
+        args.jobs
+    );
     let output = match &args.output {
         Some(path) => path.clone(),
         None => results_folder()?.join("ablations.json"),
     };
-    check_output(&output)?;
     let plan = Plan::read(&args.plan)?;
-    let results = Results::open(&plan, &args.plan, output)?;
+    let mut files = Files::default().read("`--plan`", &args.plan);
+    for dataset in plan.datasets()? {
+        files = files.read_dataset("the text of the plan", &dataset);
+    }
+    files.write("`--output`", &output).check()?;
+    let _lock = OutputLock::take(&output)?;
+    let results = Results::open(&plan, &args.plan, output, args.replace)?;
     let jobs = jobs(&plan, &results);
     note(format_args!(
         "{} runs to do, {} at a time",
         jobs.len(),
         args.jobs
     ));
-    let stop = stop_on_signals()?;
-    let limit = args.minutes.map(|minutes| {
-        Duration::try_from_secs_f64(60.0 * minutes)
-            .with_context(|| format!("`--minutes` is {minutes}, expected minutes"))
-    });
-    let results = work(&jobs, args.jobs, limit.transpose()?, results, &stop)?;
-    print(table::text(results.record()))?;
-    if stop.load(Ordering::Relaxed) {
+    let stop = Stop::on_signals()?;
+    let results = work(&jobs, args, results, stop.flag())?;
+    if stop.status() != ExitStatus::Done {
         note("stopped; the same command does what is left");
     }
-    Ok(ExitStatus::Done)
+    print(table::text(results.record()))?;
+    Ok(stop.status())
 }
 
 /// All that the record lacks: the first seed of everything, then the second, so that a plan that is
@@ -93,45 +101,32 @@ fn jobs<'p>(plan: &'p Plan, results: &Results) -> Vec<Job<'p>> {
     jobs
 }
 
-/// Does the jobs on some threads; begins none after `limit`.
+/// Does the jobs on some threads. Begins none after `--minutes`; a job that fails stops them all.
 fn work(
     jobs: &[Job<'_>],
-    threads: usize,
-    limit: Option<Duration>,
+    args: &AblateArgs,
     results: Results,
     stop: &AtomicBool,
 ) -> anyhow::Result<Results> {
     let (began, texts) = (Instant::now(), Texts::default());
     let (next, results) = (AtomicUsize::new(0), Mutex::new(results));
     let work = || -> anyhow::Result<()> {
+        let _stops_others = StopOnPanic(stop);
         loop {
-            let is_late = limit.is_some_and(|limit| began.elapsed() >= limit);
+            let is_late = args.minutes.is_some_and(|limit| began.elapsed() >= limit);
             let job = jobs.get(next.fetch_add(1, Ordering::Relaxed));
-            let Some(Job {
-                study,
-                variant,
-                seed,
-            }) = job.filter(|_| !is_late)
-            else {
+            let Some(job) = job.filter(|_| !is_late && !stop.load(Ordering::Relaxed)) else {
                 return Ok(());
             };
-            let outcome = run::run(study, variant, *seed, &texts, stop);
-            let outcome = outcome.with_context(|| {
-                format!(
-                    "variant `{}: {}` of study `{}`",
-                    variant.axis, variant.name, study.name
-                )
-            })?;
-            let Some(outcome) = outcome else {
-                return Ok(());
-            };
-            note(table::line(study, variant, &outcome.run));
-            let mut results = results.lock().expect("no thread panics while it writes");
-            results.add(study, variant, outcome)?;
+            if let Err(error) = job.run(&texts, &results, stop) {
+                stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
         }
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let count = args.jobs.min(jobs.len());
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, anyhow::Result<()>>| {
             thread
                 .join()
@@ -139,5 +134,44 @@ fn work(
         };
         threads.into_iter().try_for_each(join)
     })?;
-    Ok(results.into_inner().expect("all threads have ended"))
+    Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Job<'_> {
+    /// Trains, evaluates and records the run; records nothing if `stop` is set meanwhile.
+    fn run(
+        &self,
+        texts: &Texts,
+        results: &Mutex<Results>,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<()> {
+        let Self {
+            study,
+            variant,
+            seed,
+        } = self;
+        let outcome = run::run(study, variant, *seed, texts, stop).with_context(|| {
+            format!(
+                "variant `{}: {}` of study `{}`",
+                variant.axis, variant.name, study.name
+            )
+        })?;
+        if let Some(outcome) = outcome {
+            note(table::line(study, variant, &outcome.run));
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.add(study, variant, outcome)?;
+        }
+        Ok(())
+    }
+}
+
+/// Stops the other threads where its own panics.
+struct StopOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }

@@ -2,16 +2,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context as _, ensure};
-use clap::Parser as _;
+use anyhow::{Context as _, bail, ensure};
+use clap::Parser;
+use itera_data::Dataset;
 use itera_learn::baseline::TransformerConfig;
 use serde::Deserialize;
 
-use crate::{
-    Args,
-    args::Command,
-    fit::{Budget, FitOptions},
-};
+use crate::fit::RunConfig;
 
 /// Steps of a run whose number is not known yet; more than any warm-up.
 pub(super) const SOME_STEPS: u64 = 1 << 40;
@@ -35,7 +32,7 @@ pub(crate) struct StudyPlan {
     pub(super) text_bytes: u64,
     pub(super) seeds: Vec<u64>,
     /// Options of `itera-train fit` without their dashes.
-    base: FitArguments,
+    base: Settings,
     variants: Vec<VariantPlan>,
 }
 
@@ -52,12 +49,12 @@ struct VariantPlan {
     text_bytes: Option<u64>,
     /// In place of, or beside, the options of the base.
     #[serde(default)]
-    set: FitArguments,
+    set: Settings,
 }
 
-type FitArguments = BTreeMap<String, Value>;
+type Settings = BTreeMap<String, Value>;
 
-/// The value of an option, or those of one that may be repeated.
+/// The value of an option, or the values of one that may be repeated.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Value {
@@ -84,13 +81,28 @@ impl Plan {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the plan `{name}`; give one with `--plan`"))?;
         let plan: Self =
-            serde_json::from_str(&text).with_context(|| format!("`{name}` is no plan"))?;
-        for study in &plan.studies {
+            serde_json::from_str(&text).with_context(|| format!("`{name}` is not a plan"))?;
+        for (index, study) in plan.studies.iter().enumerate() {
+            ensure!(
+                plan.studies[..index]
+                    .iter()
+                    .all(|other| other.name != study.name),
+                "`{name}` has two studies `{}`; give each a name of its own",
+                study.name
+            );
             study
                 .check()
                 .with_context(|| format!("study `{}` of `{name}`", study.name))?;
         }
         Ok(plan)
+    }
+
+    /// The data sets that its runs read.
+    pub(super) fn datasets(&self) -> anyhow::Result<Vec<Dataset>> {
+        let variants = self.studies.iter().flat_map(StudyPlan::variants);
+        variants
+            .map(|variant| Ok(variant.options(0, SOME_STEPS)?.dataset))
+            .collect()
     }
 }
 
@@ -128,6 +140,14 @@ impl StudyPlan {
             !self.seeds.is_empty(),
             "`seeds` is empty; give at least one"
         );
+        let doubled = self
+            .seeds
+            .iter()
+            .enumerate()
+            .find(|&(i, seed)| self.seeds[..i].contains(seed));
+        if let Some((_, seed)) = doubled {
+            bail!("`seeds` has {seed} twice; give each once");
+        }
         let variants = self.variants();
         for (index, variant) in variants.iter().enumerate() {
             let options = variant.options(1, SOME_STEPS);
@@ -173,26 +193,28 @@ impl Variant {
         (&self.axis, &self.name) == (&other.axis, &other.name)
     }
 
-    /// The options of its run with this seed and number of steps. The run writes nothing.
-    pub(super) fn options(&self, seed: u64, steps: u64) -> anyhow::Result<FitOptions> {
-        let output = std::env::temp_dir().join("itera-ablation.safetensors");
-        let mut words = vec![crate::TOOL.to_owned(), "fit".to_owned()];
+    /// Its run with this seed and number of steps.
+    pub(super) fn options(&self, seed: u64, steps: u64) -> anyhow::Result<RunConfig> {
+        let mut words = vec![FIT.to_owned()];
         words.extend(self.arguments.iter().cloned());
-        for (option, value) in [
-            ("--seed", seed.to_string()),
-            ("--steps", steps.to_string()),
-            ("--output", output.display().to_string()),
-        ] {
-            words.extend([option.to_owned(), value]);
+        for (option, value) in [("--seed", seed), ("--steps", steps)] {
+            words.extend([option.to_owned(), value.to_string()]);
         }
-        match Args::try_parse_from(words)?.command {
-            Command::Fit(args) => FitOptions::new(*args),
-            _ => unreachable!("the words begin with `fit`"),
-        }
+        FitArguments::try_parse_from(words)?.run.checked()
     }
 }
 
-impl FitOptions {
+/// The options of `fit` that a plan may have.
+#[derive(Parser)]
+#[command(name = FIT, disable_help_flag = true)]
+struct FitArguments {
+    #[command(flatten)]
+    run: RunConfig,
+}
+
+const FIT: &str = "itera-train fit";
+
+impl RunConfig {
     /// What decides which text is read and into which tokens.
     pub(super) fn text_key(&self) -> String {
         format!(
@@ -201,16 +223,13 @@ impl FitOptions {
         )
     }
 
-    pub(super) const fn steps(&self) -> u64 {
-        match self.budget {
-            Budget::Steps(steps) => steps,
-            Budget::Minutes(_) => 0,
-        }
+    pub(super) fn steps(&self) -> u64 {
+        self.budget.steps.unwrap_or(0)
     }
 }
 
 /// As `itera-train fit` wants them.
-fn words(arguments: &FitArguments) -> Vec<String> {
+fn words(arguments: &Settings) -> Vec<String> {
     let mut words = Vec::new();
     for (name, value) in arguments {
         let values = match value {

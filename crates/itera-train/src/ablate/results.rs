@@ -1,6 +1,10 @@
 //! The record of ablations while it grows.
 
-use std::{fs, io::ErrorKind, path::PathBuf};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, ensure};
 use itera_cli::envelope;
@@ -20,27 +24,27 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// A record of this plan: with the runs of the file, as far as they are of the plan.
+    /// The record of the file, or a new one, with a place for every variant of the plan. What the plan does
+    /// not name stays as it is. Recorded runs of a variant that the plan describes otherwise are dropped if
+    /// `replace` is set, else refused.
     pub(super) fn open(
         plan: &Plan,
-        plan_path: &std::path::Path,
+        plan_path: &Path,
         path: PathBuf,
+        replace: bool,
     ) -> anyhow::Result<Self> {
-        let old = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            read => {
-                let bytes = read.with_context(|| format!("cannot read `{}`", path.display()))?;
-                let record = AblationRecord::from_json(&bytes).with_context(|| {
-                    format!(
-                        "`{}` holds no ablations to go on with; give another `--output`, or delete it",
-                        path.display()
-                    )
-                })?;
-                Some(record)
-            }
-        };
-        let old = old.map_or_else(Vec::new, |record| record.studies);
-        let studies = plan.studies.iter().map(|study| study_record(study, &old));
+        let mut studies = read(&path)?.map_or_else(Vec::new, |record| record.studies);
+        for study in &plan.studies {
+            let dropped = prepare(&mut studies, study);
+            ensure!(
+                dropped.is_empty() || replace,
+                "`{}` has runs of study `{}` that the plan describes otherwise now: {}; drop them with \
+                 `--replace`, name the variants anew, or give another `--output`",
+                path.display(),
+                study.name,
+                dropped.join(", ")
+            );
+        }
         let record = AblationRecord {
             envelope: envelope::<AblationRecord>(TOOL, None),
             command: vec![
@@ -49,7 +53,7 @@ impl Results {
                 "--plan".to_owned(),
                 plan_path.display().to_string(),
             ],
-            studies: studies.collect(),
+            studies,
         };
         Ok(Self { path, record })
     }
@@ -100,43 +104,83 @@ impl Results {
     }
 }
 
-/// The study with those runs of `old` that are the same in every argument.
-fn study_record(study: &StudyPlan, old: &[AblationStudy]) -> AblationStudy {
-    let old = old
-        .iter()
-        .find(|old| old.name == study.name && old.text_bytes == study.text_bytes);
-    let variants = study.variants().into_iter();
-    let variants: Vec<_> = variants
-        .map(|variant| {
-            let known = old.and_then(|old| old.variants.iter().find(|v| is_of(v, &variant)));
-            known.cloned().unwrap_or(AblationVariant {
-                axis: variant.axis,
-                name: variant.name,
-                arguments: variant.arguments,
-                is_transformer: variant.transformer,
-                has_own_head: false,
-                text_bytes: variant.text_bytes,
-                params: 0,
-                active_params: 0,
-                bytes_per_token: 0.0,
-                runs: Vec::new(),
-            })
-        })
-        .collect();
-    // The text is that of the runs: without any, the next may be on another.
-    let old = old.filter(|_| variants.iter().any(|variant| !variant.runs.is_empty()));
-    AblationStudy {
-        name: study.name.clone(),
-        text_bytes: study.text_bytes,
-        data: old.map_or_else(Vec::new, |old| old.data.clone()),
-        validation: old.map_or_else(String::new, |old| old.validation.clone()),
-        variants,
+/// The record of a file, if there is one.
+fn read(path: &Path) -> anyhow::Result<Option<AblationRecord>> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("cannot read `{}`", path.display()))?,
+    };
+    let record = AblationRecord::from_json(&bytes).with_context(|| {
+        format!(
+            "`{}` holds no ablations to go on with; give another `--output`, or delete it",
+            path.display()
+        )
+    })?;
+    Ok(Some(record))
+}
+
+/// Makes a place for every variant of a study. Returns the names of those whose runs were dropped, because
+/// they were made otherwise.
+fn prepare(studies: &mut Vec<AblationStudy>, plan: &StudyPlan) -> Vec<String> {
+    let index = studies.iter().position(|study| study.name == plan.name);
+    let index = index.unwrap_or_else(|| {
+        studies.push(AblationStudy {
+            name: plan.name.clone(),
+            text_bytes: plan.text_bytes,
+            data: Vec::new(),
+            validation: String::new(),
+            variants: Vec::new(),
+        });
+        studies.len() - 1
+    });
+    let study = &mut studies[index];
+    let variants = plan.variants();
+    let is_changed = |known: &AblationVariant| {
+        let named = variants.iter().find(|variant| is_named(known, variant));
+        study.text_bytes != plan.text_bytes || named.is_some_and(|variant| !is_of(known, variant))
+    };
+    let (changed, kept): (Vec<_>, Vec<_>) = study.variants.drain(..).partition(is_changed);
+    study.variants = kept;
+    study.text_bytes = plan.text_bytes;
+    for (place, variant) in variants.into_iter().enumerate() {
+        if !study.variants.iter().any(|known| is_of(known, &variant)) {
+            let place = place.min(study.variants.len());
+            study.variants.insert(place, without_runs(variant));
+        }
+    }
+    // The runs decide on the text: without any, the next may read another.
+    if study.variants.iter().all(|variant| variant.runs.is_empty()) {
+        study.data = Vec::new();
+        study.validation = String::new();
+    }
+    let dropped = changed
+        .into_iter()
+        .filter(|variant| !variant.runs.is_empty());
+    dropped.map(|v| format!("{}: {}", v.axis, v.name)).collect()
+}
+
+fn without_runs(variant: Variant) -> AblationVariant {
+    AblationVariant {
+        axis: variant.axis,
+        name: variant.name,
+        arguments: variant.arguments,
+        is_transformer: variant.transformer,
+        has_own_head: false,
+        text_bytes: variant.text_bytes,
+        params: 0,
+        active_params: 0,
+        bytes_per_token: 0.0,
+        runs: Vec::new(),
     }
 }
 
+fn is_named(record: &AblationVariant, variant: &Variant) -> bool {
+    (&record.axis, &record.name) == (&variant.axis, &variant.name)
+}
+
+/// Whether the runs of a record were made as the plan describes the variant.
 fn is_of(record: &AblationVariant, variant: &Variant) -> bool {
-    record.axis == variant.axis
-        && record.name == variant.name
+    is_named(record, variant)
         && record.arguments == variant.arguments
         && record.is_transformer == variant.transformer
         && !record.has_own_head

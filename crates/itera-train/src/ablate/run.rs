@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
 use anyhow::{Context as _, ensure};
-use itera_core::{config::ModelConfig, model::Model};
+use itera_core::model::Model;
 use itera_learn::{
     Learns,
     baseline::{self, TransformerConfig},
@@ -21,7 +21,7 @@ use itera_record::{AblationRun, DataSource};
 use serde_json::Value;
 
 use super::plan::{SOME_STEPS, StudyPlan, Variant};
-use crate::fit::{Data, FitOptions, bits_per_byte, check, model_config};
+use crate::fit::{Data, RunConfig, bits_per_byte, check};
 
 /// Texts with their tokens, by what decides them. Several variants and seeds read the same.
 #[derive(Default)]
@@ -44,8 +44,8 @@ pub(super) struct Size {
 }
 
 impl Texts {
-    fn load(&self, options: &FitOptions) -> anyhow::Result<Arc<Data>> {
-        let mut texts = self.0.lock().expect("no thread panics while it loads");
+    fn load(&self, options: &RunConfig) -> anyhow::Result<Arc<Data>> {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = options.text_key();
         if let Some(data) = texts.get(&key) {
             return Ok(Arc::clone(data));
@@ -108,7 +108,7 @@ struct Trained {
 /// Trains and evaluates the architecture of a variant; nothing if `stop` is set meanwhile.
 fn train(
     variant: &Variant,
-    options: &FitOptions,
+    options: &RunConfig,
     data: &Data,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<Trained>> {
@@ -130,7 +130,7 @@ fn train(
             Ok(scoring::bits_per_byte(score, valid(data), stop))
         });
     }
-    let config = sizes(options, data)?;
+    let config = options.model_config(data.tokenizer.vocab_size())?;
     check(options, &config, data)?;
     let size = Size {
         params: config.parameters(),
@@ -188,16 +188,4 @@ fn valid(data: &Data) -> impl Iterator<Item = (Vec<u32>, usize)> {
     let widen = |tokens: &[u16]| tokens.iter().map(|&id| id.into()).collect();
     let tokens = data.valid.tokens.iter().map(widen);
     tokens.zip(data.valid.bytes.iter().copied())
-}
-
-fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
-    let preset = options
-        .preset
-        .context("the size of the model is missing; give `preset` in the plan")?;
-    model_config(
-        preset,
-        &options.sizes,
-        options.dense,
-        data.tokenizer.vocab_size(),
-    )
 }

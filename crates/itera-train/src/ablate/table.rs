@@ -10,7 +10,7 @@ use super::plan::{StudyPlan, Variant};
 /// One run in a line.
 pub(super) fn line(study: &StudyPlan, variant: &Variant, run: &AblationRun) -> String {
     let bits = run.valid_bits_per_byte.map_or_else(
-        || "the loss was no number".to_owned(),
+        || "the loss became NaN".to_owned(),
         |bits| format!("{bits:.4} bits/byte"),
     );
     format!(

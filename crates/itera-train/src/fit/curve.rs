@@ -178,6 +178,20 @@ mod tests {
         }
     }
 
+    fn pixels(rows: &[Row], has_ended: bool) -> Vec<u8> {
+        // The typeface is registered once.
+        assert!(
+            png("name", rows, has_ended)
+                .unwrap()
+                .starts_with(b"\x89PNG")
+        );
+        let mut pixels = vec![0; (3 * SIZE.0 * SIZE.1) as usize];
+        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
+        draw(&area, "name", &Curves::new(rows, has_ended)).unwrap();
+        drop(area);
+        pixels
+    }
+
     #[test]
     fn runs_of_any_length_can_be_drawn() {
         let rows = |n: u64| -> Vec<Row> {
@@ -185,10 +199,25 @@ mod tests {
                 .map(|i| row(i * 10, 1.0 + 7.0 / i as f64, (i % 5 == 0).then_some(1.2)))
                 .collect()
         };
+        let mut pictures = Vec::new();
         for n in [0, 1, 2, 400] {
             for has_ended in [false, true] {
-                let png = png("name", &rows(n), has_ended).unwrap();
-                assert!(png.starts_with(b"\x89PNG"), "{n} rows");
+                let picture = pixels(&rows(n), has_ended);
+                let drawn = |color: RGBColor| {
+                    let (r, g, b) = color.rgb();
+                    picture
+                        .chunks_exact(3)
+                        .filter(|pixel| **pixel == [r, g, b])
+                        .count()
+                };
+                // A line of two points or more, and a marker for each evaluation.
+                assert_eq!(drawn(TRAIN_COLOR) > 100, n >= 2, "{n} rows");
+                assert_eq!(drawn(VALID_COLOR) > 20, n >= 5, "{n} rows");
+                assert!(
+                    !pictures.contains(&picture) || n < 5,
+                    "{n} rows, ended: {has_ended}"
+                );
+                pictures.push(picture);
             }
         }
     }

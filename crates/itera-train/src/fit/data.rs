@@ -11,7 +11,7 @@ use itera_core::{
 use itera_data::{Block, TokenSet};
 use rayon::prelude::*;
 
-use super::options::FitOptions;
+use super::config::RunConfig;
 use crate::texts::Texts;
 
 /// Documents that a thread tokenises at a time.
@@ -46,7 +46,7 @@ pub(crate) struct Documents {
 
 impl Data {
     /// Loads the text, trains or reads the tokenizer, and tokenises.
-    pub(crate) fn load(options: &FitOptions) -> anyhow::Result<Self> {
+    pub(crate) fn load(options: &RunConfig) -> anyhow::Result<Self> {
         let mut texts = Texts::load(&options.dataset, options.valid.as_deref())?;
         let load = |name: &Option<String>| name.as_deref().map(load_checkpoint).transpose();
         let (init, teacher) = (load(&options.init)?, load(&options.teacher)?);

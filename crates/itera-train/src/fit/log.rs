@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: a bar on a terminal, else a line now and then; and what the
+//! Messages during a run: a bar on a terminal, else a line now and then; and what the
 //! experts do, at every evaluation.
 
 use std::{
@@ -15,7 +15,7 @@ use super::history::{History, Row, entropy};
 /// Time between two lines where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
-/// The talk of a run.
+/// The messages of a run.
 pub(crate) struct Log {
     /// None for `--quiet`.
     bar: Option<Progress>,
@@ -71,7 +71,7 @@ impl Log {
         bar.set_message(figures);
     }
 
-    /// Says what an evaluation found.
+    /// Shows what an evaluation found.
     pub(crate) fn evaluation(&self, row: &Row) {
         if let Some(bar) = &self.bar {
             bar.note(evaluation(row, self.steps));

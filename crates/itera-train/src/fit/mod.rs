@@ -2,22 +2,21 @@
 //!
 //! | file | step |
 //! |---|---|
-//! | `options`, `paths`, `size` | the command line, checked; files and sizes that follow from it |
+//! | `config`, `paths`, `size` | the command line, checked; files and sizes that follow from it |
 //! | `data` | text, tokenizer, tokens |
 //! | `settings` | everything that decides the result, to refuse a wrong `--resume` |
 //! | `pace` | how many steps fit into `--minutes` |
 //! | `run` | the loop: step, log, evaluate, save, stop |
-//! | `evaluate`, `history`, `log` | what is measured, kept and shown meanwhile |
+//! | `evaluate`, `history`, `log` | figures: measured, kept and shown meanwhile |
 //! | `saved` | the file of an interrupted run |
-//! | `outputs`, `curve`, `command` | checkpoint, metrics, loss curve, record |
+//! | `outputs`, `curve` | checkpoint, metrics, loss curve, record |
 
-mod command;
+mod config;
 mod curve;
 mod data;
 mod evaluate;
 mod history;
 mod log;
-mod options;
 mod outputs;
 mod pace;
 mod paths;
@@ -26,111 +25,105 @@ mod saved;
 mod settings;
 mod size;
 
-use std::{
-    fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
-use itera_cli::{ExitStatus, note};
+use anyhow::{Context as _, ensure};
+use itera_cli::{ExitStatus, OutputLock, Stop, note};
 use itera_core::config::ModelConfig;
 use itera_learn::trainer::Trainer;
 
-pub(crate) use self::{
-    data::Data,
-    evaluate::bits_per_byte,
-    options::{Budget, FitOptions},
-    size::{SizeArg, model_config},
-};
+pub(crate) use self::{config::RunConfig, data::Data, evaluate::bits_per_byte};
 use self::{
     history::History,
+    paths::Paths,
     run::{Outcome, Run},
     saved::Saved,
     settings::Settings,
 };
 use crate::args::FitArgs;
 
-/// Trains a model, or goes on with an interrupted run.
-pub(crate) fn run(args: FitArgs) -> anyhow::Result<ExitStatus> {
-    let options = FitOptions::new(args)?;
-    let bytes = interrupted(&options)?;
+/// Trains a model, or resumes an interrupted run.
+pub(crate) fn run(args: &FitArgs) -> anyhow::Result<ExitStatus> {
+    let config = args.run.clone().checked()?;
+    let paths = Paths::new(args.output.clone())?;
+    paths.files(&config).check()?;
+    let _lock = OutputLock::take(&paths.checkpoint)?;
+    let bytes = interrupted(&paths, args.resume)?;
     let saved = bytes.as_deref();
-    let saved = saved.map(|bytes| Saved::parse(bytes, &options.paths.resume));
+    let saved = saved.map(|bytes| Saved::parse(bytes, &paths.resume));
     let saved = saved.transpose()?;
-    options.backend.check()?;
-    let data = Data::load(&options)?;
-    let model = sizes(&options, &data)?;
-    check(&options, &model, &data)?;
-    let steps = match (&saved, options.budget) {
-        (_, Budget::Steps(steps)) => steps,
-        (Some(saved), Budget::Minutes(_)) => saved.steps()?,
-        (None, Budget::Minutes(minutes)) => pace::steps(minutes, &options, &model, &data)?,
+    config.backend.check()?;
+    let data = Data::load(&config)?;
+    let model = sizes(&config, &data)?;
+    check(&config, &model, &data)?;
+    check_files(&paths, &config, &data)?;
+    let steps = match (config.budget.steps, &saved) {
+        (Some(steps), _) => steps,
+        (None, Some(saved)) => saved.steps()?,
+        (None, None) => pace::steps(&config, &model, &data, args.quiet)?,
     };
-    let train = options.train_config(steps)?;
-    let settings = Settings::new(&options, &data, model, train);
+    let train = config.train_config(steps)?;
+    let settings = Settings::new(&config, &data, model, train);
     if let Some(saved) = &saved {
-        saved.check(&settings, &options)?;
+        saved.check(&settings, &paths)?;
     }
     let mut trainer = start(&settings, &data)?;
     let history = match saved {
-        Some(saved) => saved.restore(&options, &mut trainer)?,
+        Some(saved) => saved.restore(&paths, &mut trainer)?,
         None => History::default(),
     };
-    if !options.quiet {
+    if !args.quiet {
         note(plan(&settings, &trainer, data.bytes_per_token));
     }
-    let stop = stop_on_signals()?;
-    let mut run = Run::new(&options, &data, &settings, trainer, history, &stop);
-    if let Outcome::Interrupted { step } = run.train()? {
+    let stop = Stop::on_signals()?;
+    let inputs = run::Inputs {
+        args,
+        config: &config,
+        paths: &paths,
+        data: &data,
+        settings: &settings,
+        stop: stop.flag(),
+    };
+    if let Outcome::Interrupted { step } = Run::new(inputs, trainer, history).train()? {
         note(format!(
             "stopped after step {step} of {steps}; the same command with `--resume` goes on from \
              `{}`",
-            options.paths.resume.display()
+            paths.resume.display()
         ));
-        return Ok(ExitStatus::Done);
+        return Ok(stop.status());
     }
-    // Only what can be gone on with is kept.
-    match fs::remove_file(&options.paths.resume) {
-        Err(error) if options.paths.resume.exists() => Err(error).context(format!(
-            "cannot remove `{}`",
-            options.paths.resume.display()
-        )),
-        _ => Ok(ExitStatus::Done),
-    }
+    Ok(ExitStatus::Done)
 }
 
-/// Those of the preset, or of the checkpoint to start from.
-fn sizes(options: &FitOptions, data: &Data) -> anyhow::Result<ModelConfig> {
-    match (options.preset, &data.init) {
-        (Some(preset), _) => {
-            let vocab_size = data.tokenizer.vocab_size();
-            model_config(preset, &options.sizes, options.dense, vocab_size)
+/// Refuses an output over a checkpoint that the run reads.
+fn check_files(paths: &Paths, config: &RunConfig, data: &Data) -> anyhow::Result<()> {
+    let mut files = paths.files(config);
+    for (what, loaded) in [("`--init`", &data.init), ("`--teacher`", &data.teacher)] {
+        if let Some(path) = loaded.as_ref().and_then(|loaded| loaded.path.as_ref()) {
+            files = files.read(what, path);
         }
+    }
+    files.check()
+}
+
+/// Sizes of the preset, or of the checkpoint to start from.
+fn sizes(config: &RunConfig, data: &Data) -> anyhow::Result<ModelConfig> {
+    match (config.preset, &data.init) {
         (None, Some(init)) => Ok(init.checkpoint.config.clone()),
-        (None, None) => bail!("give the size of the model with `--preset`"),
+        _ => config.model_config(data.tokenizer.vocab_size()),
     }
 }
 
-/// Refuses what does not fit a model of these sizes, and an output over what the run reads.
-pub(crate) fn check(options: &FitOptions, model: &ModelConfig, data: &Data) -> anyhow::Result<()> {
-    if let Some(precisions) = options.precisions() {
+/// Refuses what does not fit a model of these sizes.
+pub(crate) fn check(config: &RunConfig, model: &ModelConfig, data: &Data) -> anyhow::Result<()> {
+    if let Some(precisions) = config.precisions() {
         precisions.check(model)?;
     }
-    if let (Some(init), Some(preset)) = (&data.init, options.preset) {
+    if let (Some(init), Some(preset)) = (&data.init, config.preset) {
         ensure!(
             init.checkpoint.config == *model,
             "`{}` has other sizes than preset {preset}; give the preset that it was trained with, or none",
             init.name
-        );
-    }
-    for loaded in data.init.iter().chain(&data.teacher) {
-        ensure!(
-            !loaded.is_at(&options.paths.checkpoint),
-            "`--output` is `{}` itself, which an interrupted run could not go on without; give another file",
-            loaded.name
         );
     }
     Ok(())
@@ -138,9 +131,9 @@ pub(crate) fn check(options: &FitOptions, model: &ModelConfig, data: &Data) -> a
 
 /// The bytes of the interrupted run to go on with, if that is asked for. Without `--resume` there must be
 /// none: a new run would take its place.
-fn interrupted(options: &FitOptions) -> anyhow::Result<Option<Vec<u8>>> {
-    let path = &options.paths.resume;
-    if options.resume {
+fn interrupted(paths: &Paths, resume: bool) -> anyhow::Result<Option<Vec<u8>>> {
+    let path = &paths.resume;
+    if resume {
         return saved::read(path).map(Some);
     }
     ensure!(
@@ -195,13 +188,4 @@ fn plan(settings: &Settings, trainer: &Trainer, bytes_per_token: f64) -> String 
          {from}{steps} steps of {segment} tokens",
         model.parameters()
     )
-}
-
-/// A flag that Ctrl-C sets, and the system when it ends the program.
-pub(crate) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("cannot listen to Ctrl-C")?;
-    Ok(stop)
 }

@@ -15,39 +15,40 @@ use itera_cli::note;
 use itera_core::config::ModelConfig;
 use itera_learn::trainer::Trainer;
 
-use super::{data::Data, options::FitOptions};
+use super::{config::RunConfig, data::Data};
 
 /// Steps before the clock starts: the first ones take memory and fill caches.
 const UNTIMED_STEPS: u32 = 2;
 
-/// The most timed steps of the trial.
+/// Most timed steps of the trial.
 const MAX_TIMED_STEPS: u32 = 32;
 
-/// The longest that timed steps go on.
+/// Longest time of the timed steps.
 const MAX_TRIAL: Duration = Duration::from_secs(10);
 
-/// The largest share of the budget that timed steps take.
+/// Largest share of the budget for the timed steps.
 const MAX_TRIAL_SHARE: f64 = 0.05;
 
 /// Steps of the trial's schedule; it never comes near its end.
 const TRIAL_SCHEDULE: u64 = 1 << 40;
 
-/// Steps that take `minutes`, the trial included; at least one.
+/// Steps that take the minutes of the budget, the trial included; at least one.
 pub(crate) fn steps(
-    minutes: f64,
-    options: &FitOptions,
+    config: &RunConfig,
     model: &ModelConfig,
     data: &Data,
+    quiet: bool,
 ) -> anyhow::Result<u64> {
     let started = Instant::now();
-    let train = options.train_config(TRIAL_SCHEDULE)?;
+    let minutes = config.budget.minutes.unwrap_or_default();
+    let train = config.train_config(TRIAL_SCHEDULE)?;
     let end_of_text = data.tokenizer.end_of_text();
     let mut trainer = Trainer::new(
         model,
         train,
         Arc::clone(&data.train),
         end_of_text,
-        options.backend,
+        config.backend,
     )
     .with_context(|| format!("cannot train on {}", data.texts.name()))?;
     if let Some(teacher) = &data.teacher {
@@ -65,7 +66,7 @@ pub(crate) fn steps(
     }
     let seconds_per_step = timed.elapsed().as_secs_f64() / f64::from(count);
     let steps = steps_in(budget - started.elapsed().as_secs_f64(), seconds_per_step);
-    if !options.quiet {
+    if !quiet {
         note(format!(
             "{count} trial steps took {:.1} ms each: {minutes} minutes are {steps} steps",
             1e3 * seconds_per_step

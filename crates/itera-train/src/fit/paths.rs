@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Error, bail, ensure};
-use itera_core::files::check_writable;
+use anyhow::ensure;
+use itera_cli::Files;
+
+use super::config::RunConfig;
+use crate::tokenizer::TokenizerSource;
 
 /// The files of a run.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// The files of the run that writes this checkpoint, if they can be written.
+    /// The files of the run that writes this checkpoint.
     pub(crate) fn new(checkpoint: PathBuf) -> anyhow::Result<Self> {
         ensure!(
             checkpoint
@@ -25,29 +28,30 @@ impl Paths {
             "`--output` is `{}`, expected a file that ends in .safetensors",
             checkpoint.display()
         );
-        let paths = Self {
+        Ok(Self {
             metrics: checkpoint.with_extension("metrics.csv"),
             curve: checkpoint.with_extension("curve.png"),
             record: checkpoint.with_extension("training.json"),
             resume: checkpoint.with_extension("resume"),
             checkpoint,
-        };
-        let Self {
-            checkpoint,
-            metrics,
-            curve,
-            record,
-            resume,
-        } = &paths;
-        for path in [checkpoint, metrics, curve, record, resume] {
-            if let Err(error) = check_writable(path) {
-                bail!(
-                    "{:#}; give another `--output`, or make its folder writable",
-                    Error::from(error)
-                );
-            }
+        })
+    }
+
+    /// These files, and those that the run reads, but for the checkpoints that are found by name.
+    pub(crate) fn files(&self, run: &RunConfig) -> Files {
+        let mut files = Files::default().read_dataset("`--dataset`", &run.dataset);
+        if let Some(valid) = &run.valid {
+            files = files.read("`--valid`", valid);
         }
-        Ok(paths)
+        if let Some(TokenizerSource::File(path)) = &run.tokenizer {
+            files = files.read("`--tokenizer`", path);
+        }
+        files = files.write("`--output`", &self.checkpoint);
+        for path in [&self.metrics, &self.curve, &self.record, &self.resume] {
+            let what = format!("`{}` beside `--output`", beside(path));
+            files = files.write(what, path);
+        }
+        files
     }
 
     /// The name of the model.

@@ -2,38 +2,45 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
 use anyhow::{Context as _, ensure};
-use itera_cli::print;
+use itera_cli::{print, warn};
 use itera_core::{model::Model, quant};
 use itera_learn::trainer::{StepReport, Trainer};
 use serde_json::Value;
 
 use super::{
-    data::Data, evaluate::bits_per_byte, history::History, log::Log, options::FitOptions, outputs,
-    saved, settings::Settings,
+    config::RunConfig, data::Data, evaluate::bits_per_byte, history::History, log::Log, outputs,
+    paths::Paths, saved, settings::Settings,
 };
+use crate::args::FitArgs;
 
 /// Rows of metrics in a whole run, about.
 const ROWS: u64 = 400;
 
-/// Evaluations in a whole run unless told otherwise.
-const EVALUATIONS: u64 = 20;
-
-/// Bytes of the documents of an evaluation during the run unless told otherwise, about.
+/// Bytes of the documents of an evaluation during the run by default, about.
 const EVALUATED_BYTES: usize = 100_000;
+
+/// What a run reads and is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) args: &'a FitArgs,
+    pub(crate) config: &'a RunConfig,
+    pub(crate) paths: &'a Paths,
+    pub(crate) data: &'a Data,
+    pub(crate) settings: &'a Settings,
+    pub(crate) stop: &'a AtomicBool,
+}
 
 /// A run in progress.
 pub(crate) struct Run<'a> {
-    pub(super) options: &'a FitOptions,
-    pub(super) data: &'a Data,
-    pub(super) settings: &'a Settings,
+    pub(super) inputs: Inputs<'a>,
     pub(super) trainer: Trainer,
     pub(super) history: History,
-    stop: &'a AtomicBool,
     log: Log,
     /// Steps between two rows.
     row_every: u64,
@@ -48,28 +55,16 @@ pub(crate) enum Outcome {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(
-        options: &'a FitOptions,
-        data: &'a Data,
-        settings: &'a Settings,
-        trainer: Trainer,
-        history: History,
-        stop: &'a AtomicBool,
-    ) -> Self {
-        let steps = settings.train.schedule.steps;
+    pub(crate) fn new(inputs: Inputs<'a>, trainer: Trainer, history: History) -> Self {
+        let steps = inputs.settings.train.schedule.steps;
         let done = trainer.step_count();
         Self {
-            options,
-            data,
-            settings,
+            inputs,
             trainer,
             history,
-            stop,
-            log: Log::new(options.quiet, steps, done, data.bytes_per_token),
+            log: Log::new(inputs.args.quiet, steps, done, inputs.data.bytes_per_token),
             row_every: steps.div_ceil(ROWS),
-            evaluate_every: options
-                .evaluate_every
-                .unwrap_or(steps.div_ceil(EVALUATIONS)),
+            evaluate_every: inputs.config.evaluate_every(steps),
         }
     }
 
@@ -83,15 +78,15 @@ impl<'a> Run<'a> {
             if self.must_stop(report.step) {
                 return self.interrupt();
             }
-            if last_save.elapsed() >= self.options.save_every {
-                self.save()?;
+            if last_save.elapsed() >= self.inputs.args.save_every {
+                self.save_meanwhile();
                 last_save = Instant::now();
             }
         }
         self.finish()
     }
 
-    /// One step; refuses a loss that is NaN or infinite, since every later step would be too.
+    /// One step; refuses a loss that is NaN or infinite, since every later one would be too.
     fn step(&mut self) -> anyhow::Result<StepReport> {
         let started = Instant::now();
         let report = self.trainer.step();
@@ -123,7 +118,7 @@ impl<'a> Run<'a> {
             None
         };
         self.history
-            .push_row(report, self.data.bytes_per_token, valid);
+            .push_row(report, self.inputs.data.bytes_per_token, valid);
         if evaluates && let Some(row) = self.history.rows.last() {
             self.log.evaluation(row);
         }
@@ -132,8 +127,8 @@ impl<'a> Run<'a> {
 
     /// How many documents the evaluations before the last read: so few that they take seconds.
     pub(super) fn documents_meanwhile(&self) -> usize {
-        let sizes = &self.data.valid.bytes;
-        let count = self.options.evaluate_documents.unwrap_or_else(|| {
+        let sizes = &self.inputs.data.valid.bytes;
+        let count = self.inputs.config.evaluate_documents.unwrap_or_else(|| {
             let mut bytes = 0;
             let fits = |size: &&usize| {
                 bytes += **size;
@@ -145,46 +140,59 @@ impl<'a> Run<'a> {
     }
 
     fn evaluates(&self) -> bool {
-        self.evaluate_every > 0 && !self.data.valid.bytes.is_empty()
+        self.evaluate_every > 0 && !self.inputs.data.valid.bytes.is_empty()
     }
 
     /// Bits per byte of the first `count` documents by the native model, which is the one that will be
     /// used, at the precision that is trained for; none if stopped.
     fn evaluate(&self, count: usize, stop: &AtomicBool) -> anyhow::Result<Option<f64>> {
         let trained = self.trainer.result();
-        let mut checkpoint = trained.to_checkpoint(&self.data.tokenizer, Value::Null);
-        if let Some(precisions) = self.settings.train.quantize.clone() {
+        let mut checkpoint = trained.to_checkpoint(&self.inputs.data.tokenizer, Value::Null);
+        if let Some(precisions) = self.inputs.settings.train.quantize.clone() {
             checkpoint = quant::quantize(&checkpoint, &quant::Options::data_free(precisions))?.0;
         }
         let model = Model::from_checkpoint(&checkpoint)
             .context("the trained weights cannot be used; train with a lower `--learning-rate`")?;
-        let end_of_text = self.data.tokenizer.end_of_text();
+        let end_of_text = self.inputs.data.tokenizer.end_of_text();
         Ok(bits_per_byte(
             &model,
             end_of_text,
-            &self.data.valid,
+            &self.inputs.data.valid,
             count,
             stop,
         ))
     }
 
     fn must_stop(&self, step: u64) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.options.stop_after.is_some_and(|n| step >= n)
+        self.inputs.stop.load(Ordering::Relaxed)
+            || self.inputs.args.stop_after.is_some_and(|n| step >= n)
     }
 
-    /// Everything needed to go on, and the files as they are by now.
+    /// Saves the run and writes the files as they are by now. A failure costs nothing yet: the next save may
+    /// succeed.
+    fn save_meanwhile(&self) {
+        if let Err(error) = self.save().and_then(|()| outputs::write(self, false)) {
+            warn(format_args!(
+                "{error:#}; the run goes on and is saved again in {:.0} s",
+                self.inputs.args.save_every.as_secs_f64()
+            ));
+        }
+    }
+
+    /// Everything needed to go on.
     fn save(&self) -> anyhow::Result<()> {
-        saved::write(
-            &self.options.paths.resume,
-            self.settings,
-            &self.history,
-            &self.trainer,
-        )?;
-        outputs::write(self).map(drop)
+        let Inputs {
+            paths, settings, ..
+        } = self.inputs;
+        saved::write(&paths.resume, settings, &self.history, &self.trainer)
     }
 
+    /// Saves the run. The other files are only a view of it, which the resumed run writes again.
     fn interrupt(&self) -> anyhow::Result<Outcome> {
         self.save()?;
+        if let Err(error) = outputs::write(self, false) {
+            warn(format_args!("{error:#}; the run itself is saved"));
+        }
         Ok(Outcome::Interrupted {
             step: self.trainer.step_count(),
         })
@@ -193,7 +201,7 @@ impl<'a> Run<'a> {
     /// Evaluates on all documents, writes the files, and says how it went.
     fn finish(&mut self) -> anyhow::Result<Outcome> {
         if self.evaluates() {
-            let valid = self.evaluate(self.data.valid.bytes.len(), self.stop)?;
+            let valid = self.evaluate(self.inputs.data.valid.bytes.len(), self.inputs.stop)?;
             if valid.is_none() {
                 return self.interrupt();
             }
@@ -202,8 +210,18 @@ impl<'a> Run<'a> {
                 self.log.evaluation(row);
             }
         }
-        let checkpoint = outputs::write(self)?;
-        outputs::write_record(self, &checkpoint)?;
+        let resume = &self.inputs.paths.resume;
+        if let Err(error) = outputs::write(self, true) {
+            self.save()?;
+            return Err(error.context(format!(
+                "the run is at its end and saved in `{}`; go on with `--resume` when its files can be written",
+                resume.display()
+            )));
+        }
+        if resume.exists() {
+            fs::remove_file(resume)
+                .with_context(|| format!("cannot remove `{}`", resume.display()))?;
+        }
         print(self.summary())?;
         Ok(Outcome::Finished)
     }
@@ -211,8 +229,8 @@ impl<'a> Run<'a> {
     fn summary(&self) -> String {
         let mut text = format!(
             "{}: {} parameters, {} steps, {} tokens in {:.0} s\n",
-            self.options.paths.checkpoint.display(),
-            self.settings.model.parameters(),
+            self.inputs.paths.checkpoint.display(),
+            self.inputs.settings.model.parameters(),
             self.trainer.step_count(),
             self.history.tokens,
             self.history.seconds
@@ -220,7 +238,7 @@ impl<'a> Run<'a> {
         if let Some(row) = self.history.rows.last() {
             let _ = writeln!(text, "train: {:.4} bits/byte", row.train_bits_per_byte);
             if let Some(bits) = row.valid_bits_per_byte {
-                let label = self.data.texts.valid_label();
+                let label = self.inputs.data.texts.valid_label();
                 let _ = writeln!(text, "validation: {bits:.4} bits/byte on {label}");
             }
         }

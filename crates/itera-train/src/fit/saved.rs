@@ -7,7 +7,7 @@ use itera_core::files::write_atomic;
 use itera_learn::{resume::Resume, trainer::Trainer};
 use serde::{Deserialize, Serialize};
 
-use super::{history::History, options::FitOptions, settings::Settings};
+use super::{history::History, paths::Paths, settings::Settings};
 
 /// What the header holds beside the trainer's place in the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ struct Head {
 /// A file of an interrupted run.
 pub(crate) struct Saved<'a>(Resume<'a, Head>);
 
-/// Saves a run so that [`Saved::restore`] goes on with it.
+/// Saves a run so that [`Saved::restore`] resumes it.
 pub(crate) fn write(
     path: &Path,
     settings: &Settings,
@@ -63,23 +63,19 @@ impl<'a> Saved<'a> {
         }
     }
 
-    /// Refuses settings that the interrupted run has not.
-    pub(crate) fn check(&self, settings: &Settings, options: &FitOptions) -> anyhow::Result<()> {
-        let path = options.paths.resume.display();
+    /// Refuses settings that the interrupted run does not have.
+    pub(crate) fn check(&self, settings: &Settings, paths: &Paths) -> anyhow::Result<()> {
+        let path = paths.resume.display();
         settings
             .check_same(&self.0.run().settings)
             .with_context(|| format!("cannot resume `{path}`"))
     }
 
     /// Takes a run at its start to where it was interrupted, and gives its metrics.
-    pub(crate) fn restore(
-        self,
-        options: &FitOptions,
-        trainer: &mut Trainer,
-    ) -> anyhow::Result<History> {
+    pub(crate) fn restore(self, paths: &Paths, trainer: &mut Trainer) -> anyhow::Result<History> {
         let head = trainer
             .restore(self.0)
-            .with_context(|| unusable(&options.paths.resume))?;
+            .with_context(|| unusable(&paths.resume))?;
         Ok(head.history)
     }
 }

@@ -6,10 +6,7 @@ use itera_learn::{Backend, trainer::TrainConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    data::Data,
-    options::{Budget, FitOptions},
-};
+use super::{config::RunConfig, data::Data};
 
 /// In place of the name of a preset: the sizes of the checkpoint that the run starts from.
 const CUSTOM: &str = "custom";
@@ -40,7 +37,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(
-        options: &FitOptions,
+        config: &RunConfig,
         data: &Data,
         model: ModelConfig,
         train: TrainConfig,
@@ -51,23 +48,20 @@ impl Settings {
             valid_sha256: data.texts.valid_sha256().map(str::to_owned),
             tokenizer: format!("{} {}", tokenizer.kind(), tokenizer.vocab_size()),
             tokenizer_sha256: sha256_hex(tokenizer.to_json().to_string().as_bytes()),
-            preset: options
+            preset: config
                 .preset
                 .map_or_else(|| CUSTOM.to_owned(), |preset| preset.to_string()),
             model,
             init_sha256: data.init.as_ref().map(|init| init.file_sha256.clone()),
             teacher_sha256: data.teacher.as_ref().map(|t| t.file_sha256.clone()),
-            backend: options.backend,
-            minutes: match options.budget {
-                Budget::Steps(_) => None,
-                Budget::Minutes(minutes) => Some(minutes),
-            },
+            backend: config.backend,
+            minutes: config.budget.minutes,
             train,
         }
     }
 
-    /// Refuses settings that differ from `saved`, those of an interrupted run. Minutes may be
-    /// replaced by the steps that they came to.
+    /// Refuses settings that differ from `saved`, the ones of an interrupted run. The steps that minutes came to
+    /// may replace the minutes.
     pub(crate) fn check_same(&self, saved: &Self) -> anyhow::Result<()> {
         let mut saved = saved.clone();
         if self.minutes.is_none() {

@@ -1,12 +1,13 @@
 //! Sizes of the model to train.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use anyhow::{Context as _, ensure};
 use itera_core::config::{MICRO_PARAMETER_BUDGET, ModelConfig, NANO_PARAMETER_BUDGET, Preset};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::args::DenseArg;
+use super::config::DenseArg;
 
 /// The one field that is a word.
 const ROUTING: &str = "routing";
@@ -33,11 +34,12 @@ impl FromStr for SizeArg {
     }
 }
 
-impl fmt::Display for SizeArg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.value {
-            Value::String(word) => write!(f, "{}={word}", self.name),
-            number => write!(f, "{}={number}", self.name),
+impl Serialize for SizeArg {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { name, value } = self;
+        match value {
+            Value::String(word) => serializer.collect_str(&format_args!("{name}={word}")),
+            number => serializer.collect_str(&format_args!("{name}={number}")),
         }
     }
 }

@@ -1,14 +1,21 @@
 //! The text that the rounding is calibrated with: the beginning of the training text.
 
-use std::fmt;
+use std::{
+    fmt,
+    fs::{self, Metadata},
+};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use itera_cli::warn;
 use itera_core::{models::LoadedCheckpoint, quant::CalibrationSource};
 use itera_data::{DataError, Dataset};
 use itera_record::DataSource;
 
 use crate::texts::Texts;
+
+/// Bytes of a file that is read because a checkpoint names it, at most. One that `--dataset` names may be
+/// larger.
+const MAX_OWN_BYTES: u64 = 1 << 30;
 
 /// Documents to calibrate with.
 pub(crate) struct Calibration {
@@ -18,15 +25,18 @@ pub(crate) struct Calibration {
 }
 
 impl Calibration {
-    /// The first documents to learn from, up to `limit` tokens; the last one may be cut.
+    /// The first documents to learn from, up to `limit` tokens and this share of all documents but one
+    /// at least; the last one may be cut.
     pub(crate) fn read(
         texts: &Texts,
         source: &LoadedCheckpoint,
         limit: usize,
+        share: f64,
     ) -> anyhow::Result<Self> {
         let mut documents = Vec::new();
         let mut left = limit;
-        for text in texts.train_documents() {
+        let most = (share * texts.train_documents().count() as f64).ceil() as usize;
+        for text in texts.train_documents().take(most) {
             if left == 0 {
                 break;
             }
@@ -86,22 +96,47 @@ pub(crate) fn texts(dataset: Option<&Dataset>, source: &LoadedCheckpoint) -> any
     if let Some(dataset) = dataset {
         return Ok(Texts::load(dataset, None)?);
     }
-    let trained_on = source.checkpoint.training["dataset"]
-        .as_str()
-        .unwrap_or_default();
-    let why = match trained_on.parse::<Dataset>() {
-        Err(_) => "the checkpoint does not say what it was trained on".to_owned(),
-        Ok(dataset) => match Texts::load(&dataset, None) {
-            Ok(texts) => return Ok(texts),
-            Err(DataError::Missing { .. } | DataError::NoSuchFile { .. }) => {
-                format!("{trained_on}, which the checkpoint was trained on, was not found")
-            }
-            Err(error) => bail!(error),
-        },
+    let why = match own_texts(source)? {
+        Ok(texts) => return Ok(texts),
+        Err(why) => why,
     };
     warn(format_args!(
         "{why}: using the sample text instead; name the training text with `--dataset` for better \
          rounding"
     ));
     Ok(Texts::load(&Dataset::Sample, None)?)
+}
+
+/// The text that a checkpoint was trained on, or why it is not used. A checkpoint may come from anybody, so
+/// it names no file to be read but one that holds the very text it was trained on.
+fn own_texts(source: &LoadedCheckpoint) -> anyhow::Result<Result<Texts, String>> {
+    let training = &source.checkpoint.training;
+    let name = training["dataset"].as_str().unwrap_or_default();
+    let Ok(dataset) = name.parse::<Dataset>() else {
+        return Ok(Err(
+            "the checkpoint does not say what it was trained on".to_owned()
+        ));
+    };
+    if let Dataset::File(path) = &dataset {
+        let is_small_file = |file: Metadata| file.is_file() && file.len() <= MAX_OWN_BYTES;
+        if !fs::metadata(path).is_ok_and(is_small_file) {
+            return Ok(Err(format!(
+                "{name}, which the checkpoint was trained on, is not a file of at most {MAX_OWN_BYTES} bytes here"
+            )));
+        }
+    }
+    match Texts::load(&dataset, None) {
+        Err(DataError::Missing { .. } | DataError::NoSuchFile { .. }) => Ok(Err(format!(
+            "{name}, which the checkpoint was trained on, was not found"
+        ))),
+        Ok(texts)
+            if matches!(dataset, Dataset::File(_))
+                && training["train_sha256"] != texts.train_sha256() =>
+        {
+            Ok(Err(format!(
+                "{name} is not the text that the checkpoint was trained on"
+            )))
+        }
+        loaded => Ok(Ok(loaded?)),
+    }
 }

@@ -22,21 +22,14 @@ pub(super) struct Cost {
     pub(super) alone: BTreeMap<String, f64>,
 }
 
-/// Scores the first documents to evaluate on, up to `limit` tokens but one document at least. The
-/// whole is compared with `of`; a tensor alone takes the place of that of `source`, whose weights
-/// were rounded.
+/// Scores documents to evaluate on. The whole is compared with `of`; a tensor alone replaces the one of
+/// `source`, whose weights were rounded.
 pub(super) fn measure(
     texts: &Texts,
+    text: &Text,
     [of, source]: [&LoadedCheckpoint; 2],
     quantised: &Checkpoint,
-    limit: usize,
 ) -> anyhow::Result<Cost> {
-    let text = Text::read(
-        texts.valid_documents(),
-        &source.checkpoint.tokenizer,
-        limit,
-        &texts.valid_label(),
-    )?;
     let before = text.bits_per_byte(&of.checkpoint)?;
     let after = text.bits_per_byte(quantised)?;
     let alone = text.alone(&source.checkpoint, quantised)?;
@@ -92,7 +85,24 @@ impl Text {
         Ok(text)
     }
 
-    /// Bits per byte that each tensor of integers adds if it alone takes the place of that of
+    /// The first documents to evaluate on, up to `limit` tokens but one at least.
+    pub(crate) fn held_out(
+        texts: &Texts,
+        source: &LoadedCheckpoint,
+        limit: usize,
+    ) -> anyhow::Result<Self> {
+        let mut documents = texts.valid_documents().peekable();
+        ensure!(
+            documents.peek().is_some(),
+            "{} has fewer than 10 documents, so that none is held out to measure on; give another \
+             `--dataset`",
+            texts.name()
+        );
+        let tokenizer = &source.checkpoint.tokenizer;
+        Self::read(documents, tokenizer, limit, &texts.valid_label())
+    }
+
+    /// Bits per byte that each tensor of integers adds if it alone replaces the one of
     /// `source`.
     pub(super) fn alone(
         &self,

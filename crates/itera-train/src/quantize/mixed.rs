@@ -19,7 +19,7 @@ struct Upgrade {
 }
 
 /// Int8 for some tensors and int4 for the others, so that a weight takes `target_bits` at most.
-/// `options` are those of the int4 model; costs are measured on `text`.
+/// `options` are the ones of the int4 model; costs are measured on `text`.
 pub(super) fn choose(
     source: &Checkpoint,
     options: &Options<'_>,

@@ -5,23 +5,26 @@
 //! | `calibration` | the text that the rounding is calibrated with |
 //! | `cost` | bits per byte before and after, for the whole model and for each tensor alone |
 //! | `mixed` | which tensors get 8 bits and which 4 |
+//! | `replaced` | refuses to replace a better file |
 //! | `output` | the table and the record |
 
 mod calibration;
 mod cost;
 mod mixed;
 mod output;
+mod replaced;
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{ExitStatus, note, print};
+use itera_cli::{ExitStatus, Files, note, print};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    files::{check_writable, write_atomic},
+    files::write_atomic,
     models::{LoadedCheckpoint, companion_path, load_checkpoint},
     quant::{self, Method, Options, Precisions, Provenance, TensorReport},
 };
+use itera_data::Dataset;
 use itera_record::Record as _;
 
 use self::cost::Cost;
@@ -29,9 +32,12 @@ pub(crate) use self::{
     calibration::{Calibration, texts as calibration_texts},
     cost::Text,
 };
-use crate::{args::QuantizeArgs, texts::Texts};
+use crate::{
+    args::{QuantizeArgs, TensorArg},
+    texts::Texts,
+};
 
-/// A checkpoint, what it became, and what is known about that.
+/// A checkpoint, its quantised form, and the figures about it.
 struct Quantised {
     /// What is rounded.
     source: LoadedCheckpoint,
@@ -64,17 +70,11 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitStatus> {
         None => source.clone(),
     };
     let path = output_path(args, &of)?;
-    for loaded in [&source, &of] {
-        ensure!(
-            !loaded.is_at(&path),
-            "`--output` is the checkpoint itself; give another file, since that one is needed to \
-             quantise again"
-        );
-    }
-    check_writable(&path)?;
+    let mut files = checked_files(args.dataset.as_ref(), [&source, &of]).write("`--output`", &path);
     if let Some(report) = &args.report {
-        check_writable(report)?;
+        files = files.write("`--report`", report);
     }
+    files.check()?;
     let quantised = quantise(args, source, of, path)?;
     write_atomic(&quantised.path, &quantised.bytes)?;
     if let Some(report) = &args.report {
@@ -86,6 +86,21 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitStatus> {
     print(output::table(&quantised))?;
     note(format_args!("written to {}", quantised.path.display()));
     Ok(ExitStatus::Done)
+}
+
+/// The files that are read: checkpoints, and a data set that is named.
+pub(crate) fn checked_files<const N: usize>(
+    dataset: Option<&Dataset>,
+    checkpoints: [&LoadedCheckpoint; N],
+) -> Files {
+    let mut files = Files::default();
+    if let Some(dataset) = dataset {
+        files = files.read_dataset("`--dataset`", dataset);
+    }
+    for path in checkpoints.iter().filter_map(|loaded| loaded.path.as_ref()) {
+        files = files.read("the checkpoint", path);
+    }
+    files
 }
 
 /// The checkpoint that the result will stand for; it must be of the kind of `source`.
@@ -104,7 +119,7 @@ fn stands_for(name: &str, source: &LoadedCheckpoint) -> anyhow::Result<LoadedChe
     Ok(of)
 }
 
-/// The file to write: beside the source unless told otherwise.
+/// The file to write: by default beside the source.
 fn output_path(args: &QuantizeArgs, source: &LoadedCheckpoint) -> anyhow::Result<PathBuf> {
     let own = source.path.as_deref();
     let beside = || {
@@ -128,30 +143,49 @@ fn quantise(
     path: PathBuf,
 ) -> anyhow::Result<Quantised> {
     let needs_text = args.method != Method::Nearest && args.calibration_tokens > 0;
-    let measures = args.validate || args.mixed;
     ensure!(
         needs_text || args.method != Method::Gptq,
         "`--method gptq` needs calibration text; give `--calibration-tokens` of at least 1, or \
          `--method search`"
     );
-    let texts = if needs_text || measures {
+    let texts = if needs_text || args.validate || args.mixed {
         Some(calibration::texts(args.dataset.as_ref(), &source)?)
     } else {
         None
     };
+    let held_out = match &texts {
+        Some(texts) if args.validate => Some(Text::held_out(texts, &source, args.validate_tokens)?),
+        _ => None,
+    };
     let calibration = match &texts {
         Some(texts) if needs_text => {
-            Some(Calibration::read(texts, &source, args.calibration_tokens)?)
+            // Tensors are compared on the rest of the text.
+            let share = if args.mixed { 0.5 } else { 1.0 };
+            Some(Calibration::read(
+                texts,
+                &source,
+                args.calibration_tokens,
+                share,
+            )?)
         }
         _ => None,
     };
+    let provenance = Provenance {
+        source_sha256: of.file_sha256.clone(),
+        tuned_sha256: args.of.is_some().then(|| source.file_sha256.clone()),
+        method: args.method,
+        calibration: calibration.as_ref().map(Calibration::provenance),
+    };
+    if !args.replace {
+        replaced::check(&path, &provenance, &source)?;
+    }
     if let Some(calibration) = &calibration {
         note(format_args!("calibrated with {calibration}"));
     }
     let mut options = Options {
         precisions: Precisions {
             usual: args.precision.unwrap_or(Precision::Int4),
-            overrides: args.tensor.iter().cloned().collect(),
+            overrides: TensorArg::overrides(&args.tensor),
         },
         method: args.method,
         calibration: calibration
@@ -163,20 +197,9 @@ fn quantise(
     }
     let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, &options)
         .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
-    let provenance = Provenance {
-        source_sha256: of.file_sha256.clone(),
-        tuned_sha256: args.of.is_some().then(|| source.file_sha256.clone()),
-        method: args.method,
-        calibration: calibration.as_ref().map(Calibration::provenance),
-    };
     checkpoint.training = provenance.with_training(&source.checkpoint.training);
-    let cost = match &texts {
-        Some(texts) if args.validate => Some(cost::measure(
-            texts,
-            [&of, &source],
-            &checkpoint,
-            args.validate_tokens,
-        )?),
+    let cost = match (&texts, &held_out) {
+        (Some(texts), Some(text)) => Some(cost::measure(texts, text, [&of, &source], &checkpoint)?),
         _ => None,
     };
     Ok(Quantised {

@@ -74,7 +74,14 @@ fn what_is_done_is_not_done_again_and_what_is_changed_is() {
         "plan.json",
         plan(64, "[1, 2]", "").replace("d_state=2", "d_state=3"),
     );
-    let output = test.run(COMMAND);
+    let before = test.read("ablations.json");
+    let said = test.refused(COMMAND);
+    assert!(
+        said.contains("state: 2 columns; drop them with `--replace`"),
+        "{said}"
+    );
+    assert!(test.read("ablations.json") == before);
+    let output = test.run(&format!("{COMMAND} --replace"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("4 runs to do"), "{said}");
     let second = record(&test);
@@ -146,7 +153,7 @@ fn a_plan_may_go_over_to_another_text() {
     test.run(COMMAND);
     let other = plan(64, "[1]", "").replace("sample-tinystories", "sample-wikitext2");
     test.write("plan.json", other);
-    test.run(COMMAND);
+    test.run(&format!("{COMMAND} --replace"));
     let studies = record(&test).studies;
     assert_eq!(studies[0].data[0].dataset, "sample-wikitext2");
     assert!(
@@ -162,4 +169,101 @@ fn the_output_is_something_else() {
     let test = test(&plan(64, "[1]", ""));
     test.write("ablations.json", "{}");
     assert_snapshot!(test.command(COMMAND));
+}
+
+#[test]
+fn what_the_plan_does_not_name_stays_in_the_record() {
+    let first = plan(
+        64,
+        "[1]",
+        r#", {"axis": "x", "name": "y", "set": {"clip": "0.5"}}"#,
+    );
+    let test = test(&first);
+    test.run(COMMAND);
+    let before = record(&test).studies.remove(0);
+    // A variant less.
+    test.write("plan.json", plan(64, "[1]", ""));
+    test.run(COMMAND);
+    assert_eq!(record(&test).studies, std::slice::from_ref(&before));
+    // Another study, by a renamed plan.
+    test.write(
+        "plan.json",
+        plan(64, "[1]", "").replace(r#""sample""#, r#""renamed""#),
+    );
+    test.run(COMMAND);
+    let studies = record(&test).studies;
+    let names: Vec<_> = studies.iter().map(|study| study.name.as_str()).collect();
+    assert_eq!(names, ["sample", "renamed"]);
+    assert_eq!(studies[0], before);
+    // Another budget under the old name.
+    test.write("plan.json", plan(128, "[1]", ""));
+    let said = test.refused(COMMAND);
+    assert!(
+        said.contains("runs of study `sample` that the plan describes otherwise now"),
+        "{said}"
+    );
+    assert_eq!(record(&test).studies, studies);
+}
+
+#[test]
+fn a_run_that_fails_stops_the_others() {
+    // The other run alone would take minutes.
+    let failing = r#", {"axis": "x", "name": "y", "set": {"valid": "no.txt"}}"#;
+    let plan = plan(8_000_000, "[1]", failing);
+    let [base, variants] =
+        [plan.find("\"variants\": ["), plan.find("{\"axis\": \"x\"")].map(Option::unwrap);
+    let test = test(&format!(
+        "{}\"variants\": [{}",
+        &plan[..base],
+        &plan[variants..]
+    ));
+    let said = test.refused("ablate --plan plan.json --output ablations.json --jobs 2");
+    assert!(said.contains("variant `x: y` of study `sample`"), "{said}");
+    assert!(said.contains("no.txt"), "{said}");
+    assert!(!test.files().contains(&"ablations.json".to_owned()));
+}
+
+#[test]
+fn no_run_begins_after_the_minutes() {
+    let test = test(&plan(64, "[1]", ""));
+    let output = test.run(&format!("{COMMAND} --minutes 0"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("3 runs to do"));
+    assert!(!test.files().contains(&"ablations.json".to_owned()));
+}
+
+#[test]
+fn seeds_and_studies_that_stand_twice_are_refused() {
+    let said = test(&plan(64, "[1, 2, 1]", "")).refused(COMMAND);
+    assert!(said.contains("`seeds` has 1 twice"), "{said}");
+    let one = plan(64, "[1]", "");
+    let study = one
+        .trim_start_matches(r#"{"studies": ["#)
+        .trim_end_matches("]}");
+    let said = test(&format!(r#"{{"studies": [{study}, {study}]}}"#)).refused(COMMAND);
+    assert!(said.contains("two studies `sample`"), "{said}");
+}
+
+#[test]
+fn there_are_too_many_jobs() {
+    let test = test(&plan(64, "[1]", ""));
+    for jobs in ["0", "100000"] {
+        let said = test.refused(&format!(
+            "ablate --plan plan.json --output a.json --jobs {jobs}"
+        ));
+        assert!(
+            said.contains(&format!("`--jobs` is {jobs}, expected 1 to 256")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn no_folder_for_temporary_files_is_needed() {
+    let test = test(&plan(64, "[1]", ""));
+    let output = test
+        .command(COMMAND)
+        .env("TMPDIR", "/nowhere")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }

@@ -2,35 +2,45 @@
 
 use std::{
     fs,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
-use insta_cmd::get_cargo_bin;
-use tempfile::TempDir;
+use itera_core::{checkpoint::Checkpoint, config::Preset};
+use itera_testing::{TestFolder, bytes, random_checkpoint};
 
 /// A run of the `test` preset that takes a fraction of a second.
 pub(crate) const QUICK_FIT: &str = "fit --dataset sample-tinystories --preset test --tokenizer bytes \
      --batch 4 --length 16 --evaluate-every 4 --evaluate-documents 1";
 
-/// The folder.
-pub(crate) struct CliTest {
-    folder: TempDir,
+/// The program in a temporary folder.
+pub(crate) struct CliTest(TestFolder);
+
+impl Deref for CliTest {
+    type Target = TestFolder;
+
+    fn deref(&self) -> &TestFolder {
+        &self.0
+    }
 }
 
 impl CliTest {
     pub(crate) fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self(TestFolder::new())
+    }
+
+    /// A folder with the checkpoint `x.safetensors`.
+    pub(crate) fn with_model() -> Self {
+        let test = Self::new();
+        test.write("x.safetensors", model(1, Preset::Test).to_bytes().unwrap());
+        test
     }
 
     /// The program with these arguments, separated by spaces, in the folder.
     pub(crate) fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(get_cargo_bin("itera-train"));
+        let mut command = self.0.command(env!("CARGO_BIN_EXE_itera-train"), arguments);
         command
-            .args(arguments.split_whitespace())
-            .current_dir(self.folder.path())
             .env("ITERA_DATA_DIR", "nowhere")
             .env("COLUMNS", "100")
             .env_remove("ITERA_MODELS_DIR");
@@ -44,25 +54,42 @@ impl CliTest {
         output
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(name), content).unwrap();
+    /// Runs the program, which must refuse, and returns what it says.
+    pub(crate) fn refused(&self, arguments: &str) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// Names of the files, with their content.
+    pub(crate) fn content(&self) -> Vec<(String, Vec<u8>)> {
+        let names = self.files().into_iter();
+        names
+            .map(|name| (name.clone(), fs::read(self.path(&name)).unwrap_or_default()))
+            .collect()
+    }
+
     pub(crate) fn files(&self) -> Vec<String> {
-        let names = fs::read_dir(self.folder.path()).unwrap();
+        let names = fs::read_dir(self.path("")).unwrap();
         let mut names: Vec<_> = names
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
         names
+    }
+}
+
+/// A byte-level model with made-up weights, trained on the sample as it says.
+pub(crate) fn model(seed: u64, preset: Preset) -> Checkpoint {
+    let tokenizer = bytes();
+    let config = preset.config(tokenizer.vocab_size());
+    Checkpoint {
+        training: serde_json::json!({"dataset": "sample-tinystories", "seed": 7}),
+        ..random_checkpoint(config, tokenizer, seed)
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod ablate;
 mod bad_input;
+mod end_to_end;
+mod files;
 mod fit;
 mod fixture;
 mod help;
+mod interrupted;
 mod prune;
 mod quantize;
 mod resume;

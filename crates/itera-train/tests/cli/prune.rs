@@ -1,11 +1,11 @@
 //! `itera-train prune`, with a small model whose weights are made up.
 
-use itera_core::checkpoint::Checkpoint;
-
-use crate::{
-    fixture::{CliTest, assert_snapshot},
-    quantize::test,
+use itera_core::{
+    checkpoint::{Checkpoint, Tensor},
+    config::Preset,
 };
+
+use crate::fixture::{CliTest, assert_snapshot, model};
 
 const LITTLE_TEXT: &str = "--calibration-tokens 200 --validate-tokens 200";
 
@@ -16,7 +16,7 @@ fn help() {
 
 #[test]
 fn a_pruned_model_is_smaller_and_trains_on() {
-    let test = test();
+    let test = CliTest::with_model();
     test.run(&format!(
         "prune --checkpoint x.safetensors --heads 2 --experts 3 --output y.safetensors {LITTLE_TEXT}"
     ));
@@ -35,21 +35,38 @@ fn a_pruned_model_is_smaller_and_trains_on() {
 
 #[test]
 fn more_heads_than_there_are() {
-    assert_snapshot!(test().command(&format!(
+    assert_snapshot!(CliTest::with_model().command(&format!(
         "prune --checkpoint x.safetensors --heads 9 --output y.safetensors {LITTLE_TEXT}"
     )));
 }
 
 #[test]
 fn nothing_is_to_go() {
-    assert_snapshot!(test().command(&format!(
+    assert_snapshot!(CliTest::with_model().command(&format!(
         "prune --checkpoint x.safetensors --output y.safetensors {LITTLE_TEXT}"
     )));
 }
 
 #[test]
 fn the_output_is_the_checkpoint() {
-    assert_snapshot!(test().command(&format!(
+    assert_snapshot!(CliTest::with_model().command(&format!(
         "prune --checkpoint x.safetensors --heads 2 --output x.safetensors {LITTLE_TEXT}"
     )));
+}
+
+#[test]
+fn weights_that_overflow_are_refused() {
+    let test = CliTest::new();
+    let mut huge = model(1, Preset::Test);
+    let weight = &huge.tensors["layers.0.mixer.out_proj.weight"];
+    let values = weight.to_f32().iter().map(|x| x * 1e38).collect();
+    let weight = Tensor::f32(weight.shape.clone(), values);
+    huge.tensors
+        .insert("layers.0.mixer.out_proj.weight".to_owned(), weight);
+    test.write("x.safetensors", huge.to_bytes().unwrap());
+    let said = test.refused(&format!(
+        "prune --checkpoint x.safetensors --heads 2 --output y.safetensors {LITTLE_TEXT}"
+    ));
+    assert!(said.contains("its weights overflow"), "{said}");
+    assert_eq!(test.files(), ["x.safetensors"]);
 }

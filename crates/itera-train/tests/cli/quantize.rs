@@ -1,50 +1,18 @@
 //! `itera-train quantize`, with a small model whose weights are made up.
 
 use itera_core::{
-    checkpoint::{Checkpoint, Precision, Tensor},
-    config::{Preset, TensorRole},
+    checkpoint::{Checkpoint, Precision},
+    config::Preset,
     digest::sha256_hex,
-    quant::source_sha256,
-    tokenizer::{BytesTokenizer, Tokenizer},
+    quant::{Provenance, source_sha256},
 };
 use itera_record::{QuantizationRecord, Record as _};
+use serde_json::json;
 
-use crate::fixture::{CliTest, assert_snapshot};
+use crate::fixture::{CliTest, assert_snapshot, model};
 
-/// A byte-level model with weights from a small generator, trained on the sample as it says.
-fn made_up() -> Checkpoint {
-    made_up_from(1, Preset::Test)
-}
-
-fn made_up_from(mut state: u64, preset: Preset) -> Checkpoint {
-    let tokenizer = Tokenizer::Bytes(BytesTokenizer::new());
-    let config = preset.config(tokenizer.vocab_size());
-    let mut uniform = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    };
-    let tensors = config.tensors().into_iter().map(|spec| {
-        let value = |_| match spec.role {
-            TensorRole::Norm => 1.0,
-            _ => 0.3 * uniform(),
-        };
-        let values = (0..spec.len()).map(value).collect();
-        (spec.name, Tensor::f32(spec.shape, values))
-    });
-    Checkpoint {
-        tensors: tensors.collect(),
-        config,
-        tokenizer,
-        training: serde_json::json!({"dataset": "sample-tinystories", "seed": 7}),
-    }
-}
-
-pub(crate) fn test() -> CliTest {
-    let test = CliTest::new();
-    test.write("x.safetensors", made_up().to_bytes().unwrap());
-    test
+fn test() -> CliTest {
+    CliTest::with_model()
 }
 
 #[test]
@@ -150,7 +118,7 @@ fn the_bits_of_a_mixed_model_are_too_few() {
 #[test]
 fn a_tuned_checkpoint_stands_for_another() {
     let test = test();
-    let tuned = made_up_from(2, Preset::Test).to_bytes().unwrap();
+    let tuned = model(2, Preset::Test).to_bytes().unwrap();
     test.write("tuned.safetensors", &tuned);
     test.run(
         "quantize --checkpoint tuned.safetensors --of x.safetensors --precision int4 \
@@ -167,7 +135,7 @@ fn a_tuned_checkpoint_stands_for_another() {
 #[test]
 fn a_checkpoint_of_other_sizes_stands_for_none() {
     let test = test();
-    let other = made_up_from(1, Preset::Nano).to_bytes().unwrap();
+    let other = model(1, Preset::Nano).to_bytes().unwrap();
     test.write("other.safetensors", other);
     assert_snapshot!(test.command(
         "quantize --checkpoint other.safetensors --of x.safetensors --precision int4 \
@@ -224,4 +192,98 @@ fn the_output_is_the_checkpoint() {
         test()
             .command("quantize --checkpoint x.safetensors --precision int4 --output x.safetensors")
     );
+}
+
+#[test]
+fn a_mixed_model_is_measured_on_text_that_is_not_calibrated_with() {
+    // All of the sample would fit into the tokens of the calibration.
+    let output = test().run(
+        "quantize --checkpoint x.safetensors --mixed --target-bits 7 --validate-tokens 300 \
+         --dataset sample-tinystories --output y.safetensors",
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("int8 for"), "{said}");
+}
+
+#[test]
+fn a_better_file_is_not_replaced_unasked() {
+    let test = test();
+    test.write(
+        "tuned.safetensors",
+        model(2, Preset::Test).to_bytes().unwrap(),
+    );
+    let fast = "--precision int4 --method search --calibration-tokens 0";
+    test.run(&format!(
+        "quantize --checkpoint tuned.safetensors --of x.safetensors --output x.int4.safetensors {fast}"
+    ));
+    let trained = test.read("x.int4.safetensors");
+    let plain = format!("quantize --checkpoint x.safetensors {fast}");
+    let said = test.refused(&plain);
+    assert!(
+        said.contains("is a better file: its weights were trained on"),
+        "{said}"
+    );
+    assert!(test.read("x.int4.safetensors") == trained);
+    test.run(&format!("{plain} --replace"));
+    assert!(test.read("x.int4.safetensors") != trained);
+}
+
+#[test]
+fn a_file_of_the_right_calibration_is_not_replaced_by_one_of_another() {
+    let test = test();
+    let text = "A story of a cat.\n<|endoftext|>\n".repeat(40);
+    test.write("t.txt", &text);
+    let mut trained = model(1, Preset::Test);
+    trained.training = json!({"dataset": "t.txt", "train_sha256": sha256_hex(text.as_bytes())});
+    test.write("x.safetensors", trained.to_bytes().unwrap());
+    let line = "quantize --checkpoint x.safetensors --precision int4 --calibration-tokens 300";
+    test.run(line);
+    let said = test.refused(&format!("{line} --dataset sample-tinystories"));
+    assert!(
+        said.contains("rounded with the text that the checkpoint was trained on"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_checkpoint_decides_on_no_file_but_the_text_of_its_training() {
+    let test = test();
+    let text = "A story of a cat.\n<|endoftext|>\n".repeat(40);
+    test.write("t.txt", &text);
+    let calibrated_with = |dataset: &str, sha256: &str| {
+        let mut hostile = model(1, Preset::Test);
+        hostile.training = json!({"dataset": dataset, "train_sha256": sha256});
+        test.write("h.safetensors", hostile.to_bytes().unwrap());
+        test.run(
+            "quantize --checkpoint h.safetensors --precision int4 --calibration-tokens 300 \
+             --output y.safetensors --replace",
+        );
+        let made = Checkpoint::from_bytes(&test.read("y.safetensors")).unwrap();
+        Provenance::of(&made).unwrap().calibration.unwrap().dataset
+    };
+    let sha256 = sha256_hex(text.as_bytes());
+    assert_eq!(calibrated_with("t.txt", &sha256), "t.txt");
+    assert_eq!(calibrated_with("t.txt", "0"), "sample");
+    assert_eq!(calibrated_with("/dev/zero", "0"), "sample");
+    assert_eq!(calibrated_with("no.txt", &sha256), "sample");
+    assert_eq!(calibrated_with("sample-wikitext2", "0"), "sample-wikitext2");
+}
+
+#[test]
+fn a_text_with_nothing_held_out_is_refused_before_the_work() {
+    let test = test();
+    test.write("few.txt", "A story of a cat.\n<|endoftext|>\n".repeat(9));
+    for line in [
+        "quantize --precision int4 --validate",
+        "prune --heads 1 --output y.safetensors",
+    ] {
+        let said = test.refused(&format!(
+            "{line} --checkpoint x.safetensors --dataset few.txt"
+        ));
+        assert!(
+            said.contains("few.txt has fewer than 10 documents"),
+            "{said}"
+        );
+        assert!(!said.contains("calibrated"), "{said}");
+    }
 }

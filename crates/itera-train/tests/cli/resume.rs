@@ -128,33 +128,6 @@ fn new_run_does_not_replace_an_interrupted_one() {
     assert_snapshot!(interrupted(&test));
 }
 
-#[cfg(unix)]
-#[test]
-fn ctrl_c_saves_the_run() {
-    use std::{thread::sleep, time::Duration};
-
-    let test = CliTest::new();
-    // Saved after every step: when the file is there, the loop listens.
-    let fit = format!("{QUICK_FIT} --steps 1000000 --save-every 0 --output x.safetensors");
-    let mut run = test
-        .command(&fit)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    for _ in 0..600 {
-        if test.path("x.resume").exists() {
-            break;
-        }
-        sleep(Duration::from_millis(50));
-    }
-    let signal = Command::new("kill")
-        .args(["-INT", &run.id().to_string()])
-        .status();
-    assert!(signal.unwrap().success());
-    assert!(run.wait().unwrap().success());
-    assert!(test.path("x.resume").exists() && test.path("x.safetensors").exists());
-}
-
 /// A run of 8 steps that stops after 3.
 fn interrupted(test: &CliTest) -> Command {
     test.command(&format!(

@@ -1,45 +1,22 @@
 //! `itera-train sample`, with a model whose weights are made up.
 
+use std::{io::Read as _, process::Stdio};
+
 use itera_core::{
-    checkpoint::{Checkpoint, Tensor},
-    config::{Preset, TensorRole},
+    config::Preset,
     tokenizer::{CharTokenizer, Tokenizer},
 };
+use itera_testing::random_checkpoint;
 
 use crate::fixture::{CliTest, assert_snapshot};
 
-/// A character model with weights from a small generator written out here, so that they never
-/// change.
+/// A character model with made-up weights.
 fn made_up() -> Vec<u8> {
     let alphabet = "abcdefghijklmnopqrstuvwxyz .é".as_bytes();
     let tokenizer = CharTokenizer::train([alphabet].into_iter()).unwrap();
     let tokenizer = Tokenizer::Char(tokenizer);
     let config = Preset::Test.config(tokenizer.vocab_size());
-    let mut state = 1_u64;
-    let mut uniform = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    };
-    let tensors = config.tensors().into_iter().map(|spec| {
-        let value = |_| match spec.role {
-            TensorRole::Norm => 1.0,
-            _ => uniform(),
-        };
-        let values = (0..spec.len()).map(value).collect();
-        (spec.name, Tensor::f32(spec.shape, values))
-    });
-    let tensors = tensors.collect();
-    let training = serde_json::json!({});
-    Checkpoint {
-        config,
-        tokenizer,
-        training,
-        tensors,
-    }
-    .to_bytes()
-    .unwrap()
+    random_checkpoint(config, tokenizer, 1).to_bytes().unwrap()
 }
 
 fn test() -> CliTest {
@@ -80,4 +57,23 @@ fn checkpoint_is_unknown() {
         message.starts_with("error: no checkpoint is called \"nobody\""),
         "{message}"
     );
+}
+
+#[test]
+fn it_ends_quietly_when_its_reader_is_gone() {
+    let test = test();
+    let endless =
+        "sample --checkpoint x.safetensors --temperature 0 --max-tokens 1000000000 --prompt a";
+    let mut run = test
+        .command(endless)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = run.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 20]).unwrap();
+    drop(stdout);
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }

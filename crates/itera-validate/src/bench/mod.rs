@@ -9,9 +9,7 @@ mod workload;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{
-    ExitStatus, Progress, check_output, envelope, model_info, note, print, results_folder,
-};
+use itera_cli::{ExitStatus, Files, Progress, envelope, model_info, note, print, results_folder};
 use itera_core::{
     checkpoint::Precision,
     kernels::Kernel,
@@ -28,7 +26,7 @@ use crate::{TOOL, args::BenchArgs, options::kernel, output::write};
 use limits::Roof;
 use workload::{Case, Kind, Text};
 
-/// More samples than anybody waits for.
+/// More samples than this are a typing error.
 const MAX_SAMPLES: usize = 1000;
 
 /// Contexts at which the cost of a token is measured.
@@ -55,6 +53,13 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
     let plan = Plan::new(args)?;
     let variants = load(args, &plan)?;
     let first = &variants[0].loaded;
+    let paths = variants
+        .iter()
+        .filter_map(|variant| variant.loaded.path.as_ref());
+    let files = paths.fold(Files::default(), |files, path| {
+        files.read("`--checkpoint`", path)
+    });
+    files.write("`--output`", &plan.output).check()?;
     let text = text(first)?;
     let limits: Vec<MachineLimits> = plan.kernels.iter().map(|k| limits::measure(*k)).collect();
     note("measuring; other work on this machine makes the figures smaller");
@@ -107,7 +112,7 @@ impl Plan {
             Some(path) => path.clone(),
             None => results_folder()?.join("engine-bench.json"),
         };
-        check_output(&output)?;
+        Files::default().write("`--output`", &output).check()?;
         Ok(Self {
             precisions: args.precision.list(),
             kernels,

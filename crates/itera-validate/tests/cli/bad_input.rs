@@ -1,6 +1,6 @@
 //! Every bad input ends with exit status 2 and one message that says what to do.
 
-use itera_testing::{skip, small_checkpoint, snapshot};
+use itera_testing::{bytes, skip, small_checkpoint, snapshot};
 use std::{fs, path::Path};
 
 use crate::fixture::{CliTest, characters};
@@ -207,7 +207,8 @@ fn outputs_that_cannot_be_written_are_found_before_the_work() {
             let message = String::from_utf8(run.stderr).unwrap();
             assert_eq!(run.status.code(), Some(2), "{arguments}: {message}");
             assert!(message.starts_with("error: cannot write "), "{message}");
-            assert!(message.contains("; give another output file"), "{message}");
+            let remedy = format!("; give another file for `{option}`");
+            assert!(message.contains(&remedy), "{message}");
             assert!(!message.contains("scoring"), "{message}");
         }
     }
@@ -265,6 +266,77 @@ fn two_results_in_one_file() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `--output` and `--csv` name the same file; give two
+    error: `--output` and `--csv` are the same file, `x`; name another for `--csv`
     ");
+}
+
+#[test]
+fn an_output_is_none_of_the_inputs() {
+    let test = CliTest::new();
+    test.write(
+        "small.safetensors",
+        small_checkpoint(bytes(), 1).to_bytes().unwrap(),
+    );
+    test.record(
+        "--checkpoint small --dataset stories.txt --shard 1/1",
+        "part.json",
+    );
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("stories.txt", test.path("link.txt")).unwrap();
+    let names = [
+        "stories.txt",
+        "models/small.safetensors",
+        "small.safetensors",
+        "part.json",
+    ];
+    let content = || names.map(|name| fs::read(test.path(name)).unwrap());
+    let before = content();
+    for line in [
+        "--checkpoint small --dataset stories.txt --output stories.txt",
+        "--checkpoint small --dataset stories.txt --csv ./stories.txt",
+        "--checkpoint small --dataset stories.txt --output models/small.safetensors",
+        "--checkpoint small.safetensors --dataset link.txt --csv small.safetensors",
+        "--checkpoint small --dataset link.txt --output models/../stories.txt",
+        "bench --checkpoint small.safetensors --output models/../small.safetensors",
+        "merge part.json --output ./part.json",
+    ] {
+        let run = test.command(line).output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{line}: {said}");
+        assert!(said.contains("are the same file"), "{line}: {said}");
+        assert!(
+            !said.contains("scoring") && !said.contains("measuring"),
+            "{said}"
+        );
+        assert!(content() == before, "{line}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_text_is_not_scored_on_a_data_set() {
+    let test = CliTest::new();
+    let mut own = small_checkpoint(bytes(), 1);
+    own.training = serde_json::json!({"dataset": "/dev/zero"});
+    test.add_model("own", &own);
+    snapshot!(test, "--checkpoint own", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: own was trained on the file `/dev/zero`; name the text to score it on with `--dataset`
+    ");
+}
+
+#[test]
+fn a_result_without_a_reader_ends_quietly() {
+    let test = CliTest::new();
+    let mut command = test.command("--checkpoint small --dataset stories.txt --output x.json");
+    let mut run = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(run.stdout.take());
+    assert_eq!(run.wait().unwrap().code(), Some(141));
+    assert!(test.path("x.json").exists());
 }

@@ -80,6 +80,6 @@ fn impossible_benches_are_refused() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot write `stories.txt/b.json`: Not a directory (os error 20); give another output file, or make its folder writable
+    error: cannot write `stories.txt/b.json`: Not a directory (os error 20); give another file for `--output`, or make its folder writable
     ");
 }

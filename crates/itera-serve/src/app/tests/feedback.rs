@@ -86,6 +86,19 @@ async fn bad_feedback_is_named_and_not_stored() {
 }
 
 #[tokio::test]
+async fn of_what_a_visitor_says_little_counts() {
+    for (arguments, expected) in [("--token 0123456789abcdef", 10), ("", 12)] {
+        let Server { app, dir: _dir } = Server::new(arguments).await;
+        let mut count = Value::Null;
+        for _ in 0..12 {
+            let body = json!({"feedback_id": answered(&app).await, "correction": "planted"});
+            count = ok(&app, "/feedback", &body).await["new_negatives"].clone();
+        }
+        assert_eq!(count, expected, "{arguments}");
+    }
+}
+
+#[tokio::test]
 async fn a_nul_in_feedback_is_stored_as_it_is() {
     let Server { app, dir: _dir } = Server::new("").await;
     let id = answered(&app).await;
@@ -102,7 +115,7 @@ async fn a_locked_database_refuses_feedback_and_recovers() {
     let id = answered(&app).await;
     store(&app).flush().await;
     let place = Place::new(dir.path().join("serve.db").to_str().unwrap());
-    let (other, _) = crate::store::Store::open(place).await.unwrap();
+    let (other, _) = Store::open(place).await.unwrap();
     let lock = other.lock().await.unwrap();
     let body = json!({"feedback_id": id, "user_rating": 1});
     let reply = post(&app, "/feedback", &body).await;

@@ -49,10 +49,10 @@ async fn requests_have_names_of_their_own_or_of_their_clients() {
 
 #[tokio::test]
 async fn a_handler_that_fails_is_answered_and_counted() {
-    let Server { app, dir: _dir } = Server::new("").await;
     async fn fails() {
         panic!("as a test wants it");
     }
+    let Server { app, dir: _dir } = Server::new("").await;
     let routes = axum::Router::new().route("/fails", axum::routing::get(fails));
     let routes = crate::app::layers::around(routes, &app).with_state(Arc::clone(&app));
     let request = Request::get("/fails").body(Body::empty()).unwrap();

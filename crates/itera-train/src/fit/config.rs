@@ -1,0 +1,605 @@
+//! What shapes a training run, as it is typed, recorded and typed again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::{
+    Args as _, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+use itera_core::{
+    checkpoint::Precision,
+    config::{ModelConfig, Preset},
+    quant::Precisions,
+};
+use itera_data::Dataset;
+use itera_learn::{
+    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule, trainer::TrainConfig,
+};
+use serde::{Serialize, Serializer, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    settings::as_json,
+    size::{SizeArg, model_config},
+};
+use crate::{
+    TOOL,
+    args::{TensorArg, utf8_path},
+    tokenizer::TokenizerSource,
+};
+
+/// Steps of the warm-up by default, in a long run.
+const WARMUP: u64 = 200;
+
+/// Highest learning rate by default, in a run for floats and in one for integers.
+const RATE: f64 = 4e-3;
+const RATE_FOR_INTEGERS: f64 = 0.1;
+
+/// Weight of the teacher by default.
+const DISTILL: f32 = 0.9;
+
+/// Evaluations of a whole run by default.
+const EVALUATIONS: u64 = 20;
+
+/// Decay of the mean of the gradient.
+const BETA_1: f32 = 0.9;
+
+/// Larger values are typing errors: threads, and tokens of a step.
+const MAX_REPLICAS: usize = 256;
+const MAX_SEGMENT: usize = 1 << 18;
+
+/// Every option that shapes a run. A field here is all that a new one needs on the command line and in
+/// the recorded command.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct RunConfig {
+    /// wikitext2, tinystories, sample, or a text file.
+    #[arg(long, value_name = "NAME|PATH")]
+    #[serde(serialize_with = "as_typed")]
+    pub(crate) dataset: Dataset,
+    /// Text file to evaluate on [default: the validation split; of a single text the last tenth of
+    /// its documents].
+    #[arg(long, value_name = "PATH", value_parser = utf8_path())]
+    pub(crate) valid: Option<PathBuf>,
+    /// Size of the model: micro, nano, tiny or test [default: the sizes of --init].
+    #[arg(long, required_unless_present = "init")]
+    #[serde(serialize_with = "as_typed_if_any")]
+    pub(crate) preset: Option<Preset>,
+    /// Another size than the preset's, by its name in a checkpoint's config, or routing=chosen, where
+    /// the weights of the experts that a token visits sum to one; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", requires = "preset")]
+    pub(crate) size: Vec<SizeArg>,
+    /// Train the model without routing that has as many parameters in all, or per token.
+    #[arg(long, value_name = "SIZE", requires = "preset")]
+    pub(crate) dense: Option<DenseArg>,
+    /// bpe, char, bytes, or a file written by the subcommand `tokenizer` [default: that of --init,
+    /// else bpe].
+    #[arg(long, value_name = "KIND|FILE.json")]
+    #[serde(serialize_with = "as_typed_if_any")]
+    pub(crate) tokenizer: Option<TokenizerSource>,
+    /// Entries of a bpe vocabulary that is trained for the run [default: 512].
+    #[arg(long, value_name = "N")]
+    pub(crate) vocab_size: Option<usize>,
+    /// Seed of the initial parameters and of the order of the documents.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Checkpoint to start from, by name or path, in place of random weights; of the same tokenizer
+    /// and, where --preset is given, of its sizes.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) init: Option<String>,
+    /// Burn backend: flex or ndarray, or in a build with the feature `cuda` an NVIDIA card: cuda.
+    #[arg(long, default_value = "flex")]
+    pub(crate) backend: Backend,
+    /// Documents read side by side, a multiple of --replicas.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// Tokens of each of them per step; the state is carried on to the next step.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    length: usize,
+    /// Threads that share a batch [default: 2, on a card 1].
+    #[arg(long, value_name = "N")]
+    replicas: Option<usize>,
+    /// Highest learning rate; with --quantize in integers, so that it suits large and small weights
+    /// [default: 0.004, with --quantize 0.1].
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// Steps until the highest learning rate [default: 200, or a tenth of the steps if that is
+    /// less].
+    #[arg(long, value_name = "N")]
+    warmup: Option<u64>,
+    /// Shape of the learning rate after the warm-up.
+    #[arg(long, default_value = "cosine", value_parser = by_name::<Decay>(&[
+        ("cosine", "Half a cosine"),
+        ("trapezoid", "Constant, then linear over the last part"),
+    ]))]
+    decay: Decay,
+    /// Learning rate at the end, as a share of the highest.
+    #[arg(long, value_name = "X", default_value_t = 0.02)]
+    floor: f64,
+    /// What moves the projections; everything else is moved by adamw.
+    #[arg(long, default_value = "adamw", value_parser = by_name::<MatrixOptimizer>(&[
+        ("adamw", "The same"),
+        ("muon", "Steps whose singular values are all alike"),
+    ]))]
+    optimizer: MatrixOptimizer,
+    /// Weight decay of the projections, per unit of learning rate.
+    #[arg(long, value_name = "X", default_value_t = 0.05)]
+    weight_decay: f32,
+    /// Second moment of the optimiser: how much of the old is kept at each step.
+    #[arg(long, value_name = "X", default_value_t = 0.99)]
+    beta_2: f32,
+    /// Gradients of a larger norm are scaled down to this one.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    clip: f32,
+    /// Probability that an output of a layer is dropped on its way to the residual stream.
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    dropout: f32,
+    /// Make the result an exponential average of the weights over the steps, of which each step keeps
+    /// this share, for example 0.999.
+    #[arg(long, value_name = "X")]
+    average: Option<f32>,
+    /// Weight of the loss that balances the experts.
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    balance: f32,
+    /// Weight of the loss that keeps the router's logits small.
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    z_loss: f32,
+    /// Checkpoint to learn from beside the text, by name or path; of the same tokenizer. It may be
+    /// larger, or with --quantize the very model that is trained on.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) teacher: Option<String>,
+    /// Weight of what the teacher predicts against what the text says, above 0 and at most 1
+    /// [default: 0.9].
+    #[arg(long, value_name = "X", requires = "teacher")]
+    distill: Option<f32>,
+    /// Train for integer weights: each step draws the weights to multiples of their scales, ever
+    /// harder; evaluations see them rounded. The checkpoint holds what the integers stand for;
+    /// `quantize --method search --calibration-tokens 0` makes the file of integers.
+    #[arg(long, value_name = "PRECISION", value_parser = by_name::<Precision>(&[
+        ("int8", "8-bit integers"),
+        ("int4", "4-bit integers"),
+    ]))]
+    quantize: Option<Precision>,
+    /// Another precision for one tensor of a run with --quantize; may be repeated, and be said to
+    /// `quantize` too.
+    #[arg(long, value_name = "NAME=PRECISION", requires = "quantize")]
+    tensor: Vec<TensorArg>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) budget: Budget,
+    /// Steps between two evaluations, 0 for none at all [default: a twentieth of the run].
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluate_every: Option<u64>,
+    /// Documents of an evaluation during the run [default: about 100 kB of them]; the last
+    /// evaluation reads all.
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluate_documents: Option<usize>,
+}
+
+/// How long to train.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Budget {
+    /// Optimiser steps.
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Minutes of training, evaluations not counted. The number of steps is fixed at the start,
+    /// from the speed of a few trial steps.
+    #[arg(long, value_name = "M")]
+    pub(crate) minutes: Option<f64>,
+}
+
+/// What the dense twin has in common with the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DenseArg {
+    /// The number of all parameters.
+    Total,
+    /// The number of parameters that one token visits.
+    Active,
+}
+
+impl RunConfig {
+    /// Checks all that can be checked without the text, and decides on the tokenizer.
+    pub(crate) fn checked(mut self) -> anyhow::Result<Self> {
+        self.check_counts()?;
+        self.check_ranges()?;
+        let is_that_of_init = self.init.is_some() && self.vocab_size.is_none();
+        if self.tokenizer.is_none() && !is_that_of_init {
+            self.tokenizer = Some(TokenizerSource::BPE);
+        }
+        if let Some(tokenizer) = &self.tokenizer {
+            tokenizer.check_vocab_size(self.vocab_size)?;
+            if let (Some(_), Some(vocab_size)) =
+                (self.preset, tokenizer.vocab_size(self.vocab_size))
+            {
+                self.model_config(vocab_size)?;
+            }
+        }
+        if let Some(steps) = self.budget.steps {
+            self.train_config(steps)?;
+        }
+        Ok(self)
+    }
+
+    fn check_counts(&self) -> anyhow::Result<()> {
+        let Self { batch, length, .. } = *self;
+        let (replicas, on_host) = (self.replicas(), self.backend.is_host());
+        let Budget { steps, minutes } = self.budget;
+        ensure!(
+            steps != Some(0) && minutes.is_none_or(|m| m > 0.0 && m.is_finite()),
+            "the run has no step; give more with `--steps` or `--minutes`"
+        );
+        ensure!(
+            self.evaluate_documents != Some(0),
+            "`--evaluate-documents` is 0, expected at least 1"
+        );
+        ensure!(length > 0, "`--length` is 0, expected at least 1");
+        ensure!(
+            (1..=MAX_REPLICAS).contains(&replicas),
+            "`--replicas` is {replicas}, expected 1 to {MAX_REPLICAS}"
+        );
+        ensure!(
+            on_host || replicas == 1,
+            "`--replicas` is {replicas}, but a card reads the whole batch at once; leave it out"
+        );
+        ensure!(
+            batch > 0 && batch.is_multiple_of(replicas),
+            "`--batch` is {batch}, expected a multiple of the {replicas} replicas"
+        );
+        ensure!(
+            batch.saturating_mul(length) <= MAX_SEGMENT,
+            "`--batch` {batch} times `--length` {length} are more than {MAX_SEGMENT} tokens a step; give less"
+        );
+        ensure!(
+            self.quantize.is_none() || self.optimizer == MatrixOptimizer::AdamW,
+            "`--quantize` measures the steps of adamw in integers; leave out `--optimizer`"
+        );
+        Ok(())
+    }
+
+    fn check_ranges(&self) -> anyhow::Result<()> {
+        for (option, value, low, high) in [
+            ("--learning-rate", self.rate(), f64::MIN_POSITIVE, 1.0),
+            ("--floor", self.floor, 0.0, 1.0),
+            ("--weight-decay", self.weight_decay.into(), 0.0, 10.0),
+            ("--beta-2", self.beta_2.into(), 0.0, 0.999_999),
+            (
+                "--distill",
+                self.distill.unwrap_or(DISTILL).into(),
+                1e-6,
+                1.0,
+            ),
+            ("--dropout", self.dropout.into(), 0.0, 0.99),
+            (
+                "--average",
+                self.average.unwrap_or(0.0).into(),
+                0.0,
+                0.999_999,
+            ),
+            ("--clip", self.clip.into(), 1e-6, f32::MAX.into()),
+            ("--balance", self.balance.into(), 0.0, 10.0),
+            ("--z-loss", self.z_loss.into(), 0.0, 10.0),
+        ] {
+            ensure!(
+                (low..=high).contains(&value),
+                "`{option}` is {value}, expected a number {}",
+                range_words(low, high)
+            );
+        }
+        Ok(())
+    }
+
+    /// Sizes of the model for a vocabulary.
+    pub(crate) fn model_config(&self, vocab_size: usize) -> anyhow::Result<ModelConfig> {
+        let preset = self
+            .preset
+            .context("the size of the model is missing; give it with `--preset`")?;
+        model_config(preset, &self.size, self.dense, vocab_size)
+    }
+
+    fn replicas(&self) -> usize {
+        let usual = if self.backend.is_host() { 2 } else { 1 };
+        self.replicas.unwrap_or(usual)
+    }
+
+    fn rate(&self) -> f64 {
+        self.learning_rate.unwrap_or(match self.quantize {
+            None => RATE,
+            Some(_) => RATE_FOR_INTEGERS,
+        })
+    }
+
+    fn warmup(&self, steps: u64) -> u64 {
+        self.warmup.unwrap_or(WARMUP.min(steps / 10))
+    }
+
+    fn distill(&self) -> Option<f32> {
+        self.teacher.as_ref()?;
+        Some(self.distill.unwrap_or(DISTILL))
+    }
+
+    /// Steps between two evaluations of a run of `steps` steps; 0 for none.
+    pub(crate) fn evaluate_every(&self, steps: u64) -> u64 {
+        self.evaluate_every.unwrap_or(steps.div_ceil(EVALUATIONS))
+    }
+
+    /// Precisions that are trained for, if any are.
+    pub(crate) fn precisions(&self) -> Option<Precisions> {
+        Some(Precisions {
+            usual: self.quantize?,
+            overrides: TensorArg::overrides(&self.tensor),
+        })
+    }
+
+    /// What the trainer needs for a run of `steps` steps.
+    pub(crate) fn train_config(&self, steps: u64) -> anyhow::Result<TrainConfig> {
+        let warmup = self.warmup(steps);
+        ensure!(
+            warmup <= steps,
+            "`--warmup` is {warmup}, more than the {steps} steps of the run; give fewer"
+        );
+        Ok(TrainConfig {
+            batch: self.batch,
+            length: self.length,
+            replicas: self.replicas(),
+            seed: self.seed,
+            schedule: Schedule {
+                peak: self.rate(),
+                floor: self.floor,
+                warmup,
+                steps,
+                decay: self.decay,
+            },
+            optimizer: OptimizerConfig {
+                beta_1: BETA_1,
+                beta_2: self.beta_2,
+                weight_decay: self.weight_decay,
+                clip_norm: self.clip,
+                matrices: self.optimizer,
+            },
+            router: RouterLoss {
+                balance: self.balance,
+                z: self.z_loss,
+            },
+            quantize: self.precisions(),
+            distill: self.distill(),
+            average: self.average,
+            dropout: self.dropout,
+        })
+    }
+
+    /// The command that repeats a run of `steps` steps, with every default as it is now.
+    pub(crate) fn command(&self, steps: u64, output: &Path) -> anyhow::Result<Vec<String>> {
+        let run = Self {
+            replicas: Some(self.replicas()),
+            learning_rate: Some(self.rate()),
+            warmup: Some(self.warmup(steps)),
+            distill: self.distill(),
+            evaluate_every: Some(self.evaluate_every(steps)),
+            budget: Budget {
+                steps: Some(steps),
+                minutes: None,
+            },
+            ..self.clone()
+        };
+        let fields = as_json(&run)?;
+        let mut words = vec![TOOL.to_owned(), "fit".to_owned()];
+        for argument in Self::augment_args(clap::Command::new(TOOL)).get_arguments() {
+            let name = argument.get_id().as_str();
+            let values = match &fields[name] {
+                Value::Null => &[],
+                Value::Array(values) => &values[..],
+                value => std::slice::from_ref(value),
+            };
+            for value in values {
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                words.extend([format!("--{}", name.replace('_', "-")), text]);
+            }
+        }
+        words.extend(["--output".to_owned(), output.display().to_string()]);
+        Ok(words)
+    }
+}
+
+/// Parses the name by which serde knows a value; each of `choices` with its help.
+fn by_name<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    choices: &[(&'static str, &'static str)],
+) -> impl TypedValueParser<Value = T> + use<T> {
+    let choices = choices
+        .iter()
+        .map(|&(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(choices).try_map(|name| serde_json::from_value(Value::String(name)))
+}
+
+fn as_typed<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&value.to_string())
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn as_typed_if_any<S: Serializer>(
+    value: &Option<impl ToString>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value
+        .as_ref()
+        .map(ToString::to_string)
+        .serialize(serializer)
+}
+
+fn range_words(low: f64, high: f64) -> String {
+    match (low, high) {
+        (low, high) if low > 0.0 && high > 1e3 => "above 0".to_owned(),
+        (low, high) if low > 0.0 => format!("above 0 and at most {high}"),
+        (_, high) if high < 1.0 => "from 0 to below 1".to_owned(),
+        (_, high) => format!("from 0 to {high}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    #[command(name = "itera-train fit")]
+    struct Words {
+        #[command(flatten)]
+        run: RunConfig,
+        #[arg(long)]
+        output: PathBuf,
+    }
+
+    fn parse(words: &[String]) -> anyhow::Result<RunConfig> {
+        Words::try_parse_from(words)?.run.checked()
+    }
+
+    /// A `micro` run with these arguments more.
+    fn run(more: &str) -> anyhow::Result<RunConfig> {
+        let line = format!("fit --dataset sample --preset micro --output x.safetensors {more}");
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    #[test]
+    fn the_warm_up_is_bounded_by_a_tenth_of_the_run() {
+        let warmup = |line: &str, steps| {
+            run(line)
+                .unwrap()
+                .train_config(steps)
+                .unwrap()
+                .schedule
+                .warmup
+        };
+        assert_eq!(warmup("--steps 9", 9), 0);
+        assert_eq!(warmup("--steps 1000", 1000), 100);
+        assert_eq!(warmup("--steps 9000", 9000), 200);
+        assert_eq!(warmup("--steps 9 --warmup 9", 9), 9);
+        assert_eq!(warmup("--minutes 1 --warmup 7", 50), 7);
+    }
+
+    /// The command of these arguments gives the same run and the same command.
+    fn repeats(typed: &str) {
+        let first = run(typed).unwrap();
+        let command = first.command(50, Path::new("x.safetensors")).unwrap();
+        let again = parse(&command[1..]).unwrap();
+        assert_eq!(
+            again.train_config(50).unwrap(),
+            first.train_config(50).unwrap()
+        );
+        assert_eq!(
+            again.command(50, Path::new("x.safetensors")).unwrap(),
+            command
+        );
+        for word in typed
+            .split_whitespace()
+            .filter(|word| !word.starts_with("--"))
+        {
+            assert!(command.iter().any(|w| w == word), "{word} in {command:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_repeats_the_run() {
+        repeats(
+            "--steps 50 --vocab-size 300 --decay trapezoid --dense active --clip 0.5 --init x \
+             --size d_state=16 --size routing=chosen --optimizer muon --dropout 0.1 --average 0.99",
+        );
+        repeats(
+            "--steps 50 --init x --teacher x --quantize int4 --tensor embedding.weight=int8 \
+             --tensor final_norm.weight=fp32 --valid v.txt --tokenizer t.json --evaluate-every 9",
+        );
+    }
+
+    #[test]
+    fn every_argument_is_a_field_of_the_record() {
+        let fields = as_json(&run("--steps 5").unwrap()).unwrap();
+        for argument in RunConfig::augment_args(clap::Command::new(TOOL)).get_arguments() {
+            let name = argument.get_id().as_str();
+            assert!(fields.get(name).is_some(), "{name}");
+            assert_eq!(argument.get_long(), Some(&*name.replace('_', "-")));
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (line, message) in [
+            ("--steps 0", "the run has no step"),
+            ("--minutes 0", "the run has no step"),
+            ("--steps 5 --minutes 1", "cannot be used with"),
+            ("", "required"),
+            (
+                "--steps 5 --batch 5",
+                "expected a multiple of the 2 replicas",
+            ),
+            (
+                "--steps 5 --batch 2000 --length 1500",
+                "more than 262144 tokens a step",
+            ),
+            (
+                "--steps 5 --batch 18446744073709551614",
+                "more than 262144 tokens a step",
+            ),
+            ("--steps 5 --replicas 0", "`--replicas` is 0"),
+            (
+                "--steps 5 --replicas 1000 --batch 1000",
+                "expected 1 to 256",
+            ),
+            ("--steps 5 --warmup 6", "more than the 5 steps"),
+            (
+                "--steps 5 --learning-rate 0",
+                "expected a number above 0 and at most 1",
+            ),
+            (
+                "--steps 5 --quantize int4 --optimizer muon",
+                "leave out `--optimizer`",
+            ),
+            ("--steps 5 --quantize fp32", "possible values: int8, int4"),
+            (
+                "--steps 5 --tensor embedding.weight=int8",
+                "required arguments were not provided",
+            ),
+            (
+                "--steps 5 --distill 0.5",
+                "required arguments were not provided",
+            ),
+            (
+                "--steps 5 --beta-2 1",
+                "expected a number from 0 to below 1",
+            ),
+            ("--steps 5 --clip 0", "expected a number above 0"),
+            (
+                "--steps 5 --dropout 1",
+                "expected a number from 0 to below 1",
+            ),
+            (
+                "--steps 5 --average 1",
+                "expected a number from 0 to below 1",
+            ),
+            ("--steps 5 --size d_model=80", "more than its budget"),
+            ("--steps 5 --size width=9", "there is no size `width`"),
+            (
+                "--steps 5 --tokenizer char --vocab-size 99",
+                "leave it out for `char`",
+            ),
+            (
+                "--steps 5 --tokenizer word",
+                "no tokenizer is called `word`",
+            ),
+            (
+                "--steps 5 --vocab-size 200",
+                "a bpe vocabulary of 200 entries",
+            ),
+            (
+                "--steps 5 --vocab-size 2048",
+                "the largest vocabulary that fits has",
+            ),
+        ] {
+            let error = format!("{:#}", run(line).unwrap_err());
+            assert!(error.contains(message), "{line}: {error}");
+        }
+    }
+}
