@@ -1,8 +1,10 @@
-"""What scripts/serve-abuse.sh does to a server: `clients`, `open` or `disk`."""
+"""What scripts/serve-abuse.sh and scripts/serve-postgres.sh do to a server."""
 
 import concurrent.futures
 import json
 import os
+import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -167,6 +169,91 @@ def open_():
         took = time.monotonic() - began
         check(all(one.result()[0] == 200 for one in reading), "1,500 requests for the status are answered")
     check(status == 200 and took < 2, f"feedback is taken in {took * 1e3:.0f} ms meanwhile")
+    time.sleep(2)
+    before = written()
+    time.sleep(5)
+    check(written() == before, "an idle server writes nothing")
+
+
+def written():
+    """When each file of the database was last changed."""
+    files = pathlib.Path(os.environ["work"]).glob("serve.db*")
+    return {file.name: file.stat().st_mtime_ns for file in files}
+
+
+def none():
+    """A server without a database."""
+    write = {"prompt": "Once upon a time", "n": 4, "max_tokens": 64}
+    answers = many(100, lambda _: ask("/v1/completions", write), 8)
+    check(all(status == 200 for status, _ in answers), "text is written without a database")
+    check(answers[0][1]["choices"][0]["feedback_id"] is None, "there is nothing to rate")
+    check(ask("/feedback", {"feedback_id": "a", "user_rating": 1})[0] == 501, "feedback is not implemented there")
+    check(resident() < 20, f"the server has {resident():.1f} MB, at most 20")
+
+
+def stopped():
+    """A server whose PostgreSQL stops for 20 seconds, and then has a locked table."""
+    first = int(os.environ["POSTGRES"])
+    children = pathlib.Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    backends = [first, *map(int, children)]
+
+    def signal_all(number):
+        for backend in backends:
+            try:
+                os.kill(backend, number)
+            except ProcessLookupError:
+                pass  # One that has ended by itself.
+
+    def rated(answer):
+        return ask("/feedback", {"feedback_id": answer["feedback_id"], "user_rating": 1})[0]
+
+    def write():
+        status, answer = ask("/infer", {"input_text": "Once upon a time", "max_length": 8})
+        check_status(status)
+        return answer
+
+    def heals(answer, what):
+        began = time.monotonic()
+        while rated(answer) != 200 and time.monotonic() - began < 20:
+            time.sleep(0.1)
+        check(rated(answer) == 200, f"{what}, feedback is taken after {time.monotonic() - began:.1f} s")
+        check(ask("/ready")[1]["database"] == "ok", "/ready tells that it is well")
+
+    answer = write()
+    check(rated(answer) == 200, "feedback is taken")
+    signal_all(signal.SIGSTOP)
+    try:
+        until = time.monotonic() + 20
+        check(rated(answer) == 503, "feedback is refused while PostgreSQL stands still")
+        meanwhile = write()
+        status, ready = ask("/ready")
+        check((status, ready["database"]) == (200, "failing"), "text is written on, and /ready tells")
+        time.sleep(max(0, until - time.monotonic()))
+    finally:
+        signal_all(signal.SIGCONT)
+    heals(meanwhile, "when it goes on")
+
+    lock = "BEGIN; LOCK TABLE feedback IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60);"
+    with subprocess.Popen([*os.environ["PSQL"].split(), "-c", lock], stdout=subprocess.DEVNULL) as locked:
+        try:
+            time.sleep(1)
+            check(rated(answer) == 503, "feedback is refused while the table is locked")
+            write()
+            os.kill(PID, signal.SIGTERM)
+            began = time.monotonic()
+            while is_running() and time.monotonic() - began < 45:
+                time.sleep(0.1)
+            check(not is_running(), f"the server ends in {time.monotonic() - began:.0f} s all the same")
+        finally:
+            locked.kill()
+
+
+def is_running():
+    """Whether the server is there, and not only its exit status."""
+    try:
+        return pathlib.Path(f"/proc/{PID}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def disk():
@@ -208,4 +295,4 @@ def check_status(status):
         raise SystemExit(f"FAILED: text is written on, but the status is {status}")
 
 
-{"clients": clients, "open": open_, "disk": disk}[sys.argv[1]]()
+{"clients": clients, "open": open_, "none": none, "disk": disk, "stopped": stopped}[sys.argv[1]]()

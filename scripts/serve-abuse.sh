@@ -20,6 +20,10 @@ start_server --queue 16 --slots 8 --workers 1
 URL=$url SERVER=$server python3 scripts/serve-abuse.py open
 stop_server
 
+start_server --database none
+URL=$url SERVER=$server python3 scripts/serve-abuse.py none
+stop_server
+
 # Files of more than 600 kB cannot be written, until they can; neither can /tmp and /var/tmp, where SQLite would
 # put its temporary files.
 if ! command -v prlimit >/dev/null; then

@@ -21,8 +21,9 @@ start_server() {
     work=$(mktemp -d)
     export work
     [[ " $* " == *" --rate-limit "* ]] || set -- --rate-limit 0 "$@"
+    [[ " $* " == *" --database "* ]] || set -- --database "$work/serve.db" "$@"
     touch "$work/log"
-    "${wrapper[@]}" "$binary" --port 0 --database "$work/serve.db" "$@" 2>"$work/log" &
+    "${wrapper[@]}" "$binary" --port 0 "$@" 2>"$work/log" &
     server=$!
     trap stop_server EXIT
     for _ in $(seq 200); do

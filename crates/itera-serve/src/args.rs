@@ -286,7 +286,7 @@ pub(crate) struct AccessArgs {
         conflicts_with = "token"
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// JSON file of keys with their rights and limits, read again when it changes; docs/serving.md has its form.
+    /// JSON file of keys with their rights and limits, read again when it changes; docs/operating.md has its form.
     #[arg(long, env = "ITERA_KEYS", value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
     /// Ask for a key on every request but /health, /ready, the page and feedback on an answer of one's own.

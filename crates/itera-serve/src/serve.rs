@@ -63,6 +63,8 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<ExitStatus> {
         format!("cannot listen on {address}; give a free port with --port, or 0 for any")
     })?;
     let bound = listener.local_addr()?;
+    // Before anybody is told that the server runs, and so may tell it to end.
+    let mut told = Told::new()?;
     tracing::info!(
         "serving {} ({}, {}) on http://{bound}",
         app.base.name,
@@ -76,7 +78,6 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<ExitStatus> {
     let mut serving = tokio::spawn(Arc::clone(&connections).serve(listener, routes, closing));
     let mut adapting = app.adapter.start(ending);
     let ticking = tokio::spawn(tick(Arc::clone(&app), options.clone()));
-    let mut told = Told::new();
     tokio::select! {
         () = told.once() => {}
         failed = first_end(writing, &mut adapting, ticking, &mut serving) => bail!(failed),
@@ -277,37 +278,37 @@ async fn forget(store: &Store, options: &Options, second: u64) -> Result<(), Sto
 /// Ctrl-C, or on Unix SIGTERM, as often as they come.
 struct Told {
     #[cfg(unix)]
-    terminated: Option<tokio::signal::unix::Signal>,
+    signals: [tokio::signal::unix::Signal; 2],
 }
 
 impl Told {
-    fn new() -> Self {
-        Self {
+    fn new() -> anyhow::Result<Self> {
+        #[cfg(unix)]
+        let signals = {
+            use tokio::signal::unix::{SignalKind, signal};
+            let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+            let [interrupted, terminated] = kinds.map(signal);
+            [interrupted?, terminated?]
+        };
+        Ok(Self {
             #[cfg(unix)]
-            terminated: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .ok(),
-        }
+            signals,
+        })
     }
 
     /// Waits for the next.
     async fn once(&mut self) {
-        let interrupted = async {
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         #[cfg(unix)]
-        let terminated = async {
-            match &mut self.terminated {
-                Some(signal) => drop(signal.recv().await),
-                None => std::future::pending().await,
+        {
+            let [interrupted, terminated] = &mut self.signals;
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
             }
-        };
+        }
         #[cfg(not(unix))]
-        let terminated = std::future::pending::<()>();
-        tokio::select! {
-            () = interrupted => {}
-            () = terminated => {}
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
