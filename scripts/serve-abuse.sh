@@ -12,7 +12,7 @@ source scripts/serving.sh
 
 find_server "$@"
 TOKEN=0123456789abcdef0123456789abcdef
-start_server --rate-limit 600 --max-connections 256 --token "$TOKEN" --trusted-proxy 127.0.0.0/8 --timeout-seconds 5
+start_server --rate-limit 600 --max-connections 256 --token "$TOKEN" --trusted-proxy 127.0.0.0/8 --timeout-seconds 20
 URL=$url SERVER=$server TOKEN=$TOKEN python3 scripts/serve-abuse.py clients
 stop_server
 

@@ -120,7 +120,7 @@ pub(crate) enum StoreError {
     },
     /// The database belongs to another model.
     #[error(
-        "it belongs to the model {found}, and {expected} is to be served; give another --database, or the --checkpoint that it was made with"
+        "it belongs to the model {found}, and {expected} is to be served; give the --checkpoint that it was made with or another --database, or move it with `itera-serve rebase`"
     )]
     OtherModel {
         /// The model of the database.

@@ -77,7 +77,7 @@ fn an_export_can_be_imported_elsewhere() {
 }
 
 #[test]
-fn feedback_is_deleted_copied_and_moved_to_another_checkpoint() {
+fn feedback_is_copied_and_deleted() {
     let test = CliTest::new();
     test.write("old.json", PROTOTYPE);
     assert!(test.run("feedback import old.json").status.success());
@@ -113,7 +113,7 @@ fn feedback_is_deleted_copied_and_moved_to_another_checkpoint() {
     error: the following required arguments were not provided:
       <--before <TIME>|--user <NAME>>
 
-    Usage: itera-serve feedback delete --database <FILE|URL|none> <--before <TIME>|--user <NAME>>
+    Usage: itera-serve feedback delete <--before <TIME>|--user <NAME>>
 
     For more information, try '--help'.
     ");

@@ -39,7 +39,8 @@ impl Server {
 
     fn of(mut command: Command, arguments: &str) -> Self {
         let mut child = command
-            .args("--port 0 --rate-limit 0 --checkpoint micro-tinystories".split(' '))
+            .args("--port 0 --rate-limit 0".split(' '))
+            .env("ITERA_CHECKPOINT", "micro-tinystories")
             .args(arguments.split_whitespace())
             .stderr(Stdio::piped())
             .spawn()
