@@ -28,7 +28,9 @@ end() {
 }
 trap end EXIT
 as initdb -D "$cluster/data" -U itera -A trust --no-sync >/dev/null
+# No authority's: rustls takes such a one for a server only if it is not marked as one.
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+    -addext basicConstraints=critical,CA:FALSE -config <(printf '[req]\ndistinguished_name=dn\n[dn]\n') \
     -keyout "$cluster/key.pem" -out "$cluster/certificate.pem" 2>/dev/null
 chmod 600 "$cluster/key.pem"
 ((EUID)) || chown nobody "$cluster/key.pem" "$cluster/certificate.pem"

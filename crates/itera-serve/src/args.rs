@@ -1,12 +1,21 @@
 //! The command line as typed; [`options`](crate::options) checks it.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
 use ipnet::IpNet;
 use itera_core::checkpoint::Precision;
 
 use crate::client::parse_network;
+
+/// Beyond these a value is a slip of the finger.
+const BYTES: u64 = 64 << 20;
+const SECONDS: u64 = 3600;
+
+/// A number in a range.
+fn number(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
 
 /// Serve a model over HTTP, log what it writes, and let it learn from feedback under guard.
 ///
@@ -181,13 +190,25 @@ pub(crate) struct ServeArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EngineArgs {
     /// Threads that generate [default: one per core].
-    #[arg(long, env = "ITERA_WORKERS", value_name = "N")]
+    #[arg(long, env = "ITERA_WORKERS", value_name = "N", value_parser = number(1..=256))]
     pub(crate) workers: Option<usize>,
     /// Requests that each of these threads writes side by side.
-    #[arg(long, env = "ITERA_SLOTS", value_name = "N", default_value_t = 32)]
+    #[arg(
+        long,
+        env = "ITERA_SLOTS",
+        value_name = "N",
+        default_value_t = 32,
+        value_parser = number(1..=1024)
+    )]
     pub(crate) slots: usize,
     /// Requests that may wait for a slot; beyond them the answer is 503 with Retry-After.
-    #[arg(long, env = "ITERA_QUEUE", value_name = "N", default_value_t = 256)]
+    #[arg(
+        long,
+        env = "ITERA_QUEUE",
+        value_name = "N",
+        default_value_t = 256,
+        value_parser = number(0..=100_000)
+    )]
     pub(crate) queue: usize,
 }
 
@@ -208,7 +229,8 @@ pub(crate) struct LimitArgs {
         long,
         env = "ITERA_MAX_CONNECTIONS",
         value_name = "N",
-        default_value_t = 768
+        default_value_t = 768,
+        value_parser = number(1..=100_000)
     )]
     pub(crate) max_connections: usize,
     /// Addresses or networks of proxies whose X-Forwarded-For is believed; may be repeated.
@@ -225,7 +247,8 @@ pub(crate) struct LimitArgs {
         long,
         env = "ITERA_MAX_BODY_BYTES",
         value_name = "N",
-        default_value_t = 65_536
+        default_value_t = 65_536,
+        value_parser = number(1024..=BYTES)
     )]
     pub(crate) max_body_bytes: usize,
     /// Longest prompt in bytes.
@@ -233,7 +256,8 @@ pub(crate) struct LimitArgs {
         long,
         env = "ITERA_MAX_PROMPT_BYTES",
         value_name = "N",
-        default_value_t = 16_384
+        default_value_t = 16_384,
+        value_parser = number(1..=BYTES)
     )]
     pub(crate) max_prompt_bytes: usize,
     /// Seconds after which a request that is not an adaptation is given up; a stream has ten times as long.
@@ -241,7 +265,8 @@ pub(crate) struct LimitArgs {
         long,
         env = "ITERA_TIMEOUT_SECONDS",
         value_name = "S",
-        default_value_t = 30
+        default_value_t = 30,
+        value_parser = value_parser!(u64).range(1..=SECONDS)
     )]
     pub(crate) timeout_seconds: u64,
     /// Seconds from the word to end until connections are no longer taken, while /ready says so: as long as a
@@ -250,7 +275,8 @@ pub(crate) struct LimitArgs {
         long,
         env = "ITERA_DRAIN_SECONDS",
         value_name = "S",
-        default_value_t = 0
+        default_value_t = 0,
+        value_parser = value_parser!(u64).range(0..=SECONDS)
     )]
     pub(crate) drain_seconds: u64,
     /// Answers kept for feedback; older ones without feedback are forgotten.
@@ -377,7 +403,13 @@ pub(crate) struct AdaptArgs {
     pub(crate) keep_versions: u32,
     /// Milliseconds between looks at the database for a new version or new feedback; at most a third of the lease,
     /// 3333, for a server that learns.
-    #[arg(long, env = "ITERA_POLL_MS", value_name = "MS", default_value_t = 500)]
+    #[arg(
+        long,
+        env = "ITERA_POLL_MS",
+        value_name = "MS",
+        default_value_t = 500,
+        value_parser = value_parser!(u64).range(10..=60_000)
+    )]
     pub(crate) poll_ms: u64,
 }
 

@@ -44,34 +44,25 @@ impl Client {
     }
 }
 
-/// Networks of proxies that are believed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Proxies(pub(crate) Vec<IpNet>);
-
-impl Proxies {
-    fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+/// The address of the client: that of the connection, unless that is a proxy which is believed; then the last
+/// address of `X-Forwarded-For` that is none. Entries before it are the client's own words, and so may be what
+/// is no address: there the search ends.
+pub(crate) fn client_of<T>(proxies: &[IpNet], request: &Request<T>) -> IpAddr {
+    let is_proxy = |address| proxies.iter().any(|network| network.contains(&address));
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |info| info.0.ip());
+    let mut last = peer.to_canonical();
+    if !is_proxy(last) {
+        return last;
     }
-
-    /// The address of the client: that of the connection, unless that is a proxy which is believed; then the
-    /// last address of `X-Forwarded-For` that is none. Entries before it are the client's own words, and so
-    /// may be what is no address: there the search ends.
-    pub(crate) fn client<T>(&self, request: &Request<T>) -> IpAddr {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |info| info.0.ip());
-        let mut last = peer.to_canonical();
-        if !self.contains(last) {
-            return last;
+    for entry in forwarded_for(request.headers()).iter().rev() {
+        match address(entry) {
+            None => break,
+            Some(address) if !is_proxy(address) => return address,
+            Some(proxy) => last = proxy,
         }
-        for entry in forwarded_for(request.headers()).iter().rev() {
-            match address(entry) {
-                None => break,
-                Some(address) if !self.contains(address) => return address,
-                Some(proxy) => last = proxy,
-            }
-        }
-        last
     }
+    last
 }
 
 /// A network in CIDR form, or a single address.
@@ -128,7 +119,7 @@ mod tests {
             request.headers_mut().append("x-forwarded-for", value);
         }
         let trusted = ["10.0.0.1", "10.0.2.0/24", "fd00::/8"];
-        Proxies(trusted.map(|text| parse_network(text).unwrap()).into()).client(&request)
+        client_of(&trusted.map(|text| parse_network(text).unwrap()), &request)
     }
 
     #[test]

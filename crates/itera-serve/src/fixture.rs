@@ -7,7 +7,7 @@ use itera_core::checkpoint::Checkpoint;
 use itera_testing::{bytes, small_checkpoint};
 use tempfile::TempDir;
 
-use crate::{Args, app::App, options::Options, serve::assemble, weights::Base};
+use crate::{Args, app::App, options::Settings, serve::assemble, weights::Base};
 
 /// A small model; another seed gives other weights.
 pub(crate) fn random_checkpoint(seed: u64) -> Checkpoint {
@@ -47,11 +47,11 @@ impl Server {
         let words = ["itera-serve", "--checkpoint", &checkpoint]
             .into_iter()
             .chain(own.iter().copied());
-        let args = Args::try_parse_from(words.chain(line.split_whitespace())).unwrap();
-        let mut options = Options::new(&args.serve).unwrap();
+        let mut args = Args::try_parse_from(words.chain(line.split_whitespace())).unwrap();
         // A thread less is a thread less that every test waits for.
-        options.workers = options.workers.min(1);
-        let app = assemble(&args.serve, &options).await.unwrap().0;
+        args.serve.engine.workers = Some(1);
+        let settings = Settings::new(args.serve).unwrap();
+        let app = assemble(settings).await.unwrap().0;
         Self { app, dir }
     }
 
@@ -59,9 +59,8 @@ impl Server {
     pub(crate) async fn stuck(line: &str) -> Self {
         let mut server = Self::new(line).await;
         let app = Arc::get_mut(&mut server.app).unwrap();
-        let settings = &app.settings;
-        let weights = app.engine.weights();
-        let stuck = crate::engine::Engine::start(weights, 0, 1, settings.queue, &app.metrics);
+        let (queue, weights) = (app.settings.args.engine.queue, app.engine.weights());
+        let stuck = crate::engine::Engine::start(weights, 0, 1, queue, &app.metrics);
         app.engine = Arc::new(stuck.unwrap());
         server
     }

@@ -1,7 +1,10 @@
 //! From the start of the server to its end.
 
 use std::{
+    net::SocketAddr,
+    num::NonZero,
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
@@ -20,13 +23,13 @@ use tracing_subscriber::{
 use crate::{
     adapt::{Adapter, learn::Learner},
     app::{self, App},
-    args::{LogFormat, Role, ServeArgs},
+    args::{EngineArgs, LimitArgs, LogFormat, Role, ServeArgs},
     audit,
     engine::Engine,
     limits::Limits,
     listen::Connections,
     metrics::Metrics,
-    options::Options,
+    options::Settings,
     store::{self, Place, Store, StoreError, Which, now_ms},
     weights::Base,
 };
@@ -46,8 +49,9 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Serves until told to end by Ctrl-C or SIGTERM; then what runs is finished.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     start_log(&args)?;
-    match serve(&args).await {
-        Err(error) if args.log_format == LogFormat::Json => {
+    let is_json = args.log_format == LogFormat::Json;
+    match serve(args).await {
+        Err(error) if is_json => {
             tracing::error!(error = format!("{error:#}"), "the server could not go on");
             Ok(ExitStatus::CouldNotRun)
         }
@@ -55,10 +59,10 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     }
 }
 
-async fn serve(args: &ServeArgs) -> anyhow::Result<ExitStatus> {
-    let options = Options::new(args)?;
-    let (app, writing) = assemble(args, &options).await?;
-    let address = options.address;
+async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
+    let (app, writing) = assemble(Settings::new(args)?).await?;
+    let args = &app.settings.args;
+    let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; give a free port with --port, or 0 for any")
     })?;
@@ -73,11 +77,11 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<ExitStatus> {
     );
     let (end, ending) = watch::channel(false);
     let (close, closing) = watch::channel(false);
-    let connections = Connections::new(options.connections);
+    let connections = Connections::new(args.limits.max_connections);
     let routes = app::router(Arc::clone(&app));
     let mut serving = tokio::spawn(Arc::clone(&connections).serve(listener, routes, closing));
     let mut adapting = app.adapter.start(ending);
-    let ticking = tokio::spawn(tick(Arc::clone(&app), options.clone()));
+    let ticking = tokio::spawn(tick(Arc::clone(&app)));
     tokio::select! {
         () = told.once() => {}
         failed = first_end(writing, &mut adapting, ticking, &mut serving) => bail!(failed),
@@ -86,7 +90,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<ExitStatus> {
     app.ending.store(true, Ordering::Relaxed);
     end.send_replace(true);
     tokio::select! {
-        () = tokio::time::sleep(options.drain) => {}
+        () = tokio::time::sleep(Duration::from_secs(args.limits.drain_seconds)) => {}
         () = told.once() => {}
     }
     close.send_replace(true);
@@ -133,9 +137,9 @@ async fn first_end(
 
 /// Opens the database, loads the weights and starts the threads; gives the task that writes, too.
 pub(crate) async fn assemble(
-    args: &ServeArgs,
-    options: &Options,
+    settings: Settings,
 ) -> anyhow::Result<(Arc<App>, Option<JoinHandle<()>>)> {
+    let args = &settings.args;
     let base = Arc::new(Base::load(&args.checkpoint, args.precision)?);
     if base.origin == Origin::RoundedInMemory {
         tracing::warn!(
@@ -146,15 +150,17 @@ pub(crate) async fn assemble(
     }
     let (store, writing, learner) = stored(args, &base).await?;
     let metrics = Arc::new(Metrics::new());
-    let engine = Arc::new(Engine::start(
-        Arc::clone(&base.weights),
-        options.workers,
-        options.slots,
-        options.settings.queue,
-        &metrics,
-    )?);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let EngineArgs {
+        workers,
+        slots,
+        queue,
+    } = args.engine;
+    let weights = Arc::clone(&base.weights);
+    let engine = Engine::start(weights, workers.unwrap_or(cores), slots, queue, &metrics)?;
+    let engine = Arc::new(engine);
     let adapter = Adapter::new(
-        (args.adapt.role, args.adapt.adapt_after, options.poll),
+        &args.adapt,
         store.clone(),
         Arc::clone(&engine),
         Arc::clone(&base),
@@ -175,8 +181,8 @@ pub(crate) async fn assemble(
         metrics,
         base,
         adapter,
-        limits: Limits::new(options.settings.rate_limit),
-        settings: options.settings.clone(),
+        limits: Limits::new(NonZero::new(args.limits.rate_limit)),
+        settings,
         ending: false.into(),
         counts: app::Cached::default(),
         learnt: app::Cached::default(),
@@ -238,7 +244,7 @@ pub(crate) fn cannot_use(place: &str) -> String {
 }
 
 /// Keeps house: rates once a second, keys that have changed, answers to forget.
-async fn tick(app: Arc<App>, options: Options) {
+async fn tick(app: Arc<App>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     let mut last_error = String::new();
     for second in 1_u64.. {
@@ -254,7 +260,7 @@ async fn tick(app: Arc<App>, options: Options) {
             app.limits.forget_idle();
         }
         if let Some(store) = &app.store
-            && let Err(error) = forget(store, &options, second).await
+            && let Err(error) = forget(store, &app.settings.args.limits, second).await
         {
             tracing::warn!(%error, "cannot forget old answers");
         }
@@ -262,14 +268,12 @@ async fn tick(app: Arc<App>, options: Options) {
 }
 
 /// Forgets answers that are too many or too old, now and then.
-async fn forget(store: &Store, options: &Options, second: u64) -> Result<(), StoreError> {
+async fn forget(store: &Store, limits: &LimitArgs, second: u64) -> Result<(), StoreError> {
     if second.is_multiple_of(PRUNE_EVERY) {
-        store::limited(store.prune(options.keep_answers)).await?;
+        store::limited(store.prune(limits.keep_answers)).await?;
     }
-    if let Some(days) = options.keep_days
-        && second % EXPIRE_EVERY == 1
-    {
-        let before = now_ms() - i64::from(days.get()) * DAY_MS;
+    if limits.keep_days > 0 && second % EXPIRE_EVERY == 1 {
+        let before = now_ms() - i64::from(limits.keep_days) * DAY_MS;
         store::limited(store.forget(Which::Before(before))).await?;
     }
     Ok(())

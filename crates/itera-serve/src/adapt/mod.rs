@@ -30,7 +30,7 @@ use tokio::{
 
 use self::learn::{Learner, Turns};
 use crate::{
-    args::Role,
+    args::{AdaptArgs, Role},
     engine::Engine,
     listen::is_told,
     store::{Store, StoreError, limited, random_id},
@@ -74,7 +74,7 @@ pub(crate) struct Adapter {
 
 impl Adapter {
     pub(crate) fn new(
-        (role, adapt_after, poll): (Role, u32, Duration),
+        args: &AdaptArgs,
         store: Option<Store>,
         engine: Arc<Engine>,
         base: Arc<Base>,
@@ -82,9 +82,9 @@ impl Adapter {
     ) -> Arc<Self> {
         Arc::new(Self {
             server: random_id(),
-            role,
-            adapt_after,
-            poll,
+            role: args.role,
+            adapt_after: args.adapt_after,
+            poll: Duration::from_millis(args.poll_ms),
             store,
             engine,
             base,

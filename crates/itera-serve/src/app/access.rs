@@ -11,7 +11,7 @@ use axum::{
 
 use super::App;
 use crate::{
-    client::Client,
+    client::{Client, client_of},
     keys::{Key, Right},
     options::Origins,
     problem::Problem,
@@ -112,7 +112,7 @@ fn client(app: &App, need: Need, request: &Request) -> Result<Client, Problem> {
              see --token and --keys",
         ));
     }
-    let address = settings.trusted_proxies.client(request);
+    let address = client_of(&settings.args.limits.trusted_proxy, request);
     let key = key(app, need, address, headers)?;
     let client = Client { address, key };
     if need.is_work() {
@@ -132,7 +132,7 @@ fn key(
     let shown = bearer(headers);
     let key = shown.and_then(|shown| settings.keys.find(shown));
     let may = |key: &Arc<Key>| need.right().is_none_or(|right| key.may(right));
-    if settings.keys.are_none() || !need.asks_for_key(settings.token_for_all) {
+    if settings.keys.are_none() || !need.asks_for_key(settings.args.access.token_for_all) {
         // Clients of the OpenAI interface send some word where no key is needed.
         return Ok(key.filter(may));
     }
@@ -165,8 +165,8 @@ pub(super) fn unauthorized() -> Problem {
 /// A server without keys is for this machine. A name that resolves to it may belong to a web page, which would
 /// then have the same origin; so only known names are served.
 fn host_is_ours(app: &App, headers: &HeaderMap) -> bool {
-    let settings = &app.settings;
-    if !settings.keys.are_none() && settings.allowed_hosts.is_empty() {
+    let allowed = &app.settings.args.access.allowed_host;
+    if !app.settings.keys.are_none() && allowed.is_empty() {
         return true;
     }
     let Some(host) = headers.get(header::HOST) else {
@@ -181,7 +181,7 @@ fn host_is_ours(app: &App, headers: &HeaderMap) -> bool {
         .parse()
         .is_ok_and(|address: IpAddr| address.is_loopback());
     let known = |allowed: &String| allowed.eq_ignore_ascii_case(name);
-    is_local || name.eq_ignore_ascii_case("localhost") || settings.allowed_hosts.iter().any(known)
+    is_local || name.eq_ignore_ascii_case("localhost") || allowed.iter().any(known)
 }
 
 /// `host` of `host:port`; the brackets of IPv6 stay.

@@ -166,7 +166,7 @@ fn check(app: &App, request: FeedbackRequest) -> Result<Feedback, Problem> {
         .map(|rating| in_range("user_rating", rating, &1, &5))
         .transpose()?;
     if let Some(correction) = &request.correction {
-        let most = app.settings.max_prompt_bytes;
+        let most = app.settings.args.limits.max_prompt_bytes;
         if correction.is_empty() || correction.len() > most {
             let message = format!(
                 "`correction` has {} bytes, expected 1 to {most}",

@@ -184,7 +184,7 @@ pub(super) fn stops(stop: Option<Stop>) -> Result<Vec<String>, Problem> {
 
 /// Checks a prompt.
 pub(super) fn prompt_text(app: &App, param: &'static str, text: String) -> Result<String, Problem> {
-    let most = app.settings.max_prompt_bytes;
+    let most = app.settings.args.limits.max_prompt_bytes;
     if text.is_empty() {
         let message = format!("`{param}` is empty; give at least one character to go on from");
         return Err(Problem::field(param, message));

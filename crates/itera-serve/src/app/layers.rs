@@ -56,12 +56,12 @@ pub(super) fn around(routes: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App
 
 /// Gives a request up after a time: its slot is then free within a token.
 pub(super) fn timeout(settings: &Settings) -> TimeoutLayer {
-    TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, settings.timeout)
+    TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, settings.timeout())
 }
 
 /// Refuses bodies that are too large, whether they say so or not.
 pub(super) fn body_size(settings: &Settings) -> RequestBodyLimitLayer {
-    RequestBodyLimitLayer::new(settings.max_body_bytes)
+    RequestBodyLimitLayer::new(settings.args.limits.max_body_bytes)
 }
 
 /// What web pages of other origins may do; none for nothing.

@@ -64,7 +64,7 @@ pub(super) fn respond(
         usage: Usage::default(),
         waiting: VecDeque::new(),
         sources,
-        deadline: Instant::now() + app.settings.timeout * LONGEST,
+        deadline: Instant::now() + app.settings.timeout() * LONGEST,
         app,
         work,
         _charge: charge,

@@ -27,7 +27,9 @@ fn values_out_of_range() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `--slots` is 0, expected 1 to 1024
+    error: invalid value '0' for '--slots <N>': 0 is not in 1..=1024
+
+    For more information, try '--help'.
     ");
     snapshot!(test, "--token short", @r"
     success: false
