@@ -206,8 +206,14 @@ type Identity = PathBuf;
 
 #[cfg(unix)]
 fn identity(path: &Path) -> io::Result<Identity> {
+    fs::metadata(path).map(|metadata| identity_of(&metadata))
+}
+
+/// Device and inode.
+#[cfg(unix)]
+pub(crate) fn identity_of(metadata: &fs::Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt as _;
-    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(not(unix))]

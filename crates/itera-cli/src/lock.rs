@@ -9,6 +9,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
+#[cfg(unix)]
+use crate::files::identity_of;
+
 /// Keeps an output from other processes that ask for it too, until it is dropped. The lock is on a
 /// hidden file beside the output, and the system releases it when a process is killed. A device or a pipe
 /// has none.
@@ -100,8 +103,7 @@ fn lock_path(output: &Path) -> PathBuf {
 
 #[cfg(unix)]
 fn is_same(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let identity = |metadata: io::Result<fs::Metadata>| metadata.map(|m| (m.dev(), m.ino())).ok();
+    let identity = |metadata: io::Result<fs::Metadata>| metadata.as_ref().map(identity_of).ok();
     let found = identity(fs::metadata(path));
     found.is_some() && found == identity(file.metadata())
 }

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use itera_cli::PrecisionArg;
 use itera_data::{Dataset, Split};
 
-/// Write checkpoints as ONNX files, check that other runtimes compute the same, and measure them.
+/// Write checkpoints for other runtimes, check that these compute the same, and measure them.
 #[derive(Debug, Parser)]
 #[command(name = "itera-export", version)]
 pub struct Args {
@@ -19,6 +19,18 @@ pub struct Args {
 pub(crate) enum Command {
     /// Write ONNX files of checkpoints.
     Onnx(OnnxArgs),
+    /// Write a GGUF file of a checkpoint, for llama.cpp and what is built on it.
+    ///
+    /// The model must have the form that llama.cpp knows: routing over the chosen experts, and `d_inner`
+    /// twice `d_model`.
+    Gguf(GgufArgs),
+    /// Write a folder of a checkpoint that transformers loads, at fp32.
+    ///
+    /// The model must have the form that transformers knows, the same as for `gguf`.
+    Hf(HfArgs),
+    /// Make a checkpoint of a GGUF file or a folder of transformers, of weights of this form that were
+    /// trained elsewhere.
+    Import(ImportArgs),
     /// Run ONNX files in other runtimes, on real text, and compare with the native engine. So is a graph
     /// that was read back into Burn, in a build with --features burn.
     ///
@@ -63,6 +75,45 @@ pub(crate) struct OnnxArgs {
     /// Folder for the files NAME.GRAPH.PRECISION.onnx [default: results/onnx].
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// What to write for llama.cpp.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GgufArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: String,
+    /// Precision of the matrices; gains, taps and dynamics are f32 in all.
+    #[arg(long)]
+    pub(crate) precision: GgufPrecision,
+    /// Leave out the identity layer that llama.cpp needs for its cache.
+    #[arg(long)]
+    pub(crate) pure: bool,
+    /// The file.
+    #[arg(long, value_name = "FILE.gguf")]
+    pub(crate) output: PathBuf,
+}
+
+/// What to write for transformers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HfArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: String,
+    /// The folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+/// What to read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// A folder of transformers or a GGUF file.
+    #[arg(value_name = "DIR|FILE.gguf")]
+    pub(crate) source: PathBuf,
+    /// File for the checkpoint.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) output: PathBuf,
 }
 
 /// What to check, where, and against which text.
@@ -157,4 +208,17 @@ pub(crate) enum RuntimeArg {
     Burn,
     /// All that are there.
     All,
+}
+
+/// Precision of a GGUF file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GgufPrecision {
+    /// Single floats.
+    F32,
+    /// Half floats.
+    F16,
+    /// Integers of 8 bits as `Q8_0` where llama.cpp runs them, else f16.
+    Int8,
+    /// Integers of 4 bits as `Q4_0` where llama.cpp runs them, else f16.
+    Int4,
 }

@@ -1,4 +1,4 @@
-//! Writes checkpoints as ONNX, checks the files in other runtimes and measures them there.
+//! Writes checkpoints for other runtimes, checks the ONNX files there and measures them.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,13 +9,19 @@
 //! | `runtime` | running a graph: tract, ONNX Runtime, Burn, the native engine |
 //! | `verify` | the command that compares runtimes on real text |
 //! | `bench` | the command that measures runtimes |
+//! | `granite` | the form in which llama.cpp and transformers know the model |
+//! | `gguf`, `hf`, `import` | the commands that write and read their files |
 //! | `logits` | what the native engine computes, for scripts |
 //! | `results`, `table` | the result, which the commands share, and its text |
 
 mod args;
 mod bench;
 mod file;
+mod gguf;
+mod granite;
 mod graph;
+mod hf;
+mod import;
 mod logits;
 mod onnx;
 mod results;
@@ -38,6 +44,9 @@ const TOOL: &str = "itera-export";
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         Command::Onnx(args) => onnx::run(&args),
+        Command::Gguf(args) => gguf::run(&args),
+        Command::Hf(args) => hf::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Logits(args) => logits::run(&args),

@@ -47,11 +47,19 @@ impl Default for Schedule {
 impl Schedule {
     /// Checks every field.
     pub(crate) fn validate(&self) -> Result<(), SettingError> {
-        let Self { peak, floor, .. } = *self;
+        let Self {
+            peak,
+            floor,
+            warmup,
+            steps,
+            ..
+        } = *self;
         let rises = peak > 0.0 && peak.is_finite();
         ensure(rises, "schedule.peak", peak, "a number above 0")?;
         let falls = (0.0..=1.0).contains(&floor);
-        ensure(falls, "schedule.floor", floor, "0 to 1")
+        ensure(falls, "schedule.floor", floor, "0 to 1")?;
+        let most = format!("at most the {steps} steps of the run");
+        ensure(warmup <= steps, "schedule.warmup", warmup, most)
     }
 
     /// Learning rate of `step`, counted from 0.

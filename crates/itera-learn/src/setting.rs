@@ -34,3 +34,21 @@ pub(crate) fn ensure(
         expected: expected.into(),
     })
 }
+
+/// Refuses a count below 1 or above its bound; each is `(setting, count, most)`.
+pub(crate) fn ensure_counts(
+    counts: impl IntoIterator<Item = (&'static str, usize, usize)>,
+) -> Result<(), SettingError> {
+    for (setting, count, most) in counts {
+        let fits = (1..=most).contains(&count);
+        ensure(fits, setting, count, format!("1 to {most}"))?;
+    }
+    Ok(())
+}
+
+/// Refuses a batch that the replicas cannot share evenly.
+pub(crate) fn ensure_shared(batch: usize, replicas: usize) -> Result<(), SettingError> {
+    let fits = batch.is_multiple_of(replicas);
+    let expected = format!("a multiple of {replicas} replicas");
+    ensure(fits, "batch", batch, expected)
+}

@@ -303,7 +303,7 @@ fn small_run() -> Trainer {
         quantize: Some(Precision::Int8.into()),
         ..config(1)
     };
-    config.schedule.steps = 3;
+    (config.schedule.warmup, config.schedule.steps) = (1, 3);
     let sizes = ModelConfig {
         n_layers: 1,
         ..Preset::Test.config(40)

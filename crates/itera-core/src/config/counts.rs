@@ -45,26 +45,21 @@ impl ModelConfig {
     /// as wide as all experts together.
     #[must_use]
     pub fn dense_twin_of_total(&self) -> Self {
-        let width = self.n_experts * self.d_expert + self.d_shared;
-        Self {
-            n_experts: 1,
-            top_k: 1,
-            d_expert: width,
-            d_shared: 0,
-            routing: Routing::All,
-            ..self.clone()
-        }
+        self.dense(self.n_experts * self.d_expert + self.d_shared)
     }
 
     /// A model without routing that computes as much per token as this one: one expert as wide as
     /// the experts that a token visits.
     #[must_use]
     pub fn dense_twin_of_active(&self) -> Self {
-        let width = self.top_k * self.d_expert + self.d_shared;
+        self.dense(self.top_k * self.d_expert + self.d_shared)
+    }
+
+    fn dense(&self, d_expert: usize) -> Self {
         Self {
             n_experts: 1,
             top_k: 1,
-            d_expert: width,
+            d_expert,
             d_shared: 0,
             routing: Routing::All,
             ..self.clone()

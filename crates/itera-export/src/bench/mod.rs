@@ -5,15 +5,15 @@
 //! | `cases` | what is measured: a runtime at a precision |
 //! | `burn` | those of Burn, with the feature `burn` |
 //! | `chart` | the picture |
-//! | `torchscript` | a measurement that was made apart |
+//! | `apart` | what Python has measured apart |
 
+mod apart;
 #[cfg(feature = "burn")]
 mod burn;
 mod cases;
 mod chart;
-mod torchscript;
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, Progress, model_info, note, print};
@@ -21,7 +21,7 @@ use itera_core::{
     checkpoint::Precision, digest::sha256_hex, files::write_atomic, models::LoadedCheckpoint,
 };
 use itera_data::{Corpus, Dataset, Places};
-use itera_record::{ExportBench, ExportBenchGap, ExportBenchProtocol, ExportBenchRow, median, p95};
+use itera_record::{ExportBench, ExportBenchProtocol, ExportBenchRow, median, p95};
 
 use self::cases::Case;
 use crate::{args::BenchArgs, onnx, results, table};
@@ -74,14 +74,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
         &loaded[0].file_sha256,
         &loaded[0].checkpoint,
     );
-    match torchscript::row(&output, &model, &protocol)? {
-        Ok(row) => rows.push(row),
-        Err(reason) => missing.push(ExportBenchGap {
-            runtime: torchscript::NAME.to_owned(),
-            precision: Precision::Fp32.to_string(),
-            reason,
-        }),
-    }
+    let (apart, unmeasured) = apart::rows(&output, &model, &protocol)?;
+    rows.extend(apart);
+    missing.extend(unmeasured);
     rank(&mut rows);
     let bench = ExportBench {
         model,
@@ -172,9 +167,4 @@ fn rank(rows: &mut [ExportBenchRow]) {
     for row in rows {
         row.speed_up = slowest / row.median_seconds;
     }
-}
-
-/// Beside the result, where `scripts/torchscript.py` writes.
-fn beside(output: &std::path::Path, name: &str) -> PathBuf {
-    output.with_file_name(name)
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod exporting;
 mod fixture;
+mod granite;
 mod measuring;
 mod python;
 mod verifying;

@@ -38,7 +38,9 @@ fn every_runtime_that_is_there_is_measured_in_turns() {
         .iter()
         .map(|gap| gap.runtime.as_str())
         .collect();
-    assert!(missing.contains(&"torchscript"), "{missing:?}");
+    for runtime in ["torchscript", "llama.cpp", "transformers"] {
+        assert!(missing.contains(&runtime), "{missing:?}");
+    }
     let png = fs::read(test.path("r.png")).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
 }
@@ -84,6 +86,36 @@ fn torchscript_joins_where_its_file_is_of_the_same_run() {
         "{}",
         text(&run.stderr)
     );
+}
+
+#[test]
+fn rows_of_python_runtimes_join_where_their_file_is_of_the_same_run() {
+    let test = CliTest::new();
+    let model = fs::read(test.path("models/small.safetensors")).unwrap();
+    let row = |runtime: &str, seconds: f64| {
+        serde_json::json!({
+            "runtime": runtime, "version": "1", "precision": "fp32", "file_bytes": 1000,
+            "sample_seconds": [seconds], "decode_seconds": [1.0],
+        })
+    };
+    let file = serde_json::json!({
+        "schema": "itera.runtimes/1", "seq_len": 20, "threads": 1,
+        "checkpoint_sha256": itera_core::digest::sha256_hex(&model),
+        "rows": [row("llama.cpp", 0.5), row("transformers", 2.0)],
+    });
+    test.write("runtimes.json", file.to_string());
+    let bench = "bench --checkpoint small --seq-len 20 --samples 2 --output r.json";
+    test.succeed(bench);
+    let rows = test.record("r.json").bench.unwrap().rows;
+    let slowest = rows.last().unwrap();
+    assert_eq!(slowest.runtime, "transformers");
+    assert!((slowest.tokens_per_s - 10.0).abs() < 1e-9 && !slowest.is_interleaved);
+    let llama = rows.iter().find(|row| row.runtime == "llama.cpp").unwrap();
+    assert!((llama.speed_up - 4.0).abs() < 1e-9);
+    test.write("runtimes.json", "{}");
+    let run = test.run(bench);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(text(&run.stderr).contains("scripts/runtimes/bench.py"));
 }
 
 #[test]

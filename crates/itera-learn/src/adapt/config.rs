@@ -4,7 +4,10 @@ use itera_core::checkpoint::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::AdaptError;
-use crate::{OptimizerConfig, setting::ensure};
+use crate::{
+    OptimizerConfig,
+    setting::{ensure, ensure_counts, ensure_shared},
+};
 
 /// Below this share of accepted answers the learning rate rises.
 const LOW_ACCURACY: f64 = 0.5;
@@ -92,21 +95,13 @@ impl AdaptConfig {
         let rate = (min..=max).contains(&self.learning_rate);
         let range = format!("{min} to {max}, the range of the settings");
         ensure(rate, "learning_rate", self.learning_rate, range)?;
-        for (setting, value, most) in [
+        ensure_counts([
             ("steps", self.steps, 100_000),
             ("replicas", self.replicas, 64),
             ("batch", self.batch, 1024),
             ("length", self.length, 4096),
-        ] {
-            let fits = (1..=most).contains(&value);
-            ensure(fits, setting, value, format!("1 to {most}"))?;
-        }
-        ensure(
-            self.batch.is_multiple_of(self.replicas),
-            "batch",
-            self.batch,
-            format!("a multiple of {} replicas", self.replicas),
-        )?;
+        ])?;
+        ensure_shared(self.batch, self.replicas)?;
         for (setting, value) in [
             ("kl_weight", self.kl_weight),
             ("unlikelihood_weight", self.unlikelihood_weight),

@@ -8,8 +8,6 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use itera_core::config::Routing;
-
 use super::TransformerConfig;
 use crate::{
     fused::{Attention, AttentionDims, Experts, RmsNorm, Rope},
@@ -233,13 +231,7 @@ impl FeedForward {
     /// `u [rows, d_model]`, the result alike.
     fn forward(&self, config: &TransformerConfig, u: Tensor<2>) -> Tensor<2> {
         let [rows, d_model] = u.dims();
-        let op = Experts {
-            n_experts: 1,
-            top_k: 1,
-            routing: Routing::All,
-            d_model,
-            d_expert: config.d_ff,
-        };
+        let op = Experts::single(d_model, config.d_ff);
         let router = Tensor::<2>::zeros([rows, 1], &u.device());
         let inputs = [
             u.into_dispatch(),

@@ -88,6 +88,17 @@ impl Visit<'_> {
 }
 
 impl Experts {
+    /// A feed-forward that all tokens pass, as a mixture of one expert; its router logits have no effect.
+    pub(crate) fn single(d_model: usize, d_expert: usize) -> Self {
+        Self {
+            n_experts: 1,
+            top_k: 1,
+            routing: Routing::All,
+            d_model,
+            d_expert,
+        }
+    }
+
     /// Softmax, top-k, and the tokens sorted by expert.
     fn route(&self, router: &[f32]) -> Routed {
         let n_experts = self.n_experts;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use itera_core::config::{ModelConfig, Routing};
+use itera_core::config::ModelConfig;
 
 use super::{
     Dropout, Gain, LanguageModel, Mixer, Moe, Output, Shared, Tokens, carry::FusedState, indices,
@@ -140,13 +140,7 @@ impl Shared {
     /// A mixture of one expert.
     fn forward(&self, config: &ModelConfig, u: Tensor<2>) -> Tensor<2> {
         let [rows, d_model] = u.dims();
-        let op = Experts {
-            n_experts: 1,
-            top_k: 1,
-            routing: Routing::All,
-            d_model,
-            d_expert: config.d_shared,
-        };
+        let op = Experts::single(d_model, config.d_shared);
         let logits = Tensor::zeros([rows, 1], &u.device());
         let (w_in, w_out) = (self.w_in.val(), self.w_out.val());
         expert(op, u, logits, w_in.into_dispatch(), w_out.into_dispatch()).0

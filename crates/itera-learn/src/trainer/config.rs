@@ -7,7 +7,7 @@ use crate::{
     loss::RouterLoss,
     optimizer::OptimizerConfig,
     schedule::Schedule,
-    setting::{SettingError, ensure},
+    setting::{SettingError, ensure, ensure_counts, ensure_shared},
 };
 
 /// Everything that defines a run, beside the data.
@@ -70,20 +70,12 @@ impl TrainConfig {
     /// # Errors
     /// The first field that is out of its range.
     pub fn validate(&self) -> Result<(), SettingError> {
-        for (setting, value, most) in [
+        ensure_counts([
             ("replicas", self.replicas, 1024),
             ("batch", self.batch, 1 << 16),
             ("length", self.length, 1 << 20),
-        ] {
-            let fits = (1..=most).contains(&value);
-            ensure(fits, setting, value, format!("1 to {most}"))?;
-        }
-        ensure(
-            self.batch.is_multiple_of(self.replicas),
-            "batch",
-            self.batch,
-            format!("a multiple of {} replicas", self.replicas),
-        )?;
+        ])?;
+        ensure_shared(self.batch, self.replicas)?;
         self.schedule.validate()?;
         self.optimizer.validate()?;
         let RouterLoss { balance, z } = self.router;
@@ -115,13 +107,16 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         TrainConfig::default().validate().unwrap();
-        let cases: [(&str, Break); 13] = [
+        let cases: [(&str, Break); 14] = [
             ("replicas", |c| c.replicas = 0),
             ("batch", |c| c.batch = 0),
             ("batch", |c| (c.batch, c.replicas) = (3, 2)),
             ("length", |c| c.length = usize::MAX),
             ("schedule.peak", |c| c.schedule.peak = f64::NAN),
             ("schedule.floor", |c| c.schedule.floor = -0.1),
+            ("schedule.warmup", |c| {
+                c.schedule.warmup = c.schedule.steps + 1;
+            }),
             ("optimizer.beta_1", |c| c.optimizer.beta_1 = 1.0),
             ("optimizer.weight_decay", |c| {
                 c.optimizer.weight_decay = f32::INFINITY;

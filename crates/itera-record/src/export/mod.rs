@@ -174,7 +174,7 @@ pub struct ExportBenchProtocol {
 /// One runtime at one precision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportBenchRow {
-    /// `native`, `tract`, `onnxruntime`, `burn-flex`, `burn-ndarray` or `torchscript`.
+    /// `native`, `tract`, `onnxruntime`, `burn-flex`, `burn-ndarray`, `torchscript`, `llama.cpp`, `transformers`.
     pub runtime: String,
     /// Its version.
     pub version: String,

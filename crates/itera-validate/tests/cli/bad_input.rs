@@ -334,9 +334,13 @@ fn a_result_without_a_reader_ends_quietly() {
     let mut command = test.command("--checkpoint small --dataset stories.txt --output x.json");
     let mut run = command
         .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     drop(run.stdout.take());
-    assert_eq!(run.wait().unwrap().code(), Some(141));
+    let run = run.wait_with_output().unwrap();
+    let message = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(141));
+    assert!(!message.contains("error"), "{message}");
     assert!(test.path("x.json").exists());
 }
