@@ -3,7 +3,7 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Store, StoreError, now_ms, random_id,
+    Store, StoreError, Tx, now_ms, random_id,
     versions::{activate, exists},
 };
 
@@ -99,17 +99,7 @@ impl Store {
             tx.cancel().await?;
             return Ok(row.try_get("id")?);
         }
-        let id = random_id();
-        sqlx::query(
-            "INSERT INTO adaptations (id, requested_ms, trigger_kind, status) \
-             VALUES ($1, $2, $3, $4)",
-        )
-        .bind(id.clone())
-        .bind(now_ms())
-        .bind("manual")
-        .bind(EntryStatus::Requested.name())
-        .execute(&mut *tx)
-        .await?;
+        let id = add(&mut tx, "manual", EntryStatus::Requested, None, None).await?;
         tx.commit().await?;
         Ok(id)
     }
@@ -142,7 +132,6 @@ impl Store {
         from: &str,
         to: &str,
     ) -> Result<Option<Entry>, StoreError> {
-        let (id, now) = (random_id(), now_ms());
         let mut tx = self.begin().await?;
         // The row of the active version is locked from here on, so that nobody forgets this one meanwhile.
         activate(&mut tx, to).await?;
@@ -150,20 +139,8 @@ impl Store {
             tx.cancel().await?;
             return Ok(None);
         }
-        sqlx::query(
-            "INSERT INTO adaptations (id, requested_ms, started_ms, ended_ms, trigger_kind, status, \
-             from_version, to_version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(id.clone())
-        .bind(now)
-        .bind(now)
-        .bind(now)
-        .bind("rollback")
-        .bind(EntryStatus::RolledBack.name())
-        .bind(from.to_owned())
-        .bind(to.to_owned())
-        .execute(&mut *tx)
-        .await?;
+        let (status, versions) = (EntryStatus::RolledBack, Some((from, to)));
+        let id = add(&mut tx, "rollback", status, versions, None).await?;
         tx.commit().await?;
         self.entry(&id).await
     }
@@ -206,6 +183,35 @@ impl Store {
             .await?;
         Ok(row.map(|row| row.try_get("holder")).transpose()?)
     }
+}
+
+/// Adds an entry, for one that is at its end with the versions before and after; returns its id.
+pub(super) async fn add(
+    tx: &mut Tx,
+    trigger: &str,
+    status: EntryStatus,
+    versions: Option<(&str, &str)>,
+    message: Option<&str>,
+) -> Result<String, StoreError> {
+    let (id, now) = (random_id(), now_ms());
+    let (from, to) = versions.unzip();
+    let at_once = versions.map(|_| now);
+    sqlx::query(
+        "INSERT INTO adaptations (id, requested_ms, started_ms, ended_ms, trigger_kind, status, \
+         from_version, to_version, message) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(id.clone())
+    .bind(now)
+    .bind(at_once)
+    .bind(at_once)
+    .bind(trigger.to_owned())
+    .bind(status.name())
+    .bind(from.map(str::to_owned))
+    .bind(to.map(str::to_owned))
+    .bind(message.map(str::to_owned))
+    .execute(&mut **tx)
+    .await?;
+    Ok(id)
 }
 
 fn entry(row: &AnyRow) -> Result<Entry, StoreError> {

@@ -6,7 +6,8 @@ use thiserror::Error;
 use super::{
     Entry, EntryStatus, Feedback, Rated, Store, StoreError, StoredVersion, Tx,
     feedback::{RATED, rated},
-    now_ms, random_id,
+    journal::add,
+    now_ms,
     versions::{ACTIVE, insert, set, setting},
     writer::{MOST_OF_VISITOR, new_negatives},
 };
@@ -174,18 +175,7 @@ impl Store {
                 tx.cancel().await?;
                 return Ok(None);
             }
-            let id = random_id();
-            sqlx::query(
-                "INSERT INTO adaptations (id, requested_ms, trigger_kind, status) \
-                 VALUES ($1, $2, $3, $4)",
-            )
-            .bind(id.clone())
-            .bind(now_ms())
-            .bind("automatic")
-            .bind(EntryStatus::Requested.name())
-            .execute(&mut *tx)
-            .await?;
-            id
+            add(&mut tx, "automatic", EntryStatus::Requested, None, None).await?
         };
         let active = setting(&mut tx, "active_version").await?;
         sqlx::query(

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{EntryStatus, Store, StoreError, Tx, now_ms, random_id};
+use super::{EntryStatus, Store, StoreError, Tx, journal::add, now_ms};
 
 /// A version as a line of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,21 +77,15 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         begin_with(&mut tx, model, base_version).await?;
-        let now = now_ms();
-        sqlx::query(
-            "INSERT INTO adaptations (id, requested_ms, started_ms, ended_ms, trigger_kind, status, \
-             from_version, to_version, message) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        let message = format!("a new checkpoint, {model}");
+        let versions = Some((active.as_deref().unwrap_or(&former), base_version));
+        add(
+            &mut tx,
+            "rebase",
+            EntryStatus::Accepted,
+            versions,
+            Some(&message),
         )
-        .bind(random_id())
-        .bind(now)
-        .bind(now)
-        .bind(now)
-        .bind("rebase")
-        .bind(EntryStatus::Accepted.name())
-        .bind(active)
-        .bind(base_version.to_owned())
-        .bind(format!("a new checkpoint, {model}"))
-        .execute(&mut *tx)
         .await?;
         tx.commit().await?;
         Ok(Some(former))
