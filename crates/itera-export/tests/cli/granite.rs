@@ -376,11 +376,7 @@ fn folders_of_another_form_are_refused_with_what_differs() {
             json!(9),
             "`num_hidden_layers` is 9, expected 3",
         ),
-        (
-            "mamba_expand",
-            json!(3),
-            "`mamba_d_head` is 8, expected 12",
-        ),
+        ("mamba_expand", json!(3), "`mamba_d_head` is 8, expected 12"),
         (
             "eos_token_id",
             json!(3),
