@@ -1,9 +1,12 @@
-"""What scripts/serve-abuse.sh and scripts/serve-postgres.sh do to a server."""
+"""What scripts/serve-abuse.sh, serve-postgres.sh and serve-soak.sh do to a server."""
 
+import collections
 import concurrent.futures
+import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -250,6 +253,70 @@ def stopped():
             locked.kill()
 
 
+GETS = ["/health", "/ready", "/v1/models", "/v1/models/x", "/adapt/status", "/metrics", "/metrics/prometheus", "/",
+        "/docs", "/openapi.json", "/nothing"]
+POSTS = ["/infer", "/v1/completions", "/feedback", "/adapt/rollback"]
+ODD = [None, True, -1, 1e308, 2**63, "", "\0", "x" * 300, [], [[]], {}, [1, "a"], {"a": None}]
+FIELDS = ["input_text", "max_length", "temperature", "seed", "top_k", "top_p", "stop", "prompt", "max_tokens", "n",
+          "stream", "logprobs", "echo", "user", "store", "feedback_id", "user_rating", "correction", "version", "other"]
+
+
+def drawn(source, known):
+    """A request: right, odd, or no JSON at all."""
+    kind = source.random()
+    if kind < 0.2:
+        return "GET", source.choice(GETS), None
+    if kind < 0.5:
+        body = {"prompt": "Once upon a time", "max_tokens": source.randint(1, 64), "n": source.randint(1, 4),
+                "stream": source.random() < 0.5, "logprobs": source.choice([None, 0, 5])}
+        return "POST", "/v1/completions", json.dumps(body)
+    if kind < 0.6 and known:
+        body = {"feedback_id": source.choice(known), "user_rating": source.randint(1, 5)}
+        return "POST", "/feedback", json.dumps(body)
+    if kind < 0.7:
+        return "POST", "/infer", json.dumps({"input_text": "The dog", "max_length": source.randint(1, 64)})
+    if kind < 0.72:
+        return "DELETE", "/feedback/" + source.choice(known or ["x"]), None
+    body = json.dumps({field: source.choice(ODD) for field in source.sample(FIELDS, source.randint(0, 6))})
+    if kind > 0.95:
+        body = body[:source.randint(0, len(body))]
+    return "POST", source.choice(POSTS), body
+
+
+def soak():
+    """Mixed load for a while."""
+    seconds = float(os.environ["SECONDS_OF_LOAD"])
+    statuses, known = collections.Counter(), collections.deque(maxlen=256)
+    ends = time.monotonic() + seconds
+
+    def work(seed):
+        source = random.Random(seed)
+        connection = http.client.HTTPConnection(*ADDRESS, timeout=60)
+        while time.monotonic() < ends:
+            method, path, body = drawn(source, list(known))
+            connection.request(method, path, body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+            statuses[answer.status] += 1
+            if path == "/infer" and answer.status == 200:
+                known.append(json.loads(text)["feedback_id"])
+        connection.close()
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        running = [pool.submit(work, seed) for seed in range(16)]
+        time.sleep(seconds / 3)
+        before, files_before = resident(), files()
+        time.sleep(seconds * 2 / 3 - 2)
+        after, files_after = resident(), files()
+        for one in running:
+            one.result()
+    print(sum(statuses.values()), "requests:", dict(sorted(statuses.items())))
+    faults = {status: count for status, count in statuses.items() if status >= 500 and status not in (501, 503)}
+    check(not faults, "no answer is a fault of the server")
+    check(after < before * 1.05, f"memory stays: {before:.1f} MB after a third of the time, {after:.1f} MB at the end")
+    check(abs(files_after - files_before) <= 8, f"open files stay: {files_before}, {files_after}")
+
+
 def is_running():
     """Whether the server is there, and not only its exit status."""
     try:
@@ -297,4 +364,4 @@ def check_status(status):
         raise SystemExit(f"FAILED: text is written on, but the status is {status}")
 
 
-{"clients": clients, "open": open_, "none": none, "disk": disk, "stopped": stopped}[sys.argv[1]]()
+{"clients": clients, "open": open_, "none": none, "soak": soak, "disk": disk, "stopped": stopped}[sys.argv[1]]()
