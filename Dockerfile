@@ -13,7 +13,7 @@ RUN apt-get update \
 RUN rustup target add x86_64-unknown-linux-musl
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release -p itera-serve --target x86_64-unknown-linux-musl \
+RUN cargo build --locked --release -p itera-serve --features pg-tls --target x86_64-unknown-linux-musl \
     && strip -o /itera-serve target/x86_64-unknown-linux-musl/release/itera-serve \
     && mkdir -p /empty/data
 

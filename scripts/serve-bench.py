@@ -142,8 +142,9 @@ def main():
     parts = pathlib.Path(options.output).with_suffix(".part")
     parts.write_text(json.dumps(measured))
     try:
-        made = subprocess.run([binary, "bench-record", "--measured", str(parts), "--precision",
-                               options.precision, "--output", options.output], cwd=ROOT)
+        made = subprocess.run(["cargo", "run", "-q", "--release", "-p", "itera-serve", "--example", "bench-record",
+                               "--", "--measured", str(parts), "--precision", options.precision,
+                               "--output", options.output], cwd=ROOT)
     finally:
         parts.unlink()
     sys.exit(made.returncode)

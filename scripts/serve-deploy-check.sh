@@ -20,7 +20,7 @@ tools=$target/deploy-check-tools
 echo "== Dockerfile"
 "$tools/bin/hadolint" Dockerfile
 echo "== docker-compose.yml"
-"$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml
+"$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose*.yml
 echo "== deploy/kubernetes"
 "$tools/bin/kubernetes-validate" --strict deploy/kubernetes/*.yaml
 
@@ -34,7 +34,7 @@ rustup target add "$MUSL" >/dev/null 2>&1 || {
     exit 2
 }
 echo "== the binary of the image"
-cargo build --locked --release -p itera-serve --target "$MUSL"
+cargo build --locked --release -p itera-serve --features pg-tls --target "$MUSL"
 image=$(mktemp -d)
 trap 'rm -rf "$image"' EXIT
 strip -o "$image/itera-serve" "$target/$MUSL/release/itera-serve"

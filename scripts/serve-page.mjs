@@ -16,7 +16,7 @@ try {
   page.on("request", request => { if (!request.url().startsWith(url) && !request.url().startsWith("data:")) outside.push(request.url()); });
   const text = selector => page.$eval(selector, node => node.textContent);
   const shape = id => page.$eval(id, svg => svg.innerHTML);
-  const until = (test, ...args) => page.waitForFunction(test, { timeout: 60000 }, ...args);
+  const until = (test, ...args) => page.waitForFunction(test, { timeout: 300000 }, ...args);
 
   await page.goto(url, { waitUntil: "load" });
   await until(() => document.getElementById("about").textContent.includes("parameters"));

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Runs the tests of the store, and two servers of one database, on a real PostgreSQL that it starts on
-# loopback in a temporary folder and stops again.
+# loopback in a temporary folder and stops again. It takes connections by TLS only, with a certificate that signs
+# itself and that the tests know. Then the database stops for 20 s, and a table of it is locked, under a server.
 #
-# Needs PostgreSQL's server (Debian: apt-get install postgresql). Arguments go to cargo test, for example
-# --no-default-features.
+#   scripts/serve-postgres.sh [ARGUMENT OF cargo test...]
+#
+# Needs PostgreSQL's server and openssl (Debian: apt-get install postgresql openssl), and python3. Without arguments
+# the package is tested alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,15 +15,38 @@ command -v initdb >/dev/null || {
     echo "PostgreSQL's server is missing; install it (Debian: apt-get install postgresql)" >&2
     exit 2
 }
-work=$(mktemp -d)
+(($#)) || set -- -p itera-serve --features pg-tls
+source scripts/serving.sh
+cluster=$(mktemp -d)
 port=$((20000 + RANDOM % 20000))
 # PostgreSQL does not run as root.
 as() { if ((EUID)); then "$@"; else runuser -u nobody -- env PATH="$PATH" "$@"; fi; }
-((EUID)) || chown nobody "$work"
-trap 'as pg_ctl -D "$work/data" -m immediate -s stop >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
-as initdb -D "$work/data" -U itera -A trust --no-sync >/dev/null
-as pg_ctl -D "$work/data" -s -w -l "$work/log" \
-    -o "-p $port -k $work -c listen_addresses=127.0.0.1 -c max_connections=200" start
+((EUID)) || chown nobody "$cluster"
+end() {
+    as pg_ctl -D "$cluster/data" -m immediate -s stop >/dev/null 2>&1 || true
+    rm -rf "$cluster"
+}
+trap end EXIT
+as initdb -D "$cluster/data" -U itera -A trust --no-sync >/dev/null
+# No authority's: rustls takes such a one for a server only if it is not marked as one.
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+    -addext basicConstraints=critical,CA:FALSE -config <(printf '[req]\ndistinguished_name=dn\n[dn]\n') \
+    -keyout "$cluster/key.pem" -out "$cluster/certificate.pem" 2>/dev/null
+chmod 600 "$cluster/key.pem"
+((EUID)) || chown nobody "$cluster/key.pem" "$cluster/certificate.pem"
+echo 'hostssl all itera 127.0.0.1/32 trust' | as tee "$cluster/data/pg_hba.conf" >/dev/null
+as pg_ctl -D "$cluster/data" -s -w -l "$cluster/log" \
+    -o "-p $port -k $cluster -c listen_addresses=127.0.0.1 -c max_connections=200 \
+    -c ssl=on -c ssl_cert_file=$cluster/certificate.pem -c ssl_key_file=$cluster/key.pem" start
 as createdb -h 127.0.0.1 -p "$port" -U itera itera
-export ITERA_TEST_POSTGRES=postgres://itera@127.0.0.1:$port/itera
-cargo test --locked -p itera-serve "$@" -- store:: postgres
+chmod 755 "$cluster"
+export ITERA_TEST_POSTGRES="postgres://itera@127.0.0.1:$port/itera?sslmode=verify-full&sslrootcert=$cluster/certificate.pem"
+cargo test --locked --lib --test socket "$@" -- store:: postgres
+
+find_server "${CARGO_TARGET_DIR:-target}/debug/itera-serve"
+start_server --database "$ITERA_TEST_POSTGRES"
+trap 'stop_server; end' EXIT
+POSTGRES=$(head -1 "$cluster/data/postmaster.pid")
+PSQL="psql -q -h 127.0.0.1 -p $port -U itera itera"
+export POSTGRES PSQL URL=$url SERVER=$server
+python3 scripts/serve-abuse.py stopped

@@ -12,16 +12,20 @@ find_server() {
         cargo build --locked --release -p itera-serve
         binary=$target/release/itera-serve
     fi
+    binary=$(realpath "$binary")
 }
 
 # start_server [OPTION...]: starts `binary` with a new database and sets `url` to where it answers, `work` to a
-# temporary folder with its `log`. Both end with the script.
+# temporary folder with its `log`. Both end with the script. Words in the array `wrapper` go before the binary.
 start_server() {
     work=$(mktemp -d)
+    export work
+    [[ " $* " == *" --rate-limit "* ]] || set -- --rate-limit 0 "$@"
+    [[ " $* " == *" --database "* ]] || set -- --database "$work/serve.db" "$@"
     touch "$work/log"
-    "$binary" --port 0 --rate-limit 0 --database "$work/serve.db" "$@" 2>"$work/log" &
+    "${wrapper[@]}" "$binary" --port 0 "$@" 2>"$work/log" &
     server=$!
-    trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+    trap stop_server EXIT
     for _ in $(seq 200); do
         url=$(sed -n 's/.* on \(http:.*\)/\1/p' "$work/log")
         [[ -n $url ]] && return
@@ -30,3 +34,12 @@ start_server() {
     cat "$work/log" >&2
     exit 2
 }
+
+# stop_server: ends the server and removes its folder.
+stop_server() {
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    rm -rf "$work"
+}
+
+wrapper=()

@@ -1,4 +1,4 @@
-//! The record of `itera-serve simulate`: what a model gains from feedback on a text that it has not
+//! The record of the example `simulate` of itera-serve: what a model gains from feedback on a text that it has not
 //! seen, and what it loses on its own.
 
 use schemars::JsonSchema;

@@ -1,9 +1,21 @@
 //! The command line as typed; [`options`](crate::options) checks it.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use ipnet::IpNet;
 use itera_core::checkpoint::Precision;
+
+use crate::client::parse_network;
+
+/// Beyond these a value is a slip of the finger.
+const BYTES: u64 = 64 << 20;
+const SECONDS: u64 = 3600;
+
+/// A number in a range.
+fn number(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
 
 /// Serve a model over HTTP, log what it writes, and let it learn from feedback under guard.
 ///
@@ -21,23 +33,47 @@ pub struct Args {
 /// What to do other than serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Take feedback out of a database, or put it in, as JSON lines.
+    /// Take feedback out of a database, put it in, or delete it.
     #[command(subcommand)]
     Feedback(FeedbackCommand),
-    /// Show that the model learns: play feedback from a text it has not seen, score before learning.
-    Simulate(SimulateArgs),
+    /// Write a copy of the database to a new file, while servers use it.
+    Backup {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The file.
+        #[arg(value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Move a database to another checkpoint. Feedback and journal stay; what was learnt goes, since it is not
+    /// part of the new weights.
+    Rebase {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// Checkpoint by name or path.
+        #[arg(
+            long,
+            env = "ITERA_CHECKPOINT",
+            value_name = "NAME|PATH",
+            default_value = "micro-tinystories"
+        )]
+        checkpoint: String,
+    },
     /// Print the OpenAPI document.
     Openapi,
     /// Ask a server on this machine whether it runs; status 1 if not. For images without a shell.
     Health {
+        /// Its address; for 0.0.0.0 and :: that of loopback is taken.
+        #[arg(
+            long,
+            env = "ITERA_HOST",
+            value_name = "ADDRESS",
+            default_value = "127.0.0.1"
+        )]
+        host: IpAddr,
         /// Its port.
         #[arg(long, env = "ITERA_PORT", value_name = "PORT", default_value_t = 8000)]
         port: u16,
     },
-    /// Make the record results/serve-bench.json of what a load generator measured; a part of
-    /// scripts/serve-bench.sh.
-    #[command(hide = true)]
-    BenchRecord(BenchRecordArgs),
 }
 
 /// Where feedback goes.
@@ -63,17 +99,36 @@ pub(crate) enum FeedbackCommand {
         #[arg(value_name = "FILE")]
         input: PathBuf,
     },
+    /// Delete answers with their prompts and feedback. What has been learnt from them stays learnt.
+    Delete {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        which: DeleteArgs,
+    },
+}
+
+/// Which answers.
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct DeleteArgs {
+    /// Those written before a time, as RFC 3339: 2026-01-31T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) before: Option<jiff::Timestamp>,
+    /// Those of a user, by the name that requests gave.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
 }
 
 /// Which database.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DatabaseArgs {
-    /// Where feedback and weights are kept: a file (SQLite), or the postgres URL of a PostgreSQL
-    /// database.
+    /// Where feedback and weights are kept: a file (SQLite), the postgres URL of a PostgreSQL database, or
+    /// `none` for a server that stores nothing.
     #[arg(
         long,
         env = "ITERA_DATABASE",
-        value_name = "FILE|URL",
+        value_name = "FILE|URL|none",
         default_value = "itera-serve.db",
         hide_env_values = true
     )]
@@ -94,7 +149,7 @@ pub(crate) struct ServeArgs {
     /// Precision of requests that name none: fp32, int8 or int4 [default: int8, or what the file has].
     #[arg(long, env = "ITERA_PRECISION")]
     pub(crate) precision: Option<Precision>,
-    /// Address to listen on; any other than loopback needs --token.
+    /// Address to listen on; any other than loopback needs --token or --keys.
     #[arg(
         long,
         env = "ITERA_HOST",
@@ -118,6 +173,9 @@ pub(crate) struct ServeArgs {
     /// Form of the log on standard error.
     #[arg(long, env = "ITERA_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// File for the audit log: JSON lines of who rated, adapted, rolled back and deleted [default: the log].
+    #[arg(long, env = "ITERA_AUDIT_LOG", value_name = "FILE")]
+    pub(crate) audit_log: Option<PathBuf>,
     /// error, warn, info or debug; debug logs every request.
     #[arg(
         long,
@@ -132,20 +190,33 @@ pub(crate) struct ServeArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EngineArgs {
     /// Threads that generate [default: one per core].
-    #[arg(long, env = "ITERA_WORKERS", value_name = "N")]
+    #[arg(long, env = "ITERA_WORKERS", value_name = "N", value_parser = number(1..=256))]
     pub(crate) workers: Option<usize>,
     /// Requests that each of these threads writes side by side.
-    #[arg(long, env = "ITERA_SLOTS", value_name = "N", default_value_t = 32)]
+    #[arg(
+        long,
+        env = "ITERA_SLOTS",
+        value_name = "N",
+        default_value_t = 32,
+        value_parser = number(1..=1024)
+    )]
     pub(crate) slots: usize,
     /// Requests that may wait for a slot; beyond them the answer is 503 with Retry-After.
-    #[arg(long, env = "ITERA_QUEUE", value_name = "N", default_value_t = 256)]
+    #[arg(
+        long,
+        env = "ITERA_QUEUE",
+        value_name = "N",
+        default_value_t = 256,
+        value_parser = number(0..=100_000)
+    )]
     pub(crate) queue: usize,
 }
 
 /// What a request may cost.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LimitArgs {
-    /// Requests per minute for each client address that generate or change something; 0 for no limit.
+    /// Requests per minute for each client that generate or change something; 0 for no limit. One with several
+    /// choices or long texts counts as several.
     #[arg(
         long,
         env = "ITERA_RATE_LIMIT",
@@ -153,20 +224,31 @@ pub(crate) struct LimitArgs {
         default_value_t = 100
     )]
     pub(crate) rate_limit: u32,
-    /// Addresses of proxies whose X-Forwarded-For is believed; may be repeated.
+    /// Connections at one time; beyond them the client with most of them loses one.
+    #[arg(
+        long,
+        env = "ITERA_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 768,
+        value_parser = number(1..=100_000)
+    )]
+    pub(crate) max_connections: usize,
+    /// Addresses or networks of proxies whose X-Forwarded-For is believed; may be repeated.
     #[arg(
         long,
         env = "ITERA_TRUSTED_PROXY",
-        value_name = "ADDRESS",
-        value_delimiter = ','
+        value_name = "ADDRESS|CIDR",
+        value_delimiter = ',',
+        value_parser = parse_network
     )]
-    pub(crate) trusted_proxy: Vec<IpAddr>,
+    pub(crate) trusted_proxy: Vec<IpNet>,
     /// Largest body of a request in bytes.
     #[arg(
         long,
         env = "ITERA_MAX_BODY_BYTES",
         value_name = "N",
-        default_value_t = 65_536
+        default_value_t = 65_536,
+        value_parser = number(1024..=BYTES)
     )]
     pub(crate) max_body_bytes: usize,
     /// Longest prompt in bytes.
@@ -174,17 +256,29 @@ pub(crate) struct LimitArgs {
         long,
         env = "ITERA_MAX_PROMPT_BYTES",
         value_name = "N",
-        default_value_t = 16_384
+        default_value_t = 16_384,
+        value_parser = number(1..=BYTES)
     )]
     pub(crate) max_prompt_bytes: usize,
-    /// Seconds after which a request that is not a stream or an adaptation is given up.
+    /// Seconds after which a request that is not an adaptation is given up; a stream has ten times as long.
     #[arg(
         long,
         env = "ITERA_TIMEOUT_SECONDS",
         value_name = "S",
-        default_value_t = 30
+        default_value_t = 30,
+        value_parser = value_parser!(u64).range(1..=SECONDS)
     )]
     pub(crate) timeout_seconds: u64,
+    /// Seconds from the word to end until connections are no longer taken, while /ready says so: as long as a
+    /// load balancer needs to notice.
+    #[arg(
+        long,
+        env = "ITERA_DRAIN_SECONDS",
+        value_name = "S",
+        default_value_t = 0,
+        value_parser = value_parser!(u64).range(0..=SECONDS)
+    )]
+    pub(crate) drain_seconds: u64,
     /// Answers kept for feedback; older ones without feedback are forgotten.
     #[arg(
         long,
@@ -193,21 +287,36 @@ pub(crate) struct LimitArgs {
         default_value_t = 100_000
     )]
     pub(crate) keep_answers: u32,
+    /// Days after which answers are forgotten with their feedback; 0 for never.
+    #[arg(long, env = "ITERA_KEEP_DAYS", value_name = "N", default_value_t = 0)]
+    pub(crate) keep_days: u32,
 }
 
 /// Who may do what.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AccessArgs {
-    /// Bearer token for all that changes the model: feedback, adaptation, rollback.
+    /// Bearer token of the operator: the key that may do everything. Without it or --keys, all that the server
+    /// does is open to this machine.
     #[arg(
         long,
         env = "ITERA_TOKEN",
         value_name = "TOKEN",
         hide_env_values = true
     )]
-    pub(crate) token: Option<String>,
-    /// Ask for the token on every request but /health, /ready and the page.
-    #[arg(long, env = "ITERA_TOKEN_FOR_ALL", requires = "token")]
+    pub(crate) token: Option<Secret>,
+    /// File with that token, for secrets that are mounted as files.
+    #[arg(
+        long,
+        env = "ITERA_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// JSON file of keys with their rights and limits, read again when it changes; docs/serving.md has its form.
+    #[arg(long, env = "ITERA_KEYS", value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
+    /// Ask for a key on every request but /health, /ready, the page and feedback on an answer of one's own.
+    #[arg(long, env = "ITERA_TOKEN_FOR_ALL")]
     pub(crate) token_for_all: bool,
     /// Web pages of this origin may use the server; may be repeated [default: only its own].
     #[arg(
@@ -217,7 +326,7 @@ pub(crate) struct AccessArgs {
         value_delimiter = ','
     )]
     pub(crate) cors_origin: Vec<String>,
-    /// Web pages of every origin may use the server.
+    /// Web pages of every origin may use the server; without a key they may not change the model.
     #[arg(long, env = "ITERA_CORS_ANY", conflicts_with = "cors_origin")]
     pub(crate) cors_any: bool,
     /// Names of this server beside localhost that requests may be addressed to; may be repeated. Without
@@ -229,6 +338,24 @@ pub(crate) struct AccessArgs {
         value_delimiter = ','
     )]
     pub(crate) allowed_host: Vec<String>,
+}
+
+/// A text that is shown to nobody.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("...")
+    }
 }
 
 /// Whether and how the model learns.
@@ -276,7 +403,13 @@ pub(crate) struct AdaptArgs {
     pub(crate) keep_versions: u32,
     /// Milliseconds between looks at the database for a new version or new feedback; at most a third of the lease,
     /// 3333, for a server that learns.
-    #[arg(long, env = "ITERA_POLL_MS", value_name = "MS", default_value_t = 500)]
+    #[arg(
+        long,
+        env = "ITERA_POLL_MS",
+        value_name = "MS",
+        default_value_t = 500,
+        value_parser = value_parser!(u64).range(10..=60_000)
+    )]
     pub(crate) poll_ms: u64,
 }
 
@@ -291,13 +424,6 @@ pub(crate) enum Role {
     Off,
 }
 
-impl Role {
-    /// Whether a server of this build may make versions.
-    pub(crate) fn learns(self) -> bool {
-        cfg!(feature = "adapt") && self == Self::Auto
-    }
-}
-
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -305,50 +431,4 @@ pub(crate) enum LogFormat {
     Text,
     /// A JSON object per line.
     Json,
-}
-
-/// What to play, and where to put the result.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct SimulateArgs {
-    /// Checkpoint by name or path.
-    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
-    pub(crate) checkpoint: String,
-    /// Text that the model has not seen, from which the feedback comes.
-    #[arg(long, value_name = "NAME|PATH", default_value = "wikitext2")]
-    pub(crate) domain: String,
-    /// The model's own text: half is guarded and replayed, half tells what was forgotten.
-    #[arg(long, value_name = "NAME|PATH", default_value = "tinystories")]
-    pub(crate) base: String,
-    /// Feedback records after which the bar is held.
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    pub(crate) records: usize,
-    /// Records from one adaptation to the next.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub(crate) adapt_after: usize,
-    /// Orders in which the feedback is played.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) seeds: u64,
-    /// Settings of the adaptation as JSON, for those that differ from the defaults.
-    #[arg(long, value_name = "JSON")]
-    pub(crate) adapt_settings: Option<String>,
-    /// File for the result as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-/// The parts of a record of the bench.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct BenchRecordArgs {
-    /// JSON that scripts/serve-bench.sh collected.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) measured: PathBuf,
-    /// Checkpoint by name or path.
-    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
-    pub(crate) checkpoint: String,
-    /// Precision that was served.
-    #[arg(long)]
-    pub(crate) precision: Precision,
-    /// File for the record.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
 }

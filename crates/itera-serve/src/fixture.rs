@@ -7,7 +7,7 @@ use itera_core::checkpoint::Checkpoint;
 use itera_testing::{bytes, small_checkpoint};
 use tempfile::TempDir;
 
-use crate::{Args, app::App, options::Options, serve::assemble, weights::Base};
+use crate::{Args, app::App, options::Settings, serve::assemble, weights::Base};
 
 /// A small model; another seed gives other weights.
 pub(crate) fn random_checkpoint(seed: u64) -> Checkpoint {
@@ -38,13 +38,20 @@ impl Server {
     pub(crate) async fn new(line: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (checkpoint, database) = (checkpoint_file(&dir), dir.path().join("serve.db"));
-        let fixed = ["itera-serve", "--checkpoint", &checkpoint, "--database"];
-        let words = fixed.into_iter().chain([database.to_str().unwrap()]);
-        let args = Args::try_parse_from(words.chain(line.split_whitespace())).unwrap();
-        let mut options = Options::new(&args.serve).unwrap();
+        let own = ["--database", database.to_str().unwrap()];
+        let own = if line.contains("--database") {
+            &[][..]
+        } else {
+            &own
+        };
+        let words = ["itera-serve", "--checkpoint", &checkpoint]
+            .into_iter()
+            .chain(own.iter().copied());
+        let mut args = Args::try_parse_from(words.chain(line.split_whitespace())).unwrap();
         // A thread less is a thread less that every test waits for.
-        options.workers = options.workers.min(1);
-        let app = assemble(&args.serve, &options).await.unwrap();
+        args.serve.engine.workers = Some(1);
+        let settings = Settings::new(args.serve).unwrap();
+        let app = assemble(settings).await.unwrap().0;
         Self { app, dir }
     }
 
@@ -52,9 +59,8 @@ impl Server {
     pub(crate) async fn stuck(line: &str) -> Self {
         let mut server = Self::new(line).await;
         let app = Arc::get_mut(&mut server.app).unwrap();
-        let settings = &app.settings;
-        let weights = app.engine.weights();
-        let stuck = crate::engine::Engine::start(weights, 0, 1, settings.queue, &app.metrics);
+        let (queue, weights) = (app.settings.args.engine.queue, app.engine.weights());
+        let stuck = crate::engine::Engine::start(weights, 0, 1, queue, &app.metrics);
         app.engine = Arc::new(stuck.unwrap());
         server
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -11,25 +11,30 @@ use itera_cli::{ExitStatus, note};
 /// How long the server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks `/health` of the server on a port of this machine.
+/// Asks `/health` of the server at an address of this machine.
 #[expect(clippy::unnecessary_wraps, reason = "as every command")]
-pub(crate) fn run(port: u16) -> anyhow::Result<ExitStatus> {
-    Ok(match ask(port) {
+pub(crate) fn run(host: IpAddr, port: u16) -> anyhow::Result<ExitStatus> {
+    let host = match host {
+        any if !any.is_unspecified() => any,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let address = SocketAddr::new(host, port);
+    Ok(match ask(address) {
         Ok(status) if status.contains(" 200 ") => ExitStatus::Done,
         Ok(status) => {
             note(format!("the server answers `{}`", status.trim_end()));
             ExitStatus::CheckFailed
         }
         Err(error) => {
-            note(format!("no server answers on port {port}: {error}"));
+            note(format!("no server answers at {address}: {error}"));
             ExitStatus::CheckFailed
         }
     })
 }
 
 /// The first line of the answer.
-fn ask(port: u16) -> std::io::Result<String> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;

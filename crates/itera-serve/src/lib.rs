@@ -7,27 +7,34 @@
 //! | `engine` | threads that write for many requests side by side |
 //! | `store` | answers, feedback, versions and journal in SQLite or PostgreSQL |
 //! | `adapt` | following versions, and making them |
+//! | `listen`, `body` | connections, and bodies that hold something until they are sent |
+//! | `client`, `keys`, `limits` | who asks, what they may do, and how much of it |
 //! | `app` | the HTTP interface; `problem` is what it says when something is wrong |
+//! | `audit` | who changed what |
 //! | `metrics` | what the server measures of itself |
 //! | `serve` | all of it put together, from start to shutdown |
-//! | `transfer` | `feedback export` and `import` |
-//! | `simulate` | the proof that it learns |
-//! | `health_check`, `bench_record` | small parts of images and of the load test |
+//! | `transfer` | feedback out, in and deleted, copies, another checkpoint |
+//! | `health_check` | a small part of images |
+//!
+//! `examples/simulate.rs` is the proof that the model learns, `examples/bench-record.rs` a part of the load test.
 
 mod adapt;
 mod app;
 mod args;
-mod bench_record;
+mod audit;
+mod body;
+mod client;
 mod engine;
 #[cfg(test)]
 mod fixture;
 mod health_check;
+mod keys;
+mod limits;
+mod listen;
 mod metrics;
 mod options;
 mod problem;
 mod serve;
-#[cfg(feature = "adapt")]
-mod simulate;
 mod store;
 mod transfer;
 mod weights;
@@ -37,10 +44,7 @@ use itera_cli::{ExitStatus, print};
 use tokio::runtime;
 
 pub use crate::args::Args;
-use crate::args::{Command, SimulateArgs};
-
-/// Name of the program in records.
-const TOOL: &str = "itera-serve";
+use crate::args::Command;
 
 /// Does what the command line says.
 ///
@@ -51,13 +55,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         None => runtime()?.block_on(serve::run(args.serve)),
         Some(Command::Feedback(command)) => runtime()?.block_on(transfer::run(command)),
-        Some(Command::Simulate(args)) => simulated(&args),
         Some(Command::Openapi) => {
             print(app::document().to_pretty_json()? + "\n")?;
             Ok(ExitStatus::Done)
         }
-        Some(Command::Health { port }) => health_check::run(port),
-        Some(Command::BenchRecord(args)) => bench_record::run(&args),
+        Some(Command::Backup { database, output }) => {
+            runtime()?.block_on(transfer::backup(&database.database, &output))
+        }
+        Some(Command::Rebase {
+            database,
+            checkpoint,
+        }) => runtime()?.block_on(transfer::rebase(&database.database, &checkpoint)),
+        Some(Command::Health { host, port }) => health_check::run(host, port),
     }
 }
 
@@ -66,14 +75,4 @@ fn runtime() -> anyhow::Result<runtime::Runtime> {
         .enable_all()
         .build()
         .context("cannot start the threads of the server")
-}
-
-#[cfg(feature = "adapt")]
-fn simulated(args: &SimulateArgs) -> anyhow::Result<ExitStatus> {
-    simulate::run(args)
-}
-
-#[cfg(not(feature = "adapt"))]
-fn simulated(_: &SimulateArgs) -> anyhow::Result<ExitStatus> {
-    anyhow::bail!("this build does not learn; build itera-serve with its default features")
 }

@@ -1,60 +1,28 @@
 //! The command line, checked: nothing below meets a contradictory value.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    num::NonZero,
-    thread,
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use axum::http::HeaderValue;
 
 use crate::{
     adapt::LEASE_MS,
-    args::{AccessArgs, LimitArgs, ServeArgs},
+    args::{AccessArgs, Role, ServeArgs},
+    keys::Keys,
 };
-
-/// Beyond these a value is a slip of the finger.
-const MAX_WORKERS: usize = 256;
-const MAX_SLOTS: usize = 1024;
-const MAX_QUEUE: usize = 100_000;
-const MAX_BODY_BYTES: usize = 64 << 20;
-const MAX_SECONDS: u64 = 3600;
-const MAX_POLL_MS: u64 = 60_000;
 
 /// The lease lasts some of them: a server that learns would lose it between two.
 const MAX_POLL_MS_OF_LEARNER: u64 = LEASE_MS as u64 / 3;
 
 /// Shortest token: guessing it takes longer than anybody has.
-const MIN_TOKEN: usize = 8;
+const MIN_TOKEN: usize = 16;
 
-/// How the server is to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) address: SocketAddr,
-    pub(crate) workers: usize,
-    pub(crate) slots: usize,
-    pub(crate) poll: Duration,
-    pub(crate) keep_answers: u32,
-    /// What requests are held against.
-    pub(crate) settings: Settings,
-}
-
-/// What requests are held against.
-#[derive(Clone, Debug)]
+/// How the server is to run: the command line, and what had to be read for it.
+#[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) queue: usize,
-    /// Requests per minute and client; none for no limit.
-    pub(crate) rate_limit: Option<NonZero<u32>>,
-    pub(crate) trusted_proxies: Vec<IpAddr>,
-    pub(crate) max_body_bytes: usize,
-    pub(crate) max_prompt_bytes: usize,
-    pub(crate) timeout: Duration,
-    pub(crate) token: Option<String>,
-    pub(crate) token_for_all: bool,
+    pub(crate) args: ServeArgs,
+    pub(crate) keys: Keys,
     pub(crate) origins: Origins,
-    pub(crate) allowed_hosts: Vec<String>,
 }
 
 /// Web pages of which origins may use the server.
@@ -68,89 +36,73 @@ pub(crate) enum Origins {
     Any,
 }
 
-impl Options {
-    /// Checks every argument.
+impl Settings {
+    /// Checks what one argument alone does not tell.
     ///
     /// # Errors
     /// The first that cannot be, with its remedy.
-    pub(crate) fn new(args: &ServeArgs) -> anyhow::Result<Self> {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let workers = args.engine.workers.unwrap_or(cores);
-        in_range("--workers", workers, 1, MAX_WORKERS)?;
-        in_range("--slots", args.engine.slots, 1, MAX_SLOTS)?;
-        in_range("--queue", args.engine.queue, 0, MAX_QUEUE)?;
-        let most = if args.adapt.role.learns() {
-            MAX_POLL_MS_OF_LEARNER
-        } else {
-            MAX_POLL_MS
-        };
-        in_range("--poll-ms", args.adapt.poll_ms, 10, most)?;
-        let settings = settings(&args.limits, &args.access, args.engine.queue)?;
-        let local = args.host.is_loopback();
+    pub(crate) fn new(mut args: ServeArgs) -> anyhow::Result<Self> {
+        let poll = args.adapt.poll_ms;
         ensure!(
-            local || settings.token.is_some(),
+            args.adapt.role != Role::Auto || poll <= MAX_POLL_MS_OF_LEARNER,
+            "`--poll-ms` is {poll}, expected at most {MAX_POLL_MS_OF_LEARNER} for a server that learns; give \
+             less, or another --role"
+        );
+        let access = &mut args.access;
+        // A variable that is set to nothing names none.
+        access.allowed_host.retain(|name| !name.is_empty());
+        access.cors_origin.retain(|origin| !origin.is_empty());
+        let keys = Keys::new(access.keys.clone(), token(access)?.as_deref())?;
+        ensure!(
+            !access.token_for_all || !keys.are_none(),
+            "`--token-for-all` asks for keys, and there are none; give `--token TOKEN` or `--keys FILE`"
+        );
+        ensure!(
+            args.host.is_loopback() || !keys.are_none(),
             "`--host {}` is reached from other machines, and without a token anybody there could change \
-             the model; give `--token TOKEN` (or ITERA_TOKEN), or listen on 127.0.0.1",
+             the model; give `--token TOKEN` (or ITERA_TOKEN) or `--keys FILE`, or listen on 127.0.0.1",
             args.host
         );
+        let given = access.cors_origin.iter().map(|given| origin(given));
+        let given = given.collect::<Result<Vec<_>, _>>()?;
+        let origins = if access.cors_any {
+            Origins::Any
+        } else if given.is_empty() {
+            Origins::Own
+        } else {
+            Origins::These(given)
+        };
         Ok(Self {
-            address: SocketAddr::new(args.host, args.port),
-            workers,
-            slots: args.engine.slots,
-            poll: Duration::from_millis(args.adapt.poll_ms),
-            keep_answers: args.limits.keep_answers,
-            settings,
+            args,
+            keys,
+            origins,
         })
+    }
+
+    /// Longest that a request may take.
+    pub(crate) const fn timeout(&self) -> Duration {
+        Duration::from_secs(self.args.limits.timeout_seconds)
     }
 }
 
-fn settings(limits: &LimitArgs, access: &AccessArgs, queue: usize) -> anyhow::Result<Settings> {
-    in_range(
-        "--max-body-bytes",
-        limits.max_body_bytes,
-        1024,
-        MAX_BODY_BYTES,
-    )?;
-    in_range(
-        "--max-prompt-bytes",
-        limits.max_prompt_bytes,
-        1,
-        MAX_BODY_BYTES,
-    )?;
-    in_range("--timeout-seconds", limits.timeout_seconds, 1, MAX_SECONDS)?;
-    if let Some(token) = &access.token {
-        let fits = token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
-        ensure!(
-            fits,
-            "`--token` has fewer than {MIN_TOKEN} characters, or others than ASCII letters, digits and \
-             signs; give a random one, for example of `openssl rand -hex 16`"
-        );
-    }
-    let origins = if access.cors_any {
-        Origins::Any
-    } else if access.cors_origin.is_empty() {
-        Origins::Own
-    } else {
-        Origins::These(
-            access
-                .cors_origin
-                .iter()
-                .map(|o| origin(o))
-                .collect::<Result<_, _>>()?,
-        )
+/// The operator's token, as given or from its file.
+fn token(access: &AccessArgs) -> anyhow::Result<Option<String>> {
+    let (option, token) = match (&access.token, &access.token_file) {
+        (Some(token), _) => ("--token", token.0.clone()),
+        (None, Some(file)) => {
+            let read = fs::read_to_string(file)
+                .with_context(|| format!("cannot read `{}`", file.display()))?;
+            ("--token-file", read.trim().to_owned())
+        }
+        (None, None) => return Ok(None),
     };
-    Ok(Settings {
-        queue,
-        rate_limit: NonZero::new(limits.rate_limit),
-        trusted_proxies: limits.trusted_proxy.clone(),
-        max_body_bytes: limits.max_body_bytes,
-        max_prompt_bytes: limits.max_prompt_bytes,
-        timeout: Duration::from_secs(limits.timeout_seconds),
-        token: access.token.clone(),
-        token_for_all: access.token_for_all,
-        origins,
-        allowed_hosts: access.allowed_host.clone(),
-    })
+    let fits = token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
+    ensure!(
+        fits,
+        "the token of `{option}` has fewer than {MIN_TOKEN} characters, or others than ASCII letters, digits \
+         and signs; give a random one, for example of `openssl rand -hex 16`"
+    );
+    Ok(Some(token))
 }
 
 /// `https://host` or `https://host:port`, as browsers send it.
@@ -168,17 +120,6 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
     }
 }
 
-fn in_range<T: PartialOrd + std::fmt::Display + Copy>(
-    option: &str,
-    value: T,
-    low: T,
-    high: T,
-) -> anyhow::Result<()> {
-    let holds = value >= low && value <= high;
-    ensure!(holds, "`{option}` is {value}, expected {low} to {high}");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -186,31 +127,34 @@ mod tests {
     use super::*;
     use crate::Args;
 
-    fn options(line: &str) -> anyhow::Result<Options> {
+    fn settings(line: &str) -> anyhow::Result<Settings> {
         let words = ["itera-serve"].into_iter().chain(line.split_whitespace());
-        Options::new(&Args::try_parse_from(words)?.serve)
+        Settings::new(Args::try_parse_from(words)?.serve)
     }
 
     fn refusal(line: &str) -> String {
-        format!("{:#}", options(line).unwrap_err())
+        format!("{:#}", settings(line).unwrap_err())
     }
 
     #[test]
     fn the_defaults_are_those_of_the_documents() {
-        let options = options("").unwrap();
-        assert_eq!(options.address.to_string(), "127.0.0.1:8000");
-        assert_eq!(options.settings.rate_limit.map(NonZero::get), Some(100));
-        assert_eq!(options.settings.origins, Origins::Own);
-        assert!(options.settings.token.is_none());
+        let settings = settings("").unwrap();
+        assert!(settings.args.host.is_loopback());
+        assert_eq!(
+            (settings.args.port, settings.args.limits.rate_limit),
+            (8000, 100)
+        );
+        assert_eq!(settings.origins, Origins::Own);
+        assert!(settings.keys.are_none());
     }
 
     #[test]
     fn a_public_address_needs_a_token() {
         assert!(refusal("--host 0.0.0.0").contains("--token"));
         assert!(refusal("--host ::").contains("--token"));
-        assert!(options("--host 0.0.0.0 --token 0123456789abcdef").is_ok());
-        assert!(options("--host ::1").is_ok());
-        assert!(refusal("--token short").contains("8 characters"));
+        assert!(settings("--host 0.0.0.0 --token 0123456789abcdef").is_ok());
+        assert!(settings("--host ::1").is_ok());
+        assert!(refusal("--token short").contains("16 characters"));
     }
 
     #[test]
@@ -222,6 +166,9 @@ mod tests {
             ("--max-prompt-bytes 0", "--max-prompt-bytes"),
             ("--timeout-seconds 0", "--timeout-seconds"),
             ("--poll-ms 1", "--poll-ms"),
+            ("--max-connections 0", "--max-connections"),
+            ("--token-for-all", "--token-for-all"),
+            ("--trusted-proxy 10.0.0.0/40", "--trusted-proxy"),
             ("--cors-origin example.org", "--cors-origin"),
             ("--cors-origin https://example.org/path", "--cors-origin"),
         ] {

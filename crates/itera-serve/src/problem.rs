@@ -97,6 +97,15 @@ impl Problem {
         }
     }
 
+    /// The server stores nothing.
+    pub(crate) fn no_database() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "no_database",
+            "this server was started with `--database none`: it stores nothing and learns nothing",
+        )
+    }
+
     /// A fault of the server, told in full to its log only.
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "a request failed inside the server");

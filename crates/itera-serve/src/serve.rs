@@ -1,14 +1,17 @@
 //! From the start of the server to its end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-use anyhow::{Context as _, ensure};
-use itera_cli::{ExitStatus, note, warn};
-use itera_core::models::Weights as Origin;
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
+use std::{
+    net::SocketAddr,
+    num::NonZero,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
 };
+
+use anyhow::{Context as _, bail};
+use itera_cli::ExitStatus;
+use itera_core::models::Weights as Origin;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tracing_subscriber::{
     Layer as _,
     filter::{LevelFilter, Targets},
@@ -18,155 +21,212 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    adapt::{Adapter, Parts},
+    adapt::{Adapter, learn::Learner},
     app::{self, App},
-    args::{LogFormat, Role, ServeArgs},
+    args::{EngineArgs, LimitArgs, LogFormat, Role, ServeArgs},
+    audit,
     engine::Engine,
+    limits::Limits,
+    listen::Connections,
     metrics::Metrics,
-    options::Options,
-    store::{self, Store},
+    options::Settings,
+    store::{self, Place, Store, StoreError, Which, now_ms},
     weights::Base,
 };
 
 /// How long requests may go on after the server was told to end.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Time between looks for answers to forget.
-const PRUNE_EVERY: Duration = Duration::from_secs(30);
+/// How long learning may take to notice that.
+const LEARNING_GRACE: Duration = Duration::from_secs(5);
+
+/// Seconds between looks for answers to forget: too many of them, and too old ones.
+const PRUNE_EVERY: u64 = 30;
+const EXPIRE_EVERY: u64 = 3600;
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// Serves until told to end by Ctrl-C or SIGTERM; then what runs is finished.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitStatus> {
-    let options = Options::new(&args)?;
     start_log(&args)?;
-    let app = assemble(&args, &options).await?;
-    let address = options.address;
+    let is_json = args.log_format == LogFormat::Json;
+    match serve(args).await {
+        Err(error) if is_json => {
+            tracing::error!(error = format!("{error:#}"), "the server could not go on");
+            Ok(ExitStatus::CouldNotRun)
+        }
+        ended => ended,
+    }
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
+    let (app, writing) = assemble(Settings::new(args)?).await?;
+    let args = &app.settings.args;
+    let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; give a free port with --port, or 0 for any")
     })?;
     let bound = listener.local_addr()?;
-    note(format!(
+    // Before anybody is told that the server runs, and so may tell it to end.
+    let mut told = Told::new()?;
+    tracing::info!(
         "serving {} ({}, {}) on http://{bound}",
         app.base.name,
         app.base.default,
         &app.engine.weights().version[..12]
-    ));
-    if !cfg!(feature = "adapt") && args.adapt.role == Role::Auto {
-        note("this build does not learn; it follows the versions of the database");
-    }
-    let stop = Arc::new(Notify::new());
-    let adapting = app.adapter.start(Arc::clone(&stop));
-    let ticking = tokio::spawn(tick(Arc::clone(&app), options.keep_answers));
-
-    let (ended, mut told) = watch::channel(());
-    let routes = app::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async move {
-        until_told().await;
-        note("ending: finishes what is running");
-        let _ = ended.send(());
-    });
+    );
+    let (end, ending) = watch::channel(false);
+    let (close, closing) = watch::channel(false);
+    let connections = Connections::new(args.limits.max_connections);
+    let routes = app::router(Arc::clone(&app));
+    let mut serving = tokio::spawn(Arc::clone(&connections).serve(listener, routes, closing));
+    let mut adapting = app.adapter.start(ending);
+    let ticking = tokio::spawn(tick(Arc::clone(&app)));
     tokio::select! {
-        served = serving.into_future() => served.context("the server failed")?,
-        // A client that never reads its answer must not hold the server for ever.
-        () = async {
-            let _ = told.changed().await;
-            tokio::time::sleep(GRACE).await;
-        } => warn("some requests were not finished in time and are cut off"),
+        () = told.once() => {}
+        failed = first_end(writing, &mut adapting, ticking, &mut serving) => bail!(failed),
     }
-    stop.notify_one();
-    let _ = adapting.await;
-    ticking.abort();
-    app.store.flush().await;
+    tracing::info!("ending: finishes what is running");
+    app.ending.store(true, Ordering::Relaxed);
+    end.send_replace(true);
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs(args.limits.drain_seconds)) => {}
+        () = told.once() => {}
+    }
+    close.send_replace(true);
+    tokio::select! {
+        _ = &mut serving => {}
+        // A client that never reads its answer must not hold the server for ever.
+        () = tokio::time::sleep(GRACE) => {
+            tracing::warn!("some requests were not finished in time and are cut off");
+        }
+        () = told.once() => tracing::warn!("told again: ends at once"),
+    }
+    if tokio::time::timeout(LEARNING_GRACE, adapting)
+        .await
+        .is_err()
+    {
+        tracing::warn!("learning was not stopped in time; it counts as interrupted");
+    }
+    if let Some(store) = &app.store {
+        store.flush().await;
+    }
     Ok(ExitStatus::Done)
 }
 
-/// Opens the database, loads the weights and starts the threads.
-pub(crate) async fn assemble(args: &ServeArgs, options: &Options) -> anyhow::Result<Arc<App>> {
+/// Waits until one of the tasks that the server needs ends, which none does by itself; says which.
+async fn first_end(
+    writing: Option<JoinHandle<()>>,
+    adapting: &mut JoinHandle<()>,
+    ticking: JoinHandle<()>,
+    serving: &mut JoinHandle<()>,
+) -> &'static str {
+    let writing = async {
+        match writing {
+            Some(task) => drop(task.await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = writing => "the task that writes to the database has failed",
+        _ = adapting => "the task that follows versions has failed",
+        _ = ticking => "the task that keeps house has failed",
+        _ = serving => "the task that takes connections has failed",
+    }
+}
+
+/// Opens the database, loads the weights and starts the threads; gives the task that writes, too.
+pub(crate) async fn assemble(
+    settings: Settings,
+) -> anyhow::Result<(Arc<App>, Option<JoinHandle<()>>)> {
+    let args = &settings.args;
     let base = Arc::new(Base::load(&args.checkpoint, args.precision)?);
     if base.origin == Origin::RoundedInMemory {
-        warn(format!(
+        tracing::warn!(
             "{} has no file at {}; its weights were rounded in memory",
-            base.name, base.default
-        ));
+            base.name,
+            base.default
+        );
     }
-    #[cfg(feature = "adapt")]
-    let learner = learner(args, &base)?;
-    #[cfg(not(feature = "adapt"))]
-    refuse_learning(args)?;
-    let place = &args.database.database;
-    let store = open(place).await?;
-    store
-        .bind(&base.name, &base.weights.version)
-        .await
-        .with_context(|| cannot_use(place))?;
+    let (store, writing, learner) = stored(args, &base).await?;
     let metrics = Arc::new(Metrics::new());
-    let engine = Engine::start(
-        Arc::clone(&base.weights),
-        options.workers,
-        options.slots,
-        options.settings.queue,
-        &metrics,
-    )?;
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let EngineArgs {
+        workers,
+        slots,
+        queue,
+    } = args.engine;
+    let weights = Arc::clone(&base.weights);
+    let engine = Engine::start(weights, workers.unwrap_or(cores), slots, queue, &metrics)?;
     let engine = Arc::new(engine);
-    let adapter = Adapter::new(Parts {
-        role: args.adapt.role,
-        adapt_after: args.adapt.adapt_after,
-        #[cfg(feature = "adapt")]
-        keep_versions: args.adapt.keep_versions,
-        poll: options.poll,
-        store: store.clone(),
-        engine: Arc::clone(&engine),
-        base: Arc::clone(&base),
-        #[cfg(feature = "adapt")]
+    let adapter = Adapter::new(
+        &args.adapt,
+        store.clone(),
+        Arc::clone(&engine),
+        Arc::clone(&base),
         learner,
-    });
-    adapter.follow().await.with_context(|| cannot_use(place))?;
-    Ok(Arc::new(App {
+    );
+    if let Err(error) = adapter.follow().await {
+        if error.is::<StoreError>() {
+            return Err(error.context(cannot_use(&args.database.database)));
+        }
+        tracing::error!(
+            error = format!("{error:#}"),
+            "serves the checkpoint and not the active version"
+        );
+    }
+    let app = Arc::new(App {
         engine,
         store,
         metrics,
         base,
         adapter,
-        settings: options.settings.clone(),
-    }))
+        limits: Limits::new(NonZero::new(args.limits.rate_limit)),
+        settings,
+        ending: false.into(),
+        counts: app::Cached::default(),
+        learnt: app::Cached::default(),
+    });
+    Ok((app, writing))
 }
 
-#[cfg(feature = "adapt")]
-fn learner(args: &ServeArgs, base: &Base) -> anyhow::Result<crate::adapt::learn::Learner> {
-    use crate::adapt::{
-        learn::{Learner, settings},
-        texts::Texts,
+type Stored = (Option<Store>, Option<JoinHandle<()>>, Option<Learner>);
+
+/// The database with the task that writes to it, and what learns from it. None of them with `--database none`.
+async fn stored(args: &ServeArgs, base: &Base) -> anyhow::Result<Stored> {
+    let place = &args.database.database;
+    if store::is_none(place) {
+        return Ok((None, None, None));
+    }
+    let learner = if args.adapt.role == Role::Auto {
+        Learner::load(&args.adapt, base)?
+    } else {
+        None
     };
-    let adapt = &args.adapt;
-    let config = settings(adapt.adapt_settings.as_deref(), base.default)?;
-    let checkpoint = &base.weights.checkpoint;
-    let texts = Texts::load(checkpoint, adapt.guard.as_deref(), adapt.replay.as_deref())?;
-    ensure!(
-        adapt.adapt_records > 0,
-        "`--adapt-records` is 0, expected at least 1"
-    );
-    Ok(Learner::new(config, texts, adapt.adapt_records))
-}
-
-/// Says so where a build that does not learn is told how to.
-#[cfg(not(feature = "adapt"))]
-fn refuse_learning(args: &ServeArgs) -> anyhow::Result<()> {
-    let adapt = &args.adapt;
-    let given = adapt.adapt_settings.is_some() || adapt.guard.is_some() || adapt.replay.is_some();
-    ensure!(
-        !given,
-        "this build does not learn, so that --adapt-settings, --guard and --replay mean nothing; leave \
-         them out, or build itera-serve with its default features"
-    );
-    Ok(())
+    if learner.is_none() && args.adapt.role == Role::Auto {
+        tracing::info!("this build does not learn; it follows the versions of the database");
+    }
+    let (store, writing) = open(place).await?;
+    store
+        .bind(&base.name, &base.weights.version)
+        .await
+        .with_context(|| cannot_use(place))?;
+    Ok((Some(store), Some(writing), learner))
 }
 
 /// Opens a database, with what to do if that fails.
-pub(crate) async fn open(place: &str) -> anyhow::Result<Store> {
-    Store::open(place).await.with_context(|| cannot_use(place))
+pub(crate) async fn open(place: &str) -> anyhow::Result<(Store, JoinHandle<()>)> {
+    if place == ":memory:" {
+        bail!(
+            "`--database :memory:` would be gone with the server; give `none` to store nothing, or a file"
+        );
+    }
+    let opened = Store::open(Place::new(place)).await;
+    opened.with_context(|| cannot_use(place))
 }
 
 /// A database without the password in its URL.
-fn cannot_use(place: &str) -> String {
+pub(crate) fn cannot_use(place: &str) -> String {
     if !store::is_postgres(place) {
         return format!(
             "cannot use the database `{place}`; give a file that can be written with --database"
@@ -183,50 +243,92 @@ fn cannot_use(place: &str) -> String {
     format!("cannot use the database {shown}; check that it runs, and name and password")
 }
 
-/// Samples the rates once a second, and forgets old answers now and then.
-async fn tick(app: Arc<App>, keep_answers: u32) {
+/// Keeps house: rates once a second, keys that have changed, answers to forget.
+async fn tick(app: Arc<App>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
-    let prune_every = PRUNE_EVERY.as_secs();
+    let mut last_error = String::new();
     for second in 1_u64.. {
         every.tick().await;
         app.metrics.tick();
-        if second.is_multiple_of(prune_every)
-            && let Err(error) = app.store.prune(keep_answers).await
+        let error = app.settings.keys.reload().err();
+        let error = error.map_or_else(String::new, |error| format!("{error:#}"));
+        if !error.is_empty() && error != last_error {
+            tracing::error!(error, "the former keys hold");
+        }
+        last_error = error;
+        if second.is_multiple_of(PRUNE_EVERY) {
+            app.limits.forget_idle();
+        }
+        if let Some(store) = &app.store
+            && let Err(error) = forget(store, &app.settings.args.limits, second).await
         {
             tracing::warn!(%error, "cannot forget old answers");
         }
     }
 }
 
-/// Waits for Ctrl-C, or on Unix for SIGTERM.
-async fn until_told() {
-    let interrupted = async {
+/// Forgets answers that are too many or too old, now and then.
+async fn forget(store: &Store, limits: &LimitArgs, second: u64) -> Result<(), StoreError> {
+    if second.is_multiple_of(PRUNE_EVERY) {
+        store::limited(store.prune(limits.keep_answers)).await?;
+    }
+    if limits.keep_days > 0 && second % EXPIRE_EVERY == 1 {
+        let before = now_ms() - i64::from(limits.keep_days) * DAY_MS;
+        store::limited(store.forget(Which::Before(before))).await?;
+    }
+    Ok(())
+}
+
+/// Ctrl-C, or on Unix SIGTERM, as often as they come.
+struct Told {
+    #[cfg(unix)]
+    signals: [tokio::signal::unix::Signal; 2],
+}
+
+impl Told {
+    fn new() -> anyhow::Result<Self> {
+        #[cfg(unix)]
+        let signals = {
+            use tokio::signal::unix::{SignalKind, signal};
+            let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+            let [interrupted, terminated] = kinds.map(signal);
+            [interrupted?, terminated?]
+        };
+        Ok(Self {
+            #[cfg(unix)]
+            signals,
+        })
+    }
+
+    /// Waits for the next.
+    async fn once(&mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupted, terminated] = &mut self.signals;
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupted => {}
-        () = terminated => {}
     }
 }
 
 /// Starts the log on standard error.
 fn start_log(args: &ServeArgs) -> anyhow::Result<()> {
+    let audit = args.audit_log.as_deref().map(audit::layer).transpose()?;
+    let audits = match &audit {
+        Some(_) => LevelFilter::OFF,
+        None => LevelFilter::INFO,
+    };
     // Statements of the database are its own affair.
     let filter = Targets::new()
         .with_default(tracing::Level::WARN)
         .with_target("itera_serve", args.log_level)
+        .with_target(audit::TARGET, audits)
         .with_target("sqlx", LevelFilter::OFF);
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match args.log_format {
@@ -235,8 +337,11 @@ fn start_log(args: &ServeArgs) -> anyhow::Result<()> {
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
+        .with(audit)
         .try_init()
-        .context("cannot start the log")
+        .context("cannot start the log")?;
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(())
 }
 
 #[cfg(test)]

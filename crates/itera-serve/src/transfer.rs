@@ -1,4 +1,5 @@
-//! `feedback export` and `feedback import`: JSON lines, and the prototype's JSON array.
+//! What is done to a database while no server, or another process, uses it: feedback out and in as JSON lines or the
+//! prototype's JSON array, deletion, copies, and another checkpoint.
 
 use std::{
     fs,
@@ -15,8 +16,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     args::FeedbackCommand,
-    serve::open,
-    store::{Answer, Feedback, Rated, Store, rfc3339},
+    serve::{cannot_use, open},
+    store::{Answer, Feedback, Forgotten, Place, Rated, Store, StoreError, Which, rfc3339},
+    weights::Base,
 };
 
 /// Records read at a time.
@@ -81,25 +83,67 @@ pub(crate) async fn run(command: FeedbackCommand) -> anyhow::Result<ExitStatus> 
         }
         FeedbackCommand::Import { database, input } => {
             let lines = read(&input)?;
-            let store = open(&database.database).await?;
+            let store = open(&database.database).await?.0;
             let (total, new) = (lines.len(), store.import(&lines).await?);
             note(format!(
                 "imported {new} records; {} were there already",
                 total - new
             ));
         }
+        FeedbackCommand::Delete { database, which } => {
+            let place = &database.database;
+            open_existing(place).await?;
+            let store = open(place).await?.0;
+            let which = match (which.before, which.user) {
+                (Some(time), _) => Which::Before(time.as_millisecond()),
+                (None, user) => Which::User(user.unwrap_or_default()),
+            };
+            let Forgotten { answers, feedback } = store.forget(which).await?;
+            note(format!(
+                "answers deleted: {answers}; feedback deleted: {feedback}"
+            ));
+        }
     }
     Ok(ExitStatus::Done)
 }
 
-/// A database that is there: an export makes none.
+/// Writes a copy of a database.
+pub(crate) async fn backup(place: &str, output: &Path) -> anyhow::Result<ExitStatus> {
+    let store = open_existing(place).await?;
+    let copied = store.backup(output).await;
+    copied.with_context(|| format!("cannot copy the database `{place}`"))?;
+    note(format!("wrote {}", output.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// Moves a database to another checkpoint.
+pub(crate) async fn rebase(place: &str, checkpoint: &str) -> anyhow::Result<ExitStatus> {
+    let base = Base::load(checkpoint, None)?;
+    open_existing(place).await?;
+    let store = open(place).await?.0;
+    let version = &base.weights.version;
+    let rebased = store.rebase(&base.name, version).await;
+    let former = rebased.with_context(|| format!("cannot move the database `{place}`"))?;
+    note(match former {
+        Some(former) => format!(
+            "moved from {} to {} ({})",
+            &former[..12],
+            base.name,
+            &version[..12]
+        ),
+        None => format!("the database belongs to {} already", base.name),
+    });
+    Ok(ExitStatus::Done)
+}
+
+/// A database that is there; its tables stay as they are.
 async fn open_existing(place: &str) -> anyhow::Result<Store> {
-    let path = Path::new(place);
-    ensure!(
-        crate::store::is_postgres(place) || path.exists(),
-        "there is no database `{place}`; give one with --database"
-    );
-    open(place).await
+    match Store::open_existing(Place::new(place)).await {
+        Err(StoreError::Missing) => {
+            bail!("there is no database `{place}`; give one with --database")
+        }
+        opened => opened.with_context(|| cannot_use(place)),
+    }
 }
 
 async fn export(store: &Store, output: Option<&Path>, prototype: bool) -> anyhow::Result<()> {
@@ -233,6 +277,8 @@ fn rated(mut line: Line) -> anyhow::Result<Rated> {
         correct: line.correctness,
         correction,
         comments: line.comments.or(comments),
+        replaces: true,
+        visitor: None,
     };
     if let Some(rating) = feedback.rating.filter(|rating| !(1..=5).contains(rating)) {
         bail!("`user_rating` is {rating}, expected 1 to 5");
@@ -260,6 +306,7 @@ fn rated(mut line: Line) -> anyhow::Result<Rated> {
             version: line.weights_version,
             parameters: Value::Object(line.parameters).to_string(),
             latency_us: (line.latency_ms * 1e3) as i64,
+            user: None,
         },
         feedback,
     })

@@ -74,7 +74,7 @@ pub(crate) static KINDS: [Kind; 13] = [
     record!(checked ExportRecord as export, "exported models", "cargo run --release -p itera-export -- verify"),
     record!(checked QuantizationRecord as quantization, "", "scripts/quantize-all.sh"),
     record!(checked ServeBenchRecord as serve_bench, "speed of the server", "scripts/serve-bench.py"),
-    record!(checked SimulationRecord as simulation, "learning from feedback", "cargo run --release -p itera-serve -- simulate"),
+    record!(checked SimulationRecord as simulation, "learning from feedback", "cargo run --release -p itera-serve --example simulate --"),
     record!(plain GateCheck as gate_check, "", "scripts/check-gate.sh"),
     record!(plain MetricsRecord as released, "", "cargo run --release -p itera-report -- --format metrics"),
     record!(log FeedbackLog as feedback, "feedback of users", "itera-serve feedback export"),

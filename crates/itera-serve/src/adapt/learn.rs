@@ -1,16 +1,19 @@
 //! One adaptation: records of feedback become examples, a thread learns from them, and the result is
-//! stored and served.
+//! stored and served. The lease is held while there is something to learn, so that an idle server writes nothing.
+
+pub(crate) mod texts;
 
 use std::{
     ops::ControlFlow,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     tokenizer::Tokenizer,
@@ -18,35 +21,157 @@ use itera_core::{
 use itera_learn::adapt::{
     self as learning, AdaptConfig, Adaptation, Example, Material, Verdict, recent_accuracy_rate,
 };
-use tokio::sync::oneshot;
+use serde_json::Value;
+use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{Adapter, LEASE_MS, Progress, texts::Texts};
-use crate::store::{Entry, EntryStatus, Rated, StoreError, StoredVersion};
+use self::texts::Texts;
+use super::{Adapter, LEASE_MS, Progress};
+use crate::{
+    args::AdaptArgs,
+    store::{Entry, EntryStatus, FinishError, Rated, Store, StoredVersion, limited},
+    weights::{Base, Weights},
+};
+
+/// A lease is renewed at half of its life.
+const RENEW: Duration = Duration::from_millis(LEASE_MS as u64 / 2);
+
+/// Longest that the database may take for one turn.
+const TURN: Duration = Duration::from_secs(20);
 
 /// What every adaptation of this server shares.
 #[derive(Debug)]
 pub(crate) struct Learner {
-    pub(crate) config: AdaptConfig,
-    pub(crate) texts: Arc<Texts>,
+    config: AdaptConfig,
+    texts: Arc<Texts>,
     /// Most records of one adaptation.
-    pub(crate) most_records: u32,
+    most_records: u32,
+    keep_versions: u32,
     stopped: Arc<AtomicBool>,
 }
 
+/// What the task remembers from one turn to the next.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// When the lease was taken or renewed, while this server has it.
+    lease: Option<Instant>,
+    running: Option<JoinHandle<()>>,
+    /// Whether the journal may have running adaptations that no server works on: the lease is new, one has
+    /// ended here and may have failed to say so, or its beginning failed.
+    may_be_orphans: bool,
+}
+
 impl Learner {
-    pub(crate) fn new(config: AdaptConfig, texts: Texts, most_records: u32) -> Self {
-        Self {
+    /// The settings, checked, and the texts, read.
+    ///
+    /// # Errors
+    /// What is wrong with an argument, or with a text.
+    pub(crate) fn load(args: &AdaptArgs, base: &Base) -> anyhow::Result<Option<Self>> {
+        let config = settings(args.adapt_settings.as_deref(), base.default)?;
+        let checkpoint = &base.weights.checkpoint;
+        let texts = Texts::load(checkpoint, args.guard.as_deref(), args.replay.as_deref())?;
+        ensure!(
+            args.adapt_records > 0,
+            "`--adapt-records` is 0, expected at least 1"
+        );
+        Ok(Some(Self {
             config,
             texts: Arc::new(texts),
-            most_records,
+            most_records: args.adapt_records,
+            keep_versions: args.keep_versions,
             stopped: Arc::default(),
-        }
+        }))
     }
 
-    /// Ends the running adaptation after its step.
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+    /// The settings as JSON, and the learning rate that the first adaptation has.
+    pub(crate) fn settings(&self) -> (Value, f64) {
+        let settings = serde_json::to_value(&self.config).unwrap_or_default();
+        (settings, self.config.learning_rate)
     }
+
+    /// What is guarded and replayed.
+    pub(crate) fn texts(&self) -> &str {
+        &self.texts.description
+    }
+}
+
+/// Takes or keeps the lease while there is something to learn, and begins an adaptation if none runs.
+pub(super) async fn turn(adapter: &Arc<Adapter>, turns: &mut Turns) -> anyhow::Result<()> {
+    let (Some(store), Some(_)) = (&adapter.store, &adapter.learner) else {
+        return Ok(());
+    };
+    let turn = tokio::time::timeout(TURN, take_turn(adapter, store, turns));
+    turn.await.context("the database does not answer")?
+}
+
+async fn take_turn(adapter: &Arc<Adapter>, store: &Store, turns: &mut Turns) -> anyhow::Result<()> {
+    if turns.running.is_none() && !store.has_work(adapter.adapt_after).await? {
+        if turns.lease.take().is_some() {
+            store.release(&adapter.server).await?;
+        }
+        return Ok(());
+    }
+    if turns.lease.is_none_or(|at| at.elapsed() > RENEW) {
+        let holds = store.lease(&adapter.server, LEASE_MS).await?;
+        turns.may_be_orphans |= holds && turns.lease.is_none();
+        turns.lease = holds.then(Instant::now);
+    }
+    if turns.lease.is_some() {
+        learn(adapter, store, turns).await?;
+    }
+    Ok(())
+}
+
+/// Begins an adaptation if there is reason to and none runs.
+async fn learn(adapter: &Arc<Adapter>, store: &Store, turns: &mut Turns) -> anyhow::Result<()> {
+    let running = turns.running.as_ref();
+    if running.is_some_and(|task| !task.is_finished()) {
+        return Ok(());
+    }
+    // One that has ended may have failed to say so, while the database was away.
+    turns.may_be_orphans |= turns.running.take().is_some();
+    if turns.may_be_orphans {
+        let interrupted = store.interrupted(EntryStatus::Interrupted).await?;
+        if interrupted > 0 {
+            tracing::warn!(interrupted, "an adaptation did not come to its end");
+        }
+    }
+    // If this fails the entry may be there, and nobody works on it.
+    turns.may_be_orphans = true;
+    let claimed = store.claim(&adapter.server, adapter.adapt_after).await?;
+    turns.may_be_orphans = false;
+    let Some(entry) = claimed else {
+        return Ok(());
+    };
+    let adapter = Arc::clone(adapter);
+    turns.running = Some(tokio::spawn(async move {
+        if let Err(error) = adapt(&adapter, &entry).await {
+            tracing::error!(error = format!("{error:#}"), "an adaptation was lost");
+        }
+        set_progress(&adapter, None);
+        adapter.wake();
+    }));
+    Ok(())
+}
+
+/// Stops what runs and lets another server learn.
+pub(super) async fn end(adapter: &Arc<Adapter>, turns: Turns) {
+    let (Some(store), Some(learner)) = (&adapter.store, &adapter.learner) else {
+        return;
+    };
+    if let Some(running) = turns.running {
+        learner.stopped.store(true, Ordering::Relaxed);
+        let _ = running.await;
+    }
+    if turns.lease.is_some()
+        && let Err(error) = limited(store.release(&adapter.server)).await
+    {
+        tracing::warn!(%error, "cannot give up the lease; it ends by itself");
+    }
+}
+
+fn set_progress(adapter: &Adapter, progress: Option<Progress>) {
+    let slot = adapter.progress.lock();
+    *slot.unwrap_or_else(PoisonError::into_inner) = progress;
 }
 
 /// Settings from JSON of those that differ from the defaults, for weights served at `precision`.
@@ -66,131 +191,148 @@ pub(crate) fn settings(json: Option<&str>, precision: Precision) -> anyhow::Resu
 
 /// Learns for an entry of the journal, and ends the entry whatever comes of it, unless the database is away:
 /// then the entry counts as interrupted when that is back.
-pub(super) async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
+async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
+    let (Some(store), Some(learner)) = (&adapter.store, &adapter.learner) else {
+        return Ok(());
+    };
     tracing::info!(adaptation = entry.id, trigger = entry.trigger, "learns");
-    match attempt(adapter, entry).await {
-        Ok(()) => Ok(()),
-        Err(error) if adapter.learner.stopped.load(Ordering::Relaxed) => {
-            tracing::info!(error = format!("{error:#}"), "stopped learning");
-            // Without the lease, what runs is another server's.
-            if adapter.store.lease(&adapter.server, LEASE_MS).await? {
-                adapter.store.interrupted().await?;
-            }
-            Ok(())
+    let Err(error) = attempt(adapter, store, learner, entry).await else {
+        return Ok(());
+    };
+    if learner.stopped.load(Ordering::Relaxed) {
+        tracing::info!(error = format!("{error:#}"), "stopped learning");
+        // Without the lease, what runs is another server's.
+        if limited(store.lease(&adapter.server, LEASE_MS)).await? {
+            limited(store.interrupted(EntryStatus::Withdrawn)).await?;
         }
-        Err(error) => {
-            let message = format!("{error:#}");
-            tracing::error!(adaptation = entry.id, error = message, "could not learn");
-            let failed = EntryStatus::Failed;
-            let server = &adapter.server;
-            let ended = adapter
-                .store
-                .finish(entry, server, failed, &message, None, None, None);
-            Ok(ended.await?)
-        }
+        return Ok(());
     }
+    let message = format!("{error:#}");
+    tracing::error!(adaptation = entry.id, error = message, "could not learn");
+    let (server, failed) = (&adapter.server, EntryStatus::Failed);
+    let ended = store.finish(entry, server, failed, &message, None, None, None);
+    Ok(tokio::time::timeout(TURN, ended).await??)
 }
 
-async fn attempt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
+/// What a thread has learnt: a receipt, and if it is accepted weights to store and to serve.
+struct Learnt {
+    adaptation: Adaptation,
+    version: Option<(StoredVersion, Arc<Weights>)>,
+}
+
+async fn attempt(
+    adapter: &Arc<Adapter>,
+    store: &Store,
+    learner: &Learner,
+    entry: &Entry,
+) -> anyhow::Result<()> {
     // Another server may have rolled back since the last look.
     adapter.follow().await?;
-    let (learner, current) = (&adapter.learner, adapter.engine.weights());
+    let current = adapter.engine.weights();
     if entry.from_version.as_deref() != Some(&*current.version) {
-        return Err(StoreError::Superseded.into());
+        return Err(FinishError::Superseded.into());
     }
-    let records = adapter.store.latest(learner.most_records).await?;
-    let examples = examples(&records, &current.checkpoint.tokenizer)?;
-    let accuracy = adapter.store.counts().await?.recent_accuracy;
-    let rate = adapter.store.learning_rate().await?;
+    let records = limited(store.latest(learner.most_records)).await?;
+    let accuracy = limited(store.counts()).await?.recent_accuracy;
     let mut config = learner.config.clone();
-    let so_far = rate.unwrap_or(config.learning_rate);
+    let start = config.learning_rate;
+    let so_far = limited(store.learning_rate(start)).await?.unwrap_or(start);
     config.learning_rate = recent_accuracy_rate(&config, accuracy.unwrap_or(f64::NAN), so_far);
     let rate = config.learning_rate;
 
-    let adaptation = in_thread(adapter, &current.checkpoint, examples, config).await?;
-    let receipt = serde_json::to_string(&adaptation.receipt)?;
-    let reason = adaptation.receipt.reason.clone();
-    let (status, version) = if adaptation.receipt.accepted {
-        (
-            EntryStatus::Accepted,
-            Some(version(&adaptation, &current.version)?),
-        )
-    } else {
-        (EntryStatus::Rejected, None)
+    let learnt = in_thread(adapter, &current, records, config).await?;
+    let receipt = serde_json::to_string(&learnt.adaptation.receipt)?;
+    let reason = &learnt.adaptation.receipt.reason;
+    let status = match &learnt.version {
+        Some(_) => EntryStatus::Accepted,
+        None => EntryStatus::Rejected,
     };
-    // Nothing is stored that could not be served.
-    let weights = match &version {
-        Some(_) => Some(
-            adapter
-                .base
-                .adapted(adaptation.checkpoint, adaptation.quantized.as_ref())?,
-        ),
-        None => None,
-    };
-    adapter
-        .store
-        .finish(
-            entry,
-            &adapter.server,
-            status,
-            &reason,
-            Some(&receipt),
-            version.as_ref(),
-            Some(rate),
-        )
-        .await?;
-    if let Some(weights) = weights {
-        adapter.engine.swap(weights);
-        adapter.store.prune_versions(adapter.keep_versions).await?;
-    }
+    let version = learnt.version.as_ref().map(|(version, _)| version);
+    let (server, rate) = (&adapter.server, Some((rate, start)));
+    let ended = store.finish(entry, server, status, reason, Some(&receipt), version, rate);
+    tokio::time::timeout(TURN, ended).await??;
     tracing::info!(
         adaptation = entry.id,
         status = status.name(),
         reason,
         "has learnt"
     );
+    if let Some((_, weights)) = learnt.version {
+        adapter.engine.swap(weights);
+        limited(store.prune_versions(learner.keep_versions)).await?;
+    }
     Ok(())
 }
 
 /// Runs the learning on a thread of its own, which gives way to those that answer requests.
 async fn in_thread(
     adapter: &Arc<Adapter>,
-    current: &Arc<Checkpoint>,
-    examples: Vec<Example>,
+    current: &Arc<Weights>,
+    records: Vec<Rated>,
     config: AdaptConfig,
-) -> anyhow::Result<Adaptation> {
+) -> anyhow::Result<Learnt> {
     let (adapter, current) = (Arc::clone(adapter), Arc::clone(current));
     let (reply, outcome) = oneshot::channel();
     thread::Builder::new()
         .name("learn".to_owned())
         .spawn(move || {
             give_way();
-            let base = &adapter.base.weights.checkpoint;
-            let texts = &adapter.learner.texts;
-            let material = Material {
-                examples: &examples,
-                replay: &texts.replay,
-                guard: &texts.guard,
-            };
-            let mut losses = Vec::new();
-            let mut progress = |step: learning::Step| {
-                losses.push(step.loss);
-                adapter.set_progress(Some(Progress {
-                    steps: step.steps,
-                    losses: losses.clone(),
-                }));
-                if adapter.learner.stopped.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            };
-            let learnt = learning::adapt(base, &current, material, &config, &mut progress);
-            let _ = reply.send(learnt);
+            let _ = reply.send(learn_from(&adapter, &current, &records, &config));
         })
         .context("cannot start the thread that learns")?;
-    let learnt = outcome.await.context("the thread that learns has failed")?;
-    Ok(learnt?)
+    outcome.await.context("the thread that learns has failed")?
+}
+
+fn learn_from(
+    adapter: &Adapter,
+    current: &Weights,
+    records: &[Rated],
+    config: &AdaptConfig,
+) -> anyhow::Result<Learnt> {
+    let learner = adapter
+        .learner
+        .as_ref()
+        .context("this server does not learn")?;
+    let examples = examples(records, &current.checkpoint.tokenizer)?;
+    let material = Material {
+        examples: &examples,
+        replay: &learner.texts.replay,
+        guard: &learner.texts.guard,
+    };
+    let mut losses = Vec::new();
+    let mut progress = |step: learning::Step| {
+        losses.push(step.loss);
+        set_progress(
+            adapter,
+            Some(Progress {
+                steps: step.steps,
+                losses: losses.clone(),
+            }),
+        );
+        if learner.stopped.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let base = &adapter.base;
+    let (first, current_checkpoint) = (&base.weights.checkpoint, &current.checkpoint);
+    let adaptation = learning::adapt(first, current_checkpoint, material, config, &mut progress)?;
+    // Nothing is stored that could not be served.
+    let version = if adaptation.receipt.accepted {
+        let stored = version(&adaptation, &current.version)?;
+        let quantized = adaptation.quantized.as_ref();
+        Some((
+            stored,
+            base.adapted(adaptation.checkpoint.clone(), quantized)?,
+        ))
+    } else {
+        None
+    };
+    Ok(Learnt {
+        adaptation,
+        version,
+    })
 }
 
 /// Lets other threads go first. Where the system does not permit it, learning is merely less polite.

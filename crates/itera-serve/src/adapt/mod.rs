@@ -2,38 +2,46 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod` | the task that follows, holds the lease, begins and ends adaptations |
-//! | `texts` | the guarded and the replayed text |
-//! | `learn` | records of feedback to examples, and the thread that learns (feature `adapt`) |
+//! | `mod` | the task that follows |
+//! | `learn` | the lease, adaptations, records of feedback to examples (feature `adapt`) |
+//! | `learn/texts` | the guarded and the replayed text |
+//! | `without` | in place of `learn` in a build without the feature |
 //!
 //! A version is served when the transaction that made it active is on the disk. Whatever ends the
 //! server before that leaves the old one.
 
-#[cfg(feature = "adapt")]
+#[cfg_attr(not(feature = "adapt"), path = "without.rs")]
 pub(crate) mod learn;
-#[cfg(feature = "adapt")]
-pub(crate) mod texts;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use itera_core::checkpoint::Checkpoint;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
-#[cfg(feature = "adapt")]
-use self::learn::Learner;
+use self::learn::{Learner, Turns};
 use crate::{
-    args::Role,
+    args::{AdaptArgs, Role},
     engine::Engine,
-    store::{Store, random_id},
+    listen::is_told,
+    store::{Store, StoreError, limited, random_id},
     weights::{Base, Weights},
 };
 
 /// How long a server that has died keeps others from learning, in milliseconds.
 pub(crate) const LEASE_MS: i64 = 10_000;
+
+/// Pause before a version that cannot be run is tried again.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// What the running adaptation has come to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,56 +57,54 @@ pub(crate) struct Adapter {
     pub(crate) server: String,
     pub(crate) role: Role,
     pub(crate) adapt_after: u32,
-    #[cfg(feature = "adapt")]
-    pub(crate) keep_versions: u32,
-    pub(crate) poll: Duration,
-    pub(crate) store: Store,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) base: Arc<Base>,
-    /// None in a build that does not learn.
-    #[cfg(feature = "adapt")]
-    pub(crate) learner: Learner,
+    poll: Duration,
+    store: Option<Store>,
+    engine: Arc<Engine>,
+    base: Arc<Base>,
+    /// None if this server makes no versions.
+    pub(crate) learner: Option<Learner>,
     wake: Notify,
-    progress: Arc<Mutex<Option<Progress>>>,
-}
-
-/// What an [`Adapter`] is made of.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) role: Role,
-    pub(crate) adapt_after: u32,
-    #[cfg(feature = "adapt")]
-    pub(crate) keep_versions: u32,
-    pub(crate) poll: Duration,
-    pub(crate) store: Store,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) base: Arc<Base>,
-    #[cfg(feature = "adapt")]
-    pub(crate) learner: Learner,
+    progress: Mutex<Option<Progress>>,
+    /// Told when something may have changed.
+    changed: watch::Sender<()>,
+    /// Whether the active version could not be served the last time that was tried, and when that was.
+    unservable: Mutex<Option<(String, Instant)>>,
+    is_behind: AtomicBool,
 }
 
 impl Adapter {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+    pub(crate) fn new(
+        args: &AdaptArgs,
+        store: Option<Store>,
+        engine: Arc<Engine>,
+        base: Arc<Base>,
+        learner: Option<Learner>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             server: random_id(),
-            role: parts.role,
-            adapt_after: parts.adapt_after,
-            #[cfg(feature = "adapt")]
-            keep_versions: parts.keep_versions,
-            poll: parts.poll,
-            store: parts.store,
-            engine: parts.engine,
-            base: parts.base,
-            #[cfg(feature = "adapt")]
-            learner: parts.learner,
+            role: args.role,
+            adapt_after: args.adapt_after,
+            poll: Duration::from_millis(args.poll_ms),
+            store,
+            engine,
+            base,
+            learner,
             wake: Notify::new(),
-            progress: Arc::default(),
+            progress: Mutex::default(),
+            changed: watch::channel(()).0,
+            unservable: Mutex::default(),
+            is_behind: AtomicBool::new(false),
         })
     }
 
     /// Whether this server may make versions.
-    pub(crate) fn learns(&self) -> bool {
-        self.role.learns()
+    pub(crate) const fn learns(&self) -> bool {
+        self.learner.is_some()
+    }
+
+    /// Whether the active version could not be served, so that another one is.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
     }
 
     /// Looks at the database now and not at the next turn.
@@ -112,33 +118,70 @@ impl Adapter {
         progress.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Told when an adaptation may have begun or ended here.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Serves the active version, if it is another one.
     ///
     /// # Errors
     /// The database's, or a version that cannot be run; the old one is then served on.
     pub(crate) async fn follow(&self) -> anyhow::Result<()> {
-        let active = self.store.active().await?;
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let active = limited(store.active()).await;
+        store.was_read(active.is_ok());
+        let active = active?;
         if *self.engine.weights().version == *active {
+            self.is_behind.store(false, Ordering::Relaxed);
             return Ok(());
         }
-        let weights = self.load(&active).await?;
-        let Some(weights) = weights else {
-            anyhow::bail!("the active version {active} is not in the database");
-        };
+        if self.has_failed_lately(&active) {
+            return Ok(());
+        }
+        let loaded = self.load(store, &active).await.and_then(|weights| {
+            weights.with_context(|| format!("the active version {active} is not in the database"))
+        });
+        let weights = loaded.inspect_err(|error| {
+            if !error.is::<StoreError>() {
+                self.is_behind.store(true, Ordering::Relaxed);
+                let mut failed = self
+                    .unservable
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *failed = Some((active.clone(), Instant::now()));
+            }
+        })?;
         self.engine.swap(weights);
+        self.is_behind.store(false, Ordering::Relaxed);
         tracing::info!(version = active, "serves another version of the weights");
         Ok(())
+    }
+
+    fn has_failed_lately(&self, version: &str) -> bool {
+        let failed = self
+            .unservable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let lately = |(known, at): &(String, Instant)| known == version && at.elapsed() < PAUSE;
+        failed.as_ref().is_some_and(lately)
     }
 
     /// A version ready to be served; none if there is no such version.
     ///
     /// # Errors
     /// The database's, or a version that cannot be run.
-    pub(crate) async fn load(&self, version: &str) -> anyhow::Result<Option<Arc<Weights>>> {
+    pub(crate) async fn load(
+        &self,
+        store: &Store,
+        version: &str,
+    ) -> anyhow::Result<Option<Arc<Weights>>> {
         if *self.base.weights.version == *version {
             return Ok(Some(Arc::clone(&self.base.weights)));
         }
-        let Some(stored) = self.store.version(version).await? else {
+        let Some(stored) = limited(store.version(version)).await? else {
             return Ok(None);
         };
         let base = Arc::clone(&self.base);
@@ -154,115 +197,30 @@ impl Adapter {
     }
 
     /// Follows, and learns if this server may, until it is told to stop.
-    pub(crate) fn start(self: &Arc<Self>, stop: Arc<Notify>) -> JoinHandle<()> {
+    pub(crate) fn start(self: &Arc<Self>, mut ending: watch::Receiver<bool>) -> JoinHandle<()> {
         let adapter = Arc::clone(self);
         tokio::spawn(async move {
-            if adapter.role == Role::Off {
-                return stop.notified().await;
+            if adapter.role == Role::Off || adapter.store.is_none() {
+                return is_told(&mut ending).await;
             }
             let mut turns = Turns::default();
-            let stopped = stop.notified();
-            tokio::pin!(stopped);
             loop {
                 if let Err(error) = adapter.turn(&mut turns).await {
                     tracing::warn!(error = format!("{error:#}"), "cannot look for versions");
                 }
+                adapter.changed.send_replace(());
                 tokio::select! {
-                    () = &mut stopped => break,
+                    () = is_told(&mut ending) => break,
                     () = adapter.wake.notified() => {}
                     () = tokio::time::sleep(adapter.poll) => {}
                 }
             }
-            adapter.end(turns).await;
+            learn::end(&adapter, turns).await;
         })
     }
 
     async fn turn(self: &Arc<Self>, turns: &mut Turns) -> anyhow::Result<()> {
         self.follow().await?;
-        if !self.learns() {
-            return Ok(());
-        }
-        let holds = self.store.lease(&self.server, LEASE_MS).await?;
-        if holds && !turns.holds {
-            tracing::info!("this server learns from now on");
-        }
-        #[cfg(feature = "adapt")]
-        {
-            turns.may_be_orphans |= holds && !turns.holds;
-        }
-        turns.holds = holds;
-        #[cfg(feature = "adapt")]
-        if holds {
-            self.learn(turns).await?;
-        }
-        Ok(())
+        learn::turn(self, turns).await
     }
-
-    /// Begins an adaptation if there is reason to and none runs.
-    #[cfg(feature = "adapt")]
-    async fn learn(self: &Arc<Self>, turns: &mut Turns) -> anyhow::Result<()> {
-        if turns
-            .running
-            .as_ref()
-            .is_some_and(|task| !task.is_finished())
-        {
-            return Ok(());
-        }
-        // One that has ended may have failed to say so, while the database was away.
-        turns.may_be_orphans |= turns.running.take().is_some();
-        if turns.may_be_orphans {
-            let interrupted = self.store.interrupted().await?;
-            if interrupted > 0 {
-                tracing::warn!(interrupted, "an adaptation did not come to its end");
-            }
-        }
-        // If this fails the entry may be there, and nobody works on it.
-        turns.may_be_orphans = true;
-        let claimed = self.store.claim(&self.server, self.adapt_after).await?;
-        turns.may_be_orphans = false;
-        let Some(entry) = claimed else {
-            return Ok(());
-        };
-        let adapter = Arc::clone(self);
-        turns.running = Some(tokio::spawn(async move {
-            if let Err(error) = learn::adapt(&adapter, &entry).await {
-                tracing::error!(error = format!("{error:#}"), "an adaptation was lost");
-            }
-            adapter.set_progress(None);
-            adapter.wake();
-        }));
-        Ok(())
-    }
-
-    #[cfg(feature = "adapt")]
-    fn set_progress(&self, progress: Option<Progress>) {
-        let mut slot = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = progress;
-    }
-
-    /// Stops what runs and lets another server learn.
-    async fn end(&self, turns: Turns) {
-        #[cfg(feature = "adapt")]
-        if let Some(running) = turns.running {
-            self.learner.stop();
-            let _ = running.await;
-        }
-        if turns.holds
-            && let Err(error) = self.store.release(&self.server).await
-        {
-            tracing::warn!(%error, "cannot give up the lease; it ends by itself");
-        }
-    }
-}
-
-/// What the task remembers from one turn to the next.
-#[derive(Debug, Default)]
-struct Turns {
-    holds: bool,
-    #[cfg(feature = "adapt")]
-    running: Option<JoinHandle<()>>,
-    /// Whether the journal may have running adaptations that no server works on: the lease is new, one has
-    /// ended here and may have failed to say so, or its beginning failed.
-    #[cfg(feature = "adapt")]
-    may_be_orphans: bool,
 }

@@ -5,20 +5,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::App;
 use crate::{
+    adapt::learn::Learner,
     args::Role,
-    problem::{Body, Problem, ProblemBody},
-    store::{Entry, EntryStatus, StoreError, VersionRow, rfc3339},
+    audit::audit,
+    client::Client,
+    problem::{Body, Problem},
+    store::{Counts, Entry, EntryStatus, Store, StoreError, VersionRow, limited, rfc3339},
 };
 
-/// How often the journal is looked at, and how long a server that learns has to take a request.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often the journal is looked at where nothing tells that it has changed, and how long a server that learns
+/// has to take a request.
+const LOOK: Duration = Duration::from_millis(500);
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longest adaptation that a client waits for; it goes on without it.
@@ -122,6 +126,17 @@ pub(super) struct StatusResponse {
     journal: Vec<AdaptationBody>,
 }
 
+/// What the database says about learning.
+#[derive(Debug)]
+pub(crate) struct Learnt {
+    counts: Counts,
+    active: String,
+    lease_holder: Option<String>,
+    learning_rate: Option<f64>,
+    versions: Vec<VersionRow>,
+    journal: Vec<Entry>,
+}
+
 /// A running adaptation.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct RunningBody {
@@ -139,24 +154,19 @@ pub(super) struct RollbackRequest {
     version: Option<String>,
 }
 
-/// Learn from the feedback now. Answers when that is done, with the receipt.
+/// Learn from the feedback now. Answers when that is done, with the receipt. Requests that come before it has
+/// begun are one.
 #[utoipa::path(
     post,
     path = "/adapt",
     security((), ("token" = [])),
-    responses(
-        (status = 200, description = "Done; `accepted` tells whether a new version is served", body = AdaptationBody),
-        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "There is no feedback", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "This server does not learn", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "No server that learns has taken it", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "It takes longer than ten minutes, and goes on", body = ProblemBody, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "Done; `accepted` tells whether a new version is served", body = AdaptationBody))
 )]
-pub(super) async fn adapt(State(app): State<Arc<App>>) -> Result<Json<AdaptationBody>, Problem> {
+pub(super) async fn adapt(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+) -> Result<Json<AdaptationBody>, Problem> {
+    let store = app.store()?;
     if !cfg!(feature = "adapt") || app.adapter.role == Role::Off {
         return Err(Problem::new(
             StatusCode::NOT_IMPLEMENTED,
@@ -168,25 +178,37 @@ pub(super) async fn adapt(State(app): State<Arc<App>>) -> Result<Json<Adaptation
             },
         ));
     }
-    if app.store.counts().await?.records == 0 {
+    if limited(store.counts()).await?.records == 0 {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "no_feedback",
             "there is no feedback to learn from; send some to /feedback first",
         ));
     }
-    let id = app.store.request("manual").await?;
+    let id = limited(store.request()).await?;
+    audit(&client, "adapt", &id);
     app.adapter.wake();
+    let entry = ended(&app, store, &id).await?;
+    app.learnt.forget().await;
+    Ok(Json(entry.into()))
+}
+
+/// Waits for the end of an adaptation.
+async fn ended(app: &App, store: &Store, id: &str) -> Result<Entry, Problem> {
     let asked = Instant::now();
+    let mut changes = app.adapter.changes();
     while asked.elapsed() < LONGEST {
-        let Some(entry) = app.store.entry(&id).await? else {
+        let Some(entry) = limited(store.entry(id)).await? else {
             break;
         };
         if entry.status.is_final() {
-            return Ok(Json(entry.into()));
+            return Ok(entry);
         }
         let is_late = entry.status == EntryStatus::Requested && asked.elapsed() > TAKEN_WITHIN;
-        if is_late && app.store.lease_holder().await?.is_none() && app.store.withdraw(&id).await? {
+        if is_late
+            && limited(store.lease_holder()).await?.is_none()
+            && limited(store.withdraw(id)).await?
+        {
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "nobody_learns",
@@ -194,7 +216,7 @@ pub(super) async fn adapt(State(app): State<Arc<App>>) -> Result<Json<Adaptation
             )
             .retry_after(5));
         }
-        tokio::time::sleep(LOOK).await;
+        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
     }
     Err(Problem::new(
         StatusCode::GATEWAY_TIMEOUT,
@@ -203,22 +225,17 @@ pub(super) async fn adapt(State(app): State<Arc<App>>) -> Result<Json<Adaptation
     ))
 }
 
-/// Versions, journal, and what runs.
+/// Versions, journal, and what runs: as of a second ago at most.
 #[utoipa::path(
     get,
     path = "/adapt/status",
-    responses(
-        (status = 200, description = "The status", body = StatusResponse),
-        (status = 503, description = "The database cannot be used", body = ProblemBody, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "The status", body = StatusResponse))
 )]
 pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusResponse>, Problem> {
-    let (store, adapter) = (&app.store, &app.adapter);
-    let counts = store.counts().await?;
-    let active = store.active().await?;
-    let versions = store.versions().await?;
-    let journal = store.journal(JOURNAL).await?;
-    let (settings, texts) = learning(&app);
+    let (store, adapter) = (app.store()?, &app.adapter);
+    let learner = adapter.learner.as_ref();
+    let (settings, rate) = learner.map(Learner::settings).unzip();
+    let learnt = app.learnt.get(limited(learnt(store, rate))).await?;
     Ok(Json(StatusResponse {
         learns: adapter.learns(),
         role: match adapter.role {
@@ -227,49 +244,58 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusRes
             Role::Off => "off",
         },
         server: adapter.server.clone(),
-        lease_holder: store.lease_holder().await?,
+        lease_holder: learnt.lease_holder.clone(),
         weights_version: app.engine.weights().version.to_string(),
         base_version: app.base.weights.version.to_string(),
         running: adapter.progress().map(|progress| RunningBody {
             steps: progress.steps,
             losses: progress.losses,
         }),
-        feedback_records: counts.records,
-        new_negatives: counts.new_negatives,
+        feedback_records: learnt.counts.records,
+        new_negatives: learnt.counts.new_negatives,
         adapt_after: adapter.adapt_after,
-        recent_accuracy: counts.recent_accuracy,
-        learning_rate: store.learning_rate().await?,
+        recent_accuracy: learnt.counts.recent_accuracy,
+        learning_rate: learnt.learning_rate,
         settings,
-        texts,
-        versions: versions
-            .into_iter()
-            .map(|row| version_body(row, &active))
+        texts: learner.map(|learner| learner.texts().to_owned()),
+        versions: learnt
+            .versions
+            .iter()
+            .map(|row| version_body(row, &learnt.active))
             .collect(),
-        journal: journal.into_iter().map(AdaptationBody::from).collect(),
-        active_version: active,
+        journal: learnt
+            .journal
+            .iter()
+            .cloned()
+            .map(AdaptationBody::from)
+            .collect(),
+        active_version: learnt.active.clone(),
     }))
 }
 
-fn version_body(row: VersionRow, active: &str) -> VersionBody {
+async fn learnt(store: &Store, rate: Option<f64>) -> Result<Arc<Learnt>, StoreError> {
+    let learning_rate = match rate {
+        Some(rate) => store.learning_rate(rate).await?,
+        None => None,
+    };
+    Ok(Arc::new(Learnt {
+        counts: store.counts().await?,
+        active: store.active().await?,
+        lease_holder: store.lease_holder().await?,
+        learning_rate,
+        versions: store.versions().await?,
+        journal: store.journal(JOURNAL).await?,
+    }))
+}
+
+fn version_body(row: &VersionRow, active: &str) -> VersionBody {
     VersionBody {
         active: row.version == active,
-        version: row.version,
+        version: row.version.clone(),
         created_at: rfc3339(row.created_ms),
-        parent: row.parent,
-        adaptation: row.adaptation,
+        parent: row.parent.clone(),
+        adaptation: row.adaptation.clone(),
     }
-}
-
-#[cfg(feature = "adapt")]
-fn learning(app: &App) -> (Option<Value>, Option<String>) {
-    let learner = &app.adapter.learner;
-    let settings = serde_json::to_value(&learner.config).ok();
-    (settings, Some(learner.texts.description.clone()))
-}
-
-#[cfg(not(feature = "adapt"))]
-const fn learning(_: &App) -> (Option<Value>, Option<String>) {
-    (None, None)
 }
 
 /// Serve an older version again.
@@ -278,27 +304,16 @@ const fn learning(_: &App) -> (Option<Value>, Option<String>) {
     path = "/adapt/rollback",
     request_body = RollbackRequest,
     security((), ("token" = [])),
-    responses(
-        (status = 200, description = "It is served, by every server of the database", body = AdaptationBody),
-        (status = 400, description = "No JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such version", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "There is none before, or it is active already", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "Not declared as JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A value of the wrong type", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The database cannot be used", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "It took too long", body = ProblemBody, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "It is served, by every server of the database", body = AdaptationBody))
 )]
 pub(super) async fn rollback(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
     Body(request): Body<RollbackRequest>,
 ) -> Result<Json<AdaptationBody>, Problem> {
-    let active = app.store.active().await?;
-    let target = target(&app, request.version, &active).await?;
+    let store = app.store()?;
+    let active = limited(store.active()).await?;
+    let target = target(store, request.version, &active).await?;
     if target == active {
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -306,28 +321,26 @@ pub(super) async fn rollback(
             "this version is active already",
         ));
     }
-    let weights = app.adapter.load(&target).await;
+    let weights = app.adapter.load(store, &target).await;
     let weights = weights.map_err(|error| {
         let is_store = error.downcast_ref::<StoreError>();
         is_store.map_or_else(|| Problem::internal(format!("{error:#}")), Problem::store)
     })?;
     let weights = weights.ok_or_else(unknown_version)?;
-    let entry = app.store.roll_back(&active, &target).await?;
+    let entry = limited(store.roll_back(&active, &target)).await?;
+    let entry = entry.ok_or_else(unknown_version)?;
     app.engine.swap(weights);
     app.adapter.wake();
-    tracing::info!(from = active, to = target, "rolled back");
+    app.learnt.forget().await;
+    audit(&client, "rollback", &target);
     Ok(Json(entry.into()))
 }
 
 /// The version that a request means.
-async fn target(app: &App, named: Option<String>, active: &str) -> Result<String, Problem> {
-    let versions = app.store.versions().await?;
+async fn target(store: &Store, named: Option<String>, active: &str) -> Result<String, Problem> {
+    let versions = limited(store.versions()).await?;
     let Some(named) = named else {
-        let parent = versions
-            .into_iter()
-            .find(|row| row.version == active)
-            .and_then(|row| row.parent);
-        return parent.ok_or_else(|| {
+        return before(&versions, active).ok_or_else(|| {
             Problem::new(
                 StatusCode::CONFLICT,
                 "nothing_before",
@@ -345,10 +358,43 @@ async fn target(app: &App, named: Option<String>, active: &str) -> Result<String
     }
 }
 
+/// The parent of the active version, or if that is not kept the latest version that is older. `versions` are the
+/// newest first.
+fn before(versions: &[VersionRow], active: &str) -> Option<String> {
+    let at = versions.iter().position(|row| row.version == active)?;
+    let parent = versions[at].parent.as_ref()?;
+    let kept = versions.iter().find(|row| row.version == *parent);
+    let older = kept.or_else(|| versions.get(at + 1))?;
+    Some(older.version.clone())
+}
+
 fn unknown_version() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "unknown_version",
         "no version, or more than one, has this name; see /adapt/status",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_without_a_name_finds_what_is_kept() {
+        let row = |version: &str, parent: Option<&str>| VersionRow {
+            version: version.to_owned(),
+            created_ms: 0,
+            parent: parent.map(str::to_owned),
+            adaptation: None,
+        };
+        let kept = [row("d", Some("c")), row("c", Some("b")), row("base", None)];
+        assert_eq!(before(&kept, "d").as_deref(), Some("c"));
+        assert_eq!(
+            before(&kept, "c").as_deref(),
+            Some("base"),
+            "b was forgotten"
+        );
+        assert_eq!(before(&kept, "base"), None);
+    }
 }

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
+    Extension, Json,
+    extract::{Path, State},
+    http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use itera_core::sampling::SamplingConfig;
+use itera_core::{sampling::SamplingConfig, tokenizer::END_OF_TEXT};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,8 +18,10 @@ use super::{
     stream,
 };
 use crate::{
+    body::Pieces,
+    client::Client,
     engine::{Completion, Logprobs, MAX_TOP, Prompt},
-    problem::{Body, Problem, ProblemBody},
+    problem::{Body, Problem},
     store::{now_ms, random_id},
 };
 
@@ -29,15 +31,17 @@ pub(super) const ID_PREFIX: &str = "cmpl-";
 /// OpenAI's default.
 const DEFAULT_TOKENS: u64 = 16;
 
-/// Most answers to one request.
-const MAX_CHOICES: usize = 16;
+/// Most answers to one prompt, and to all prompts of a request.
+const MAX_OF_PROMPT: u64 = 16;
+const MAX_CHOICES: usize = 64;
 
 /// What to write. Fields that are not listed are ignored, as clients send more.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct CompletionRequest {
     /// A name of `GET /v1/models` [default: the first].
     model: Option<String>,
-    /// The text to continue, as text or as tokens; a list gives an answer for each.
+    /// The text to continue, as text or as tokens; a list gives an answer for each. Each starts with
+    /// end-of-text, whether that is written or not.
     prompt: Prompts,
     /// Most tokens to write [default: 16].
     #[schema(minimum = 0, maximum = 512)]
@@ -65,6 +69,11 @@ pub(super) struct CompletionRequest {
     stop: Option<Stop>,
     /// The same seed gives the same text from the same weights [default: a drawn one].
     seed: Option<u64>,
+    /// Whether the answers are stored, so that feedback can name them [default: true].
+    store: Option<bool>,
+    /// Whoever the text is for, as the caller names people; stored as a digest, by which it can be deleted.
+    #[schema(max_length = 256)]
+    user: Option<String>,
     /// Only 0, or left out.
     presence_penalty: Option<f64>,
     /// Only 0, or left out.
@@ -94,7 +103,7 @@ pub(super) struct StreamOptions {
 pub(super) enum Prompts {
     /// A text.
     Text(String),
-    /// Tokens, end-of-text not among them.
+    /// Tokens.
     Tokens(Vec<u32>),
     /// Texts.
     Texts(Vec<String>),
@@ -132,12 +141,13 @@ pub(super) struct Choice {
     pub(super) seed: u64,
 }
 
-/// Natural logarithms of the probabilities of tokens.
+/// Natural logarithms of the probabilities of tokens. The end-of-text that ends an answer is among them, though it
+/// is no part of the text; one that a prompt was given with has no probability.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct LogprobsBody {
     tokens: Vec<String>,
-    token_logprobs: Vec<f64>,
-    top_logprobs: Vec<BTreeMap<String, f64>>,
+    token_logprobs: Vec<Option<f64>>,
+    top_logprobs: Vec<Option<BTreeMap<String, f64>>>,
     /// Characters of the answer before each token.
     text_offset: Vec<usize>,
 }
@@ -161,15 +171,30 @@ pub(super) struct Work {
     pub(super) include_usage: bool,
 }
 
-/// A prompt with its text.
+/// A prompt with its text, without the end-of-text that starts it.
 #[derive(Clone, Debug)]
 pub(super) struct Input {
     pub(super) text: String,
     tokens: Option<Vec<u32>>,
+    /// Whether that was written.
+    has_start: bool,
     pub(super) seed: u64,
 }
 
 impl Input {
+    /// How its answer is to be written.
+    pub(super) fn plan(&self, plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        plan.sampling.seed = self.seed;
+        plan.tells_start = self.has_start;
+        plan
+    }
+
+    /// What the prompt counts: bytes, or tokens where it is given as such.
+    fn len(&self) -> usize {
+        self.tokens.as_ref().map_or(self.text.len(), Vec::len)
+    }
+
     pub(super) fn prompt(&self) -> Prompt {
         match &self.tokens {
             Some(tokens) => Prompt::Tokens(tokens.clone()),
@@ -192,7 +217,7 @@ impl From<Logprobs> for LogprobsBody {
         Self {
             tokens: logprobs.tokens,
             token_logprobs: logprobs.token_logprobs,
-            top_logprobs: tops.map(|top| top.into_iter().collect()).collect(),
+            top_logprobs: tops.map(|top| Some(top?.into_iter().collect())).collect(),
             text_offset: logprobs.text_offset,
         }
     }
@@ -206,32 +231,23 @@ impl From<Logprobs> for LogprobsBody {
     responses(
         (status = 200, description = "The answers; with `stream` as events of the same form that end in `[DONE]`",
             content((CompletionResponse = "application/json"), (String = "text/event-stream"))),
-        (status = 400, description = "No JSON, or a parameter that is not supported", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such model", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "Not declared as JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A value is missing or out of its range", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The queue is full", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "It took too long", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn completions(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
     Body(request): Body<CompletionRequest>,
 ) -> Result<Response, Problem> {
     let streams = request.stream.unwrap_or(false);
     let work = check(&app, request)?;
+    let prompts = work.prompts.iter().map(Input::len);
+    let charge = app.limits.admit(&client, work.plan.work(prompts))?;
     if streams {
-        return stream::respond(app, work);
+        return stream::respond(app, &client, work, charge);
     }
     let runs = work.prompts.iter().map(|input| {
-        let mut plan = work.plan.clone();
-        plan.sampling.seed = input.seed;
-        let app = &app;
-        async move { generate::run(app, &plan, input.prompt()).await }
+        let (plan, app, client) = (input.plan(&work.plan), &app, &client);
+        async move { generate::run(app, client, &plan, input.prompt()).await }
     });
     let completions = futures_util::future::try_join_all(runs).await?;
     let mut response = head(&app, &work.model);
@@ -239,8 +255,7 @@ pub(super) async fn completions(
     for (index, (completion, input)) in completions.into_iter().zip(&work.prompts).enumerate() {
         usage.add(&completion);
         response.system_fingerprint = fingerprint(&completion.weights_version);
-        let mut plan = work.plan.clone();
-        plan.sampling.seed = input.seed;
+        let plan = input.plan(&work.plan);
         let id = answer_id(&response, index);
         let feedback_id = log(&app, id, &plan, input.text.clone(), &completion);
         response.choices.push(Choice {
@@ -253,7 +268,10 @@ pub(super) async fn completions(
         });
     }
     response.usage = Some(usage);
-    Ok(Json(response).into_response())
+    let json = serde_json::to_vec(&response).map_err(Problem::internal)?;
+    drop(response);
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, Pieces::of(json.into(), charge)).into_response())
 }
 
 /// A response without choices.
@@ -282,13 +300,9 @@ pub(super) fn fingerprint(version: &str) -> String {
 /// Checks every field.
 fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
     refuse_unsupported(&request)?;
-    let precision = app.precision(request.model.as_deref()).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "model_not_found",
-            format!("no such model; there are {}", app.known_models()),
-        )
-    })?;
+    let precision = app
+        .precision(request.model.as_deref())
+        .ok_or_else(|| no_model(app))?;
     let echo = request.echo.unwrap_or(false);
     let max_tokens = request.max_tokens.unwrap_or(DEFAULT_TOKENS);
     let least = u64::from(!echo);
@@ -301,7 +315,7 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
         .transpose()?;
     let seed = request.seed.unwrap_or_else(draw_seed);
     let n = request.n.unwrap_or(1);
-    let n = in_range("n", n, &1, &(MAX_CHOICES as u64))?;
+    let n = in_range("n", n, &1, &MAX_OF_PROMPT)?;
     Ok(Work {
         prompts: inputs(app, request.prompt, n, seed)?,
         model: request.model.unwrap_or_else(|| app.base.name.clone()),
@@ -317,18 +331,34 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
             max_tokens: max_tokens as usize,
             stop: generate::stops(request.stop)?,
             echo,
+            tells_start: false,
             logprobs: logprobs.map(|top| top as usize),
+            log: generate::Log::new(request.store, request.user)?,
         },
     })
 }
 
 /// A prompt for each choice; each choice has a seed of its own.
 fn inputs(app: &App, prompts: Prompts, n: u64, seed: u64) -> Result<Vec<Input>, Problem> {
-    let text =
-        |text: String| -> Result<_, Problem> { Ok((prompt_text(app, "prompt", text)?, None)) };
-    let tokens = |tokens: Vec<u32>| -> Result<_, Problem> {
+    let input = |text, tokens, has_start| Input {
+        text,
+        tokens,
+        has_start,
+        seed,
+    };
+    let text = |text: String| -> Result<_, Problem> {
+        let (text, has_start) = match text.strip_prefix(END_OF_TEXT) {
+            Some(rest) => (rest.to_owned(), true),
+            None => (text, false),
+        };
+        Ok(input(prompt_text(app, "prompt", text)?, None, has_start))
+    };
+    let end_of_text = app.engine.weights().checkpoint.tokenizer.end_of_text();
+    let tokens = |mut tokens: Vec<u32>| -> Result<_, Problem> {
+        let has_start = tokens.first() == Some(&end_of_text);
+        tokens.drain(..usize::from(has_start));
         let text = prompt_of_tokens(app, &tokens)?;
-        Ok((text, Some(tokens)))
+        Ok(input(text, Some(tokens), has_start))
     };
     let prompts = match prompts {
         Prompts::Text(one) => vec![text(one)?],
@@ -345,10 +375,9 @@ fn inputs(app: &App, prompts: Prompts, n: u64, seed: u64) -> Result<Vec<Input>, 
     let each = prompts
         .into_iter()
         .flat_map(|prompt| (0..n).map(move |_| prompt.clone()));
-    let inputs = each.zip(0..).map(|((text, tokens), index)| Input {
-        text,
-        tokens,
+    let inputs = each.zip(0..).map(|(input, index)| Input {
         seed: seed.wrapping_add(index),
+        ..input
     });
     Ok(inputs.collect())
 }
@@ -423,21 +452,49 @@ pub(super) struct ModelBody {
     responses((status = 200, description = "The models", body = ModelsResponse))
 )]
 pub(super) async fn models(State(app): State<Arc<App>>) -> Json<ModelsResponse> {
-    let version = app.engine.weights().version.to_string();
-    let model = |id: String, precision: String| ModelBody {
+    let name = &app.base.name;
+    let precisions = app.base.precisions.iter();
+    let each = precisions.map(|p| model_body(&app, format!("{name}.{p}"), p.to_string()));
+    let default = model_body(&app, name.clone(), app.base.default.to_string());
+    Json(ModelsResponse {
+        object: "list",
+        data: [default].into_iter().chain(each).collect(),
+    })
+}
+
+/// One model, by a name of the list.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    params(("id" = String, Path, description = "Its name")),
+    responses((status = 200, description = "The model", body = ModelBody))
+)]
+pub(super) async fn model(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ModelBody>, Problem> {
+    let precision = app
+        .precision(Some(&id))
+        .ok_or_else(|| no_model(&app))?
+        .to_string();
+    Ok(Json(model_body(&app, id, precision)))
+}
+
+fn model_body(app: &App, id: String, precision: String) -> ModelBody {
+    ModelBody {
         id,
         object: "model",
         created: 0,
         owned_by: "itera",
         precision,
-        weights_version: version.clone(),
-    };
-    let name = &app.base.name;
-    let precisions = app.base.precisions.iter();
-    let each = precisions.map(|p| model(format!("{name}.{p}"), p.to_string()));
-    let default = model(name.clone(), app.base.default.to_string());
-    Json(ModelsResponse {
-        object: "list",
-        data: [default].into_iter().chain(each).collect(),
-    })
+        weights_version: app.engine.weights().version.to_string(),
+    }
+}
+
+fn no_model(app: &App) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "model_not_found",
+        format!("no such model; there are {}", app.known_models()),
+    )
 }

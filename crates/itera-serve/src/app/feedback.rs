@@ -1,15 +1,24 @@
-//! `POST /feedback`: what somebody says about an answer.
+//! `POST /feedback`: what somebody says about an answer; `DELETE /feedback/{id}`: that it is forgotten.
+//!
+//! The id of an answer is drawn and known to whoever has got the answer, so it gives the right to rate it once.
+//! Another verdict takes a key.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{App, completions::ID_PREFIX, generate::in_range};
+use super::{App, access::unauthorized, completions::ID_PREFIX, generate::in_range};
 use crate::{
-    problem::{Body, Problem, ProblemBody},
-    store::{Feedback, Stored},
+    audit::audit,
+    client::{Client, network},
+    problem::{Body, Problem},
+    store::{Feedback, Forgotten, Stored, Which, limited},
 };
 
 /// Longest comment in bytes.
@@ -49,52 +58,55 @@ pub(super) struct FeedbackResponse {
     adapt_after: u32,
 }
 
-/// Rate or correct an answer. A second verdict on an answer takes the place of the first.
+/// What was forgotten.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct ForgottenResponse {
+    /// Always 1: the answer with its prompt.
+    answers: u64,
+    feedback: u64,
+}
+
+/// Rate or correct an answer. A second verdict on an answer takes the place of the first; on a server with keys it
+/// takes one.
 #[utoipa::path(
     post,
     path = "/feedback",
     request_body = FeedbackRequest,
     security((), ("token" = [])),
-    responses(
-        (status = 200, description = "Stored", body = FeedbackResponse),
-        (status = 400, description = "No JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No answer has this id", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "Not declared as JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A value is missing or out of its range", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The database cannot be used; nothing was stored", body = ProblemBody, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "Stored", body = FeedbackResponse))
 )]
 pub(super) async fn feedback(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
     Body(request): Body<FeedbackRequest>,
 ) -> Result<Json<FeedbackResponse>, Problem> {
-    let feedback = check(&app, request)?;
-    let (id, is_negative) = (feedback.id.clone(), feedback.is_negative());
-    let outcome = app.store.rate(feedback).await?;
-    let Some(stored) = outcome.stored else {
-        return Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown_feedback_id",
-            format!(
-                "no answer has the id {id:?}; ids are in the answers of /infer and /v1/completions"
-            ),
-        ));
+    let store = app.store()?;
+    // Whoever has a key, or reaches a server without, is known.
+    let is_known = client.key.is_some() || app.settings.keys.are_none();
+    let visitor = || store.user_digest(&format!("visitor {}", network(client.address)));
+    let feedback = Feedback {
+        replaces: is_known,
+        visitor: (!is_known).then(visitor),
+        ..check(&app, request)?
     };
+    let (id, is_negative) = (feedback.id.clone(), feedback.is_negative());
+    let outcome = store.rate(feedback).await?;
+    let status = match outcome.stored {
+        Some(Stored::Recorded) => "recorded",
+        Some(Stored::Updated) => "updated",
+        Some(Stored::Kept) => return Err(unauthorized()),
+        None => return Err(unknown_id(&id)),
+    };
+    audit(&client, "feedback", &id);
     app.metrics.count_feedback();
+    app.counts.forget().await;
     let adapt_after = app.adapter.adapt_after;
     let reached = adapt_after > 0 && outcome.new_negatives >= i64::from(adapt_after);
     if reached {
         app.adapter.wake();
     }
     Ok(Json(FeedbackResponse {
-        status: match stored {
-            Stored::Recorded => "recorded",
-            Stored::Updated => "updated",
-        },
+        status,
         feedback_id: id,
         adaptation_triggered: reached && is_negative && app.adapter.learns(),
         new_negatives: outcome.new_negatives,
@@ -102,20 +114,59 @@ pub(super) async fn feedback(
     }))
 }
 
-/// Checks every field.
-fn check(app: &App, request: FeedbackRequest) -> Result<Feedback, Problem> {
-    let id = request.feedback_id;
-    let id = id.strip_prefix(ID_PREFIX).unwrap_or(&id).to_owned();
+/// Forget an answer: its prompt, its text and its feedback. What has been learnt from it stays learnt.
+#[utoipa::path(
+    delete,
+    path = "/feedback/{id}",
+    params(("id" = String, Path, description = "The `feedback_id` of the answer")),
+    security((), ("token" = [])),
+    responses((status = 200, description = "It is forgotten", body = ForgottenResponse))
+)]
+pub(super) async fn forget(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Json<ForgottenResponse>, Problem> {
+    let store = app.store()?;
+    let id = answer_id(&id)?;
+    let Forgotten { answers, feedback } = limited(store.forget(Which::Id(id.clone()))).await?;
+    if answers == 0 {
+        return Err(unknown_id(&id));
+    }
+    audit(&client, "forget", &id);
+    app.counts.forget().await;
+    Ok(Json(ForgottenResponse { answers, feedback }))
+}
+
+fn unknown_id(id: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown_feedback_id",
+        format!(
+            "no answer has the id {id:?}; ids are in the answers of /infer and /v1/completions"
+        ),
+    )
+}
+
+/// The id of an answer, as a completion or an answer of `/infer` gives it.
+fn answer_id(id: &str) -> Result<String, Problem> {
+    let id = id.strip_prefix(ID_PREFIX).unwrap_or(id);
     if id.is_empty() || id.len() > 128 || id.contains('\0') {
         let message = "`feedback_id` is no id: expected 1 to 128 characters";
         return Err(Problem::field("feedback_id", message));
     }
+    Ok(id.to_owned())
+}
+
+/// Checks every field.
+fn check(app: &App, request: FeedbackRequest) -> Result<Feedback, Problem> {
+    let id = answer_id(&request.feedback_id)?;
     let rating = request
         .user_rating
         .map(|rating| in_range("user_rating", rating, &1, &5))
         .transpose()?;
     if let Some(correction) = &request.correction {
-        let most = app.settings.max_prompt_bytes;
+        let most = app.settings.args.limits.max_prompt_bytes;
         if correction.is_empty() || correction.len() > most {
             let message = format!(
                 "`correction` has {} bytes, expected 1 to {most}",
@@ -144,5 +195,7 @@ fn check(app: &App, request: FeedbackRequest) -> Result<Feedback, Problem> {
         correct: request.correctness,
         correction: request.correction,
         comments: request.comments,
+        replaces: false,
+        visitor: None,
     })
 }

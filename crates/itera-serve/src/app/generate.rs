@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 
 use super::App;
 use crate::{
+    client::Client,
     engine::{Completion, Finish, GenerateError, Prompt, Reply, Request},
+    limits::Work,
     problem::Problem,
     store::{Answer, now_ms},
 };
@@ -40,19 +42,70 @@ pub(super) struct Plan {
     pub(super) max_tokens: usize,
     pub(super) stop: Vec<String>,
     pub(super) echo: bool,
+    /// Whether the client has written the end-of-text that every text starts with, and so expects it in an echo.
+    pub(super) tells_start: bool,
     pub(super) logprobs: Option<usize>,
+    pub(super) log: Log,
+}
+
+/// Whether and how an answer is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    is_wanted: bool,
+    /// For whom it was written.
+    user: Option<String>,
+}
+
+/// Longest name of a user in bytes.
+const MAX_USER_BYTES: usize = 256;
+
+impl Log {
+    pub(super) fn new(store: Option<bool>, user: Option<String>) -> Result<Self, Problem> {
+        if user
+            .as_ref()
+            .is_some_and(|user| user.len() > MAX_USER_BYTES)
+        {
+            let message = format!("`user` has more than {MAX_USER_BYTES} bytes");
+            return Err(Problem::field("user", message));
+        }
+        Ok(Self {
+            is_wanted: store.unwrap_or(true),
+            user,
+        })
+    }
 }
 
 impl Plan {
+    /// What it asks for at most, with a choice for each prompt of so many bytes.
+    pub(super) fn work(&self, prompts: impl IntoIterator<Item = usize>) -> Work {
+        let mut work = Work::default();
+        for prompt in prompts {
+            work.choices += 1;
+            work.tokens += prompt + self.max_tokens;
+            if self.logprobs.is_some() {
+                work.told += self.max_tokens + if self.echo { prompt } else { 0 };
+            }
+        }
+        work
+    }
+
     /// The request that carries it out for a prompt.
-    pub(super) fn request(&self, prompt: Prompt, received: Instant, reply: Reply) -> Request {
+    pub(super) fn request(
+        &self,
+        client: &Client,
+        prompt: Prompt,
+        received: Instant,
+        reply: Reply,
+    ) -> Request {
         Request {
+            client: client.id(),
             prompt,
             precision: self.precision,
             sampling: self.sampling,
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
             echo: self.echo,
+            tells_start: self.tells_start,
             logprobs: self.logprobs,
             reply,
             received,
@@ -131,7 +184,7 @@ pub(super) fn stops(stop: Option<Stop>) -> Result<Vec<String>, Problem> {
 
 /// Checks a prompt.
 pub(super) fn prompt_text(app: &App, param: &'static str, text: String) -> Result<String, Problem> {
-    let most = app.settings.max_prompt_bytes;
+    let most = app.settings.args.limits.max_prompt_bytes;
     if text.is_empty() {
         let message = format!("`{param}` is empty; give at least one character to go on from");
         return Err(Problem::field(param, message));
@@ -152,9 +205,14 @@ pub(super) fn draw_seed() -> u64 {
 }
 
 /// Runs a request to its end. Dropping this future frees its slot within one token.
-pub(super) async fn run(app: &App, plan: &Plan, prompt: Prompt) -> Result<Completion, Problem> {
+pub(super) async fn run(
+    app: &App,
+    client: &Client,
+    plan: &Plan,
+    prompt: Prompt,
+) -> Result<Completion, Problem> {
     let (reply, outcome) = oneshot::channel();
-    let request = plan.request(prompt, Instant::now(), Reply::Whole(reply));
+    let request = plan.request(client, prompt, Instant::now(), Reply::Whole(reply));
     app.engine
         .submit(request)
         .map_err(|_full| Problem::busy())?;
@@ -169,11 +227,12 @@ pub(super) fn problem(error: &GenerateError) -> Problem {
     match error {
         GenerateError::Prompt(error) => Problem::field("prompt", error.to_string()),
         GenerateError::Sampling(error) => Problem::field("sampling", error.to_string()),
+        GenerateError::Displaced => Problem::busy(),
     }
 }
 
-/// Counts an answer and logs it for feedback under an id, which comes back. None if so much waits for the
-/// database that it is not logged.
+/// Counts an answer and logs it for feedback under an id, which comes back. None if it is not to be stored, or if
+/// so much waits for the database that it is not.
 pub(super) fn log(
     app: &Arc<App>,
     id: String,
@@ -184,6 +243,7 @@ pub(super) fn log(
     let (first_token, total) = (completion.first_token, completion.total);
     let prompt_tokens = completion.prompt_tokens;
     app.metrics.generated(prompt_tokens, first_token, total);
+    let store = app.store.as_ref().filter(|_| plan.log.is_wanted)?;
     // An echo is not what was written.
     let output = &completion.text[completion.echoed..];
     let answer = Answer {
@@ -197,6 +257,7 @@ pub(super) fn log(
         version: completion.weights_version.to_string(),
         parameters: plan.parameters(),
         latency_us: total.as_micros() as i64,
+        user: plan.log.user.as_deref().map(|user| store.user_digest(user)),
     };
-    app.store.log(answer).then_some(id)
+    store.log(answer).then_some(id)
 }

@@ -1,16 +1,13 @@
-//! `GET /health` and `GET /ready`: neither waits for generation or adaptation.
+//! `GET /health` and `GET /ready`: neither waits for generation, adaptation or the database.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use crate::problem::{Problem, ProblemBody};
-
-/// How long the database has to answer before the server counts as not ready.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::problem::Problem;
 
 /// That the server runs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -22,6 +19,11 @@ pub(super) struct HealthResponse {
     /// Whether this server makes new versions from feedback.
     learns: bool,
     uptime_seconds: f64,
+    /// `ok`, `failing` as long as the last look or the last transaction failed, or `none`. Text is written either
+    /// way, and feedback refused while it fails.
+    database: &'static str,
+    /// Whether the active version could not be served, so that another one is; the log says why.
+    behind: bool,
 }
 
 /// Whether the server runs.
@@ -37,32 +39,40 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Json<HealthResponse> 
         weights_version: app.engine.weights().version.to_string(),
         learns: app.adapter.learns(),
         uptime_seconds: app.metrics.uptime().as_secs_f64(),
+        database: match &app.store {
+            None => "none",
+            Some(store) if store.is_healthy() => "ok",
+            Some(_) => "failing",
+        },
+        behind: app.adapter.is_behind(),
     })
 }
 
-/// Whether the server can do its work: the database answers and the queue has room.
+/// Whether the server runs, where clients of the OpenAI interface look for it.
+#[utoipa::path(
+    get,
+    path = "/v1/health",
+    responses((status = 200, description = "It does", body = HealthResponse))
+)]
+pub(super) async fn v1_health(app: State<Arc<App>>) -> Json<HealthResponse> {
+    health(app).await
+}
+
+/// Whether requests should be sent here: until the server is told to end. A full queue or a database that fails does
+/// not change that, since another server would be no better off.
 #[utoipa::path(
     get,
     path = "/ready",
-    responses(
-        (status = 200, description = "It can", body = HealthResponse),
-        (status = 503, description = "It cannot", body = ProblemBody, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "They should", body = HealthResponse))
 )]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<HealthResponse>, Problem> {
-    let not_ready = |code, message: &str| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(1)
-    };
-    let (waiting, _, _) = app.engine.load();
-    if waiting >= app.settings.queue.max(1) {
-        return Err(not_ready("queue_full", "the queue is full"));
+    if app.ending.load(Ordering::Relaxed) {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ending",
+            "the server is about to end; ask another one",
+        )
+        .retry_after(1));
     }
-    match tokio::time::timeout(PATIENCE, app.store.ping()).await {
-        Ok(Ok(())) => Ok(health(State(app)).await),
-        Ok(Err(error)) => Err(Problem::store(&error)),
-        Err(_) => Err(not_ready(
-            "store_unavailable",
-            "the database does not answer",
-        )),
-    }
+    Ok(health(State(app)).await)
 }

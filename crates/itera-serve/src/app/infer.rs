@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use itera_core::sampling::SamplingConfig;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,8 +12,9 @@ use super::{
     generate::{self, MAX_TOKENS, Plan, Stop, draw_seed, in_range, log, prompt_text},
 };
 use crate::{
+    client::Client,
     engine::Prompt,
-    problem::{Body, Problem, ProblemBody},
+    problem::{Body, Problem},
     store::random_id,
 };
 
@@ -45,6 +46,11 @@ pub(super) struct InferRequest {
     stop: Option<Stop>,
     /// Precision of the weights: fp32, int8 or int4, as far as the model has them.
     model_variant: Option<String>,
+    /// Whether the answer is stored, so that feedback can name it [default: true].
+    store: Option<bool>,
+    /// Whoever the text is for, as the caller names people; stored as a digest, by which it can be deleted.
+    #[schema(max_length = 256)]
+    user: Option<String>,
 }
 
 /// What was written.
@@ -77,23 +83,17 @@ pub(super) struct InferResponse {
     request_body = InferRequest,
     responses(
         (status = 200, description = "The continuation", body = InferResponse),
-        (status = 400, description = "No JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "The token is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "A web page of another origin", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "Not declared as JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A value is missing or out of its range", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The queue is full", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "It took too long", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn infer(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
     Body(request): Body<InferRequest>,
 ) -> Result<Json<InferResponse>, Problem> {
     let (input_text, plan) = plan(&app, request)?;
-    let completion = generate::run(&app, &plan, Prompt::Text(input_text.clone())).await?;
+    let _charge = app.limits.admit(&client, plan.work([input_text.len()]))?;
+    let prompt = Prompt::Text(input_text.clone());
+    let completion = generate::run(&app, &client, &plan, prompt).await?;
     let feedback_id = log(&app, random_id(), &plan, input_text.clone(), &completion);
     Ok(Json(InferResponse {
         latency_ms: completion.total.as_secs_f64() * 1e3,
@@ -131,7 +131,9 @@ fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
         max_tokens: max_length as usize,
         stop: generate::stops(request.stop)?,
         echo: false,
+        tells_start: false,
         logprobs: None,
+        log: generate::Log::new(request.store, request.user)?,
     };
     Ok((input_text, plan))
 }

@@ -1,42 +1,48 @@
 //! What every request passes on its way in and out.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{any::Any as Anything, sync::Arc, time::Instant};
 
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode},
     middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse as _, Response},
 };
-use tower_governor::{
-    GovernorError, GovernorLayer, governor::GovernorConfigBuilder, key_extractor::KeyExtractor,
-};
 use tower_http::{
+    catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{AllowOrigin, Any, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, Any, CorsLayer},
     limit::RequestBodyLimitLayer,
     timeout::TimeoutLayer,
 };
+use tracing::Instrument as _;
 
-use super::{App, access, client};
+use super::App;
 use crate::{
     metrics::Endpoint,
     options::{Origins, Settings},
     problem::{Problem, complete},
+    store::random_id,
 };
 
-/// Seconds in which the requests of the rate limit may be made.
-const RATE_WINDOW: Duration = Duration::from_mins(1);
+/// Names a request in the logs of all who see it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest name that is taken over from a client.
+const MAX_REQUEST_ID: usize = 64;
 
 /// The layers around all routes, the outermost last.
 pub(super) fn around(routes: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App>> {
+    let metrics = Arc::clone(&app.metrics);
+    let failed = move |panic: Box<dyn Anything + Send>| {
+        metrics.count_panic();
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Problem::internal(text.unwrap_or("a panic")).into_response()
+    };
     let routes = routes
-        .layer(from_fn_with_state(Arc::clone(app), access::check))
+        .layer(CatchPanicLayer::custom(failed))
         .layer(CompressionLayer::new());
     let routes = match cors(&app.settings.origins) {
         Some(cors) => routes.layer(cors),
@@ -50,78 +56,20 @@ pub(super) fn around(routes: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App
 
 /// Gives a request up after a time: its slot is then free within a token.
 pub(super) fn timeout(settings: &Settings) -> TimeoutLayer {
-    TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, settings.timeout)
+    TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, settings.timeout())
 }
 
 /// Refuses bodies that are too large, whether they say so or not.
 pub(super) fn body_size(settings: &Settings) -> RequestBodyLimitLayer {
-    RequestBodyLimitLayer::new(settings.max_body_bytes)
-}
-
-/// Requests per minute for each client address.
-pub(super) fn rate(routes: Router<Arc<App>>, settings: &Settings) -> Router<Arc<App>> {
-    let Some(limit) = settings.rate_limit else {
-        return routes;
-    };
-    let config = GovernorConfigBuilder::default()
-        .period(RATE_WINDOW / limit.get())
-        .burst_size(limit.get())
-        .key_extractor(ClientAddress {
-            trusted: settings.trusted_proxies.clone().into(),
-        })
-        .finish();
-    // A period and a burst above zero are always a configuration.
-    let Some(config) = config else {
-        return routes;
-    };
-    let limiter = Arc::clone(config.limiter());
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(RATE_WINDOW).await;
-            limiter.retain_recent();
-        }
-    });
-    routes.layer(GovernorLayer::new(config).error_handler(refuse))
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the layer hands its errors over so"
-)]
-fn refuse(error: GovernorError) -> Response {
-    let wait_s = match error {
-        GovernorError::TooManyRequests { wait_time, .. } => wait_time.max(1),
-        _ => 1,
-    };
-    Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "rate_limited",
-        format!("too many requests from this address; try again in {wait_s} s"),
-    )
-    .retry_after(wait_s)
-    .into_response()
-}
-
-/// Tells clients apart.
-#[derive(Clone, Debug)]
-pub(super) struct ClientAddress {
-    trusted: Arc<[IpAddr]>,
-}
-
-impl KeyExtractor for ClientAddress {
-    type Key = IpAddr;
-
-    fn extract<T>(&self, request: &Request<T>) -> Result<IpAddr, GovernorError> {
-        let address = client::address(request, &self.trusted);
-        Ok(client::network(address))
-    }
+    RequestBodyLimitLayer::new(settings.args.limits.max_body_bytes)
 }
 
 /// What web pages of other origins may do; none for nothing.
 fn cors(origins: &Origins) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION]);
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        // Clients send headers of their own; none of them gives a right but the key.
+        .allow_headers(AllowHeaders::mirror_request());
     match origins {
         Origins::Own => None,
         Origins::These(list) => Some(layer.allow_origin(AllowOrigin::list(list.clone()))),
@@ -131,7 +79,8 @@ fn cors(origins: &Origins) -> Option<CorsLayer> {
 
 /// Nothing of this server is to be guessed at, framed, or loaded from elsewhere.
 async fn safe_headers(mut response: Response) -> Response {
-    const HEADERS: [(&str, &str); 3] = [
+    const HEADERS: [(&str, &str); 4] = [
+        ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
         (
@@ -150,17 +99,31 @@ async fn safe_headers(mut response: Response) -> Response {
     response
 }
 
-/// Counts and logs every answer.
-async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Counts and logs every answer, and names its request: as the client does, or anew.
+async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let endpoint = Endpoint::of(request.uri().path());
-    let logged = tracing::enabled!(tracing::Level::DEBUG)
-        .then(|| (request.method().clone(), request.uri().path().to_owned()));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
-    let response = next.run(request).await;
+    let id = request_id(&request);
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    response.headers_mut().insert(REQUEST_ID, id);
     app.metrics.count_answer(endpoint, response.status());
-    if let Some((method, path)) = logged {
-        let ms = began.elapsed().as_secs_f64() * 1e3;
-        tracing::debug!(%method, path, status = response.status().as_u16(), ms, "answered");
-    }
+    let ms = began.elapsed().as_secs_f64() * 1e3;
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::debug!(%method, path, status, ms, "answered"));
     response
+}
+
+fn request_id(request: &Request) -> HeaderValue {
+    let given = request.headers().get(REQUEST_ID);
+    let given = given.filter(|id| {
+        let fits = (1..=MAX_REQUEST_ID).contains(&id.len());
+        fits && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    // Hexadecimal digits are always a value.
+    given.cloned().unwrap_or_else(|| {
+        HeaderValue::try_from(random_id()).unwrap_or(HeaderValue::from_static("none"))
+    })
 }

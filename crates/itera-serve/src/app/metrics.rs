@@ -150,7 +150,8 @@ fn wants_text(accept: &str) -> bool {
 }
 
 async fn counts(app: &App) -> Option<Counts> {
-    let counts = tokio::time::timeout(PATIENCE, app.store.counts()).await;
+    let store = app.store.as_ref()?;
+    let counts = tokio::time::timeout(PATIENCE, app.counts.get(store.counts())).await;
     counts.ok()?.ok()
 }
 
@@ -248,6 +249,12 @@ fn count_metrics(metrics: &Metrics, text: &mut Text) {
     one("itera_prompt_tokens_total", "Tokens of prompts read.", read);
     let feedback = metrics.feedback_records() as f64;
     one("itera_feedback_total", "Feedback stored.", feedback);
+    let panics = metrics.panics() as f64;
+    one(
+        "itera_panics_total",
+        "Faults of threads and handlers.",
+        panics,
+    );
     if let Some(seconds) = Metrics::cpu_seconds() {
         let help = "CPU time of all threads.";
         one("process_cpu_seconds_total", help, seconds);
@@ -291,6 +298,13 @@ fn gauge_metrics(app: &App, counts: Option<Counts>, text: &mut Text) {
         "1 while this server learns.",
         f64::from(u8::from(adapting)),
     );
+    if let Some(store) = &app.store {
+        one(
+            "itera_database_up",
+            "1 while the database is read and written.",
+            f64::from(u8::from(store.is_healthy())),
+        );
+    }
     if let Some(bytes) = Metrics::resident_bytes() {
         one(
             "process_resident_memory_bytes",

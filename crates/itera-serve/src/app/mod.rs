@@ -1,20 +1,18 @@
 //! The HTTP interface: `router(app)` is all of it, with or without a socket.
 //!
-//! | method and path | file |
+//! | file | what |
 //! |---|---|
-//! | `POST /infer` | `infer` |
-//! | `POST /v1/completions`, `GET /v1/models` | `completions`, `stream` |
-//! | `POST /feedback` | `feedback` |
-//! | `POST /adapt`, `GET /adapt/status`, `POST /adapt/rollback` | `adapt` |
-//! | `GET /metrics`, `GET /metrics/prometheus` | `metrics` |
-//! | `GET /health`, `GET /ready` | `health` |
-//! | `GET /`, `GET /docs`, `GET /openapi.json` | `page`, `openapi` |
-//!
-//! Around them, in `layers`: problem bodies, CORS, compression, access, rate, size and time limits.
+//! | `routes` | every path, what it needs, and the OpenAPI document |
+//! | `access` | who may do what |
+//! | `layers` | around all routes: problem bodies, CORS, compression, limits of size and time |
+//! | `infer`, `completions`, `stream` | generation; `generate` is what they share |
+//! | `feedback` | verdicts on answers |
+//! | `adapt` | learning, its status, rollback |
+//! | `metrics`, `health`, `page` | for operators and people |
 
 mod access;
 mod adapt;
-mod client;
+mod cached;
 mod completions;
 mod feedback;
 mod generate;
@@ -22,25 +20,29 @@ mod health;
 mod infer;
 mod layers;
 mod metrics;
-mod openapi;
 mod page;
+mod routes;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{get, post},
-};
 use itera_core::checkpoint::Precision;
 
-pub(crate) use self::openapi::document;
+pub(crate) use self::{
+    cached::Cached,
+    routes::{document, router},
+};
 use crate::{
-    adapt::Adapter, engine::Engine, metrics::Metrics, options::Settings, store::Store,
+    adapt::Adapter,
+    engine::Engine,
+    limits::Limits,
+    metrics::Metrics,
+    options::Settings,
+    problem::Problem,
+    store::{Counts, Store},
     weights::Base,
 };
 
@@ -48,14 +50,29 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) store: Store,
+    /// None with `--database none`.
+    pub(crate) store: Option<Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) base: Arc<Base>,
     pub(crate) adapter: Arc<Adapter>,
+    pub(crate) limits: Limits,
     pub(crate) settings: Settings,
+    /// Whether the server has been told to end.
+    pub(crate) ending: AtomicBool,
+    /// What many ask and the database need not be asked each time.
+    pub(crate) counts: Cached<Counts>,
+    pub(crate) learnt: Cached<Arc<adapt::Learnt>>,
 }
 
 impl App {
+    /// The database.
+    ///
+    /// # Errors
+    /// The server has none.
+    fn store(&self) -> Result<&Store, Problem> {
+        self.store.as_ref().ok_or_else(Problem::no_database)
+    }
+
     /// The precision that a request means by a name: none, that of the model, a precision, or both.
     fn precision(&self, name: Option<&str>) -> Option<Precision> {
         let Some(name) = name else {
@@ -81,32 +98,4 @@ impl App {
             names.collect::<Vec<_>>().join(", ")
         )
     }
-}
-
-/// The whole interface.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    let timed = Router::new()
-        .route("/infer", post(infer::infer))
-        .route("/v1/completions", post(completions::completions))
-        .route("/feedback", post(feedback::feedback))
-        .route("/adapt/rollback", post(adapt::rollback))
-        .layer(layers::timeout(&app.settings));
-    let limited = timed
-        .route("/adapt", post(adapt::adapt))
-        .layer(layers::body_size(&app.settings))
-        // The one limit is that of the settings; axum has one of its own.
-        .layer(DefaultBodyLimit::disable());
-    let limited = layers::rate(limited, &app.settings);
-    let open = Router::new()
-        .route("/", get(page::index))
-        .route("/docs", get(page::docs))
-        .route("/openapi.json", get(openapi::json))
-        .route("/health", get(health::health))
-        .route("/v1/health", get(health::health))
-        .route("/ready", get(health::ready))
-        .route("/metrics", get(metrics::metrics))
-        .route("/metrics/prometheus", get(metrics::prometheus))
-        .route("/v1/models", get(completions::models))
-        .route("/adapt/status", get(adapt::status));
-    layers::around(limited.merge(open), &app).with_state(app)
 }

@@ -2,9 +2,12 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Instant};
 
-use axum::response::{
-    IntoResponse as _, Response,
-    sse::{Event as SseEvent, KeepAlive, Sse},
+use axum::{
+    http::StatusCode,
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event as SseEvent, KeepAlive, Sse},
+    },
 };
 use futures_util::{
     StreamExt as _,
@@ -20,19 +23,36 @@ use super::{
     generate::{self, log},
 };
 use crate::{
-    engine::{Completion, Event, Reply},
+    client::Client,
+    engine::{Completion, Event, MIN_EVENTS, Reply},
+    limits::Charge,
     problem::Problem,
 };
 
+/// Pieces that wait for a client; what is written beyond them comes as one.
+const PIECES: usize = 16 + MIN_EVENTS;
+
+/// Longest stream, in terms of the longest other request.
+const LONGEST: u32 = 10;
+
 /// Starts every choice and answers with the stream of their pieces. When the client goes, the stream
 /// is dropped and the slots are free within one token.
-pub(super) fn respond(app: Arc<App>, work: Work) -> Result<Response, Problem> {
+pub(super) fn respond(
+    app: Arc<App>,
+    client: &Client,
+    work: Work,
+    charge: Charge,
+) -> Result<Response, Problem> {
     let mut sources = SelectAll::new();
     for (index, input) in work.prompts.iter().enumerate() {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let mut plan = work.plan.clone();
-        plan.sampling.seed = input.seed;
-        let request = plan.request(input.prompt(), Instant::now(), Reply::Stream(sender));
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let plan = input.plan(&work.plan);
+        let request = plan.request(
+            client,
+            input.prompt(),
+            Instant::now(),
+            Reply::Stream(sender),
+        );
         app.engine
             .submit(request)
             .map_err(|_full| Problem::busy())?;
@@ -44,22 +64,25 @@ pub(super) fn respond(app: Arc<App>, work: Work) -> Result<Response, Problem> {
         usage: Usage::default(),
         waiting: VecDeque::new(),
         sources,
+        deadline: Instant::now() + app.settings.timeout() * LONGEST,
         app,
         work,
+        _charge: charge,
     };
     let events = stream::unfold(told, |mut telling| async move {
         let event = telling.next().await?;
         Some((Ok::<_, Infallible>(event), telling))
     });
-    Ok(Sse::new(events)
-        .keep_alive(KeepAlive::default())
-        .into_response())
+    // Proxies that gather an answer before they pass it on are asked not to.
+    let unbuffered = [("x-accel-buffering", "no")];
+    let events = Sse::new(events).keep_alive(KeepAlive::default());
+    Ok((unbuffered, events).into_response())
 }
 
 /// The events of one choice, with its index. A worker that fails ends them without an end.
 fn events(
     index: usize,
-    receiver: mpsc::UnboundedReceiver<Event>,
+    receiver: mpsc::Receiver<Event>,
 ) -> BoxStream<'static, (usize, Option<Event>)> {
     stream::unfold(Some((receiver, false)), move |state| async move {
         let (mut receiver, ended) = state?;
@@ -86,6 +109,9 @@ struct Telling {
     usage: Usage,
     /// Events that are ready.
     waiting: VecDeque<SseEvent>,
+    /// When the stream ends, whatever is missing.
+    deadline: Instant,
+    _charge: Charge,
 }
 
 impl Telling {
@@ -95,7 +121,12 @@ impl Telling {
                 return Some(event);
             }
             // After the last choice the sources are empty, and the stream ends.
-            let (index, event) = self.sources.next().await?;
+            let next = tokio::time::timeout_at(self.deadline.into(), self.sources.next());
+            let Ok(next) = next.await else {
+                self.give_up();
+                continue;
+            };
+            let (index, event) = next?;
             match event {
                 Some(Event::Delta { text, logprobs }) => {
                     let logprobs = logprobs.map(LogprobsBody::from);
@@ -135,9 +166,8 @@ impl Telling {
     fn end(&mut self, index: usize, completion: &Completion) {
         self.usage.add(completion);
         self.head.system_fingerprint = fingerprint(&completion.weights_version);
-        let mut plan = self.work.plan.clone();
         let input = &self.work.prompts[index];
-        plan.sampling.seed = input.seed;
+        let plan = input.plan(&self.work.plan);
         let id = answer_id(&self.head, index);
         let feedback_id = log(&self.app, id, &plan, input.text.clone(), completion);
         let reason = completion.finish.name();
@@ -149,6 +179,18 @@ impl Telling {
         self.waiting
             .push_back(SseEvent::default().data(problem.to_json()));
         self.close();
+    }
+
+    /// Ends all choices: their slots are then free.
+    fn give_up(&mut self) {
+        self.sources.clear();
+        let late = Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "the stream took too long; ask for fewer tokens, or try again",
+        );
+        self.open = 1;
+        self.fail(&late);
     }
 
     fn close(&mut self) {

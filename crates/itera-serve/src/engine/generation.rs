@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Instant};
 use itera_core::{sampling::Sampler, tokenizer::Tokenizer};
 
 use super::{
-    Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request, text::TextBuilder,
+    Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request,
+    request::MIN_EVENTS, text::TextBuilder,
 };
 use crate::weights::{Variant, Weights};
 
@@ -58,13 +59,14 @@ pub(super) struct Writing {
     text: TextBuilder,
     /// Bytes of the text that repeat the prompt.
     echoed: usize,
-    logprobs: Logprobs,
     /// Probabilities that no piece has brought yet.
     fresh: Logprobs,
     prompt_tokens: usize,
     tokens: usize,
     received: Instant,
     first_token: Option<Instant>,
+    /// Whether no token follows.
+    is_last: bool,
     /// None once the end is told.
     reply: Option<Reply>,
     /// The token written in this step.
@@ -85,11 +87,11 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
     let (tokens, sampler) = match (encoded, sampler) {
         (Ok(tokens), Ok(sampler)) => (tokens, sampler),
         (Err(error), _) => {
-            end(request.reply, Err(GenerateError::Prompt(error)));
+            request.reply.end(Err(GenerateError::Prompt(error)));
             return None;
         }
         (_, Err(error)) => {
-            end(request.reply, Err(GenerateError::Sampling(error)));
+            request.reply.end(Err(GenerateError::Sampling(error)));
             return None;
         }
     };
@@ -100,6 +102,10 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         0
     };
     let scores_prompt = request.echo && request.logprobs.is_some();
+    let mut fresh = Logprobs::default();
+    if scores_prompt && request.tells_start {
+        fresh.push_start();
+    }
     let prompt: Vec<u32> = [tokenizer.end_of_text()]
         .into_iter()
         .chain(tokens)
@@ -113,12 +119,12 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         scored_prompt: scores_prompt.then(|| TextBuilder::new(Vec::new())),
         text,
         echoed,
-        logprobs: Logprobs::default(),
-        fresh: Logprobs::default(),
+        fresh,
         prompt_tokens: prompt.len() - 1,
         tokens: 0,
         received: request.received,
         first_token: None,
+        is_last: false,
         reply: Some(request.reply),
         written: None,
     };
@@ -134,11 +140,7 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
 impl Writing {
     /// Whether the answer has ended, or nobody waits for it.
     pub(super) fn is_over(&self) -> bool {
-        match &self.reply {
-            None => true,
-            Some(Reply::Whole(sender)) => sender.is_closed(),
-            Some(Reply::Stream(sender)) => sender.is_closed(),
-        }
+        self.reply.as_ref().is_none_or(Reply::is_closed)
     }
 
     /// Tokens written so far.
@@ -163,12 +165,12 @@ impl Writing {
         }
         let token = self.sampler.sample(logits);
         self.first_token.get_or_insert_with(Instant::now);
-        if token == self.tokenizer().end_of_text() {
-            return self.finish(Finish::EndOfText);
-        }
         if self.top.is_some() {
             let offset = self.text.characters();
             self.note(token, logits, offset);
+        }
+        if token == self.tokenizer().end_of_text() {
+            return self.finish(Finish::EndOfText);
         }
         self.tokens += 1;
         self.written = Some(token);
@@ -197,50 +199,49 @@ impl Writing {
         self.fresh.push(tokenizer, token, logits, top, offset);
     }
 
-    /// Sends what is new.
+    /// Sends what is new, if the client keeps up; else it comes with a later piece.
     fn stream(&mut self) {
         let Some(Reply::Stream(sender)) = &self.reply else {
             return;
         };
+        if sender.capacity() < MIN_EVENTS && !self.is_last {
+            return;
+        }
         let text = self.text.piece();
         let fresh = std::mem::take(&mut self.fresh);
-        let logprobs = self.top.is_some().then(|| fresh.clone());
-        self.logprobs.append(fresh);
-        if !text.is_empty() || logprobs.as_ref().is_some_and(|new| !new.tokens.is_empty()) {
+        if !text.is_empty() || !fresh.tokens.is_empty() {
+            let logprobs = self.top.map(|_| fresh);
             // A client that has gone is noticed before the next step.
-            let _ = sender.send(Event::Delta { text, logprobs });
+            let _ = sender.try_send(Event::Delta { text, logprobs });
         }
     }
 
     /// Tells the end.
     fn finish(&mut self, finish: Finish) {
         self.text.finish();
+        self.is_last = true;
         self.stream();
-        self.logprobs.append(std::mem::take(&mut self.fresh));
+        let Some(reply) = self.reply.take() else {
+            return;
+        };
         let now = Instant::now();
         let text = std::mem::replace(&mut self.text, TextBuilder::new(Vec::new()));
+        let is_whole = matches!(reply, Reply::Whole(_));
         let completion = Completion {
             text: text.into_text(),
             echoed: self.echoed,
             prompt_tokens: self.prompt_tokens,
             tokens: self.tokens,
             finish,
-            logprobs: self.top.map(|_| std::mem::take(&mut self.logprobs)),
+            logprobs: self
+                .top
+                .filter(|_| is_whole)
+                .map(|_| std::mem::take(&mut self.fresh)),
             weights_version: Arc::clone(&self.variant.version),
             precision: self.variant.precision,
             first_token: self.first_token.unwrap_or(now) - self.received,
             total: now - self.received,
         };
-        if let Some(reply) = self.reply.take() {
-            end(reply, Ok(completion));
-        }
-    }
-}
-
-/// Sends the last word of a request. A client that has gone is not told.
-fn end(reply: Reply, outcome: Result<Completion, GenerateError>) {
-    match reply {
-        Reply::Whole(sender) => drop(sender.send(outcome)),
-        Reply::Stream(sender) => drop(sender.send(Event::End(outcome))),
+        reply.end(Ok(completion));
     }
 }

@@ -1,21 +1,33 @@
 //! What the model thought of the tokens of an answer.
 
-use itera_core::{sampling::log_softmax_at, tokenizer::Tokenizer};
+use itera_core::{
+    sampling::log_softmax_at,
+    tokenizer::{END_OF_TEXT, Tokenizer},
+};
 
 /// The most alternatives that may be asked for.
 pub(crate) const MAX_TOP: usize = 5;
 
-/// Natural logarithms of probabilities, a value of each list for each token.
+/// Natural logarithms of probabilities, a value of each list for each token. Nothing predicts the end-of-text
+/// that a text starts with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Logprobs {
     pub(crate) tokens: Vec<String>,
-    pub(crate) token_logprobs: Vec<f64>,
-    pub(crate) top_logprobs: Vec<Vec<(String, f64)>>,
+    pub(crate) token_logprobs: Vec<Option<f64>>,
+    pub(crate) top_logprobs: Vec<Option<Vec<(String, f64)>>>,
     /// Characters of the answer before the token.
     pub(crate) text_offset: Vec<usize>,
 }
 
 impl Logprobs {
+    /// Adds the end-of-text that a text starts with.
+    pub(super) fn push_start(&mut self) {
+        self.tokens.push(END_OF_TEXT.to_owned());
+        self.token_logprobs.push(None);
+        self.top_logprobs.push(None);
+        self.text_offset.push(0);
+    }
+
     /// Adds `token`, which `logits` predicted, at a place in the text.
     pub(super) fn push(
         &mut self,
@@ -27,7 +39,7 @@ impl Logprobs {
     ) {
         self.tokens.push(name(tokenizer, token));
         let own = log_softmax_at(logits, token as usize);
-        self.token_logprobs.push(own);
+        self.token_logprobs.push(Some(own));
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         let by_logit = |a: &u32, b: &u32| {
             let (a, b) = (*a as usize, *b as usize);
@@ -43,15 +55,8 @@ impl Logprobs {
             let difference = f64::from(logits[id as usize]) - f64::from(logits[token as usize]);
             (name(tokenizer, id), own + difference)
         });
-        self.top_logprobs.push(alternatives.collect());
+        self.top_logprobs.push(Some(alternatives.collect()));
         self.text_offset.push(offset);
-    }
-
-    pub(super) fn append(&mut self, mut other: Self) {
-        self.tokens.append(&mut other.tokens);
-        self.token_logprobs.append(&mut other.token_logprobs);
-        self.top_logprobs.append(&mut other.top_logprobs);
-        self.text_offset.append(&mut other.text_offset);
     }
 }
 
@@ -59,7 +64,7 @@ impl Logprobs {
 fn name(tokenizer: &Tokenizer, token: u32) -> String {
     use std::fmt::Write as _;
     if token == tokenizer.end_of_text() {
-        return itera_core::tokenizer::END_OF_TEXT.to_owned();
+        return END_OF_TEXT.to_owned();
     }
     let bytes = tokenizer.token_bytes(token);
     std::str::from_utf8(bytes).map_or_else(

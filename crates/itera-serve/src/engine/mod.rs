@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `request` | what is asked for, and what comes back |
-//! | `queue` | requests that wait, at most so many |
+//! | `queue` | requests that wait, at most so many, served client by client |
 //! | `worker` | a thread with its slots: each step reads one token, or a piece of a prompt, of each |
 //! | `generation` | one request on its way: sampling, stop words, limits, replies |
 //! | `text` | tokens to text, whole characters only, and nothing that a stop word may take back |
@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 pub(crate) use self::{
     logprobs::{Logprobs, MAX_TOP},
     queue::Full,
-    request::{Completion, Event, Finish, GenerateError, Prompt, Reply, Request},
+    request::{Completion, Event, Finish, GenerateError, MIN_EVENTS, Prompt, Reply, Request},
 };
 use self::{queue::Queue, worker::Worker};
 use crate::{metrics::Metrics, weights::Weights};
@@ -55,7 +55,7 @@ impl Engine {
         waiting: usize,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
-        let queue = Arc::new(Queue::new(waiting, workers * slots));
+        let queue = Arc::new(Queue::new(waiting, workers, slots));
         let weights = Arc::new(ArcSwap::new(weights));
         for index in 0..workers {
             let worker = Worker {

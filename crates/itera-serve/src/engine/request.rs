@@ -14,10 +14,13 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::logprobs::Logprobs;
+use crate::client::ClientId;
 
 /// A text to continue.
 #[derive(Debug)]
 pub(crate) struct Request {
+    /// Who asks: the queue serves clients in turn.
+    pub(crate) client: ClientId,
     pub(crate) prompt: Prompt,
     pub(crate) precision: Precision,
     pub(crate) sampling: SamplingConfig,
@@ -27,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) stop: Vec<String>,
     /// Whether the answer begins with the prompt.
     pub(crate) echo: bool,
+    /// Whether the end-of-text before the prompt is told with the probabilities of an echo.
+    pub(crate) tells_start: bool,
     /// How many alternatives to tell the probability of beside each token's own.
     pub(crate) logprobs: Option<usize>,
     pub(crate) reply: Reply,
@@ -48,8 +53,31 @@ pub(crate) enum Prompt {
 pub(crate) enum Reply {
     /// All at once.
     Whole(oneshot::Sender<Result<Completion, GenerateError>>),
-    /// Piece by piece. Unbounded, but no longer than the answer, which is bounded.
-    Stream(mpsc::UnboundedSender<Event>),
+    /// Piece by piece. While the client is slow, its text waits in the answer and not in the channel, which
+    /// has room for at least [`MIN_EVENTS`].
+    Stream(mpsc::Sender<Event>),
+}
+
+/// Events that the channel of a stream needs room for: the last piece, the end, and one more.
+pub(crate) const MIN_EVENTS: usize = 3;
+
+impl Reply {
+    /// Whether the client has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Whole(sender) => sender.is_closed(),
+            Self::Stream(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Sends the last word of a request. A client that has gone is not told.
+    pub(super) fn end(self, outcome: Result<Completion, GenerateError>) {
+        match self {
+            Self::Whole(sender) => drop(sender.send(outcome)),
+            // There is room: pieces leave it.
+            Self::Stream(sender) => drop(sender.try_send(Event::End(outcome))),
+        }
+    }
 }
 
 /// A piece of an answer.
@@ -75,6 +103,7 @@ pub(crate) struct Completion {
     /// Tokens written.
     pub(crate) tokens: usize,
     pub(crate) finish: Finish,
+    /// None of a stream, whose pieces have brought them.
     pub(crate) logprobs: Option<Logprobs>,
     pub(crate) weights_version: Arc<str>,
     pub(crate) precision: Precision,
@@ -114,4 +143,7 @@ pub(crate) enum GenerateError {
     /// The sampling makes no sense.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The queue was full, and the request gave its place to a client with fewer of them.
+    #[error("the queue is full")]
+    Displaced,
 }

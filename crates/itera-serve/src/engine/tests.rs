@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::{
+    client::ClientId,
     fixture::{base, random_checkpoint},
     weights::Base,
 };
@@ -23,6 +24,7 @@ fn engine(base: &Base, workers: usize, slots: usize, waiting: usize) -> (Engine,
 
 fn request(prompt: &str, seed: u64, reply: Reply) -> Request {
     Request {
+        client: ClientId::Network([127, 0, 0, 1].into()),
         prompt: Prompt::Text(prompt.to_owned()),
         precision: Precision::Fp32,
         sampling: SamplingConfig {
@@ -33,6 +35,7 @@ fn request(prompt: &str, seed: u64, reply: Reply) -> Request {
         max_tokens: 48,
         stop: Vec::new(),
         echo: false,
+        tells_start: false,
         logprobs: None,
         reply,
         received: Instant::now(),
@@ -115,7 +118,7 @@ fn answers_are_the_models_own_whatever_else_is_written() {
 fn a_running_answer_keeps_its_weights() {
     let base = base();
     let (engine, _) = engine(&base, 1, 4, 10);
-    let (sender, mut events) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::channel(1024);
     let mut long = request("ab", 3, Reply::Stream(sender));
     long.max_tokens = 512;
     long.sampling.temperature = 0.0;
@@ -139,7 +142,7 @@ fn a_running_answer_keeps_its_weights() {
 #[test]
 fn a_client_that_goes_is_noticed_before_the_next_token() {
     let base = base();
-    let (sender, events) = mpsc::unbounded_channel();
+    let (sender, events) = mpsc::channel(1024);
     let request = request("a", 1, Reply::Stream(sender));
     let (_, mut writing) = generation::begin(request, &base.weights).unwrap();
     let logits = vec![0.0; base.weights.checkpoint.config.vocab_size];
@@ -206,9 +209,9 @@ fn probabilities_are_those_of_the_model() {
     for (index, &token) in all.iter().enumerate() {
         let logits = model.step(context, &mut state, &mut work);
         let expected = log_softmax_at(logits, token as usize);
-        let difference = logprobs.token_logprobs[index] - expected;
+        let difference = logprobs.token_logprobs[index].unwrap() - expected;
         assert!(difference.abs() < 1e-5, "token {index}: {difference}");
-        let top = &logprobs.top_logprobs[index];
+        let top = logprobs.top_logprobs[index].as_ref().unwrap();
         let best = log_softmax_at(logits, itera_core::sampling::argmax(logits) as usize);
         assert_eq!(top.len(), 3);
         assert!((top[0].1 - best).abs() < 1e-5 && top[0].1 >= top[1].1 && top[1].1 >= top[2].1);
@@ -255,7 +258,7 @@ fn a_prompt_can_be_scored_without_writing() {
 fn streams_bring_the_same_text() {
     let base = base();
     let (engine, _) = engine(&base, 1, 2, 10);
-    let (sender, mut events) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::channel(1024);
     engine
         .submit(request("ab", 11, Reply::Stream(sender)))
         .unwrap();
@@ -272,6 +275,35 @@ fn streams_bring_the_same_text() {
         (text, end.text, end.finish),
         (expected.clone(), expected, finish)
     );
+}
+
+#[test]
+fn a_client_that_does_not_read_gets_the_rest_in_few_pieces() {
+    let base = base();
+    let (engine, _) = engine(&base, 1, 2, 10);
+    let (sender, mut events) = mpsc::channel(MIN_EVENTS + 1);
+    let mut ask = request("ab", 11, Reply::Stream(sender));
+    ask.logprobs = Some(2);
+    engine.submit(ask).unwrap();
+    wait_until(|| engine.load() == (0, 0, 2));
+    // Now it reads again: nothing is missing.
+    let (mut text, mut tokens, mut pieces) = (String::new(), 0, 0);
+    while let Some(event) = events.blocking_recv() {
+        match event {
+            Event::Delta {
+                text: piece,
+                logprobs,
+            } => {
+                text += &piece;
+                tokens += logprobs.unwrap().tokens.len();
+                pieces += 1;
+            }
+            Event::End(end) => assert!(end.unwrap().logprobs.is_none()),
+        }
+    }
+    let (expected, _, written) = reference(&base, "ab", 11);
+    assert_eq!((text, tokens), (expected, written.len()));
+    assert!(pieces <= MIN_EVENTS, "{pieces}");
 }
 
 /// Gives the threads a moment.

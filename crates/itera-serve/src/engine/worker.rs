@@ -4,6 +4,8 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -11,7 +13,7 @@ use itera_core::model::{Sequence, State, Workspace};
 
 use super::{
     generation::{Feed, Writing, begin},
-    queue::Queue,
+    queue::{Queue, Running},
 };
 use crate::{metrics::Metrics, weights::Weights};
 
@@ -35,22 +37,17 @@ struct Slot {
     _running: Running,
 }
 
-/// Counts a request as running until it is dropped, however that comes.
-#[derive(Debug)]
-struct Running(Arc<Queue>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.done();
-    }
-}
+/// Pause after a fault, so that one that comes back at once does not keep a core busy.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Worker {
     /// Works until the queue is closed and empty. A fault loses the requests of this thread, whose
     /// clients are told, and not the thread.
     pub(super) fn run(&self) {
         while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            self.metrics.count_panic();
             tracing::error!("generation failed on one thread, which starts afresh");
+            thread::sleep(PAUSE);
         }
     }
 
@@ -58,13 +55,14 @@ impl Worker {
         let mut work = self.weights.load().any().model.new_workspace();
         let (mut slots, mut spare, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
         loop {
-            let free = self.slots - slots.len();
-            self.queue.take(free, slots.is_empty(), &mut arrived);
+            self.queue.take(slots.len(), self.slots, &mut arrived);
             if slots.is_empty() && arrived.is_empty() {
                 return;
             }
-            for request in arrived.drain(..) {
-                let running = Running(Arc::clone(&self.queue));
+            for (request, running) in arrived.drain(..) {
+                if request.reply.is_closed() {
+                    continue;
+                }
                 let weights = self.weights.load_full();
                 if let Some((feed, writing)) = begin(request, &weights) {
                     let state = fresh_state(&mut spare, &writing);

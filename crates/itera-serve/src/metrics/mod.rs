@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     generated_tokens: AtomicU64,
     prompt_tokens: AtomicU64,
     feedback_records: AtomicU64,
+    /// Faults of generating threads and of handlers.
+    panics: AtomicU64,
     /// Duration of answered generations.
     pub(crate) latency: Histogram,
     /// From a request's arrival to its first token.
@@ -71,6 +73,7 @@ impl Endpoint {
             "/infer" => Self::Infer,
             "/v1/completions" => Self::Completions,
             "/feedback" => Self::Feedback,
+            _ if path.starts_with("/feedback/") => Self::Feedback,
             _ if path.starts_with("/adapt") => Self::Adapt,
             _ => Self::Other,
         }
@@ -103,6 +106,7 @@ impl Metrics {
             generated_tokens: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
             feedback_records: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
             latency: Histogram::new(),
             first_token: Histogram::new(),
             samples: Mutex::default(),
@@ -121,6 +125,14 @@ impl Metrics {
 
     pub(crate) fn count_feedback(&self) {
         self.feedback_records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// A generation has been answered.

@@ -31,11 +31,12 @@ impl Text {
     /// A histogram with its sum and count.
     pub(crate) fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.head(name, "histogram", help);
-        let count = histogram.count();
         for bound in BOUNDS {
             let below = histogram.at_most(bound) as f64;
             self.value(&format!("{name}_bucket"), &format!("le=\"{bound}\""), below);
         }
+        // Read last, so that it is no less than what has come meanwhile.
+        let count = histogram.at_most(f64::INFINITY);
         self.value(&format!("{name}_bucket"), "le=\"+Inf\"", count as f64);
         self.value(&format!("{name}_sum"), "", histogram.sum_s());
         self.value(&format!("{name}_count"), "", count as f64);

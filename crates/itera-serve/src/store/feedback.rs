@@ -3,7 +3,7 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Answer, Store, StoreError, begin_rating, lock_answers,
+    Answer, Store, StoreError, begin_rating,
     writer::{insert_answers, upsert},
 };
 
@@ -18,6 +18,10 @@ pub(crate) struct Feedback {
     /// What should have been written.
     pub(crate) correction: Option<String>,
     pub(crate) comments: Option<String>,
+    /// Whether it may take the place of what was said before.
+    pub(crate) replaces: bool,
+    /// The digest of whoever says so without a key: less is learnt from each of them.
+    pub(crate) visitor: Option<String>,
 }
 
 impl Feedback {
@@ -26,13 +30,6 @@ impl Feedback {
         self.correct == Some(false)
             || self.correction.is_some()
             || (self.correct.is_none() && self.rating.is_some_and(|rating| rating <= 2))
-    }
-
-    #[cfg(feature = "adapt")]
-    /// Whether the answer was found good: said to be right or rated 4 or 5, and not negative.
-    pub(crate) fn is_positive(&self) -> bool {
-        let good = self.correct == Some(true) || self.rating.is_some_and(|rating| rating >= 4);
-        good && !self.is_negative()
     }
 }
 
@@ -57,30 +54,20 @@ pub(crate) struct Counts {
 /// Records that `recent_accuracy` is over.
 const RECENT: i64 = 100;
 
-const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
+/// Feedback with its answers; `{feedback}` is the table, or a part of it.
+pub(super) const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
     f.correction, f.comments, a.created_ms AS a_created, a.prompt, a.output, a.ended, a.tokens, \
     a.variant, a.version, a.parameters, a.latency_us \
-    FROM feedback f JOIN answers a ON a.id = f.id";
+    FROM {feedback} f JOIN answers a ON a.id = f.id";
 
 impl Store {
-    /// The latest records, newest first.
-    ///
-    /// # Errors
-    /// The database's.
-    #[cfg(feature = "adapt")]
-    pub(crate) async fn latest(&self, most: u32) -> Result<Vec<Rated>, StoreError> {
-        let sql = format!("{RATED} ORDER BY f.updated_ms DESC, f.id LIMIT $1");
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(most));
-        let rows = query.fetch_all(&self.pool).await?;
-        rows.iter().map(rated).collect()
-    }
-
     /// Up to `most` records after `id`, by id: for reading all of them in parts.
     ///
     /// # Errors
     /// The database's.
     pub(crate) async fn after(&self, id: &str, most: u32) -> Result<Vec<Rated>, StoreError> {
-        let sql = format!("{RATED} WHERE f.id > $1 ORDER BY f.id LIMIT $2");
+        let all = RATED.replace("{feedback}", "feedback");
+        let sql = format!("{all} WHERE f.id > $1 ORDER BY f.id LIMIT $2");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id.to_owned())
             .bind(i64::from(most))
@@ -95,7 +82,7 @@ impl Store {
     /// # Errors
     /// The database's; then nothing is put in.
     pub(crate) async fn import(&self, records: &[Rated]) -> Result<usize, StoreError> {
-        let mut tx = begin_rating(&self.pool, self.kind).await?;
+        let mut tx = begin_rating(&self.own, self.place.kind).await?;
         let mut new = 0;
         for record in records {
             let known = sqlx::query("SELECT id FROM feedback WHERE id = $1")
@@ -105,7 +92,8 @@ impl Store {
             if known.is_some() {
                 continue;
             }
-            insert_answers(&mut tx, std::slice::from_ref(&record.answer)).await?;
+            let answer = std::slice::from_ref(&record.answer);
+            insert_answers(&mut tx, answer, record.answer.created_ms).await?;
             upsert(&mut tx, &record.feedback, record.updated_ms).await?;
             sqlx::query("UPDATE feedback SET created_ms = $1 WHERE id = $2")
                 .bind(record.created_ms)
@@ -144,38 +132,10 @@ impl Store {
             recent_accuracy: (records > 0).then(|| 1.0 - negatives as f64 / records as f64),
         })
     }
-
-    /// Forgets answers without feedback but for the latest `keep`. Returns how many.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn prune(&self, keep: u32) -> Result<u64, StoreError> {
-        let oldest = sqlx::query(
-            "SELECT created_ms FROM answers ORDER BY created_ms DESC LIMIT 1 OFFSET $1",
-        )
-        .bind(i64::from(keep))
-        .fetch_optional(&self.pool)
-        .await?;
-        let Some(oldest) = oldest else {
-            return Ok(0);
-        };
-        let limit: i64 = oldest.try_get("created_ms")?;
-        let mut tx = self.begin().await?;
-        lock_answers(&mut tx, self.kind, "pg_advisory_xact_lock").await?;
-        let deleted = sqlx::query(
-            "DELETE FROM answers WHERE created_ms <= $1 \
-             AND NOT EXISTS (SELECT 1 FROM feedback WHERE feedback.id = answers.id)",
-        )
-        .bind(limit)
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(deleted.rows_affected())
-    }
 }
 
 /// A row of [`RATED`].
-fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
+pub(super) fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
     let text = |column: &str| -> Result<String, StoreError> {
         let bytes: Vec<u8> = row.try_get(column)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -200,6 +160,7 @@ fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
             version: row.try_get("version")?,
             parameters: row.try_get("parameters")?,
             latency_us: row.try_get("latency_us")?,
+            user: None,
         },
         feedback: Feedback {
             id,
@@ -207,6 +168,8 @@ fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
             correct: correct.map(|correct| correct != 0),
             correction: optional("correction")?,
             comments: optional("comments")?,
+            replaces: true,
+            visitor: None,
         },
     })
 }

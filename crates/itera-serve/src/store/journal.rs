@@ -2,7 +2,10 @@
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Store, StoreError, now_ms, random_id, versions::activate};
+use super::{
+    Store, StoreError, Tx, now_ms, random_id,
+    versions::{activate, exists},
+};
 
 /// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,22 +85,22 @@ impl EntryStatus {
 }
 
 impl Store {
-    /// Asks for an adaptation; returns the id of its entry.
+    /// Asks for an adaptation by hand; returns the id of its entry, or of one that waits already.
     ///
     /// # Errors
     /// The database's.
-    pub(crate) async fn request(&self, trigger: &str) -> Result<String, StoreError> {
-        let id = random_id();
-        sqlx::query(
-            "INSERT INTO adaptations (id, requested_ms, trigger_kind, status) \
-             VALUES ($1, $2, $3, $4)",
-        )
-        .bind(id.clone())
-        .bind(now_ms())
-        .bind(trigger.to_owned())
-        .bind(EntryStatus::Requested.name())
-        .execute(&self.pool)
-        .await?;
+    pub(crate) async fn request(&self) -> Result<String, StoreError> {
+        let mut tx = self.begin().await?;
+        let waiting = sqlx::query("SELECT id FROM adaptations WHERE status = $1 LIMIT 1")
+            .bind(EntryStatus::Requested.name())
+            .fetch_optional(&mut *tx)
+            .await?;
+        if let Some(row) = waiting {
+            tx.cancel().await?;
+            return Ok(row.try_get("id")?);
+        }
+        let id = add(&mut tx, "manual", EntryStatus::Requested, None, None).await?;
+        tx.commit().await?;
         Ok(id)
     }
 
@@ -120,59 +123,26 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Marks adaptations that no server works on any more, and sets their feedback free. Only the holder
-    /// of the lease may call this, and not while it learns.
+    /// Serves a version again, and writes that into the journal. None if there is no such version any more.
     ///
     /// # Errors
     /// The database's.
-    #[cfg(feature = "adapt")]
-    pub(crate) async fn interrupted(&self) -> Result<u64, StoreError> {
+    pub(crate) async fn roll_back(
+        &self,
+        from: &str,
+        to: &str,
+    ) -> Result<Option<Entry>, StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query(
-            "UPDATE feedback SET used_by = NULL WHERE used_by IN \
-             (SELECT id FROM adaptations WHERE status = $1)",
-        )
-        .bind(EntryStatus::Running.name())
-        .execute(&mut *tx)
-        .await?;
-        let done = sqlx::query(
-            "UPDATE adaptations SET status = $1, ended_ms = $2, message = $3 WHERE status = $4",
-        )
-        .bind(EntryStatus::Interrupted.name())
-        .bind(now_ms())
-        .bind("learning did not come to its end; nothing has changed")
-        .bind(EntryStatus::Running.name())
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(done.rows_affected())
-    }
-
-    /// Serves a version again, and writes that into the journal.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn roll_back(&self, from: &str, to: &str) -> Result<Entry, StoreError> {
-        let (id, now) = (random_id(), now_ms());
-        let mut tx = self.begin().await?;
+        // The row of the active version is locked from here on, so that nobody forgets this one meanwhile.
         activate(&mut tx, to).await?;
-        sqlx::query(
-            "INSERT INTO adaptations (id, requested_ms, started_ms, ended_ms, trigger_kind, status, \
-             from_version, to_version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(id.clone())
-        .bind(now)
-        .bind(now)
-        .bind(now)
-        .bind("rollback")
-        .bind(EntryStatus::RolledBack.name())
-        .bind(from.to_owned())
-        .bind(to.to_owned())
-        .execute(&mut *tx)
-        .await?;
+        if !exists(&mut tx, to).await? {
+            tx.cancel().await?;
+            return Ok(None);
+        }
+        let (status, versions) = (EntryStatus::RolledBack, Some((from, to)));
+        let id = add(&mut tx, "rollback", status, versions, None).await?;
         tx.commit().await?;
-        let entry = self.entry(&id).await?;
-        entry.ok_or(StoreError::Database(sqlx::Error::RowNotFound))
+        self.entry(&id).await
     }
 
     /// One entry of the journal.
@@ -199,49 +169,49 @@ impl Store {
         rows.iter().map(entry).collect()
     }
 
-    /// Takes or keeps the lease of the server that learns. Returns whether this server has it now.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn lease(&self, server: &str, ttl_ms: i64) -> Result<bool, StoreError> {
-        let now = now_ms();
-        let done = sqlx::query(
-            "UPDATE lease SET holder = $1, expires_ms = $2 \
-             WHERE name = 'adapter' AND (holder = $3 OR expires_ms < $4)",
-        )
-        .bind(server.to_owned())
-        .bind(now + ttl_ms)
-        .bind(server.to_owned())
-        .bind(now)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
     /// The server that learns, if one does.
     ///
     /// # Errors
     /// The database's.
     pub(crate) async fn lease_holder(&self) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT holder, expires_ms FROM lease WHERE name = 'adapter'")
-            .fetch_one(&self.pool)
+        let sql = format!(
+            "SELECT holder FROM lease WHERE name = 'adapter' AND expires_ms >= {}",
+            self.now()
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_optional(&self.pool)
             .await?;
-        let expires: i64 = row.try_get("expires_ms")?;
-        let holder: String = row.try_get("holder")?;
-        Ok((expires >= now_ms()).then_some(holder))
+        Ok(row.map(|row| row.try_get("holder")).transpose()?)
     }
+}
 
-    /// Lets another server learn.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn release(&self, server: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE lease SET expires_ms = 0 WHERE name = 'adapter' AND holder = $1")
-            .bind(server.to_owned())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
+/// Adds an entry, for one that is at its end with the versions before and after; returns its id.
+pub(super) async fn add(
+    tx: &mut Tx,
+    trigger: &str,
+    status: EntryStatus,
+    versions: Option<(&str, &str)>,
+    message: Option<&str>,
+) -> Result<String, StoreError> {
+    let (id, now) = (random_id(), now_ms());
+    let (from, to) = versions.unzip();
+    let at_once = versions.map(|_| now);
+    sqlx::query(
+        "INSERT INTO adaptations (id, requested_ms, started_ms, ended_ms, trigger_kind, status, \
+         from_version, to_version, message) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(id.clone())
+    .bind(now)
+    .bind(at_once)
+    .bind(at_once)
+    .bind(trigger.to_owned())
+    .bind(status.name())
+    .bind(from.map(str::to_owned))
+    .bind(to.map(str::to_owned))
+    .bind(message.map(str::to_owned))
+    .execute(&mut **tx)
+    .await?;
+    Ok(id)
 }
 
 fn entry(row: &AnyRow) -> Result<Entry, StoreError> {

@@ -1,13 +1,156 @@
 //! What the server that learns does to journal and versions.
 
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
+use thiserror::Error;
 
 use super::{
-    Entry, EntryStatus, Store, StoreError, StoredVersion, now_ms, random_id,
-    versions::{activate_after, insert, set, setting},
+    Entry, EntryStatus, Feedback, Rated, Store, StoreError, StoredVersion, Tx,
+    feedback::{RATED, rated},
+    journal::add,
+    now_ms,
+    versions::{ACTIVE, insert, set, setting},
+    writer::{MOST_OF_VISITOR, new_negatives},
 };
 
+/// Why an adaptation could not be ended.
+#[derive(Debug, Error)]
+pub(crate) enum FinishError {
+    /// What the database says.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The lease was lost to another server while this one learnt.
+    #[error("another server has taken the lease")]
+    LeaseLost,
+    /// Somebody has rolled back meanwhile.
+    #[error("another version was made active while this one was learnt; it is not used")]
+    Superseded,
+}
+
+impl From<sqlx::Error> for FinishError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl Feedback {
+    /// Whether the answer was found good: said to be right or rated 4 or 5, and not negative.
+    pub(crate) fn is_positive(&self) -> bool {
+        let good = self.correct == Some(true) || self.rating.is_some_and(|rating| rating >= 4);
+        good && !self.is_negative()
+    }
+}
+
+/// Adaptations in a row that did not come to their end, after which none begins by itself: learning may be what
+/// ends the server.
+pub(super) const GIVES_UP_AFTER: i64 = 2;
+
+/// Adaptations whose versions are not part of the active one: it was neither made of them, nor, if another
+/// checkpoint has come since, was what was active then.
+const ROLLED_BACK: &str = "WITH RECURSIVE line (version) AS ( \
+    SELECT value FROM settings WHERE name = 'active_version' \
+    UNION SELECT made.from_version FROM adaptations made JOIN line ON made.to_version = line.version \
+    WHERE made.status = 'accepted') \
+    SELECT id FROM adaptations WHERE status = 'accepted' AND to_version NOT IN \
+    (SELECT version FROM line WHERE version IS NOT NULL)";
+
 impl Store {
+    /// Takes or keeps the lease of the server that learns, by the database's clock. Returns whether this server
+    /// has it now. A lease that would last longer than any is of a clock that was wrong.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn lease(&self, server: &str, ttl_ms: i64) -> Result<bool, StoreError> {
+        let now = self.now();
+        let sql = format!(
+            "UPDATE lease SET holder = $1, expires_ms = {now} + $2 WHERE name = 'adapter' \
+             AND (holder = $3 OR expires_ms < {now} OR expires_ms > {now} + $4)"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(server.to_owned())
+            .bind(ttl_ms)
+            .bind(server.to_owned())
+            .bind(ttl_ms)
+            .execute(&self.own)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Lets another server learn.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn release(&self, server: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE lease SET expires_ms = 0 WHERE name = 'adapter' AND holder = $1")
+            .bind(server.to_owned())
+            .execute(&self.own)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether an adaptation waits, runs or is due; only reads.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn has_work(&self, adapt_after: u32) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS open FROM adaptations WHERE status IN ($1, $2)")
+            .bind(EntryStatus::Requested.name())
+            .bind(EntryStatus::Running.name())
+            .fetch_one(&self.own)
+            .await?;
+        if row.try_get::<i64, _>("open")? > 0 {
+            return Ok(true);
+        }
+        is_due(&mut *self.own.acquire().await?, adapt_after).await
+    }
+
+    /// The latest records to learn from, newest first: none that a version has learnt which was rolled back, and
+    /// of each visitor few.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn latest(&self, most: u32) -> Result<Vec<Rated>, StoreError> {
+        let numbered = format!(
+            "(SELECT *, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY updated_ms DESC, id) AS number \
+             FROM feedback WHERE used_by IS NULL OR used_by NOT IN ({ROLLED_BACK}))"
+        );
+        let sql = format!(
+            "{} WHERE f.visitor IS NULL OR f.number <= $1 ORDER BY f.updated_ms DESC, f.id LIMIT $2",
+            RATED.replace("{feedback}", &numbered)
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(MOST_OF_VISITOR)
+            .bind(i64::from(most));
+        let rows = query.fetch_all(&self.own).await?;
+        rows.iter().map(rated).collect()
+    }
+
+    /// Ends adaptations that no server works on any more, and sets their feedback free. Only the holder of the
+    /// lease may call this, and not while it learns.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn interrupted(&self, status: EntryStatus) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "UPDATE feedback SET used_by = NULL WHERE used_by IN \
+             (SELECT id FROM adaptations WHERE status = $1)",
+        )
+        .bind(EntryStatus::Running.name())
+        .execute(&mut *tx)
+        .await?;
+        let done = sqlx::query(
+            "UPDATE adaptations SET status = $1, ended_ms = $2, message = $3 WHERE status = $4",
+        )
+        .bind(status.name())
+        .bind(now_ms())
+        .bind("learning did not come to its end; nothing has changed")
+        .bind(EntryStatus::Running.name())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
+    }
+
     /// Begins the oldest adaptation that is asked for, or one of its own accord if `adapt_after` new
     /// negative records are there (0 for never). All feedback so far counts as seen by it.
     ///
@@ -28,22 +171,11 @@ impl Store {
         let id = if let Some(row) = requested {
             row.try_get("id")?
         } else {
-            let fresh = super::writer::new_negatives(&mut tx).await?;
-            if adapt_after == 0 || fresh < i64::from(adapt_after) {
+            if !is_due(&mut tx, adapt_after).await? {
+                tx.cancel().await?;
                 return Ok(None);
             }
-            let id = random_id();
-            sqlx::query(
-                "INSERT INTO adaptations (id, requested_ms, trigger_kind, status) \
-                 VALUES ($1, $2, $3, $4)",
-            )
-            .bind(id.clone())
-            .bind(now_ms())
-            .bind("automatic")
-            .bind(EntryStatus::Requested.name())
-            .execute(&mut *tx)
-            .await?;
-            id
+            add(&mut tx, "automatic", EntryStatus::Requested, None, None).await?
         };
         let active = setting(&mut tx, "active_version").await?;
         sqlx::query(
@@ -69,9 +201,9 @@ impl Store {
     /// transaction as the receipt.
     ///
     /// # Errors
-    /// The database's; [`StoreError::LeaseLost`] if the server may no longer learn, or could not for a while,
-    /// [`StoreError::Superseded`] if another version is served than the one learnt from. Then all stays
-    /// as it is.
+    /// The database's; [`FinishError::LeaseLost`] if the server may no longer learn, or could not for a while,
+    /// [`FinishError::Superseded`] if another version is served than the one learnt from. Then all stays
+    /// as it is. The learning rate stands with the one of the settings that it started from.
     pub(crate) async fn finish(
         &self,
         entry: &Entry,
@@ -80,24 +212,26 @@ impl Store {
         message: &str,
         receipt: Option<&str>,
         version: Option<&StoredVersion>,
-        learning_rate: Option<f64>,
-    ) -> Result<(), StoreError> {
+        learning_rate: Option<(f64, f64)>,
+    ) -> Result<(), FinishError> {
         let mut tx = self.begin().await?;
         let lease = sqlx::query("SELECT holder FROM lease WHERE name = 'adapter'")
             .fetch_one(&mut *tx)
             .await?;
         if lease.try_get::<String, _>("holder")? != server {
-            return Err(StoreError::LeaseLost);
+            tx.cancel().await?;
+            return Err(FinishError::LeaseLost);
         }
         if let Some(version) = version {
             insert(&mut tx, version, Some(&entry.id)).await?;
             let from = entry.from_version.as_deref().unwrap_or_default();
             if !activate_after(&mut tx, from, &version.version).await? {
-                return Err(StoreError::Superseded);
+                tx.cancel().await?;
+                return Err(FinishError::Superseded);
             }
         }
-        if let Some(rate) = learning_rate {
-            set(&mut tx, "learning_rate", &rate.to_string()).await?;
+        if let Some((rate, start)) = learning_rate {
+            set(&mut tx, "learning_rate", &format!("{rate} from {start}")).await?;
         }
         let ended = sqlx::query(
             "UPDATE adaptations SET status = $1, ended_ms = $2, to_version = $3, message = $4, \
@@ -114,7 +248,8 @@ impl Store {
         .await?;
         // The lease was lost and came back, and meanwhile somebody has ended the entry.
         if ended.rows_affected() == 0 {
-            return Err(StoreError::LeaseLost);
+            tx.cancel().await?;
+            return Err(FinishError::LeaseLost);
         }
         tx.commit().await?;
         Ok(())
@@ -125,6 +260,11 @@ impl Store {
     /// # Errors
     /// The database's.
     pub(crate) async fn prune_versions(&self, keep: u32) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        // Locks the row, so that nobody makes another version active between the look at it and the end.
+        sqlx::query("UPDATE settings SET value = value WHERE name = 'active_version'")
+            .execute(&mut *tx)
+            .await?;
         sqlx::query(
             "DELETE FROM versions WHERE checkpoint IS NOT NULL \
              AND version <> (SELECT value FROM settings WHERE name = 'active_version') \
@@ -132,8 +272,38 @@ impl Store {
                  ORDER BY created_ms DESC LIMIT $1) AS latest)",
         )
         .bind(i64::from(keep))
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        Ok(())
+        tx.commit().await
     }
+}
+
+/// Whether enough is new to learn from without being asked, and learning has not failed again and again.
+async fn is_due(connection: &mut AnyConnection, adapt_after: u32) -> Result<bool, StoreError> {
+    if adapt_after == 0 {
+        return Ok(false);
+    }
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS interrupted FROM (SELECT status FROM adaptations \
+         ORDER BY requested_ms DESC, id LIMIT $1) AS latest WHERE status = $2",
+    )
+    .bind(GIVES_UP_AFTER)
+    .bind(EntryStatus::Interrupted.name())
+    .fetch_one(&mut *connection)
+    .await?;
+    let gives_up = row.try_get::<i64, _>("interrupted")? == GIVES_UP_AFTER;
+    let fresh = new_negatives(connection).await?;
+    Ok(fresh >= i64::from(adapt_after) && !gives_up)
+}
+
+/// Serves a version from now on if `from` is served. One statement: between a look and a change somebody could
+/// roll back.
+async fn activate_after(tx: &mut Tx, from: &str, version: &str) -> Result<bool, StoreError> {
+    let changed = sqlx::query("UPDATE settings SET value = $1 WHERE name = $2 AND value = $3")
+        .bind(version.to_owned())
+        .bind(ACTIVE)
+        .bind(from.to_owned())
+        .execute(&mut **tx)
+        .await?;
+    Ok(changed.rows_affected() > 0)
 }

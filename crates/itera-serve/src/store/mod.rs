@@ -4,19 +4,25 @@
 //! | file | what |
 //! |---|---|
 //! | `schema` | tables, made and brought up to date at the start |
+//! | `place` | which database a name means, and its file |
+//! | `tx` | transactions whose connections are never used again after an error |
 //! | `writer` | answers and feedback, many in one transaction; feedback is acknowledged after it |
 //! | `feedback` | records as they are stored, read, exported |
 //! | `versions` | weights, and which of them are active |
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
 //!
-//! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970.
+//! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
+//! something depends on are by the clock of the database, which servers share.
 
 mod feedback;
 mod journal;
 #[cfg(feature = "adapt")]
 mod learning;
+mod place;
+mod retention;
 mod schema;
+mod tx;
 mod versions;
 mod writer;
 
@@ -24,48 +30,76 @@ mod writer;
 mod tests;
 
 use std::{
-    path::{Path, PathBuf},
     str::FromStr as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use itera_core::digest::sha256_hex;
 use jiff::Timestamp;
 use sqlx::{
-    AnyConnection, AnyPool, Connection as _, Transaction,
-    any::{Any, AnyConnectOptions, AnyPoolOptions},
+    AnyConnection, AnyPool, Connection as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
-#[cfg(feature = "adapt")]
-pub(crate) use self::versions::StoredVersion;
-use self::writer::Write;
 pub(crate) use self::{
     feedback::{Counts, Feedback, Rated},
     journal::{Entry, EntryStatus},
+    place::{Place, is_none, is_postgres},
+    retention::{Forgotten, Which},
     versions::VersionRow,
     writer::{Answer, Outcome, Stored},
+};
+#[cfg(feature = "adapt")]
+pub(crate) use self::{learning::FinishError, versions::StoredVersion};
+use self::{
+    place::Kind,
+    tx::{Tx, begin_rating, lock_answers},
+    writer::Write,
 };
 
 /// Answers and feedback that may wait for the database; beyond that answers are not logged.
 const WAITING: usize = 4096;
 
-/// How long a statement waits for a connection, and SQLite for another process's lock.
+/// How long a statement waits for a connection and for locks, and how long it may take on PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest that anything waits for the database, which may have stopped or be cut off.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// Connections for what clients ask, and for the writer, the lease and learning, which they cannot take away.
+const READERS: u32 = 4;
+const OWN: u32 = 3;
 
 /// The database.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
+    /// For what clients ask.
     pool: AnyPool,
-    kind: Kind,
+    /// For the server itself.
+    own: AnyPool,
+    place: Arc<Place>,
     writer: mpsc::Sender<Write>,
+    health: Arc<Health>,
+    /// Makes digests of users that nobody without the database can.
+    salt: Arc<str>,
 }
 
-/// Which database it is; statements differ in how a transaction begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Sqlite,
-    Postgres,
+/// Whether the last look and the last transaction went well.
+#[derive(Debug, Default)]
+struct Health {
+    cannot_read: AtomicBool,
+    cannot_write: AtomicBool,
+    /// Whether something was logged that pruning has not seen.
+    has_grown: AtomicBool,
 }
 
 /// Why the database did not do its part.
@@ -86,7 +120,7 @@ pub(crate) enum StoreError {
     },
     /// The database belongs to another model.
     #[error(
-        "it belongs to the model {found}, and {expected} is to be served; give another --database, or the --checkpoint that it was made with"
+        "it belongs to the model {found}, and {expected} is to be served; give the --checkpoint that it was made with or another --database, or move it with `itera-serve rebase`"
     )]
     OtherModel {
         /// The model of the database.
@@ -94,62 +128,92 @@ pub(crate) enum StoreError {
         /// The model that is served.
         expected: String,
     },
+    /// The file is not the one that was opened.
+    #[error("the database file was removed or replaced; put it back, or start the server again")]
+    Replaced,
+    /// A file cannot be made.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// It has not answered in time.
+    #[error("the database does not answer")]
+    Late,
+    /// It is not there.
+    #[error("there is none yet")]
+    Missing,
+    /// What was asked for does not work with this kind of database.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// Too much waits to be written.
     #[error("too many records wait to be written")]
     Overloaded,
     /// The writer has ended.
     #[error("the server is ending")]
     Closed,
-    #[cfg(feature = "adapt")]
-    /// The lease was lost to another server while this one learnt.
-    #[error("another server has taken the lease")]
-    LeaseLost,
-    #[cfg(feature = "adapt")]
-    /// Somebody has rolled back meanwhile.
-    #[error("another version was made active while this one was learnt; it is not used")]
-    Superseded,
 }
 
-/// A transaction of either database.
-type Tx = Transaction<'static, Any>;
-
 impl Store {
-    /// Opens a database, a file or `postgres://` URL, and brings its tables up to date. A file that is
-    /// not there is made.
+    /// Opens a database and brings its tables up to date. A file that is not there is made. The task writes what is
+    /// logged until every copy of the store is gone.
     ///
     /// # Errors
     /// It cannot be reached or written, or is no database of this program.
-    pub(crate) async fn open(place: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn open(place: Place) -> Result<(Self, JoinHandle<()>), StoreError> {
+        place.make_file()?;
+        Self::connect(place, true).await
+    }
+
+    /// Opens a database that is there, and leaves its tables as they are.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is no database of this program.
+    pub(crate) async fn open_existing(place: Place) -> Result<Self, StoreError> {
+        if place.file().is_some_and(|file| !file.exists()) {
+            return Err(StoreError::Missing);
+        }
+        Ok(Self::connect(place, false).await?.0)
+    }
+
+    async fn connect(place: Place, migrates: bool) -> Result<(Self, JoinHandle<()>), StoreError> {
         sqlx::any::install_default_drivers();
-        let kind = if is_postgres(place) {
-            Kind::Postgres
-        } else {
-            Kind::Sqlite
-        };
-        let url = match kind {
-            Kind::Postgres => place.to_owned(),
-            Kind::Sqlite => sqlite_url(place),
-        };
-        let connect = AnyConnectOptions::from_str(&url)?;
+        let kind = place.kind;
+        let connect = AnyConnectOptions::from_str(&place.url)?;
         // A pool would try again and again, and then say that time is up and not what is wrong.
         let mut first = AnyConnection::connect_with(&connect).await?;
         prepare(&mut first, kind).await?;
+        let salt = if migrates {
+            schema::migrate(&mut first, kind).await?
+        } else {
+            schema::check(&mut first).await?
+        };
         first.close().await?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(PATIENCE)
-            .after_connect(move |connection, _| Box::pin(prepare(connection, kind)))
-            .connect_with(connect)
-            .await?;
+        let place = place.opened();
+        let pool = |connections| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(PATIENCE)
+                .after_connect(move |connection, _| Box::pin(prepare(connection, kind)))
+                .connect_lazy_with(connect.clone())
+        };
         let (writer, waiting) = mpsc::channel(WAITING);
-        let store = Self { pool, kind, writer };
-        store.migrate().await?;
-        tokio::spawn(writer::run(store.pool.clone(), kind, waiting));
-        Ok(store)
+        let store = Self {
+            pool: pool(READERS),
+            own: pool(OWN),
+            place: Arc::new(place),
+            writer,
+            health: Arc::default(),
+            salt: salt.into(),
+        };
+        let writing = writer::Writer {
+            pool: store.own.clone(),
+            place: Arc::clone(&store.place),
+            health: Arc::clone(&store.health),
+        };
+        Ok((store, tokio::spawn(writing.run(waiting))))
     }
 
     /// Logs an answer soon. False if so much waits that it is not.
     pub(crate) fn log(&self, answer: Answer) -> bool {
+        self.health.has_grown.store(true, Ordering::Relaxed);
         self.writer.try_send(Write::Answer(answer)).is_ok()
     }
 
@@ -170,18 +234,34 @@ impl Store {
     /// Waits until all that was logged so far is stored, or cannot be.
     pub(crate) async fn flush(&self) {
         let (reply, done) = oneshot::channel();
-        if self.writer.send(Write::Flush(reply)).await.is_ok() {
-            let _ = done.await;
+        let flushed = async {
+            if self.writer.send(Write::Flush(reply)).await.is_ok() {
+                let _ = done.await;
+            }
+        };
+        if tokio::time::timeout(LIMIT, flushed).await.is_err() {
+            tracing::error!("the database does not answer; the last answers are lost");
         }
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// It does not.
-    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+    /// Whether the database was read and written the last time that was tried.
+    pub(crate) fn is_healthy(&self) -> bool {
+        let Health {
+            cannot_read,
+            cannot_write,
+            ..
+        } = &*self.health;
+        !cannot_read.load(Ordering::Relaxed) && !cannot_write.load(Ordering::Relaxed)
+    }
+
+    /// Notes how a look at the database went.
+    pub(crate) fn was_read(&self, well: bool) {
+        self.health.cannot_read.store(!well, Ordering::Relaxed);
+    }
+
+    /// The name of a user as it is stored.
+    pub(crate) fn user_digest(&self, user: &str) -> String {
+        sha256_hex(format!("{}{user}", self.salt).as_bytes())
     }
 
     /// Holds the lock of the database until dropped.
@@ -194,81 +274,47 @@ impl Store {
     #[cfg(test)]
     pub(crate) async fn close(&self) {
         self.pool.close().await;
+        self.own.close().await;
     }
 
     /// A transaction that will write.
     async fn begin(&self) -> Result<Tx, StoreError> {
-        begin(&self.pool, self.kind).await
+        Tx::begin(&self.own, self.place.kind).await
     }
+
+    /// The time by the database's clock, in milliseconds since 1970, as an expression.
+    fn now(&self) -> &'static str {
+        self.place.kind.now()
+    }
+}
+
+/// Waits for the database for so long and no longer.
+///
+/// # Errors
+/// [`StoreError::Late`], or those of `work`.
+pub(crate) async fn limited<T>(
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let done = tokio::time::timeout(LIMIT, work).await;
+    done.unwrap_or(Err(StoreError::Late))
 }
 
 /// Sets a new connection up.
 async fn prepare(connection: &mut AnyConnection, kind: Kind) -> Result<(), sqlx::Error> {
-    if kind == Kind::Sqlite {
-        // A commit is on the disk before it is acknowledged.
-        let settings = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
-                        PRAGMA synchronous = FULL;";
-        sqlx::raw_sql(settings).execute(connection).await?;
-    }
-    Ok(())
-}
-
-/// A transaction that will write: SQLite locks at once, so that none fails halfway because another
-/// was faster.
-async fn begin(pool: &AnyPool, kind: Kind) -> Result<Tx, StoreError> {
-    let statement = match kind {
-        Kind::Sqlite => "BEGIN IMMEDIATE",
-        Kind::Postgres => "BEGIN",
-    };
-    Ok(pool.begin_with(statement).await?)
-}
-
-/// A transaction that will write feedback: until it ends, no answer is forgotten. PostgreSQL would else let
-/// another server forget one between the look for it and the commit; SQLite has one writer at a time.
-async fn begin_rating(pool: &AnyPool, kind: Kind) -> Result<Tx, StoreError> {
-    let mut tx = begin(pool, kind).await?;
-    lock_answers(&mut tx, kind, "pg_advisory_xact_lock_shared").await?;
-    Ok(tx)
-}
-
-/// Takes the lock that keeps answers, on PostgreSQL, by the function of this name.
-async fn lock_answers(tx: &mut Tx, kind: Kind, function: &str) -> Result<(), StoreError> {
-    /// Names the lock; any number that no other program takes.
-    const KEY: i64 = 0x6974_6572_6100;
-    if kind == Kind::Postgres {
-        // As text, since the driver knows no type for nothing.
-        let sql = format!("SELECT {function}({KEY})::text");
-        sqlx::query(sqlx::AssertSqlSafe(sql))
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Whether a place is a PostgreSQL URL and not a file.
-pub(crate) fn is_postgres(place: &str) -> bool {
-    place.starts_with("postgres://") || place.starts_with("postgresql://")
-}
-
-/// A file as a URL, with what URLs give a meaning escaped.
-fn sqlite_url(place: &str) -> String {
-    let path = place.strip_prefix("sqlite://").unwrap_or(place);
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-    let escaped = escape(&absolute);
-    format!("sqlite://{escaped}?mode=rwc")
-}
-
-fn escape(path: &Path) -> String {
-    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
-    let text = path.to_string_lossy();
-    let escaped = text.bytes().map(|byte| {
-        if keep(byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
+    let settings = match kind {
+        // A commit is on the disk before it is acknowledged. Temporary files would need a folder, which a
+        // container may not have.
+        Kind::Sqlite => {
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+             PRAGMA temp_store = MEMORY;"
         }
-    });
-    escaped.collect()
+        Kind::Postgres => {
+            "SET statement_timeout = '5s'; SET lock_timeout = '5s'; \
+             SET idle_in_transaction_session_timeout = '10s';"
+        }
+    };
+    sqlx::raw_sql(settings).execute(connection).await?;
+    Ok(())
 }
 
 /// Milliseconds since 1970.

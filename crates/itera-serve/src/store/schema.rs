@@ -1,12 +1,13 @@
 //! The tables. A change is a new entry of `FORMS`, never an edit of an old one.
 
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 
-use super::{Kind, Store, StoreError};
+use super::{Kind, StoreError, random_id};
 
 /// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
-const FORMS: [&[&str]; 1] = [&[
-    "CREATE TABLE answers (
+const FORMS: [&[&str]; 3] = [
+    &[
+        "CREATE TABLE answers (
         id TEXT PRIMARY KEY,
         created_ms BIGINT NOT NULL,
         prompt {bytes} NOT NULL,
@@ -18,8 +19,8 @@ const FORMS: [&[&str]; 1] = [&[
         parameters TEXT NOT NULL,
         latency_us BIGINT NOT NULL
     )",
-    "CREATE INDEX answers_created ON answers (created_ms)",
-    "CREATE TABLE feedback (
+        "CREATE INDEX answers_created ON answers (created_ms)",
+        "CREATE TABLE feedback (
         id TEXT PRIMARY KEY,
         created_ms BIGINT NOT NULL,
         updated_ms BIGINT NOT NULL,
@@ -30,9 +31,9 @@ const FORMS: [&[&str]; 1] = [&[
         negative BIGINT NOT NULL,
         used_by TEXT
     )",
-    "CREATE INDEX feedback_updated ON feedback (updated_ms)",
-    "CREATE INDEX feedback_used ON feedback (used_by)",
-    "CREATE TABLE versions (
+        "CREATE INDEX feedback_updated ON feedback (updated_ms)",
+        "CREATE INDEX feedback_used ON feedback (used_by)",
+        "CREATE TABLE versions (
         version TEXT PRIMARY KEY,
         created_ms BIGINT NOT NULL,
         parent TEXT,
@@ -40,7 +41,7 @@ const FORMS: [&[&str]; 1] = [&[
         checkpoint {bytes},
         quantized {bytes}
     )",
-    "CREATE TABLE adaptations (
+        "CREATE TABLE adaptations (
         id TEXT PRIMARY KEY,
         requested_ms BIGINT NOT NULL,
         started_ms BIGINT,
@@ -53,53 +54,95 @@ const FORMS: [&[&str]; 1] = [&[
         message TEXT,
         receipt TEXT
     )",
-    "CREATE INDEX adaptations_requested ON adaptations (requested_ms)",
-    "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, expires_ms BIGINT NOT NULL)",
-    "INSERT INTO lease (name, holder, expires_ms) VALUES ('adapter', '', 0)",
-]];
+        "CREATE INDEX adaptations_requested ON adaptations (requested_ms)",
+        "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        "CREATE TABLE lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, expires_ms BIGINT NOT NULL)",
+        "INSERT INTO lease (name, holder, expires_ms) VALUES ('adapter', '', 0)",
+    ],
+    &["ALTER TABLE answers ADD COLUMN user_digest TEXT"],
+    &["ALTER TABLE feedback ADD COLUMN visitor TEXT"],
+];
 
 /// Any number that nothing else in the database locks.
 const MIGRATION_LOCK: i64 = 0x0069_7465_7261;
 
-impl Store {
-    /// Makes the tables, or brings them up to date, in one transaction.
-    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        if self.kind == Kind::Postgres {
-            // Servers that start at one time go one after the other.
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                .bind(MIGRATION_LOCK)
-                .execute(&mut *tx)
-                .await?;
-        }
-        sqlx::query("CREATE TABLE IF NOT EXISTS form (number BIGINT NOT NULL)")
-            .execute(&mut *tx)
+/// Makes the tables, or brings them up to date, in one transaction. Returns the salt of users' digests.
+pub(super) async fn migrate(
+    connection: &mut AnyConnection,
+    kind: Kind,
+) -> Result<String, StoreError> {
+    sqlx::query(match kind {
+        Kind::Sqlite => "BEGIN IMMEDIATE",
+        Kind::Postgres => "BEGIN",
+    })
+    .execute(&mut *connection)
+    .await?;
+    if kind == Kind::Postgres {
+        // Servers that start at one time go one after the other.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)::text")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *connection)
             .await?;
-        let row = sqlx::query("SELECT COALESCE(MAX(number), 0) AS number FROM form")
-            .fetch_one(&mut *tx)
-            .await?;
-        let (found, known): (i64, i64) = (row.try_get("number")?, FORMS.len() as i64);
-        if found > known {
-            return Err(StoreError::Newer { found, known });
-        }
-        let bytes = match self.kind {
-            Kind::Sqlite => "BLOB",
-            Kind::Postgres => "BYTEA",
-        };
-        for (number, statements) in (1_i64..).zip(FORMS).skip(found as usize) {
-            for statement in statements {
-                let statement = statement.replace("{bytes}", bytes);
-                // The text is a constant of this file.
-                let statement = sqlx::AssertSqlSafe(statement);
-                sqlx::query(statement).execute(&mut *tx).await?;
-            }
-            sqlx::query("INSERT INTO form (number) VALUES ($1)")
-                .bind(number)
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(())
     }
+    sqlx::query("CREATE TABLE IF NOT EXISTS form (number BIGINT NOT NULL)")
+        .execute(&mut *connection)
+        .await?;
+    let found = form(connection).await?;
+    let bytes = match kind {
+        Kind::Sqlite => "BLOB",
+        Kind::Postgres => "BYTEA",
+    };
+    for (number, statements) in (1_i64..).zip(FORMS).skip(found as usize) {
+        for statement in statements {
+            let statement = statement.replace("{bytes}", bytes);
+            // The text is a constant of this file.
+            let statement = sqlx::AssertSqlSafe(statement);
+            sqlx::query(statement).execute(&mut *connection).await?;
+        }
+        sqlx::query("INSERT INTO form (number) VALUES ($1)")
+            .bind(number)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let salt = salt(connection).await?;
+    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    Ok(salt)
+}
+
+/// Checks that this program knows the tables. Returns the salt of users' digests, empty if there are none yet.
+pub(super) async fn check(connection: &mut AnyConnection) -> Result<String, StoreError> {
+    form(connection).await?;
+    let row = sqlx::query("SELECT value FROM settings WHERE name = 'user_salt'")
+        .fetch_optional(connection)
+        .await?;
+    Ok(row
+        .map(|row| row.try_get("value"))
+        .transpose()?
+        .unwrap_or_default())
+}
+
+/// The form of the tables.
+async fn form(connection: &mut AnyConnection) -> Result<i64, StoreError> {
+    let row = sqlx::query("SELECT COALESCE(MAX(number), 0) AS number FROM form")
+        .fetch_one(connection)
+        .await?;
+    let (found, known): (i64, i64) = (row.try_get("number")?, FORMS.len() as i64);
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    Ok(found)
+}
+
+/// What the digests of users begin with: drawn once for a database.
+async fn salt(connection: &mut AnyConnection) -> Result<String, StoreError> {
+    let sql =
+        "INSERT INTO settings (name, value) VALUES ('user_salt', $1) ON CONFLICT (name) DO NOTHING";
+    sqlx::query(sql)
+        .bind(random_id())
+        .execute(&mut *connection)
+        .await?;
+    let row = sqlx::query("SELECT value FROM settings WHERE name = 'user_salt'")
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(row.try_get("value")?)
 }

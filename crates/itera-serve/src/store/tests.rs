@@ -5,22 +5,24 @@ use tempfile::TempDir;
 
 use super::*;
 
+async fn open(place: &str) -> Store {
+    Store::open(Place::new(place)).await.unwrap().0
+}
+
 /// A new SQLite database, and an empty PostgreSQL one if there is a server for tests.
 async fn stores() -> Vec<(Store, Option<TempDir>)> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a b%?#.db");
-    let mut stores = vec![(
-        Store::open(file.to_str().unwrap()).await.unwrap(),
-        Some(dir),
-    )];
+    let mut stores = vec![(open(file.to_str().unwrap()).await, Some(dir))];
     if let Ok(url) = std::env::var("ITERA_TEST_POSTGRES") {
         let name = format!("itera_{}", random_id());
         sqlx::any::install_default_drivers();
         let admin = AnyPool::connect(&url).await.unwrap();
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         sqlx::query(create).execute(&admin).await.unwrap();
-        let (server, _) = url.rsplit_once('/').unwrap();
-        let store = Store::open(&format!("{server}/{name}")).await.unwrap();
+        let (address, settings) = url.split_once('?').unwrap_or((&url, ""));
+        let (server, _) = address.rsplit_once('/').unwrap();
+        let store = open(&format!("{server}/{name}?{settings}")).await;
         stores.push((store, None));
     }
     stores
@@ -38,6 +40,7 @@ fn answer(id: &str) -> Answer {
         version: "v".to_owned(),
         parameters: "{}".to_owned(),
         latency_us: 5,
+        user: None,
     }
 }
 
@@ -48,6 +51,8 @@ fn verdict(id: &str, rating: i64) -> Feedback {
         correct: None,
         correction: None,
         comments: None,
+        replaces: true,
+        visitor: None,
     }
 }
 
@@ -92,40 +97,166 @@ async fn a_database_belongs_to_one_model() {
 }
 
 #[tokio::test]
-async fn one_server_has_the_lease() {
-    for (store, _dir) in stores().await {
-        assert!(store.lease("a", 60_000).await.unwrap());
-        assert!(!store.lease("b", 60_000).await.unwrap());
-        assert!(store.lease("a", -1).await.unwrap());
-        assert_eq!(store.lease_holder().await.unwrap(), None);
-        assert!(store.lease("b", 60_000).await.unwrap());
-        store.release("a").await.unwrap();
-        assert_eq!(store.lease_holder().await.unwrap().as_deref(), Some("b"));
-        store.release("b").await.unwrap();
-        assert!(store.lease("a", 60_000).await.unwrap());
-    }
-}
-
-#[tokio::test]
 async fn tables_of_a_later_form_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("serve.db");
     let place = file.to_str().unwrap();
-    let store = Store::open(place).await.unwrap();
+    let store = open(place).await;
     sqlx::query("INSERT INTO form (number) VALUES (99)")
         .execute(&store.pool)
         .await
         .unwrap();
-    let refused = Store::open(place).await.unwrap_err();
+    let refused = Store::open(Place::new(place)).await.unwrap_err();
     assert!(
         matches!(refused, StoreError::Newer { found: 99, .. }),
         "{refused}"
     );
 }
 
+#[tokio::test]
+async fn a_disk_error_heals_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path().join("serve.db").to_str().unwrap()).await;
+    store.log(answer("a"));
+    store.flush().await;
+    // No connection may write a page more: SQLite then ends the transaction by itself.
+    let mut connections = Vec::new();
+    for _ in 0..OWN {
+        let mut connection = store.own.acquire().await.unwrap();
+        let full = "PRAGMA max_page_count = 1";
+        sqlx::raw_sql(full).execute(&mut *connection).await.unwrap();
+        connections.push(connection);
+    }
+    for mut connection in connections {
+        connection.return_to_pool().await;
+    }
+    let large = Feedback {
+        comments: Some("x".repeat(100_000)),
+        ..verdict("a", 1)
+    };
+    assert!(store.rate(large.clone()).await.is_err());
+    assert!(!store.is_healthy());
+    // Each is thrown away as it fails; new ones can write.
+    let mut stored = None;
+    for _ in 0..OWN {
+        stored = store.rate(large.clone()).await.ok();
+    }
+    assert!(stored.unwrap().stored.is_some());
+    assert!(store.is_healthy());
+    assert!(store.log(answer("b")));
+    store.flush().await;
+    assert_eq!(
+        store.rate(verdict("b", 1)).await.unwrap().stored,
+        Some(Stored::Recorded)
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_file_is_its_owners_alone_and_feedback_is_not_written_to_one_that_has_gone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("serve.db");
+    let store = open(file.to_str().unwrap()).await;
+    let mode = file.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    store.log(answer("a"));
+    store.flush().await;
+    let away = dir.path().join("away.db");
+    std::fs::rename(&file, &away).unwrap();
+    assert!(store.rate(verdict("a", 1)).await.is_err());
+    std::fs::rename(&away, &file).unwrap();
+    assert!(store.rate(verdict("a", 1)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_make_new_answers_the_oldest() {
+    for (store, _dir) in stores().await {
+        let ahead = Rated {
+            feedback: verdict("ahead", 1),
+            created_ms: 0,
+            updated_ms: 0,
+            answer: Answer {
+                created_ms: now_ms() + 3_600_000,
+                ..answer("ahead")
+            },
+        };
+        store.log(answer("0"));
+        store.flush().await;
+        store.import(&[ahead]).await.unwrap();
+        for id in ["1", "2", "3"] {
+            store.log(answer(id));
+            store.flush().await;
+        }
+        store.prune(4).await.unwrap();
+        assert_eq!(store.rate(verdict("0", 1)).await.unwrap().stored, None);
+        for id in ["1", "2", "3"] {
+            assert!(
+                store.rate(verdict(id, 1)).await.unwrap().stored.is_some(),
+                "{id}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_are_forgotten_by_user_and_by_age() {
+    for (store, _dir) in stores().await {
+        for (id, user) in [("1", "ann"), ("2", "ann"), ("3", "bob")] {
+            let user = Some(store.user_digest(user));
+            store.log(Answer { user, ..answer(id) });
+        }
+        store.rate(verdict("1", 1)).await.unwrap();
+        let forgotten = store.forget(Which::User("ann".to_owned())).await.unwrap();
+        assert_eq!((forgotten.answers, forgotten.feedback), (2, 1));
+        assert_eq!(store.rate(verdict("1", 1)).await.unwrap().stored, None);
+        assert!(store.rate(verdict("3", 1)).await.unwrap().stored.is_some());
+        let hour_ago = now_ms() - 3_600_000;
+        assert_eq!(
+            store.forget(Which::Before(hour_ago)).await.unwrap().answers,
+            0
+        );
+        let soon = now_ms() + 3_600_000;
+        assert_eq!(store.forget(Which::Before(soon)).await.unwrap().feedback, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_has_what_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, copy) = (dir.path().join("serve.db"), dir.path().join("copy.db"));
+    let store = open(file.to_str().unwrap()).await;
+    store.log(answer("a"));
+    store.rate(verdict("a", 1)).await.unwrap();
+    store.backup(&copy).await.unwrap();
+    let copied = Store::open_existing(Place::new(copy.to_str().unwrap()))
+        .await
+        .unwrap();
+    assert_eq!(copied.counts().await.unwrap().records, 1);
+    assert!(store.backup(&copy).await.is_err(), "it is there already");
+}
+
+#[tokio::test]
+async fn a_database_moves_to_another_checkpoint_with_its_feedback() {
+    for (store, _dir) in stores().await {
+        store.bind("one", "aaaaaaaaaaaaaaaa").await.unwrap();
+        store.log(answer("a"));
+        store.rate(verdict("a", 1)).await.unwrap();
+        let former = store.rebase("two", "bbbbbbbbbbbbbbbb").await.unwrap();
+        assert_eq!(former.as_deref(), Some("aaaaaaaaaaaaaaaa"));
+        assert_eq!(store.rebase("two", "bbbbbbbbbbbbbbbb").await.unwrap(), None);
+        store.bind("two", "bbbbbbbbbbbbbbbb").await.unwrap();
+        assert_eq!(store.active().await.unwrap(), "bbbbbbbbbbbbbbbb");
+        assert_eq!(store.versions().await.unwrap().len(), 1);
+        assert_eq!(store.journal(9).await.unwrap()[0].trigger, "rebase");
+        assert_eq!(store.counts().await.unwrap().records, 1);
+    }
+}
+
 #[cfg(feature = "adapt")]
 mod learning {
     use super::*;
+    use crate::store::{FinishError, learning::GIVES_UP_AFTER, writer::MOST_OF_VISITOR};
 
     async fn ready(store: &Store) {
         store.bind("one", "base").await.unwrap();
@@ -143,6 +274,34 @@ mod learning {
             parent: Some("base".to_owned()),
             checkpoint: Some(vec![1, 2, 3]),
             quantized: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_server_has_the_lease() {
+        for (store, _dir) in stores().await {
+            assert!(store.lease("a", 60_000).await.unwrap());
+            assert!(!store.lease("b", 60_000).await.unwrap());
+            assert!(store.lease("a", -1).await.unwrap());
+            assert_eq!(store.lease_holder().await.unwrap(), None);
+            assert!(store.lease("b", 60_000).await.unwrap());
+            store.release("a").await.unwrap();
+            assert_eq!(store.lease_holder().await.unwrap().as_deref(), Some("b"));
+            store.release("b").await.unwrap();
+            assert!(store.lease("a", 60_000).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_of_a_clock_that_was_ahead_can_be_taken() {
+        for (store, _dir) in stores().await {
+            assert!(store.lease("a", 60_000).await.unwrap());
+            sqlx::query("UPDATE lease SET expires_ms = expires_ms + 3600000")
+                .execute(&store.own)
+                .await
+                .unwrap();
+            assert!(store.lease("b", 60_000).await.unwrap());
+            assert!(!store.lease("a", 60_000).await.unwrap());
         }
     }
 
@@ -168,12 +327,14 @@ mod learning {
                     "good",
                     Some("{}"),
                     Some(&new),
-                    Some(0.5),
+                    Some((0.5, 0.1)),
                 )
                 .await
                 .unwrap();
             assert_eq!(store.active().await.unwrap(), "new");
-            assert_eq!(store.learning_rate().await.unwrap(), Some(0.5));
+            assert_eq!(store.learning_rate(0.1).await.unwrap(), Some(0.5));
+            // Settings that have changed since are not overruled.
+            assert_eq!(store.learning_rate(0.2).await.unwrap(), None);
             let stored = store.version("new").await.unwrap().unwrap();
             assert_eq!(stored.checkpoint, Some(vec![1, 2, 3]));
             let entry = store.entry(&entry.id).await.unwrap().unwrap();
@@ -192,14 +353,34 @@ mod learning {
         for (store, _dir) in stores().await {
             ready(&store).await;
             let entry = store.claim("s", 3).await.unwrap().unwrap();
-            assert_eq!(store.interrupted().await.unwrap(), 1);
+            assert_eq!(
+                store.interrupted(EntryStatus::Interrupted).await.unwrap(),
+                1
+            );
             let (new, accepted) = (version("new"), EntryStatus::Accepted);
             let late = store.finish(&entry, "s", accepted, "", None, Some(&new), None);
-            assert!(matches!(late.await, Err(StoreError::LeaseLost)));
+            assert!(matches!(late.await, Err(FinishError::LeaseLost)));
             let entry = store.entry(&entry.id).await.unwrap().unwrap();
             assert_eq!(entry.status, EntryStatus::Interrupted);
             assert_eq!(store.active().await.unwrap(), "base");
             assert_eq!(store.counts().await.unwrap().new_negatives, 3);
+            assert!(store.claim("s", 3).await.unwrap().is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn learning_that_fails_again_and_again_waits_to_be_asked() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            for _ in 0..GIVES_UP_AFTER {
+                assert!(store.has_work(3).await.unwrap());
+                store.claim("s", 3).await.unwrap().unwrap();
+                store.interrupted(EntryStatus::Interrupted).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(!store.has_work(3).await.unwrap());
+            assert_eq!(store.claim("s", 3).await.unwrap(), None);
+            store.request().await.unwrap();
             assert!(store.claim("s", 3).await.unwrap().is_some());
         }
     }
@@ -213,10 +394,18 @@ mod learning {
             let end = |server: &'static str| {
                 store.finish(&entry, server, accepted, "", None, Some(&new), None)
             };
-            assert!(matches!(end("t").await, Err(StoreError::LeaseLost)));
-            store.roll_back("base", "other").await.unwrap();
-            assert!(matches!(end("s").await, Err(StoreError::Superseded)));
+            assert!(matches!(end("t").await, Err(FinishError::LeaseLost)));
+            let mut tx = store.begin().await.unwrap();
+            versions::insert(&mut tx, &version("other"), None)
+                .await
+                .unwrap();
+            tx.commit().await.unwrap();
+            assert!(store.roll_back("base", "other").await.unwrap().is_some());
+            assert!(matches!(end("s").await, Err(FinishError::Superseded)));
             assert!(store.version("new").await.unwrap().is_none());
+            assert_eq!(store.active().await.unwrap(), "other");
+            // What is not kept is not served.
+            assert!(store.roll_back("other", "gone").await.unwrap().is_none());
             assert_eq!(store.active().await.unwrap(), "other");
         }
     }
@@ -225,10 +414,10 @@ mod learning {
     async fn requests_come_before_the_threshold_and_can_be_withdrawn() {
         for (store, _dir) in stores().await {
             ready(&store).await;
-            let id = store.request("manual").await.unwrap();
+            let id = store.request().await.unwrap();
             assert!(store.withdraw(&id).await.unwrap());
             assert_eq!(store.claim("s", 0).await.unwrap(), None);
-            let id = store.request("manual").await.unwrap();
+            let id = store.request().await.unwrap();
             assert_eq!(store.claim("s", 0).await.unwrap().unwrap().id, id);
             assert!(!store.withdraw(&id).await.unwrap());
         }
@@ -239,7 +428,7 @@ mod learning {
         for (store, _dir) in stores().await {
             ready(&store).await;
             for number in 0..4 {
-                store.request("manual").await.unwrap();
+                store.request().await.unwrap();
                 let entry = store.claim("s", 0).await.unwrap().unwrap();
                 let new = version(&format!("v{number}"));
                 store
@@ -261,6 +450,86 @@ mod learning {
             let left = store.versions().await.unwrap();
             let left: Vec<_> = left.iter().map(|row| row.version.as_str()).collect();
             assert_eq!(left, ["v3", "v2", "v0", "base"]);
+        }
+    }
+
+    fn ids(records: &[Rated]) -> Vec<&str> {
+        let mut ids: Vec<_> = records
+            .iter()
+            .map(|record| record.answer.id.as_str())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[tokio::test]
+    async fn of_a_visitor_little_counts_and_little_is_learnt() {
+        for (store, _dir) in stores().await {
+            store.bind("one", "base").await.unwrap();
+            let rate = async |id: String, visitor: Option<&str>| {
+                store.log(answer(&id));
+                let visitor = visitor.map(str::to_owned);
+                let said = Feedback {
+                    visitor,
+                    ..verdict(&id, 1)
+                };
+                store.rate(said).await.unwrap().new_negatives
+            };
+            let mut count = 0;
+            for number in 0..51 {
+                count = rate(format!("a{number}"), Some("a")).await;
+            }
+            assert_eq!(count, MOST_OF_VISITOR);
+            assert!(!store.has_work(50).await.unwrap());
+            assert_eq!(store.latest(500).await.unwrap().len(), 10);
+            // Others are not kept out by it, and whoever is known counts in full.
+            assert_eq!(rate("b".to_owned(), Some("b")).await, MOST_OF_VISITOR + 1);
+            for number in 0..39 {
+                count = rate(format!("c{number}"), None).await;
+            }
+            assert_eq!(count, 50);
+            assert!(store.has_work(50).await.unwrap());
+            assert_eq!(store.latest(500).await.unwrap().len(), 50);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_rolled_back_is_not_learnt_again() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let learn = async |name: &str| {
+                store.request().await.unwrap();
+                let entry = store.claim("s", 0).await.unwrap().unwrap();
+                let (new, accepted) = (version(name), EntryStatus::Accepted);
+                let ended = store.finish(&entry, "s", accepted, "", None, Some(&new), None);
+                ended.await.unwrap();
+            };
+            let rate = async |id: &str| {
+                store.log(answer(id));
+                store.rate(verdict(id, 1)).await.unwrap();
+            };
+            let back = async |from: &str, to: &str| {
+                store.roll_back(from, to).await.unwrap().unwrap();
+            };
+            learn("one").await;
+            rate("3").await;
+            learn("two").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2", "3"]);
+            back("two", "one").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2"]);
+            back("one", "base").await;
+            assert!(store.latest(9).await.unwrap().is_empty());
+            rate("4").await;
+            learn("three").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["4"]);
+            // A new verdict is one, and the way back is open.
+            rate("3").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["3", "4"]);
+            back("three", "one").await;
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2", "3"]);
+            // A new checkpoint has learnt nothing yet, and what its former one was made of is good for it.
+            store.rebase("other", "bbbbbbbbbbbb").await.unwrap();
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2", "3"]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Store, StoreError, Tx, now_ms};
+use super::{EntryStatus, Store, StoreError, Tx, journal::add, now_ms};
 
 /// A version as a line of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) struct StoredVersion {
     pub(crate) quantized: Option<Vec<u8>>,
 }
 
-const ACTIVE: &str = "active_version";
+pub(super) const ACTIVE: &str = "active_version";
 const BASE: &str = "base_version";
 const MODEL: &str = "base_model";
 
@@ -46,21 +46,49 @@ impl Store {
                 });
             }
             None => {
-                let settings = [(BASE, base_version), (ACTIVE, base_version), (MODEL, model)];
-                for (name, value) in settings {
-                    set(&mut tx, name, value).await?;
-                }
-                let version = StoredVersion {
-                    version: base_version.to_owned(),
-                    parent: None,
-                    checkpoint: None,
-                    quantized: None,
-                };
-                insert(&mut tx, &version, None).await?;
+                begin_with(&mut tx, model, base_version).await?;
             }
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Binds the database to another checkpoint: feedback and journal stay, versions of the former one go, since
+    /// what it had learnt is not part of the new one. None if it is bound to this checkpoint already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn rebase(
+        &self,
+        model: &str,
+        base_version: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let mut tx = self.begin().await?;
+        let former = setting(&mut tx, BASE).await?.ok_or(StoreError::Missing)?;
+        if former == base_version {
+            tx.cancel().await?;
+            return Ok(None);
+        }
+        let active = setting(&mut tx, ACTIVE).await?;
+        sqlx::query("DELETE FROM versions")
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM settings WHERE name = 'learning_rate'")
+            .execute(&mut *tx)
+            .await?;
+        begin_with(&mut tx, model, base_version).await?;
+        let message = format!("a new checkpoint, {model}");
+        let versions = Some((active.as_deref().unwrap_or(&former), base_version));
+        add(
+            &mut tx,
+            "rebase",
+            EntryStatus::Accepted,
+            versions,
+            Some(&message),
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(Some(former))
     }
 
     /// The version that is to be served.
@@ -70,7 +98,7 @@ impl Store {
     pub(crate) async fn active(&self) -> Result<String, StoreError> {
         let row = sqlx::query("SELECT value FROM settings WHERE name = $1")
             .bind(ACTIVE)
-            .fetch_one(&self.pool)
+            .fetch_one(&self.own)
             .await?;
         Ok(row.try_get("value")?)
     }
@@ -107,7 +135,7 @@ impl Store {
             "SELECT version, parent, checkpoint, quantized FROM versions WHERE version = $1",
         )
         .bind(version.to_owned())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.own)
         .await?;
         row.map(|row| {
             Ok(StoredVersion {
@@ -120,18 +148,46 @@ impl Store {
         .transpose()
     }
 
-    /// The learning rate of the next adaptation, if one has been set.
+    /// The learning rate of the next adaptation, if one has been set that started from that of the settings.
     ///
     /// # Errors
     /// The database's.
-    pub(crate) async fn learning_rate(&self) -> Result<Option<f64>, StoreError> {
+    pub(crate) async fn learning_rate(&self, start: f64) -> Result<Option<f64>, StoreError> {
         let row = sqlx::query("SELECT value FROM settings WHERE name = 'learning_rate'")
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.own)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let value: String = row.try_get("value")?;
-        Ok(value.parse().ok())
+        let (rate, from) = value.split_once(" from ").unwrap_or((&value, ""));
+        let holds = from
+            .parse()
+            .is_ok_and(|from: f64| from.total_cmp(&start).is_eq());
+        Ok(rate.parse().ok().filter(|_| holds))
     }
+}
+
+/// Makes a checkpoint the base, and the version that is served.
+async fn begin_with(tx: &mut Tx, model: &str, base_version: &str) -> Result<(), StoreError> {
+    let settings = [(BASE, base_version), (ACTIVE, base_version), (MODEL, model)];
+    for (name, value) in settings {
+        set(tx, name, value).await?;
+    }
+    let version = StoredVersion {
+        version: base_version.to_owned(),
+        parent: None,
+        checkpoint: None,
+        quantized: None,
+    };
+    insert(tx, &version, None).await
+}
+
+/// Whether there is a version.
+pub(super) async fn exists(tx: &mut Tx, version: &str) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT version FROM versions WHERE version = $1")
+        .bind(version.to_owned())
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Adds a version; one that is there already stays as it is, since equal names are equal weights.
@@ -158,23 +214,6 @@ pub(super) async fn insert(
 /// Makes a version the one that is served, by every server of the database.
 pub(super) async fn activate(tx: &mut Tx, version: &str) -> Result<(), StoreError> {
     set(tx, ACTIVE, version).await
-}
-
-/// Serves a version from now on if `from` is served. One statement: between a look and a change somebody could
-/// roll back.
-#[cfg(feature = "adapt")]
-pub(super) async fn activate_after(
-    tx: &mut Tx,
-    from: &str,
-    version: &str,
-) -> Result<bool, StoreError> {
-    let changed = sqlx::query("UPDATE settings SET value = $1 WHERE name = $2 AND value = $3")
-        .bind(version.to_owned())
-        .bind(ACTIVE)
-        .bind(from.to_owned())
-        .execute(&mut **tx)
-        .await?;
-    Ok(changed.rows_affected() > 0)
 }
 
 pub(super) async fn setting(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {

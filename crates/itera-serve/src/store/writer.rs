@@ -1,12 +1,16 @@
 //! Answers and feedback on their way to the database: many in one transaction. Feedback is
 //! acknowledged when the transaction is on the disk and not before.
 
-use std::{mem, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use sqlx::{AnyPool, Row as _};
+use sqlx::{AnyConnection, AnyPool, Row as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Feedback, Kind, StoreError, Tx, begin, begin_rating, now_ms};
+use super::{Feedback, Health, Place, StoreError, Tx, begin_rating, limited};
 
 /// Most records in a transaction.
 const BATCH: usize = 1024;
@@ -25,6 +29,7 @@ const ROWS: [usize; 3] = [64, 8, 1];
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) id: String,
+    /// When it was written; the database's clock says so of what is logged.
     pub(crate) created_ms: i64,
     pub(crate) prompt: String,
     pub(crate) output: String,
@@ -36,6 +41,8 @@ pub(crate) struct Answer {
     /// Temperature, seed and so on as a JSON object: enough to write the answer again.
     pub(crate) parameters: String,
     pub(crate) latency_us: i64,
+    /// The digest of whom it was written for.
+    pub(crate) user: Option<String>,
 }
 
 /// What became of feedback.
@@ -52,6 +59,8 @@ pub(crate) struct Outcome {
 pub(crate) enum Stored {
     Recorded,
     Updated,
+    /// There was, and it stays as it is.
+    Kept,
 }
 
 /// What the writer is handed.
@@ -92,113 +101,139 @@ impl Batch {
     }
 }
 
-/// Writes until every [`Store`](super::Store) is gone and nothing waits.
-pub(super) async fn run(pool: AnyPool, kind: Kind, mut waiting: mpsc::Receiver<Write>) {
-    let mut batch = Batch::default();
-    loop {
-        if batch.answers.is_empty() {
-            match waiting.recv().await {
-                Some(write) => batch.add(write),
-                None => return,
-            }
-        } else {
-            // The database has failed: the answers are tried again, feedback meanwhile is refused.
-            tokio::time::sleep(PAUSE).await;
-        }
-        if !batch.is_awaited() {
-            tokio::time::sleep(GATHER).await;
-        }
-        while batch.len() < BATCH {
-            match waiting.try_recv() {
-                Ok(write) => batch.add(write),
-                Err(_) => break,
-            }
-        }
-        write(&pool, kind, &mut batch).await;
-    }
+/// What writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) pool: AnyPool,
+    pub(super) place: Arc<Place>,
+    pub(super) health: Arc<Health>,
 }
 
-/// One transaction; what it could not write but answers is told so.
-async fn write(pool: &AnyPool, kind: Kind, batch: &mut Batch) {
-    let feedback: Vec<&Feedback> = batch
-        .feedback
-        .iter()
-        .map(|(feedback, _)| feedback)
-        .collect();
-    match commit(pool, kind, &batch.answers, &feedback).await {
-        Ok(outcomes) => {
-            let acknowledged = mem::take(&mut batch.feedback);
-            for ((_, reply), outcome) in acknowledged.into_iter().zip(outcomes) {
-                let _ = reply.send(Ok(outcome));
+impl Writer {
+    /// Writes until every [`Store`](super::Store) is gone and nothing waits.
+    pub(super) async fn run(self, mut waiting: mpsc::Receiver<Write>) {
+        let mut batch = Batch::default();
+        loop {
+            if batch.answers.is_empty() {
+                match waiting.recv().await {
+                    Some(write) => batch.add(write),
+                    None => return,
+                }
+            } else {
+                // The database has failed: the answers are tried again, feedback meanwhile is refused.
+                tokio::time::sleep(PAUSE).await;
             }
-            batch.answers.clear();
-            batch.failures = 0;
+            if !batch.is_awaited() {
+                tokio::time::sleep(GATHER).await;
+            }
+            while batch.len() < BATCH {
+                match waiting.try_recv() {
+                    Ok(write) => batch.add(write),
+                    Err(_) => break,
+                }
+            }
+            self.write(&mut batch).await;
         }
-        Err(error) => {
-            batch.failures += 1;
-            tracing::error!(%error, answers = batch.answers.len(), "cannot write to the database");
-            for (_, reply) in mem::take(&mut batch.feedback) {
-                let refused = StoreError::Database(sqlx::Error::PoolTimedOut);
-                let _ = reply.send(Err(refused));
-            }
-            if batch.failures == TRIES {
-                tracing::error!(answers = batch.answers.len(), "gave up on answers");
+    }
+
+    /// One transaction; what it could not write but answers is told so.
+    async fn write(&self, batch: &mut Batch) {
+        let feedback = batch.feedback.iter().map(|(feedback, _)| feedback);
+        let feedback: Vec<&Feedback> = feedback.collect();
+        let committed = limited(self.commit(&batch.answers, &feedback)).await;
+        let failed = committed.is_err();
+        self.health.cannot_write.store(failed, Ordering::Relaxed);
+        match committed {
+            Ok(outcomes) => {
+                let acknowledged = mem::take(&mut batch.feedback);
+                for ((_, reply), outcome) in acknowledged.into_iter().zip(outcomes) {
+                    let _ = reply.send(Ok(outcome));
+                }
                 batch.answers.clear();
                 batch.failures = 0;
             }
+            Err(error) => {
+                batch.failures += 1;
+                tracing::error!(%error, answers = batch.answers.len(), "cannot write to the database");
+                for (_, reply) in mem::take(&mut batch.feedback) {
+                    let _ = reply.send(Err(StoreError::Late));
+                }
+                if batch.failures == TRIES {
+                    tracing::error!(answers = batch.answers.len(), "gave up on answers");
+                    batch.answers.clear();
+                    batch.failures = 0;
+                }
+            }
+        }
+        for reply in mem::take(&mut batch.flushes) {
+            let _ = reply.send(());
         }
     }
-    for reply in mem::take(&mut batch.flushes) {
-        let _ = reply.send(());
+
+    async fn commit(
+        &self,
+        answers: &[Answer],
+        feedback: &[&Feedback],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.place.check_file()?;
+        let kind = self.place.kind;
+        let mut tx = if feedback.is_empty() {
+            Tx::begin(&self.pool, kind).await?
+        } else {
+            begin_rating(&self.pool, kind).await?
+        };
+        let now = now(&mut tx, kind.now()).await?;
+        insert_answers(&mut tx, answers, now).await?;
+        let mut stored = Vec::with_capacity(feedback.len());
+        for feedback in feedback {
+            stored.push(upsert(&mut tx, feedback, now).await?);
+        }
+        let new_negatives = if feedback.is_empty() {
+            0
+        } else {
+            new_negatives(&mut tx).await?
+        };
+        tx.commit().await?;
+        Ok(stored
+            .into_iter()
+            .map(|stored| Outcome {
+                stored,
+                new_negatives,
+            })
+            .collect())
     }
 }
 
-async fn commit(
-    pool: &AnyPool,
-    kind: Kind,
-    answers: &[Answer],
-    feedback: &[&Feedback],
-) -> Result<Vec<Outcome>, StoreError> {
-    let mut tx = if feedback.is_empty() {
-        begin(pool, kind).await?
-    } else {
-        begin_rating(pool, kind).await?
-    };
-    insert_answers(&mut tx, answers).await?;
-    let mut stored = Vec::with_capacity(feedback.len());
-    for feedback in feedback {
-        stored.push(upsert(&mut tx, feedback, now_ms()).await?);
-    }
-    let new_negatives = if feedback.is_empty() {
-        0
-    } else {
-        new_negatives(&mut tx).await?
-    };
-    tx.commit().await?;
-    Ok(stored
-        .into_iter()
-        .map(|stored| Outcome {
-            stored,
-            new_negatives,
-        })
-        .collect())
+/// The time by the database's clock, but never before that of the latest answer: a clock that was set back would
+/// make new answers the oldest, which are forgotten first.
+async fn now(tx: &mut Tx, clock: &str) -> Result<i64, StoreError> {
+    let sql = format!("SELECT {clock} AS now, (SELECT MAX(created_ms) FROM answers) AS latest");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .fetch_one(&mut **tx)
+        .await?;
+    let (now, latest): (i64, Option<i64>) = (row.try_get("now")?, row.try_get("latest")?);
+    Ok(now.max(latest.unwrap_or(now)))
 }
 
 /// Adds answers; those that are there already stay as they are.
-pub(super) async fn insert_answers(tx: &mut Tx, answers: &[Answer]) -> Result<(), StoreError> {
+pub(super) async fn insert_answers(
+    tx: &mut Tx,
+    answers: &[Answer],
+    at_ms: i64,
+) -> Result<(), StoreError> {
     let mut rest = answers;
     for size in ROWS {
         while rest.len() >= size {
             let (now, later) = rest.split_at(size);
-            insert_rows(tx, now).await?;
+            insert_rows(tx, now, at_ms).await?;
             rest = later;
         }
     }
     Ok(())
 }
 
-async fn insert_rows(tx: &mut Tx, answers: &[Answer]) -> Result<(), StoreError> {
-    const COLUMNS: usize = 10;
+async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), StoreError> {
+    const COLUMNS: usize = 11;
     let rows = (0..answers.len()).map(|row| {
         let places = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column));
         format!("({})", places.collect::<Vec<_>>().join(", "))
@@ -207,13 +242,13 @@ async fn insert_rows(tx: &mut Tx, answers: &[Answer]) -> Result<(), StoreError> 
     // Only numbers of parameters are put into the text.
     let sql = format!(
         "INSERT INTO answers (id, created_ms, prompt, output, ended, tokens, variant, version, \
-         parameters, latency_us) VALUES {rows} ON CONFLICT (id) DO NOTHING"
+         parameters, latency_us, user_digest) VALUES {rows} ON CONFLICT (id) DO NOTHING"
     );
     let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
     for answer in answers {
         query = query
             .bind(answer.id.clone())
-            .bind(answer.created_ms)
+            .bind(at_ms)
             .bind(answer.prompt.as_bytes().to_vec())
             .bind(answer.output.as_bytes().to_vec())
             .bind(i64::from(answer.ended))
@@ -221,7 +256,8 @@ async fn insert_rows(tx: &mut Tx, answers: &[Answer]) -> Result<(), StoreError> 
             .bind(answer.variant.clone())
             .bind(answer.version.clone())
             .bind(answer.parameters.clone())
-            .bind(answer.latency_us);
+            .bind(answer.latency_us)
+            .bind(answer.user.clone());
     }
     query.execute(&mut **tx).await?;
     Ok(())
@@ -245,12 +281,16 @@ pub(super) async fn upsert(
     if answers == 0 {
         return Ok(None);
     }
+    if rated > 0 && !feedback.replaces {
+        return Ok(Some(Stored::Kept));
+    }
     sqlx::query(
         "INSERT INTO feedback (id, created_ms, updated_ms, rating, correct, correction, comments, \
-         negative, used_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL) \
+         negative, used_by, visitor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9) \
          ON CONFLICT (id) DO UPDATE SET updated_ms = excluded.updated_ms, \
          rating = excluded.rating, correct = excluded.correct, correction = excluded.correction, \
-         comments = excluded.comments, negative = excluded.negative, used_by = NULL",
+         comments = excluded.comments, negative = excluded.negative, used_by = NULL, \
+         visitor = excluded.visitor",
     )
     .bind(feedback.id.clone())
     .bind(at_ms)
@@ -260,6 +300,7 @@ pub(super) async fn upsert(
     .bind(feedback.correction.clone().map(String::into_bytes))
     .bind(feedback.comments.clone().map(String::into_bytes))
     .bind(i64::from(feedback.is_negative()))
+    .bind(feedback.visitor.clone())
     .execute(&mut **tx)
     .await?;
     Ok(Some(if rated == 0 {
@@ -269,12 +310,20 @@ pub(super) async fn upsert(
     }))
 }
 
-/// Negative records that no adaptation has seen.
-pub(super) async fn new_negatives(tx: &mut Tx) -> Result<i64, StoreError> {
+/// Most records of one visitor that count for an adaptation, and that it learns from.
+pub(super) const MOST_OF_VISITOR: i64 = 10;
+
+/// Negative records that no adaptation has seen, of each visitor as many as count. Looks at no more than are enough
+/// for any threshold, so that it stays cheap where nothing is learnt.
+pub(super) async fn new_negatives(connection: &mut AnyConnection) -> Result<i64, StoreError> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS records FROM feedback WHERE used_by IS NULL AND negative = 1",
+        "SELECT CAST(COALESCE(SUM(CASE WHEN visitor IS NULL OR records < $1 THEN records ELSE $2 END), 0) \
+         AS BIGINT) AS records FROM (SELECT visitor, COUNT(*) AS records FROM (SELECT visitor FROM feedback \
+         WHERE used_by IS NULL AND negative = 1 LIMIT 10000) AS fresh GROUP BY visitor) AS visitors",
     )
-    .fetch_one(&mut **tx)
+    .bind(MOST_OF_VISITOR)
+    .bind(MOST_OF_VISITOR)
+    .fetch_one(connection)
     .await?;
     Ok(row.try_get("records")?)
 }

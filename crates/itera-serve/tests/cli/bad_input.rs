@@ -14,7 +14,7 @@ fn a_public_address_needs_a_token() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `--host 0.0.0.0` is reached from other machines, and without a token anybody there could change the model; give `--token TOKEN` (or ITERA_TOKEN), or listen on 127.0.0.1
+    error: `--host 0.0.0.0` is reached from other machines, and without a token anybody there could change the model; give `--token TOKEN` (or ITERA_TOKEN) or `--keys FILE`, or listen on 127.0.0.1
     ");
 }
 
@@ -27,7 +27,9 @@ fn values_out_of_range() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `--slots` is 0, expected 1 to 1024
+    error: invalid value '0' for '--slots <N>': 0 is not in 1..=1024
+
+    For more information, try '--help'.
     ");
     snapshot!(test, "--token short", @r"
     success: false
@@ -35,7 +37,7 @@ fn values_out_of_range() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `--token` has fewer than 8 characters, or others than ASCII letters, digits and signs; give a random one, for example of `openssl rand -hex 16`
+    error: the token of `--token` has fewer than 16 characters, or others than ASCII letters, digits and signs; give a random one, for example of `openssl rand -hex 16`
     ");
     snapshot!(test, "--cors-origin example.org", @r"
     success: false
@@ -44,6 +46,39 @@ fn values_out_of_range() {
 
     ----- stderr -----
     error: `--cors-origin example.org` is no origin, expected `https://HOST` or `http://HOST:PORT` without a path
+    ");
+}
+
+#[test]
+fn keys_that_cannot_be_read() {
+    let test = CliTest::new();
+    test.write(
+        "keys.json",
+        "{\"keys\": [{\"name\": \"web\", \"sha256\": \"1\", \"roles\": [\"infer\"]}]}",
+    );
+    snapshot!(test, "--keys keys.json", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: in `keys.json`: `sha256` of the key `web` is not 64 hexadecimal digits; make them with `printf %s KEY | sha256sum`
+    ");
+    snapshot!(test, "--token-file missing", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot read `missing`: No such file or directory (os error 2)
+    ");
+    snapshot!(test, "--database :memory:", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `--database :memory:` would be gone with the server; give `none` to store nothing, or a file
     ");
 }
 
@@ -95,7 +130,7 @@ fn a_database_that_cannot_be_used() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot use the database `missing/folder/serve.db`; give a file that can be written with --database: error returned from database: (code: 14) unable to open database file
+    error: cannot use the database `missing/folder/serve.db`; give a file that can be written with --database: No such file or directory (os error 2)
     ");
 }
 

@@ -77,6 +77,49 @@ fn an_export_can_be_imported_elsewhere() {
 }
 
 #[test]
+fn feedback_is_copied_and_deleted() {
+    let test = CliTest::new();
+    test.write("old.json", PROTOTYPE);
+    assert!(test.run("feedback import old.json").status.success());
+    snapshot!(test, "backup copy.db", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+
+    ----- stderr -----
+    wrote copy.db
+    ");
+    snapshot!(test, "feedback delete --before 2025-10-07T18:32:13.463Z", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+
+    ----- stderr -----
+    answers deleted: 1; feedback deleted: 1
+    ");
+    let left = |database: &str| {
+        let out = test
+            .run(&format!("feedback export --database {database}"))
+            .stdout;
+        String::from_utf8(out).unwrap().lines().count()
+    };
+    assert_eq!((left("itera-serve.db"), left("copy.db")), (1, 2));
+    snapshot!(test, "feedback delete", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: the following required arguments were not provided:
+      <--before <TIME>|--user <NAME>>
+
+    Usage: itera-serve feedback delete <--before <TIME>|--user <NAME>>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
 fn what_is_no_feedback_is_named_and_nothing_is_imported() {
     let test = CliTest::new();
     test.write("a.jsonl", "{\"feedback_id\": \"a\"}\n");

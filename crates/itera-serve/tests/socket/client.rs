@@ -6,44 +6,65 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 /// Longest that anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A running server; it is killed when this is dropped.
 pub(crate) struct Server {
     child: Child,
+    /// Gives all that the server has said.
+    log: Option<JoinHandle<String>>,
     pub(crate) address: String,
 }
 
 impl Server {
     /// Starts a server with the database `serve.db` of a folder, and waits until it listens.
     pub(crate) fn start(dir: &Path, arguments: &str) -> Self {
-        let mut child = command(dir)
-            .args("--port 0 --rate-limit 0 --checkpoint micro-tinystories".split(' '))
+        Self::of(command(dir), arguments)
+    }
+
+    /// Starts one that can open so many files.
+    pub(crate) fn start_with_files(dir: &Path, files: usize, arguments: &str) -> Self {
+        let mut limited = Command::new("sh");
+        let script = format!("ulimit -n {files}; exec \"$@\"");
+        limited.args(["-c", &script, "limited", env!("CARGO_BIN_EXE_itera-serve")]);
+        Self::of(in_folder(limited, dir), arguments)
+    }
+
+    fn of(mut command: Command, arguments: &str) -> Self {
+        let mut child = command
+            .args("--port 0 --rate-limit 0".split(' '))
+            .env("ITERA_CHECKPOINT", "micro-tinystories")
             .args(arguments.split_whitespace())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let (sender, listens) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn(move || {
+        let log = thread::spawn(move || {
+            let mut log = String::new();
             for line in stderr.lines().map_while(Result::ok) {
-                // Later lines are read too, so that the server never waits for a reader.
                 if let Some((_, address)) = line.split_once("http://") {
                     let _ = sender.send(address.to_owned());
                 }
+                log += &(line + "\n");
             }
+            log
         });
         let address = listens
             .recv_timeout(PATIENCE)
             .expect("the server did not start");
-        Self { child, address }
+        Self {
+            child,
+            log: Some(log),
+            address,
+        }
     }
 
     /// Ends it without a word, as a power cut would.
@@ -60,11 +81,17 @@ impl Server {
     }
 
     /// Waits for its end; gives the exit status.
-    pub(crate) fn wait(mut self) -> Option<i32> {
+    pub(crate) fn wait(self) -> Option<i32> {
+        self.end().0
+    }
+
+    /// As [`Self::wait`], with what the server has said.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
+                let log = self.log.take().expect("a server ends once");
+                return (status.code(), log.join().unwrap());
             }
             assert!(began.elapsed() < PATIENCE, "the server does not end");
             thread::sleep(Duration::from_millis(20));
@@ -95,7 +122,10 @@ impl Drop for Server {
 
 /// The program in a folder.
 pub(crate) fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_itera-serve"));
+    in_folder(Command::new(env!("CARGO_BIN_EXE_itera-serve")), dir)
+}
+
+fn in_folder(mut command: Command, dir: &Path) -> Command {
     command
         .env("ITERA_DATABASE", dir.join("serve.db"))
         .current_dir(dir);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::{Server, wait_until};
+use crate::client::{Server, command, wait_until};
 
 #[test]
 fn the_server_answers_and_ends_when_told() {
@@ -86,4 +86,25 @@ fn health_answers_while_all_slots_are_taken() {
     for client in &mut clients {
         assert_eq!(client.head().unwrap().0, 200);
     }
+}
+
+#[test]
+fn a_database_moves_to_another_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), "--role off");
+    let (_, answer) = server.post("/infer", &json!({"input_text": "a"}));
+    let rating = json!({"feedback_id": answer["feedback_id"], "user_rating": 1});
+    assert_eq!(server.post("/feedback", &rating).0, 200);
+    server.terminate();
+    assert_eq!(server.wait(), Some(0));
+    let other = ["--checkpoint", "nano-tinystories"];
+    let refused = command(dir.path()).args(other).output().unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.contains("itera-serve rebase"), "{message}");
+    let moved = command(dir.path()).arg("rebase").args(other).status();
+    assert!(moved.unwrap().success());
+    let server = Server::start(dir.path(), "--checkpoint nano-tinystories");
+    let status = server.get("/adapt/status");
+    assert_eq!(status["feedback_records"], 1);
+    assert_eq!(status["journal"][0]["trigger"], "rebase");
 }

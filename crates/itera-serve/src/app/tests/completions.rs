@@ -64,6 +64,66 @@ async fn prompts_of_every_kind_and_several_answers() {
     }
 }
 
+#[tokio::test]
+async fn the_end_of_text_is_told_with_its_probability() {
+    let Server { app, dir: _dir } = Server::new("--rate-limit 0").await;
+    let mut ends = 0;
+    for seed in 0..32 {
+        let body = json!({"prompt": "ab", "max_tokens": 512, "seed": seed, "logprobs": 1});
+        let reply = ok(&app, "/v1/completions", &body).await;
+        let choice = &reply["choices"][0];
+        let tokens = choice["logprobs"]["tokens"].as_array().unwrap();
+        let written = reply["usage"]["completion_tokens"].as_u64().unwrap() as usize;
+        let ended = choice["finish_reason"] == "stop";
+        assert_eq!(tokens.len(), written + usize::from(ended));
+        if ended {
+            assert_eq!(tokens[written], "<|endoftext|>");
+            assert!(choice["logprobs"]["token_logprobs"][written].as_f64() < Some(0.0));
+            ends += 1;
+        }
+    }
+    assert!(ends > 0, "no text ended");
+}
+
+#[tokio::test]
+async fn a_start_that_is_written_is_read_once() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let ask = async |prompt: Value| {
+        let body = json!({"prompt": prompt, "max_tokens": 1, "echo": true, "logprobs": 1,
+            "temperature": 0});
+        ok(&app, "/v1/completions", &body).await["choices"][0].clone()
+    };
+    let plain = ask(json!("ab")).await;
+    let written = ask(json!("<|endoftext|>ab")).await;
+    assert_eq!(
+        ask(json!([256, 97, 98])).await["logprobs"],
+        written["logprobs"]
+    );
+    assert_eq!(written["text"], plain["text"]);
+    for (list, first) in [
+        ("tokens", json!("<|endoftext|>")),
+        ("token_logprobs", Value::Null),
+        ("top_logprobs", Value::Null),
+        ("text_offset", json!(0)),
+    ] {
+        let mut expected = vec![first];
+        expected.extend(plain["logprobs"][list].as_array().unwrap().iter().cloned());
+        assert_eq!(written["logprobs"][list], json!(expected), "{list}");
+    }
+    let reply = post(&app, "/v1/completions", &json!({"prompt": "<|endoftext|>"})).await;
+    assert_eq!(reply.code(), "invalid_value");
+}
+
+#[tokio::test]
+async fn a_request_may_have_a_batch_of_prompts() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let ask = |count: usize| json!({"prompt": vec!["ab"; count], "max_tokens": 1});
+    let reply = ok(&app, "/v1/completions", &ask(64)).await;
+    assert_eq!(reply["choices"].as_array().unwrap().len(), 64);
+    let reply = post(&app, "/v1/completions", &ask(65)).await;
+    assert_eq!(reply.code(), "invalid_value");
+}
+
 /// The events of a stream without the last, which must be `[DONE]`.
 fn events(reply: &Reply) -> Vec<Value> {
     assert_eq!(reply.headers[header::CONTENT_TYPE], "text/event-stream");

@@ -1,6 +1,11 @@
 //! `POST /feedback`.
 
 use super::*;
+use crate::store::{Place, Store};
+
+fn store(app: &App) -> &Store {
+    app.store.as_ref().unwrap()
+}
 
 #[tokio::test]
 async fn feedback_is_recorded_then_updated() {
@@ -20,7 +25,7 @@ async fn feedback_is_recorded_then_updated() {
         (&json!("updated"), &json!(1))
     );
     assert_eq!(second["adaptation_triggered"], false);
-    let records = app.store.after("", 10).await.unwrap();
+    let records = store(&app).after("", 10).await.unwrap();
     assert_eq!(records.len(), 1);
     let record = &records[0].feedback;
     assert_eq!((record.rating, record.correct), (Some(1), Some(false)));
@@ -40,7 +45,7 @@ async fn unknown_ids_get_404() {
     let reply = post(&app, "/feedback", &body).await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
     assert_eq!(reply.code(), "unknown_feedback_id");
-    assert_eq!(app.store.counts().await.unwrap().records, 0);
+    assert_eq!(store(&app).counts().await.unwrap().records, 0);
 }
 
 #[tokio::test]
@@ -77,7 +82,20 @@ async fn bad_feedback_is_named_and_not_stored() {
         assert_eq!(reply.code(), "invalid_value");
         assert!(reply.text().contains(word), "{}", reply.text());
     }
-    assert_eq!(app.store.counts().await.unwrap().records, 0);
+    assert_eq!(store(&app).counts().await.unwrap().records, 0);
+}
+
+#[tokio::test]
+async fn of_what_a_visitor_says_little_counts() {
+    for (arguments, expected) in [("--token 0123456789abcdef", 10), ("", 12)] {
+        let Server { app, dir: _dir } = Server::new(arguments).await;
+        let mut count = Value::Null;
+        for _ in 0..12 {
+            let body = json!({"feedback_id": answered(&app).await, "correction": "planted"});
+            count = ok(&app, "/feedback", &body).await["new_negatives"].clone();
+        }
+        assert_eq!(count, expected, "{arguments}");
+    }
 }
 
 #[tokio::test]
@@ -86,7 +104,7 @@ async fn a_nul_in_feedback_is_stored_as_it_is() {
     let id = answered(&app).await;
     let body = json!({"feedback_id": id, "correction": "a\0b", "comments": "\0"});
     ok(&app, "/feedback", &body).await;
-    let record = app.store.after("", 1).await.unwrap().remove(0).feedback;
+    let record = store(&app).after("", 1).await.unwrap().remove(0).feedback;
     assert_eq!(record.correction.as_deref(), Some("a\0b"));
     assert_eq!(record.comments.as_deref(), Some("\0"));
 }
@@ -95,10 +113,9 @@ async fn a_nul_in_feedback_is_stored_as_it_is() {
 async fn a_locked_database_refuses_feedback_and_recovers() {
     let Server { app, dir } = Server::new("").await;
     let id = answered(&app).await;
-    app.store.flush().await;
-    let other = crate::store::Store::open(dir.path().join("serve.db").to_str().unwrap())
-        .await
-        .unwrap();
+    store(&app).flush().await;
+    let place = Place::new(dir.path().join("serve.db").to_str().unwrap());
+    let (other, _) = Store::open(place).await.unwrap();
     let lock = other.lock().await.unwrap();
     let body = json!({"feedback_id": id, "user_rating": 1});
     let reply = post(&app, "/feedback", &body).await;
@@ -117,21 +134,80 @@ async fn a_locked_database_refuses_feedback_and_recovers() {
 async fn a_database_that_is_gone_is_told_and_nothing_panics() {
     let Server { app, dir: _dir } = Server::new("").await;
     let id = answered(&app).await;
-    app.store.flush().await;
-    app.store.close().await;
+    store(&app).flush().await;
+    store(&app).close().await;
     let body = json!({"feedback_id": id, "user_rating": 1});
     for (path, body) in [("/feedback", body), ("/adapt/rollback", json!({}))] {
         let reply = post(&app, path, &body).await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(reply.code(), "store_unavailable");
     }
-    assert_eq!(
-        get(&app, "/ready").await.status,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    // Text is written on, so requests may be sent here.
+    let ready = get(&app, "/ready").await;
+    assert_eq!(ready.status, StatusCode::OK);
+    assert_eq!(ready.json()["database"], "failing");
     assert_eq!(get(&app, "/adapt/status").await.code(), "store_unavailable");
     assert_eq!(get(&app, "/health").await.status, StatusCode::OK);
     let metrics = get(&app, "/metrics").await.json();
     assert_eq!(metrics["adaptive"]["feedback_records"], Value::Null);
     ok(&app, "/infer", &json!({"input_text": "ab"})).await;
+}
+
+#[tokio::test]
+async fn an_answer_is_forgotten_with_its_feedback() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let id = answered(&app).await;
+    let body = json!({"feedback_id": id, "user_rating": 1});
+    ok(&app, "/feedback", &body).await;
+    let forget = || {
+        let request = Request::delete(format!("/feedback/{id}"));
+        send(&app, request.body(Body::empty()).unwrap())
+    };
+    let reply = forget().await;
+    assert_eq!(reply.json(), json!({"answers": 1, "feedback": 1}));
+    assert_eq!(forget().await.code(), "unknown_feedback_id");
+    assert_eq!(
+        post(&app, "/feedback", &body).await.code(),
+        "unknown_feedback_id"
+    );
+    assert_eq!(store(&app).counts().await.unwrap().records, 0);
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_stored_is_not() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let body = json!({"input_text": "ab", "max_length": 2, "store": false});
+    assert_eq!(ok(&app, "/infer", &body).await["feedback_id"], Value::Null);
+    let body = json!({"prompt": "ab", "max_tokens": 2, "store": false});
+    let reply = ok(&app, "/v1/completions", &body).await;
+    assert_eq!(reply["choices"][0]["feedback_id"], Value::Null);
+    let long = json!({"prompt": "ab", "user": "x".repeat(300)});
+    assert_eq!(
+        post(&app, "/v1/completions", &long).await.code(),
+        "invalid_value"
+    );
+}
+
+#[tokio::test]
+async fn a_server_without_a_database_writes_and_says_what_it_does_not() {
+    let Server { app, dir } = Server::new("--database none").await;
+    let reply = ok(&app, "/infer", &json!({"input_text": "ab"})).await;
+    assert_eq!(reply["feedback_id"], Value::Null);
+    let body = json!({"feedback_id": "a", "user_rating": 1});
+    for (path, body) in [
+        ("/feedback", body),
+        ("/adapt", json!({})),
+        ("/adapt/rollback", json!({})),
+    ] {
+        let reply = post(&app, path, &body).await;
+        assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED, "{path}");
+        assert_eq!(reply.code(), "no_database");
+    }
+    let ready = get(&app, "/ready").await;
+    assert_eq!(
+        (ready.status, &ready.json()["database"]),
+        (StatusCode::OK, &json!("none"))
+    );
+    assert_eq!(get(&app, "/metrics").await.status, StatusCode::OK);
+    assert!(!dir.path().join("serve.db").exists());
 }

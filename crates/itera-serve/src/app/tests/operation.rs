@@ -13,7 +13,7 @@ async fn a_full_queue_says_when_to_come_back() {
             tokio::task::yield_now().await;
         }
         assert_eq!(get(&app, "/health").await.status, StatusCode::OK);
-        assert_eq!(get(&app, "/ready").await.code(), "queue_full");
+        assert_eq!(get(&app, "/ready").await.status, StatusCode::OK);
         post(&app, "/infer", &body).await
     });
     assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -22,6 +22,43 @@ async fn a_full_queue_says_when_to_come_back() {
     // Nobody writes, so the first is given up after its second.
     assert_eq!(first.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(first.code(), "timeout");
+}
+
+#[tokio::test]
+async fn a_server_that_is_to_end_says_so_first() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    assert_eq!(get(&app, "/ready").await.status, StatusCode::OK);
+    app.ending.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(get(&app, "/ready").await.code(), "ending");
+    assert_eq!(get(&app, "/health").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn requests_have_names_of_their_own_or_of_their_clients() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let named = |id: &'static str| {
+        let request = Request::get("/health").header("x-request-id", id);
+        send(&app, request.body(Body::empty()).unwrap())
+    };
+    assert_eq!(named("abc-1").await.headers["x-request-id"], "abc-1");
+    for odd in ["a b", ""] {
+        let id = named(odd).await.headers["x-request-id"].clone();
+        assert_eq!(id.len(), 32, "{id:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_is_answered_and_counted() {
+    async fn fails() {
+        panic!("as a test wants it");
+    }
+    let Server { app, dir: _dir } = Server::new("").await;
+    let routes = axum::Router::new().route("/fails", axum::routing::get(fails));
+    let routes = crate::app::layers::around(routes, &app).with_state(Arc::clone(&app));
+    let request = Request::get("/fails").body(Body::empty()).unwrap();
+    let response = routes.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(app.metrics.panics(), 1);
 }
 
 #[tokio::test]
@@ -125,6 +162,11 @@ async fn the_document_names_every_endpoint() {
     let document = get(&app, "/openapi.json").await.json();
     let paths = document["paths"].as_object().unwrap();
     let names: Vec<_> = paths.keys().map(String::as_str).collect();
+    let refusals = &paths["/infer"]["post"]["responses"];
+    assert!(
+        refusals["429"]["content"]["application/problem+json"].is_object(),
+        "{refusals}"
+    );
     for path in [
         "/infer",
         "/feedback",

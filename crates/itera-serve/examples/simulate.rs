@@ -1,11 +1,22 @@
-//! The proof that the model learns: a stream of feedback from a text that it has not seen. Each text is
-//! scored before it is learnt from, by the weights of the start and by those of that time; documents of
-//! the model's own text, which nothing else sees, tell what was forgotten.
+//! `cargo run --release -p itera-serve --example simulate`: the proof that the model learns, a stream of
+//! feedback from a text that it has not seen. Each text is scored before it is learnt from, by the
+//! weights of the start and by those of that time; documents of the model's own text, which nothing else
+//! sees, tell what was forgotten.
 
-use std::ops::ControlFlow;
+#[path = "../src/adapt/learn/texts.rs"]
+#[expect(dead_code, reason = "a server's own texts are chosen otherwise")]
+mod texts;
+#[path = "../src/weights.rs"]
+#[expect(dead_code, reason = "a part of the server")]
+mod weights;
+
+use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{Align, ExitStatus, Files, Progress, Table, envelope, note, print};
+use clap::Parser;
+use itera_cli::{
+    Align, ExitStatus, Files, Progress, Table, envelope, main_with, note, parse as arguments, print,
+};
 use itera_core::{
     checkpoint::Checkpoint,
     files::write_atomic,
@@ -25,15 +36,13 @@ use rand_chacha::{
     rand_core::{Rng as _, SeedableRng as _},
 };
 
-use crate::{
-    TOOL,
-    adapt::{
-        learn::settings,
-        texts::{load, parse},
-    },
-    args::SimulateArgs,
+use self::{
+    texts::{load, parse},
     weights::Base,
 };
+
+/// Name of the program in records.
+const TOOL: &str = "itera-serve";
 
 /// What is asked for: better by this on the new text, worse by at most that on the own, in percent.
 const BAR_IMPROVEMENT: f64 = 5.0;
@@ -52,6 +61,39 @@ const HELD_OUT_BYTES: usize = 256 << 10;
 
 /// Most records that an adaptation sees, the newest; what a server does unless told otherwise.
 const MOST_RECORDS: usize = 500;
+
+/// Show that the model learns: play feedback from a text it has not seen, score before learning.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    checkpoint: String,
+    /// Text that the model has not seen, from which the feedback comes.
+    #[arg(long, value_name = "NAME|PATH", default_value = "wikitext2")]
+    domain: String,
+    /// The model's own text: half is guarded and replayed, half tells what was forgotten.
+    #[arg(long, value_name = "NAME|PATH", default_value = "tinystories")]
+    base: String,
+    /// Feedback records after which the bar is held.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    records: usize,
+    /// Records from one adaptation to the next.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    adapt_after: usize,
+    /// Orders in which the feedback is played.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: u64,
+    /// Settings of the adaptation as JSON, for those that differ from the defaults.
+    #[arg(long, value_name = "JSON")]
+    adapt_settings: Option<String>,
+    /// File for the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    main_with(|| run(&arguments()))
+}
 
 /// Everything that the streams share.
 struct World {
@@ -72,7 +114,7 @@ struct Snippet {
 }
 
 /// Plays every stream; status 1 if the bar is missed.
-pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitStatus> {
+fn run(args: &Args) -> anyhow::Result<ExitStatus> {
     ensure!(
         args.adapt_after > 0 && args.records >= args.adapt_after && args.seeds > 0,
         "`--records`, `--adapt-after` and `--seeds` are to be above 0, and records at least as many as \
@@ -112,9 +154,14 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<ExitStatus> {
 impl World {
     /// Divides the texts. A third of the own documents may guard, a third is replayed, a third tells
     /// what was forgotten.
-    fn new(args: &SimulateArgs, domain: &Corpus, own: &Corpus) -> anyhow::Result<Self> {
+    fn new(args: &Args, domain: &Corpus, own: &Corpus) -> anyhow::Result<Self> {
         let base = Base::load(&args.checkpoint, None)?;
-        let config = settings(args.adapt_settings.as_deref(), base.default)?;
+        let mut config: AdaptConfig = match &args.adapt_settings {
+            Some(json) => serde_json::from_str(json).context("in `--adapt-settings`")?,
+            None => AdaptConfig::default(),
+        };
+        config.quantize = base.default.max_integer().map(|_| base.default);
+        config.validate().context("in `--adapt-settings`")?;
         let checkpoint = &base.weights.checkpoint;
         let records = snippets(checkpoint, domain)?;
         let wanted = args.records + AFTER;
@@ -144,12 +191,7 @@ impl World {
     }
 
     /// One stream.
-    fn play(
-        &self,
-        args: &SimulateArgs,
-        seed: u64,
-        progress: &Progress,
-    ) -> anyhow::Result<SimulationRun> {
+    fn play(&self, args: &Args, seed: u64, progress: &Progress) -> anyhow::Result<SimulationRun> {
         let order = shuffled(self.records.len(), seed);
         let stream: Vec<&Snippet> = order.iter().map(|at| &self.records[*at]).collect();
         let (learnt, after) = stream[..args.records + AFTER].split_at(args.records);
@@ -267,7 +309,7 @@ impl World {
 
     fn protocol(
         &self,
-        args: &SimulateArgs,
+        args: &Args,
         domain: &Corpus,
         own: &Corpus,
     ) -> anyhow::Result<SimulationProtocol> {

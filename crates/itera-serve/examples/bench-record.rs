@@ -1,16 +1,39 @@
-//! The record of the load test, from what the load generator measured.
+//! Makes the record results/serve-bench.json of what a load generator measured; a part of scripts/serve-bench.py.
 
-use std::fs;
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{Align, ExitStatus, Table, envelope, model_info, note, print};
-use itera_core::{files::write_atomic, models};
+use clap::Parser;
+use itera_cli::{Align, ExitStatus, Table, envelope, main_with, model_info, note, parse, print};
+use itera_core::{checkpoint::Precision, files::write_atomic, models};
 use itera_record::{Record as _, ServeBar, ServeBenchRecord, ServeMeasurement};
 
-use crate::{TOOL, args::BenchRecordArgs};
+/// Name of the program in records.
+const TOOL: &str = "itera-serve";
+
+/// The parts of a record of the bench.
+#[derive(Debug, Parser)]
+struct Args {
+    /// JSON that scripts/serve-bench.py collected.
+    #[arg(long, value_name = "FILE")]
+    measured: PathBuf,
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    checkpoint: String,
+    /// Precision that was served.
+    #[arg(long)]
+    precision: Precision,
+    /// File for the record.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+fn main() -> ExitCode {
+    main_with(|| run(&parse()))
+}
 
 /// Makes the record; status 1 if a bar does not hold.
-pub(crate) fn run(args: &BenchRecordArgs) -> anyhow::Result<ExitStatus> {
+fn run(args: &Args) -> anyhow::Result<ExitStatus> {
     let path = args.measured.display();
     let json = fs::read(&args.measured).with_context(|| format!("cannot read `{path}`"))?;
     let measured: ServeMeasurement = serde_json::from_slice(&json)
