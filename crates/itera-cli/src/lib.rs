@@ -13,15 +13,14 @@ mod precision;
 mod progress;
 mod provenance;
 mod stop;
-mod table;
 
 pub use arguments::parse;
 pub use exit::{ExitStatus, main_with, report};
 pub use files::{Files, results_folder, workspace};
+pub use itera_record::{Align, Table};
 pub use lock::OutputLock;
 pub use output::{note, print, warn};
 pub use precision::PrecisionArg;
 pub use progress::Progress;
 pub use provenance::{created_at, envelope, host, model_info, tool};
 pub use stop::Stop;
-pub use table::{Align, Table};

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("itera-data", 0),
     ("itera-record", 0),
     ("itera-learn", 1),
+    ("itera-chart", 1),
     ("itera-cli", 1),
     ("itera-testing", 1),
     ("itera-train", 2),

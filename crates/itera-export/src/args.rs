@@ -158,7 +158,7 @@ pub(crate) struct BenchArgs {
     /// Threads of each runtime. The native engine, tract and Burn read one sequence on one.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) threads: usize,
-    /// File for the result as JSON, with a chart beside it [default: results/onnx-export.json].
+    /// File for the result as JSON [default: results/onnx-export.json].
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }

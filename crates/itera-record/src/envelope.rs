@@ -88,6 +88,18 @@ impl Envelope {
 }
 
 impl ModelInfo {
+    /// The name without the precision, so that the precisions of a model stand together.
+    pub fn base_name(&self) -> &str {
+        let name = self.name.strip_suffix(&self.precision);
+        let name = name.and_then(|name| name.strip_suffix(['.', '-', '_']));
+        name.unwrap_or(&self.name)
+    }
+
+    /// The model and its precision, for example `micro-tinystories int8`.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.base_name(), self.precision)
+    }
+
     /// Checks the digest and the sizes.
     ///
     /// # Errors

@@ -12,13 +12,16 @@
 mod ablation;
 mod adaptation;
 mod check;
+pub mod columns;
 mod engine_bench;
 mod envelope;
 mod export;
 mod format;
+pub mod num;
 mod power;
 mod quantization;
 mod serve_bench;
+mod table;
 mod training;
 mod validation;
 
@@ -45,6 +48,7 @@ pub use quantization::{CalibrationText, QuantizationCost, QuantizationRecord, Qu
 pub use serve_bench::{
     ServeAdaptation, ServeBar, ServeBenchRecord, ServeLoad, ServeMeasurement, ServeProtocol,
 };
+pub use table::{Align, Column, Form, Head, Table, Value};
 pub use training::{DataSource, TrainingRecord};
 pub use validation::{
     AdaptationProtocol, Baselines, Bootstrap, Divergence, Documents, ProtocolKind, ScoringProtocol,

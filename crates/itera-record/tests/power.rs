@@ -64,8 +64,8 @@ fn figure(source: &str, method: String, joules: f64) -> EnergyFigure {
         method,
         reason: None,
         speed: SpeedBasis::ThisMachine,
-        tokens_per_s: Some(1000.0),
-        power_watts: Some(gross.map(|joules| joules * 1000.0)),
+        tokens_per_s: Some(600.0),
+        power_watts: Some(gross.map(|joules| joules * 600.0)),
         gross_joules_per_token: Some(gross),
         net_joules_per_token: None,
         tokens_per_joule: Some(gross.reciprocal()),
@@ -110,7 +110,7 @@ fn row() -> PowerRow {
         calibration_seconds: summary(&[0.001, 0.0011]),
         energy: vec![
             figure("rapl:package-0", "measured(rapl:package-0)".into(), 0.001),
-            figure("tdp:laptop", "estimated(tdp:laptop)".into(), 0.002),
+            figure("tdp:laptop", "estimated(tdp:laptop)".into(), 0.01),
             unavailable(),
         ],
         samples: PowerSamples {
@@ -230,6 +230,11 @@ fn what_no_record_may_say_is_refused_with_the_field() {
         )
         .contains("null, since it is unavailable")
     );
+    // Energy is power times time, and a platform draws no more than its nominal power.
+    let order = refusal(|r| r.rows[0].energy[0].tokens_per_s = Some(6000.0));
+    assert!(order.contains("gross_joules_per_token.nominal"), "{order}");
+    let watts = refusal(|r| r.platforms[0].tdp_watts = 4.0);
+    assert!(watts.contains("power_watts.nominal"), "{watts}");
     assert!(refusal(|r| r.platforms[0].idle_watts = 16.0).contains("0 to 15"));
     assert!(refusal(|r| r.platforms.push(r.platforms[0].clone())).contains("twice"));
     assert!(refusal(|r| r.rows.push(r.rows[0].clone())).contains("each once"));

@@ -1,13 +1,13 @@
-//! Metrics in the form that github-action-benchmark reads: an array of `{name, unit, value, range?,
-//! extra?}`, one file for each direction.
+//! Metrics for other programs: for github-action-benchmark an array of `{name, unit, value, range?,
+//! extra?}`, one file for each direction; and for later comparisons all of them in one file.
 
 use anyhow::Context as _;
+use itera_record::num::significant;
 use serde::Serialize;
 
 use crate::{
-    compare::{Direction, metrics},
-    input::Inputs,
-    num::significant,
+    compare::metrics,
+    input::{Direction, Inputs, Metric, MetricsRecord, version_key},
     output::Files,
 };
 
@@ -27,36 +27,66 @@ struct Entry {
     extra: String,
 }
 
-/// Both files.
+impl Entry {
+    fn new(metric: &Metric) -> Self {
+        let protocol = metric
+            .protocol
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"));
+        let extra = std::iter::once(format!("from {}", metric.source)).chain(protocol);
+        Self {
+            name: format!("{}: {}", metric.subject, metric.name),
+            unit: metric.unit.clone(),
+            value: metric.value,
+            range: metric
+                .interval
+                .map(|[low, high]| format!("± {}", significant((high - low) / 2.0, 3))),
+            extra: extra.collect::<Vec<_>>().join("\n"),
+        }
+    }
+}
+
+/// Both files of the action.
 ///
 /// # Errors
 /// Never in practice: the entries are plain JSON.
 pub(crate) fn files(inputs: &Inputs) -> anyhow::Result<Files> {
     let metrics = metrics(inputs);
-    let mut files = Files::new();
-    for (direction, name) in DIRECTIONS {
-        let entries: Vec<Entry> = metrics
+    let file = |(direction, name): (Direction, &str)| {
+        let metrics = metrics
             .iter()
-            .filter(|metric| metric.direction == direction)
-            .map(|metric| {
-                let protocol = metric
-                    .protocol
-                    .iter()
-                    .map(|(name, value)| format!("{name}: {value}"));
-                let extra = std::iter::once(format!("from {}", metric.source)).chain(protocol);
-                Entry {
-                    name: format!("{}: {}", metric.subject, metric.name),
-                    unit: metric.unit.to_owned(),
-                    value: metric.value,
-                    range: metric
-                        .interval
-                        .map(|[low, high]| format!("± {}", significant((high - low) / 2.0, 3))),
-                    extra: extra.collect::<Vec<_>>().join("\n"),
-                }
-            })
-            .collect();
-        let json = serde_json::to_string_pretty(&entries).context("cannot write the metrics")?;
-        files.insert(name.to_owned(), format!("{json}\n").into_bytes());
-    }
-    Ok(files)
+            .filter(|metric| metric.direction == direction);
+        let entries: Vec<Entry> = metrics.map(Entry::new).collect();
+        Ok((name.to_owned(), json(&entries)?))
+    };
+    DIRECTIONS.into_iter().map(file).collect()
+}
+
+/// All metrics in one file, to be kept with the release of the tools that measured: `metrics-VERSION.json`.
+///
+/// # Errors
+/// Never in practice: the record is plain JSON.
+pub(crate) fn release(inputs: &Inputs) -> anyhow::Result<Files> {
+    let versions = inputs
+        .sources
+        .iter()
+        .filter_map(|source| source.tool.split_once(' '));
+    let newest = versions
+        .map(|(_, version)| version)
+        .max_by_key(|version| version_key(version));
+    let release = newest.unwrap_or(env!("CARGO_PKG_VERSION"));
+    let record = MetricsRecord {
+        schema: MetricsRecord::SCHEMA.to_owned(),
+        release: release.to_owned(),
+        metrics: metrics(inputs),
+    };
+    Ok(Files::from([(
+        format!("metrics-{release}.json"),
+        json(&record)?,
+    )]))
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let json = serde_json::to_string_pretty(value).context("cannot write the metrics")?;
+    Ok(format!("{json}\n").into_bytes())
 }

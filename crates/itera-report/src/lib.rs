@@ -6,67 +6,42 @@
 //! |---|---|
 //! | `args`, `options` | the command line, typed, then checked |
 //! | `input` | every result file, read and checked; bad ones with the reason |
-//! | `view` | which rows a table or a picture shows, and in which words |
-//! | `chart` | pictures: shapes first, then PNG with the compiled-in typeface |
-//! | `report` | Markdown with tables, pictures and links to the results |
-//! | `page` | blocks of pages that people keep: the README |
+//! | `views` | tables, pictures and facts |
+//! | `pages` | templates filled with them: Markdown, HTML, blocks of pages that people keep |
 //! | `compare`, `benchmark` | metrics of two sets of results; metrics for dashboards |
 //! | `output` | files written whole or not at all, or compared with what is there |
-//! | `count` | the subcommand that counts code into a result file |
 //!
 //! Reports are a pure function of the results: no clock, no locale, no order of a hash map.
 
 mod args;
 mod benchmark;
-mod chart;
 mod compare;
-mod count;
 mod input;
-mod md;
-mod num;
 mod options;
 mod output;
-mod page;
-mod report;
-mod view;
+mod pages;
+mod views;
 
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, note, print, warn};
+use itera_core::files::write_atomic;
 
 pub use crate::args::Args;
 use crate::{
-    args::{Command, Format, RenderArgs},
-    input::Inputs,
+    args::Format,
+    input::{Inputs, Kind},
     options::Options,
     output::Files,
+    views::Views,
 };
-
-/// Name of the program in records.
-const TOOL: &str = "itera-report";
 
 /// Does what the command line says.
 ///
 /// # Errors
 /// If the work cannot be done: bad arguments, a folder that cannot be read or written.
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
-    match args.command {
-        None => render(args.render),
-        Some(Command::Count { root, output }) => {
-            let workspace = itera_cli::workspace()?;
-            let output = output.unwrap_or_else(|| workspace.join("results").join("code.json"));
-            let record = count::count(&root.unwrap_or(workspace))?;
-            let json = serde_json::to_string_pretty(&record).context("cannot write the count")?;
-            output::write(&output, format!("{json}\n").as_bytes())?;
-            note(format!("counted into {}", output.display()));
-            Ok(ExitStatus::Done)
-        }
-    }
-}
-
-/// Renders or checks the reports, compares, and sums up.
-fn render(args: RenderArgs) -> anyhow::Result<ExitStatus> {
     let options = Options::new(args)?;
     let inputs = read(&options.results, &options.models, &options.out)?;
     if inputs.sources.is_empty() {
@@ -77,35 +52,38 @@ fn render(args: RenderArgs) -> anyhow::Result<ExitStatus> {
         ));
         return Ok(ExitStatus::CheckFailed);
     }
-    say_what_is_missing(&inputs);
+    for kind in Kind::missing(&inputs) {
+        note(format!("not measured: {} ({})", kind.what, kind.schema));
+    }
     let old = options.compare.as_ref().map(|old| {
         let before = read(&old.results, &old.models, &options.out);
         before.context("cannot compare with the old results")
     });
     let old = old.transpose()?;
+    let views = Views::new(&inputs)?;
     let files = match options.format {
-        Format::Markdown => report::render(&inputs)?,
+        Format::Markdown => pages::reports(&inputs, &views, options.tables())?,
         Format::GithubBenchmark => benchmark::files(&inputs)?,
+        Format::Metrics => benchmark::release(&inputs)?,
     };
     // Before anything is written: a page may be refused.
     let pages = match &options.pages {
-        Some(workspace) => page::render(&inputs, workspace)?,
+        Some(workspace) => pages::kept(&inputs, &views, workspace)?,
         None => Files::new(),
     };
-    let mut stale = deliver(&options, &files)?;
-    if let Some(workspace) = &options.pages {
-        stale.extend(deliver_pages(&options, &pages, workspace)?);
-    }
+    let stale = deliver(&options, &files, &pages)?;
     let mut has_passed = !options.check || (stale.is_empty() && inputs.problems.is_empty());
     let limit = options.max_regression_percent();
     let outcome = old.map(|old| Outcome::new(&old, &inputs, limit));
-    has_passed &= outcome
-        .as_ref()
-        .is_none_or(|outcome| !outcome.has_regression);
+    if let Some(outcome) = &outcome {
+        has_passed &= !outcome.has_regression;
+        // A file that cannot be read may hide the very figure that became worse.
+        has_passed &= !outcome.is_gate || inputs.problems.is_empty();
+    }
     if let Some(path) = &options.summary {
         let comparison = outcome.as_ref().map(|outcome| outcome.text.as_str());
-        let text = report::summary(&inputs, &stale, comparison);
-        output::write(path, text.as_bytes())?;
+        let text = pages::summary(&inputs, &views, &stale, comparison)?;
+        write_atomic(path, text.as_bytes())?;
     }
     if let Some(outcome) = &outcome {
         print(&outcome.text)?;
@@ -134,66 +112,53 @@ fn read(results: &Path, models: &Path, reports: &Path) -> anyhow::Result<Inputs>
     Ok(inputs)
 }
 
-fn say_what_is_missing(inputs: &Inputs) {
-    for kind in report::missing(inputs) {
+/// Writes the reports and pages, or says which of them are stale.
+fn deliver(options: &Options, reports: &Files, pages: &Files) -> anyhow::Result<Vec<String>> {
+    let (folder, root) = (&options.out, options.pages.as_ref().unwrap_or(&options.out));
+    let out = folder.display();
+    // One that has other forms beside them has no leftovers of theirs.
+    let leftovers = match options.format {
+        Format::Markdown => output::leftovers(folder, options.tables(), reports),
+        Format::GithubBenchmark | Format::Metrics => Vec::new(),
+    };
+    if !options.check {
+        let written = output::write_all(folder, reports).with_context(|| {
+            format!("no report can be written to `{out}`; name another `--out`")
+        })?;
         note(format!(
-            "not measured: {}, no file of the form {}",
-            kind.what, kind.form
+            "{out}: {} files, {written} of them new or changed",
+            reports.len()
         ));
-    }
-}
-
-/// Writes the files, or says which of them are stale.
-fn deliver(options: &Options, files: &Files) -> anyhow::Result<Vec<String>> {
-    let out = options.out.display();
-    if options.check {
-        // The folder is that of the reports; one that has other forms beside them has no leftovers of theirs.
-        let stale = match options.format {
-            Format::Markdown => output::stale(&options.out, files),
-            Format::GithubBenchmark => output::differing(&options.out, files),
-        };
-        for line in &stale {
-            print(format!("{line}\n"))?;
+        for name in leftovers {
+            warn(format!("{name} in {out} belongs to no result; delete it"));
         }
-        note(match stale.len() {
-            0 => format!("{out}: all {} files are those of the results", files.len()),
-            n => format!("{out}: {n} files are stale; run `itera-report` without `--check`"),
-        });
-        return Ok(stale);
-    }
-    let written = output::write_all(&options.out, files)?;
-    note(format!(
-        "{out}: {} files, {written} of them new or changed",
-        files.len()
-    ));
-    if options.format == Format::Markdown {
-        for name in output::leftovers(&options.out, files) {
-            warn(format!(
-                "{name} in {out} is not of these results any more; delete it"
+        let written = output::write_all(root, pages)?;
+        if written > 0 {
+            note(format!(
+                "{} with new figures",
+                views::count_of(written, "page")
             ));
         }
+        return Ok(Vec::new());
     }
-    Ok(Vec::new())
-}
-
-/// Writes the pages, or says which of them are stale.
-fn deliver_pages(
-    options: &Options,
-    pages: &Files,
-    workspace: &Path,
-) -> anyhow::Result<Vec<String>> {
-    if options.check {
-        let stale = output::differing(workspace, pages);
-        for line in &stale {
-            print(format!("{line}\n"))?;
-        }
-        return Ok(stale);
+    let mut stale = output::differing(folder, reports);
+    stale.extend(
+        leftovers
+            .iter()
+            .map(|name| format!("{name}: belongs to no result; delete it")),
+    );
+    stale.extend(output::differing(root, pages));
+    for line in &stale {
+        print(format!("{line}\n"))?;
     }
-    let written = output::write_all(workspace, pages)?;
-    if written > 0 {
-        note(format!("{written} pages with new figures"));
-    }
-    Ok(Vec::new())
+    note(match stale.len() {
+        0 => format!(
+            "{out}: all {} files are up to date",
+            reports.len() + pages.len()
+        ),
+        n => format!("{n} files are stale; run `itera-report` without `--check`"),
+    });
+    Ok(stale)
 }
 
 /// What a comparison came to.
@@ -207,9 +172,12 @@ struct Outcome {
 
 impl Outcome {
     fn new(old: &Inputs, new: &Inputs, max_regression_percent: Option<f64>) -> Self {
+        let (old, new) = (compare::metrics(old), compare::metrics(new));
         let comparisons = compare::compare(old, new, max_regression_percent);
+        let verdict = compare::verdict_text(&comparisons, max_regression_percent);
+        let table = compare::table(&comparisons).markdown();
         Self {
-            text: compare::text(&comparisons, max_regression_percent),
+            text: format!("### Comparison with the old results\n\n{verdict}\n\n{table}"),
             is_gate: max_regression_percent.is_some(),
             has_compared: comparisons.iter().any(|c| c.verdict.is_comparison()),
             has_regression: comparisons.iter().any(|c| c.is_regression),

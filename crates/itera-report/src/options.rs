@@ -8,7 +8,10 @@ use std::{
 use anyhow::ensure;
 use itera_cli::{Files, workspace};
 
-use crate::args::{Format, RenderArgs};
+use crate::{
+    args::{Args, Format},
+    pages::TABLES,
+};
 
 /// What to render, where to, and what to compare it with.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ pub(crate) struct Old {
 impl Options {
     /// Checks the numbers and that there is a folder of results. Other files are checked where they
     /// are read or written.
-    pub(crate) fn new(args: RenderArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: Args) -> anyhow::Result<Self> {
         if let Some(percent) = args.fail_on_regression {
             ensure!(
                 percent.is_finite() && percent >= 0.0,
@@ -85,6 +88,15 @@ impl Options {
 }
 
 impl Options {
+    /// The way from the reports to their tables.
+    pub(crate) const fn tables(&self) -> &'static str {
+        if self.pages.is_some() {
+            TABLES
+        } else {
+            "tables"
+        }
+    }
+
     /// The regression that is let pass, in percent; none if all are.
     pub(crate) fn max_regression_percent(&self) -> Option<f64> {
         self.compare.as_ref()?.max_regression_percent

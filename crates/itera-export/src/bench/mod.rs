@@ -4,22 +4,18 @@
 //! |---|---|
 //! | `cases` | what is measured: a runtime at a precision |
 //! | `burn` | those of Burn, with the feature `burn` |
-//! | `chart` | the picture |
 //! | `apart` | what Python has measured apart |
 
 mod apart;
 #[cfg(feature = "burn")]
 mod burn;
 mod cases;
-mod chart;
 
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{ExitStatus, Progress, model_info, note, print};
-use itera_core::{
-    checkpoint::Precision, digest::sha256_hex, files::write_atomic, models::LoadedCheckpoint,
-};
+use itera_core::{checkpoint::Precision, digest::sha256_hex, models::LoadedCheckpoint};
 use itera_data::{Corpus, Dataset, Places};
 use itera_record::{ExportBench, ExportBenchProtocol, ExportBenchRow, median, p95};
 
@@ -34,18 +30,15 @@ const MAX_SEQ_LEN: usize = 16_384;
 const MAX_SAMPLES: usize = 10_000;
 const MAX_THREADS: usize = 256;
 
-/// Measures, draws, prints the table and puts it into the record.
+/// Measures, prints the table and puts it into the record.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
     check(args)?;
     let output = results::usual(args.output.as_ref())?;
-    let picture = output.with_extension("png");
     let precisions = Precision::ALL.into_iter();
     let loaded = precisions.map(|precision| onnx::load(&args.checkpoint, precision));
     let loaded: Vec<LoadedCheckpoint> = loaded.collect::<anyhow::Result<_>>()?;
     let files = onnx::files(&loaded).write("`--output`", &output);
-    files
-        .write("the chart beside `--output`", &picture)
-        .check()?;
+    files.check()?;
     // Said before the work if it is something else.
     results::read_or_new(&output)?;
     let (text, tokens) = tokens(&loaded[0], args.seq_len)?;
@@ -84,8 +77,6 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
         rows,
         missing,
     };
-    write_atomic(&picture, &chart::png(&bench)?)?;
-    note(format!("wrote {}", picture.display()));
     let table = table::bench(&bench);
     results::update(&output, |record| record.bench = Some(bench))?;
     print(table)?;

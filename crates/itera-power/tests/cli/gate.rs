@@ -1,6 +1,6 @@
 //! The gate by its exit status. The baselines are edited, so that no verdict hangs on a clock.
 
-use itera_record::{GateVerdict, PowerRecord};
+use itera_record::{GateVerdict, Interval, PowerRecord};
 use itera_testing::snapshot;
 
 use crate::fixture::{CliTest, TINY};
@@ -28,6 +28,16 @@ fn scale(record: &mut PowerRecord, factor: f64) {
             *summary = summary_of(*summary, factor);
         }
         row.tokens_per_s = summary_of(row.tokens_per_s, 1.0 / factor);
+        for figure in &mut row.energy {
+            let by = |of: &mut Option<Interval>, factor: f64| {
+                *of = of.map(|of| of.map(|value| value * factor));
+            };
+            by(&mut figure.gross_joules_per_token, factor);
+            by(&mut figure.net_joules_per_token, factor);
+            by(&mut figure.co2e_g_per_million_tokens, factor);
+            by(&mut figure.tokens_per_joule, 1.0 / factor);
+            figure.tokens_per_s = figure.tokens_per_s.map(|speed| speed / factor);
+        }
     }
 }
 

@@ -63,11 +63,11 @@ fn the_tables_name_the_method_of_every_energy() {
     settings.add_filter(r"note: [^\n]*\n", "");
     settings.add_filter(r"(cubic load model|full TDP|spread over repeats)", "[TERM]");
     settings.bind(|| insta::assert_snapshot!(String::from_utf8(run.stdout).unwrap(), @r"
-    model  precision  mode  tokens/s  ms a pass: median  mean  sd  min  p#  max  CPU ms  util %  model kB  peak MB  change MB  kernel
-    small  fp#  decode  #  #  #  #  #  #  #  #  #  #  #  #  [KERNEL]
+    model  precision  mode  kernel  tokens/s  median, ms/pass  mean, ms  sd, ms  min, ms  p#, ms  max, ms  CPU time, ms  CPU use  peak, MB  change, MB  multiply-adds/token  weights, bytes
+    small  fp#  decode  [KERNEL]  # k  #  #  #  #  #  #  #  # %  #  #  #,#  #,#
 
-    model  precision  mode  method  uJ/token  low .. high  net  tokens/J  W  g CO#e/#M tokens  widest term
-    small  fp#  decode  estimated(tdp:laptop)  #  # .. #  #  #  #  #  [TERM]
+    model  precision  mode  method  power, W  energy/token, µJ  net of idle, µJ  tokens/J  widest uncertainty  CO#e/million tokens, mg
+    small  fp#  decode  estimated(tdp:laptop)  # [#, #]  # [#, #]  # [#, #]  #,# [#,#, #,#]  [TERM]  # [#, #]
 
     [COUNTERS]
     tdp:laptop: # W, # W at rest, a projection at this machine's speed; assumption of this project: a common TDP class, at rest a fifth of it (###)

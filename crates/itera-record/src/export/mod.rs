@@ -63,6 +63,17 @@ pub enum ExportVerdict {
     Unavailable,
 }
 
+impl ExportVerdict {
+    /// The verdict in words.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "FAILED",
+            Self::Unavailable => "not available",
+        }
+    }
+}
+
 /// One file in one runtime.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportCheck {

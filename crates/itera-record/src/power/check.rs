@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     CounterStatus, EnergyFigure, GateResult, GateVerdict, Interval, PowerPlatform, PowerProtocol,
-    PowerRecord, PowerRow, UNAVAILABLE,
+    PowerRecord, PowerRow, SpeedBasis, UNAVAILABLE,
 };
 use crate::{
     Record,
@@ -30,6 +30,9 @@ impl Record for PowerRecord {
         unique("rows", self.rows.iter().map(PowerRow::key))?;
         for row in &self.rows {
             row.validate(&self.protocol)?;
+            self.platforms
+                .iter()
+                .try_for_each(|platform| platform.powers(row))?;
         }
         self.gate.as_ref().map_or(Ok(()), GateResult::validate)
     }
@@ -60,6 +63,23 @@ impl PowerPlatform {
         in_range(&field("idle_watts"), self.idle_watts, 0.0, self.tdp_watts)?;
         self.relative_speed
             .map_or(Ok(()), |speed| positive(&field("relative_speed"), speed))
+    }
+}
+
+impl PowerPlatform {
+    /// Refuses an estimated power that this platform does not draw at any load.
+    fn powers(&self, row: &PowerRow) -> Result<(), RecordError> {
+        let source = format!("tdp:{}", self.name);
+        let Some(figure) = row.energy.iter().find(|figure| figure.source == source) else {
+            return Ok(());
+        };
+        let Some(power) = figure.power_watts else {
+            return Ok(());
+        };
+        let field = format!("energy[{source}].power_watts.nominal");
+        let tolerance = 1e-6 * self.tdp_watts;
+        let (low, high) = (self.idle_watts - tolerance, self.tdp_watts + tolerance);
+        in_range(&field, power.nominal, low, high)
     }
 }
 
@@ -101,7 +121,10 @@ impl PowerRow {
         self.validate_samples(protocol)?;
         self.validate_summaries(protocol)?;
         unique("energy", self.energy.iter().map(|figure| &figure.source))?;
-        self.energy.iter().try_for_each(EnergyFigure::validate)
+        self.energy.iter().try_for_each(EnergyFigure::validate)?;
+        self.energy
+            .iter()
+            .try_for_each(|figure| figure.follows(self))
     }
 
     fn validate_samples(&self, protocol: &PowerProtocol) -> Result<(), RecordError> {
@@ -168,7 +191,38 @@ impl PowerRow {
     }
 }
 
+/// A figure is a median over samples; what medians of its factors give differs from it by less than
+/// this factor, even for a few samples on a busy machine.
+const MEDIANS: f64 = 4.0;
+
 impl EnergyFigure {
+    /// Energy is power times time: refuses a figure of another order than its own power and speed give,
+    /// or a speed of another order than that of the samples where nothing else is claimed.
+    fn follows(&self, row: &PowerRow) -> Result<(), RecordError> {
+        let (Some(gross), Some(power), Some(speed)) = (
+            self.gross_joules_per_token,
+            self.power_watts,
+            self.tokens_per_s,
+        ) else {
+            return Ok(());
+        };
+        let field = |name: &str| format!("energy[{}].{name}", self.source);
+        let near = |field: &str, found: f64, expected: f64| {
+            let ratio = found / expected;
+            let holds = (1.0 / MEDIANS..=MEDIANS).contains(&ratio);
+            check::ensure(holds, field, found, format!("about {expected}"))
+        };
+        near(
+            &field("gross_joules_per_token.nominal"),
+            gross.nominal,
+            power.nominal / speed,
+        )?;
+        if self.speed == SpeedBasis::RelativeSpeed {
+            return Ok(());
+        }
+        near(&field("tokens_per_s"), speed, row.tokens_per_s.median)
+    }
+
     fn validate(&self) -> Result<(), RecordError> {
         let field = |name: &str| format!("energy[{}].{name}", self.source);
         let kind = if self.source.starts_with("tdp:") {

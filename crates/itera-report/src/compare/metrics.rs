@@ -2,207 +2,251 @@
 //! equal for a comparison.
 
 use itera_record::{
-    EngineBenchRecord, EngineBenchRow, GateVerdict, HostInfo, Interval, ValidationRow,
+    EngineBenchRecord, EngineBenchRow, GateVerdict, HostInfo, PowerRecord, PowerRow, Summary,
+    ValidationRow,
 };
 
-use super::power;
 use crate::{
-    input::{Inputs, Source, TrainingBench, TrainingBenchRow},
-    view::{
-        engine, model_name,
-        power::rows,
-        quality::{scored_name, text_name},
-    },
+    input::{Direction, Inputs, Metric, Source, Training, TrainingBench, TrainingBenchRow},
+    views,
 };
 
-/// Which way is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Lower,
-    Higher,
+/// The name that itera-power has for it too.
+const LATENCY: &str = "latency / calibration";
+
+/// The first thing that was not equal when both were measured.
+pub(super) fn difference(old: &Metric, new: &Metric) -> Option<String> {
+    let mut pairs = old.protocol.iter().zip(&new.protocol);
+    let (old, new) = pairs.find(|(old, new)| old != new)?;
+    Some(format!("{} was {}, is {}", old.0, old.1, new.1))
 }
 
-/// A figure.
-#[derive(Clone, Debug)]
-pub(crate) struct Metric {
-    /// What it is about.
-    pub(crate) subject: String,
-    pub(crate) name: String,
-    pub(crate) unit: &'static str,
-    pub(crate) direction: Direction,
-    pub(crate) value: f64,
-    /// Where the value may lie; none for a figure without noise.
-    pub(crate) interval: Option<[f64; 2]>,
-    /// What has to be equal, by name.
-    pub(crate) protocol: Vec<(&'static str, String)>,
-    /// The file that it comes from.
-    pub(crate) source: String,
-    /// SHA-256 of that file.
-    pub(crate) source_sha256: String,
-    /// What itera-power found in comparison with the file of this SHA-256.
-    pub(crate) judged: Option<(String, GateVerdict)>,
+/// An exact metric of a file, without conditions; the lower the better.
+fn metric(source: &Source, subject: &str, name: &str, unit: &str, value: f64) -> Metric {
+    Metric {
+        subject: subject.to_owned(),
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        direction: Direction::Lower,
+        value,
+        interval: None,
+        protocol: Vec::new(),
+        source: source.label.clone(),
+        source_sha256: source.sha256.clone(),
+        judged: None,
+    }
 }
 
 impl Metric {
-    /// What tells metrics apart.
-    pub(crate) fn key(&self) -> (&str, &str) {
-        (&self.subject, &self.name)
+    /// What has to be equal for a comparison.
+    fn under<const N: usize>(mut self, conditions: [(&str, String); N]) -> Self {
+        let conditions = conditions.map(|(name, value)| (name.to_owned(), value));
+        self.protocol.extend(conditions);
+        self
     }
 
-    /// The first thing that was not equal when both were measured.
-    pub(super) fn difference(&self, new: &Self) -> Option<String> {
-        let pairs = self.protocol.iter().zip(&new.protocol);
-        let differs = pairs
-            .filter(|(old, new)| old != new)
-            .map(|((name, old), (_, new))| format!("{name} is {old} there and {new} here"));
-        differs.into_iter().next()
+    /// A speed with its noise.
+    fn speed(mut self, interval: Option<[f64; 2]>) -> Self {
+        self.direction = Direction::Higher;
+        self.interval = interval;
+        self
     }
 }
 
 /// All metrics of a set of results.
 pub(crate) fn metrics(inputs: &Inputs) -> Vec<Metric> {
     let mut all = Vec::new();
-    for row in &inputs.validation {
-        let source = inputs.source(row);
-        all.push(score(&row.item, source));
+    for of in &inputs.validation {
+        all.push(score(&of.item, inputs.source(of)));
     }
-    for run in &inputs.training {
-        let record = &run.item.record;
+    for of in &inputs.training {
+        let Training { name, record, .. } = &of.item;
         let digests: Vec<&str> = record.data.iter().map(|data| &data.sha256[..12]).collect();
-        all.extend(record.valid_bits_per_byte.map(|value| Metric {
-            subject: format!("training {}", run.item.name),
-            name: "validation bits/byte".to_owned(),
-            unit: "bits/byte",
-            direction: Direction::Lower,
-            value,
-            interval: None,
-            protocol: vec![("texts", digests.join(" "))],
-            source: inputs.source(run).label.clone(),
-            source_sha256: inputs.source(run).sha256.clone(),
-            judged: None,
+        let (source, subject) = (inputs.source(of), format!("training {name}"));
+        all.extend(record.valid_bits_per_byte.map(|value| {
+            metric(source, &subject, "validation bits/byte", "bits/byte", value)
+                .under([("texts", digests.join(" "))])
         }));
     }
-    for bench in &inputs.training_bench {
-        all.extend(training_speeds(&bench.item, inputs.source(bench)));
+    for of in &inputs.training_bench {
+        let speed = |row| training_speed(&of.item, row, inputs.source(of));
+        all.extend(of.item.rows.iter().map(speed));
     }
-    for (record, row) in engine::rows(inputs) {
-        all.push(engine_speed(&record.item, row, inputs.source(record)));
+    for of in &inputs.engine {
+        let speed = |row| engine_speed(&of.item, row, inputs.source(of));
+        all.extend(of.item.rows.iter().map(speed));
     }
-    for (record, row) in rows(inputs) {
-        all.extend(power::metrics(&record.item, row, inputs.source(record)));
+    for of in &inputs.power {
+        let figures = |row| power(&of.item, row, inputs.source(of));
+        all.extend(of.item.rows.iter().flat_map(figures));
     }
     sizes(inputs, &mut all);
     all
 }
 
 fn score(row: &ValidationRow, source: &Source) -> Metric {
-    Metric {
-        subject: format!("{} on {}", scored_name(row), text_name(row)),
-        name: match row.engine.as_str() {
-            "native" => "bits/byte".to_owned(),
-            engine => format!("bits/byte, engine {engine}"),
-        },
-        unit: "bits/byte",
-        direction: Direction::Lower,
-        value: row.bits_per_byte,
-        // The text is read whole: the interval over documents says how well the figure stands for
-        // other texts, and not that it would come out otherwise.
-        interval: None,
-        protocol: vec![
-            ("text", row.dataset_sha256[..12].to_owned()),
-            ("protocol", row.protocol.to_string()),
-            (
-                "shard",
-                row.shard
-                    .map_or("all".to_owned(), |shard| shard.to_string()),
-            ),
-        ],
-        source: source.label.clone(),
-        source_sha256: source.sha256.clone(),
-        judged: None,
-    }
+    let name = match row.engine.as_str() {
+        "native" => "bits/byte".to_owned(),
+        engine => format!("bits/byte, engine {engine}"),
+    };
+    let subject = format!("{} on {}", row.model.label(), row.text_name());
+    // The text is read whole: an interval over documents says how well the figure stands for other
+    // texts, and not that it would come out otherwise.
+    metric(source, &subject, &name, "bits/byte", row.bits_per_byte).under([
+        ("text", row.dataset_sha256[..12].to_owned()),
+        ("protocol", row.protocol.to_string()),
+        (
+            "shard",
+            row.shard
+                .map_or("all".to_owned(), |shard| shard.to_string()),
+        ),
+    ])
 }
 
-fn training_speeds(bench: &TrainingBench, source: &Source) -> Vec<Metric> {
-    let metric = |row: &TrainingBenchRow| Metric {
-        subject: format!(
-            "training {}, batch {}, {} replicas",
-            bench.preset, row.batch, row.replicas
-        ),
-        name: "tokens/s".to_owned(),
-        unit: "tokens/s",
-        direction: Direction::Higher,
-        value: row.tokens_per_s_median,
-        interval: Some([row.tokens_per_s_p10, row.tokens_per_s_p90]),
-        protocol: vec![
+fn training_speed(bench: &TrainingBench, row: &TrainingBenchRow, source: &Source) -> Metric {
+    let subject = format!(
+        "training {}, batch {}, {} replicas",
+        bench.preset, row.batch, row.replicas
+    );
+    // The record has the 10th and 90th percentile: a normal distribution between them has these quartiles.
+    let half = 0.263 * (row.tokens_per_s_p90 - row.tokens_per_s_p10);
+    let median = row.tokens_per_s_median;
+    metric(source, &subject, "tokens/s", "tokens/s", median)
+        .speed(Some([median - half, median + half]))
+        .under([
             ("cores", bench.cores.to_string()),
             ("length", bench.length.to_string()),
             ("vocabulary", bench.vocab_size.to_string()),
-        ],
-        source: source.label.clone(),
-        source_sha256: source.sha256.clone(),
-        judged: None,
-    };
-    bench.rows.iter().map(metric).collect()
+        ])
 }
 
 /// The speed of a workload, on equal machines.
 fn engine_speed(record: &EngineBenchRecord, row: &EngineBenchRow, source: &Source) -> Metric {
-    let name = record
-        .envelope
-        .model
-        .as_ref()
-        .map_or("model", |model| &model.name);
-    let Interval { low, high, .. } = engine::speed(row);
-    Metric {
-        subject: format!("{name} {} {}", row.workload, engine::row_name(row)),
-        name: "tokens/s".to_owned(),
-        unit: "tokens/s",
-        direction: Direction::Higher,
-        value: row.tokens_per_s,
-        interval: Some([low, high]),
-        protocol: vec![
+    let model = record.envelope.model.as_ref();
+    let name = model.map_or("model", |model| &model.name);
+    let subject = format!("{name} {} {}", row.workload, views::row_name(row));
+    let speeds = row
+        .sample_seconds
+        .iter()
+        .map(|seconds| row.tokens as f64 / seconds);
+    metric(source, &subject, "tokens/s", "tokens/s", row.tokens_per_s)
+        .speed(quartiles(&speeds.collect::<Vec<_>>()))
+        .under([
             ("machine", machine(&record.envelope.host)),
             ("tokens", row.tokens.to_string()),
-        ],
-        source: source.label.clone(),
-        source_sha256: source.sha256.clone(),
-        judged: None,
-    }
+        ])
 }
 
-pub(super) fn machine(host: &HostInfo) -> String {
+/// Latency as a multiple of the calibration workload's, so that a slower machine is no regression;
+/// energy as it is, on equal machines.
+fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
+    let subject = format!("{} {}", row.model.label(), row.mode.name());
+    let adds = row.multiply_adds_per_token as f64;
+    let mut all = vec![metric(
+        source,
+        &subject,
+        "multiply-adds per token",
+        "operations",
+        adds,
+    )];
+    let measured = |name: &str, unit: &str, value: f64| {
+        metric(source, &subject, name, unit, value).under([
+            (
+                "tokens per pass",
+                record.protocol.seq_len_tokens.to_string(),
+            ),
+            ("threads", record.protocol.threads.to_string()),
+            ("calibration", record.protocol.calibration.clone()),
+            ("kernel", row.kernel.clone()),
+        ])
+    };
+    let samples = &row.samples;
+    let pairs = samples
+        .wall_seconds
+        .iter()
+        .zip(&samples.calibration_seconds);
+    let passes = row.passes_per_sample as f64;
+    let ratios: Vec<f64> = pairs.map(|(wall, unit)| wall / passes / unit).collect();
+    all.extend(Summary::quantile(&ratios, 0.5).map(|value| Metric {
+        interval: quartiles(&ratios),
+        judged: judged(record, row),
+        ..measured(LATENCY, "times", value)
+    }));
+    // The bounds of an estimate are those of the model of the platform, which two runs have in common: they
+    // would hide any regression. So its noise is that of the samples.
+    all.extend(row.energy.iter().filter_map(|figure| {
+        let value = 1e6 * figure.gross_joules_per_token?.nominal;
+        let mut counters = samples.counters.iter();
+        let counter = counters.find(|counter| counter.source == figure.source);
+        let noise = counter.map_or(&samples.wall_seconds, |counter| &counter.joules);
+        let median = Summary::quantile(noise, 0.5)?;
+        let kind = figure.method.split('(').next().unwrap_or_default();
+        let name = format!("energy per token, {kind}({})", figure.source);
+        let metric = Metric {
+            interval: quartiles(noise).map(|bounds| bounds.map(|bound| value * bound / median)),
+            ..measured(&name, "µJ", value)
+        };
+        Some(metric.under([("machine", machine(&record.envelope.host))]))
+    }));
+    all
+}
+
+/// What itera-power found about the latency of a row, and in comparison with which file.
+fn judged(record: &PowerRecord, row: &PowerRow) -> Option<(String, GateVerdict)> {
+    let gate = record.gate.as_ref()?;
+    let found = gate.comparisons.iter().find(|comparison| {
+        comparison.metric == LATENCY
+            && comparison.model == row.model.name
+            && comparison.precision == row.model.precision
+            && comparison.mode == Some(row.mode)
+    })?;
+    Some((gate.baseline_sha256.clone(), found.verdict))
+}
+
+fn machine(host: &HostInfo) -> String {
     format!("{} with {} cores", host.cpu, host.cores)
+}
+
+/// The noise of a measured figure: the quartiles of its samples. The whole spread of the samples would hide
+/// a loss of a fifth; the interval of the median alone says nothing of how far two runs of one build lie
+/// apart on a shared machine.
+fn quartiles(samples: &[f64]) -> Option<[f64; 2]> {
+    Some([
+        Summary::quantile(samples, 0.25)?,
+        Summary::quantile(samples, 0.75)?,
+    ])
 }
 
 /// Parameters and bytes of every model, each once.
 fn sizes(inputs: &Inputs, all: &mut Vec<Metric>) {
-    let of_validation = inputs
-        .validation
-        .iter()
-        .map(|row| (&row.item.model, inputs.source(row)));
-    let of_power = rows(inputs).map(|(record, row)| (&row.model, inputs.source(record)));
-    for (model, source) in of_validation.chain(of_power) {
-        let subject = model_name(model);
-        if all.iter().any(|other| other.key() == (&subject, "bytes")) {
+    let validation = inputs.validation.iter();
+    let validation = validation.map(|row| (&row.item.model, inputs.source(row)));
+    let power = inputs.power.iter().flat_map(|of| {
+        let source = inputs.source(of);
+        of.item.rows.iter().map(move |row| (&row.model, source))
+    });
+    for (model, source) in validation.chain(power) {
+        let subject = model.label();
+        if all
+            .iter()
+            .any(|other| other.subject == subject && other.name == "bytes")
+        {
             continue;
         }
-        for (name, unit, value) in [
-            ("parameters", "parameters", model.params),
-            ("bytes", "bytes", model.bytes),
-        ] {
-            all.push(Metric {
-                subject: subject.clone(),
-                name: name.to_owned(),
-                unit,
-                direction: Direction::Lower,
-                value: value as f64,
-                interval: None,
-                protocol: Vec::new(),
-                source: source.label.clone(),
-                source_sha256: source.sha256.clone(),
-                judged: None,
-            });
+        for (name, value) in [("parameters", model.params), ("bytes", model.bytes)] {
+            all.push(metric(source, &subject, name, name, value as f64));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_the_middle_half_of_the_samples() {
+        let samples: Vec<f64> = (0..=100).map(f64::from).collect();
+        assert_eq!(quartiles(&samples), Some([25.0, 75.0]));
+        assert_eq!(quartiles(&[]), None);
     }
 }

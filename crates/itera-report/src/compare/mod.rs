@@ -1,17 +1,17 @@
 //! Two sets of results beside one another: old, new, change and verdict for every metric.
 
 mod metrics;
-mod power;
 mod table;
 
 use std::fmt;
 
 use itera_record::GateVerdict;
 
-pub(crate) use metrics::{Direction, Metric, metrics};
-pub(crate) use table::text;
+pub(crate) use metrics::metrics;
+pub(crate) use table::{table, verdict_text};
 
-use crate::input::Inputs;
+use crate::input::{Direction, Metric};
+use metrics::difference;
 
 /// Deterministic figures that differ by less than this share are the same: the last digits of a sum
 /// of floats may depend on the kernel.
@@ -23,7 +23,7 @@ pub(crate) struct Comparison {
     pub(crate) old: Option<Metric>,
     pub(crate) new: Option<Metric>,
     pub(crate) verdict: Verdict,
-    /// Worse by more than is let pass.
+    /// Worse by more than is tolerated, or gone.
     pub(crate) is_regression: bool,
 }
 
@@ -41,18 +41,35 @@ pub(crate) enum Verdict {
     NotMeasuredNow,
 }
 
+/// Verdicts by what somebody has to act on first.
+const KINDS: [&str; 7] = [
+    "worse",
+    "better",
+    "not comparable",
+    "gone",
+    "within noise",
+    "same",
+    "new",
+];
+
 impl Verdict {
-    /// How far down the table it stands.
-    const fn rank(&self) -> u8 {
+    /// The verdict without what differs.
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
-            Self::Worse => 0,
-            Self::Better => 1,
-            Self::NotComparable(_) => 2,
-            Self::NotMeasuredNow => 3,
-            Self::WithinNoise => 4,
-            Self::Same => 5,
-            Self::NotMeasuredBefore => 6,
+            Self::Worse => "worse",
+            Self::Better => "better",
+            Self::NotComparable(_) => "not comparable",
+            Self::NotMeasuredNow => "gone",
+            Self::WithinNoise => "within noise",
+            Self::Same => "same",
+            Self::NotMeasuredBefore => "new",
         }
+    }
+
+    /// How far down the table it stands.
+    fn rank(&self) -> usize {
+        let position = KINDS.iter().position(|kind| *kind == self.kind());
+        position.unwrap_or(KINDS.len())
     }
 
     /// Whether there was something to compare.
@@ -67,24 +84,19 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Same => f.write_str("same"),
-            Self::Better => f.write_str("better"),
-            Self::Worse => f.write_str("worse"),
-            Self::WithinNoise => f.write_str("within noise"),
             Self::NotComparable(why) => write!(f, "not comparable: {why}"),
-            Self::NotMeasuredBefore => f.write_str("not measured in the old results"),
-            Self::NotMeasuredNow => f.write_str("not measured in the new results"),
+            verdict => f.write_str(verdict.kind()),
         }
     }
 }
 
 /// Compares all metrics: regressions first, then by verdict, then in the order of the results.
 pub(crate) fn compare(
-    old: &Inputs,
-    new: &Inputs,
+    old: Vec<Metric>,
+    new: Vec<Metric>,
     max_regression_percent: Option<f64>,
 ) -> Vec<Comparison> {
-    let pairs = pairs(metrics(old), metrics(new)).into_iter();
+    let pairs = pairs(old, new).into_iter();
     let mut all: Vec<Comparison> = pairs
         .map(|(old, new)| Comparison::new(old, new, max_regression_percent))
         .collect();
@@ -100,17 +112,22 @@ type Pair = (Option<Metric>, Option<Metric>);
 /// alike find each other, so that none of them is taken by another.
 fn pairs(mut before: Vec<Metric>, after: Vec<Metric>) -> Vec<Pair> {
     let is_alike =
-        |old: &Metric, new: &Metric| old.key() == new.key() && old.difference(new).is_none();
+        |old: &Metric, new: &Metric| key(old) == key(new) && difference(old, new).is_none();
     let alike = |new: Metric| (take(&mut before, |old| is_alike(old, &new)), Some(new));
     let mut pairs: Vec<Pair> = after.into_iter().map(alike).collect();
     for (old, new) in &mut pairs {
-        let key = new.as_ref().map(Metric::key);
+        let new = new.as_ref().map(key);
         *old = old
             .take()
-            .or_else(|| take(&mut before, |old| Some(old.key()) == key));
+            .or_else(|| take(&mut before, |old| Some(key(old)) == new));
     }
     pairs.extend(before.into_iter().map(|old| (Some(old), None)));
     pairs
+}
+
+/// What tells metrics apart.
+fn key(metric: &Metric) -> (&str, &str) {
+    (&metric.subject, &metric.name)
 }
 
 /// Takes the first of them out that is so.
@@ -120,14 +137,30 @@ fn take(metrics: &mut Vec<Metric>, is_so: impl Fn(&Metric) -> bool) -> Option<Me
 }
 
 impl Comparison {
+    /// The metric as it is, or as it was.
+    fn metric(&self) -> Option<&Metric> {
+        self.new.as_ref().or(self.old.as_ref())
+    }
+
+    /// The share by which it changed, where that says something.
+    fn change(&self) -> Option<f64> {
+        let (old, new) = self.old.as_ref().zip(self.new.as_ref())?;
+        let is_ratio = self.verdict.is_comparison() && old.value != 0.0;
+        is_ratio.then(|| (new.value - old.value) / old.value.abs())
+    }
+
     fn new(old: Option<Metric>, new: Option<Metric>, max_percent: Option<f64>) -> Self {
         let verdict = verdict(old.as_ref(), new.as_ref());
         let change = old.as_ref().zip(new.as_ref()).map_or(0.0, |(old, new)| {
             100.0 * (new.value - old.value).abs() / old.value.abs().max(f64::MIN_POSITIVE)
         });
         let is_judged = old.as_ref().zip(new.as_ref()).and_then(judged).is_some();
-        let is_regression = verdict == Verdict::Worse
-            && max_percent.is_some_and(|percent| is_judged || change > percent);
+        // What is not measured any more cannot be shown to be no worse.
+        let is_regression = max_percent.is_some_and(|percent| match verdict {
+            Verdict::Worse => is_judged || change > percent,
+            Verdict::NotMeasuredNow => true,
+            _ => false,
+        });
         Self {
             old,
             new,
@@ -162,7 +195,7 @@ fn verdict(old: Option<&Metric>, new: Option<&Metric>) -> Verdict {
             Verdict::NotMeasuredNow
         };
     };
-    if let Some(difference) = old.difference(new) {
+    if let Some(difference) = difference(old, new) {
         return Verdict::NotComparable(difference);
     }
     if let Some(verdict) = judged((old, new)) {
@@ -193,11 +226,11 @@ mod tests {
         Metric {
             subject: "model".to_owned(),
             name: "metric".to_owned(),
-            unit: "unit",
+            unit: "unit".to_owned(),
             direction,
             value,
             interval,
-            protocol: vec![("text", "a".to_owned())],
+            protocol: vec![("text".to_owned(), "a".to_owned())],
             source: "file".to_owned(),
             source_sha256: "new".to_owned(),
             judged: None,
@@ -278,7 +311,7 @@ mod tests {
     fn what_was_measured_alike_is_compared_whatever_comes_before() {
         let scored = |value: f64, protocol: &str| {
             let mut metric = metric(value, None, Direction::Lower);
-            metric.protocol = vec![("protocol", protocol.to_owned())];
+            metric.protocol = vec![("protocol".to_owned(), protocol.to_owned())];
             metric
         };
         let before = vec![scored(1.0, "document")];
@@ -296,14 +329,12 @@ mod tests {
     fn what_was_measured_otherwise_is_not_compared() {
         let old = metric(1.0, None, Direction::Lower);
         let mut new = metric(9.0, None, Direction::Lower);
-        new.protocol = vec![("text", "b".to_owned())];
+        new.protocol = vec![("text".to_owned(), "b".to_owned())];
         let (verdict, is_regression) = judge(&old, &new, 0.0);
-        assert_eq!(
-            verdict.to_string(),
-            "not comparable: text is a there and b here"
-        );
+        assert_eq!(verdict.to_string(), "not comparable: text was a, is b");
         assert!(!is_regression && !verdict.is_comparison());
         let gone = Comparison::new(Some(old), None, Some(0.0));
         assert_eq!(gone.verdict, Verdict::NotMeasuredNow);
+        assert!(gone.is_regression, "a figure that is gone passes no gate");
     }
 }

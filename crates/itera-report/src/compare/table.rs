@@ -1,120 +1,71 @@
-//! The comparison as Markdown.
+//! The comparison as a table and a sentence.
 
-use super::{Comparison, Metric, Verdict};
-use crate::{
-    md::{Doc, Table, code},
-    num::{change_percent, significant},
+use itera_record::{
+    Form::{Change, Fixed, Short, Si, Whole},
+    Table, Value, columns,
 };
 
-/// The table and one sentence that sums it up.
-pub(crate) fn text(comparisons: &[Comparison], max_regression_percent: Option<f64>) -> String {
-    let mut doc = Doc::default();
-    doc.heading(3, "Comparison with the old results");
-    doc.paragraph(&verdict(comparisons, max_regression_percent));
-    let mut table = Table::new([
-        "what", "metric", "unit", "better", ">old", ">new", ">change", "verdict",
-    ]);
-    for comparison in comparisons {
-        row(&mut table, comparison);
-    }
-    if !table.is_empty() {
-        doc.table(&table);
-    }
-    doc.finish()
+use super::{Comparison, KINDS};
+use crate::input::{Direction, Metric};
+
+/// All comparisons as a table.
+pub(crate) fn table<'c>(comparisons: impl IntoIterator<Item = &'c Comparison>) -> Table {
+    let columns = columns! { Comparison:
+        text   "subject" "what"    "" |of| of.metric().map(|metric| Value::code(&metric.subject));
+        text   "metric"  "metric"  "" |of| of.metric().map(|metric| &metric.name);
+        text   "unit"    "unit"    "" |of| of.metric().map(|metric| &metric.unit);
+        text   "better"  "better"  "" |of| of.metric().map(better);
+        number "old"     "old"     "" |of| of.old.as_ref().map(value);
+        number "new"     "new"     "" |of| of.new.as_ref().map(value);
+        number "change"  "change"  "" |of| Change.of(of.change());
+        text   "verdict" "verdict" "" |of| if of.is_regression { format!("REGRESSION ({})", of.verdict) } else { of.verdict.to_string() };
+    };
+    Table::of(&columns, comparisons)
 }
 
-/// What all of it comes to.
-fn verdict(comparisons: &[Comparison], max_percent: Option<f64>) -> String {
-    let count = |wanted: fn(&Verdict) -> bool| {
-        comparisons
-            .iter()
-            .filter(|comparison| wanted(&comparison.verdict))
-            .count()
-    };
-    let mut text = format!(
-        "{} metrics: {} better, {} worse, {} the same, {} within noise, {} not comparable, {} not \
-         measured in the old results, {} not measured in the new results.",
-        comparisons.len(),
-        count(|verdict| *verdict == Verdict::Better),
-        count(|verdict| *verdict == Verdict::Worse),
-        count(|verdict| *verdict == Verdict::Same),
-        count(|verdict| *verdict == Verdict::WithinNoise),
-        count(|verdict| matches!(verdict, Verdict::NotComparable(_))),
-        count(|verdict| *verdict == Verdict::NotMeasuredBefore),
-        count(|verdict| *verdict == Verdict::NotMeasuredNow),
-    );
-    if let Some(percent) = max_percent {
-        let regressions = comparisons
-            .iter()
-            .filter(|comparison| comparison.is_regression)
-            .count();
-        let verdict = match regressions {
-            _ if !comparisons.iter().any(|c| c.verdict.is_comparison()) => {
-                "**Nothing could be compared.**".to_owned()
-            }
-            0 => format!("**No regression** above {percent} %."),
-            1 => format!("**1 regression** above {percent} %."),
-            n => format!("**{n} regressions** above {percent} %."),
-        };
-        text = format!("{verdict} {text}");
+const fn better(metric: &Metric) -> &'static str {
+    match metric.direction {
+        Direction::Lower => "lower",
+        Direction::Higher => "higher",
     }
-    text
-}
-
-fn row(table: &mut Table, comparison: &Comparison) {
-    let Comparison {
-        old,
-        new,
-        verdict,
-        is_regression,
-    } = comparison;
-    let Some(either) = new.as_ref().or(old.as_ref()) else {
-        return;
-    };
-    let value = |metric: &Option<Metric>| metric.as_ref().map_or("–".to_owned(), value);
-    let change = old
-        .as_ref()
-        .zip(new.as_ref())
-        .filter(|_| verdict.is_comparison());
-    table.row([
-        code(&either.subject),
-        either.name.clone(),
-        either.unit.to_owned(),
-        match either.direction {
-            super::Direction::Lower => "lower",
-            super::Direction::Higher => "higher",
-        }
-        .to_owned(),
-        value(old),
-        value(new),
-        change.map_or("–".to_owned(), |(old, new)| {
-            change_percent(old.value, new.value)
-        }),
-        if *is_regression {
-            format!("**REGRESSION** ({verdict})")
-        } else {
-            verdict.to_string()
-        },
-    ]);
 }
 
 /// A value with its interval.
-fn value(metric: &Metric) -> String {
-    // From a thousand up the whole digits say enough.
-    let digits = |value: f64| match value.abs() {
-        1000.0.. => crate::num::group_label(value, 0),
-        _ => significant(value, 4),
-    };
+fn value(metric: &Metric) -> Value {
     match metric.interval {
-        None if metric.value.fract() == 0.0 => crate::num::thousands(metric.value as u64),
-        None => significant(metric.value, 6),
-        Some([low, high]) => {
-            format!(
-                "{} [{}, {}]",
-                digits(metric.value),
-                digits(low),
-                digits(high)
-            )
-        }
+        Some(interval) if metric.value >= 1e4 => Si.within(metric.value, interval),
+        Some(interval) => Short.within(metric.value, interval),
+        None if metric.value.fract() == 0.0 => Whole.of(metric.value),
+        None => Fixed(4).of(metric.value),
     }
+}
+
+/// What all of it comes to.
+pub(crate) fn verdict_text(comparisons: &[Comparison], max_percent: Option<f64>) -> String {
+    let count = |kind: &str| {
+        comparisons
+            .iter()
+            .filter(|of| of.verdict.kind() == kind)
+            .count()
+    };
+    let counts: Vec<String> = KINDS
+        .iter()
+        .map(|kind| (count(kind), kind))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, kind)| format!("{n} {kind}"))
+        .collect();
+    let text = format!("{} metrics: {}.", comparisons.len(), counts.join(", "));
+    let Some(percent) = max_percent else {
+        return text;
+    };
+    let regressions = comparisons.iter().filter(|of| of.is_regression).count();
+    let verdict = match regressions {
+        0 if !comparisons.iter().any(|of| of.verdict.is_comparison()) => {
+            "**Nothing could be compared.**".to_owned()
+        }
+        0 => format!("**No regression** above {percent} %."),
+        1 => format!("**1 regression** above {percent} %."),
+        n => format!("**{n} regressions** above {percent} %."),
+    };
+    format!("{verdict} {text}")
 }

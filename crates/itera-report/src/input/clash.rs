@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use itera_record::{Envelope, ModelInfo};
+use itera_record::{Envelope, ModelInfo, ValidationRow};
 
 use super::{Inputs, Of, Problem};
 
@@ -29,17 +29,10 @@ pub(super) fn resolve(inputs: &mut Inputs) {
             .take()
             .filter(|bench| is_clear(&bench.model.name));
     }
-    let is_about_clear = |envelope: &Envelope| {
-        let model = envelope.model.as_ref();
-        model.is_none_or(|model| is_clear(&model.name))
-    };
-    inputs.engine.retain(|of| is_about_clear(&of.item.envelope));
-    inputs
-        .serve_bench
-        .retain(|of| is_about_clear(&of.item.envelope));
-    inputs
-        .simulation
-        .retain(|of| is_about_clear(&of.item.envelope));
+    let is_about = |of: &Envelope| of.model.as_ref().is_none_or(|model| is_clear(&model.name));
+    inputs.engine.retain(|of| is_about(&of.item.envelope));
+    inputs.serve_bench.retain(|of| is_about(&of.item.envelope));
+    inputs.simulation.retain(|of| is_about(&of.item.envelope));
     repeated_scores(inputs);
 }
 
@@ -94,17 +87,13 @@ fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
             note(&item.name, model, *source);
         }
     }
-    for Of { source, item } in &inputs.power {
-        for row in &item.rows {
-            note(&row.model.name, &row.model, *source);
-        }
-    }
-    for Of { source, item } in &inputs.export {
-        let files = item.files.iter().map(|file| &file.model);
-        for model in files.chain(item.bench.iter().map(|bench| &bench.model)) {
-            note(&model.name, model, *source);
-        }
-    }
+    let power = inputs.power.iter();
+    let rows = power.flat_map(|of| of.item.rows.iter().map(|row| (of.source, &row.model)));
+    let export = inputs.export.iter().flat_map(|of| {
+        let files = of.item.files.iter().map(|file| &file.model);
+        let bench = of.item.bench.iter().map(|bench| &bench.model);
+        files.chain(bench).map(|model| (of.source, model))
+    });
     let engine = inputs
         .engine
         .iter()
@@ -117,46 +106,53 @@ fn models(inputs: &Inputs) -> BTreeMap<Key, ByDigest> {
         .simulation
         .iter()
         .map(|of| (of.source, &of.item.envelope));
-    for (source, envelope) in engine.chain(bench).chain(simulation) {
-        if let Some(model) = &envelope.model {
-            note(&model.name, model, source);
-        }
+    let envelopes = engine.chain(bench).chain(simulation);
+    let named = envelopes.filter_map(|(source, of)| Some((source, of.model.as_ref()?)));
+    for (source, model) in rows.chain(export).chain(named) {
+        note(&model.name, model, source);
     }
     models
 }
 
 /// Keeps the first of several scores of one model on one text in one way. They must be equal.
 fn repeated_scores(inputs: &mut Inputs) {
-    let mut kept: Vec<Of<itera_record::ValidationRow>> = Vec::new();
+    let what = |row: &ValidationRow| {
+        let names = [
+            &row.model.file_sha256,
+            &row.dataset_sha256,
+            &row.split,
+            &row.precision,
+            &row.engine,
+        ];
+        (
+            names.map(Clone::clone),
+            row.kernel.clone(),
+            row.protocol.clone(),
+            row.shard,
+        )
+    };
+    let mut kept: Vec<Of<ValidationRow>> = Vec::new();
     for row in std::mem::take(&mut inputs.validation) {
-        let same = kept.iter().find(|other| {
-            let (a, b) = (&row.item, &other.item);
-            a.model.file_sha256 == b.model.file_sha256
-                && a.dataset_sha256 == b.dataset_sha256
-                && a.split == b.split
-                && a.protocol == b.protocol
-                && a.precision == b.precision
-                && a.engine == b.engine
-                && a.kernel == b.kernel
-                && a.shard == b.shard
-        });
-        match same {
-            None => kept.push(row),
-            Some(other) if other.item.nll_nats.to_bits() == row.item.nll_nats.to_bits() => {}
-            Some(other) => inputs.problems.push(Problem {
-                label: inputs.sources[row.source].label.clone(),
-                reason: format!(
-                    "{} at {} on {} {} scores {} nats, but {} in {}, which is shown; delete the \
-                     wrong one",
-                    row.item.model.name,
-                    row.item.precision,
-                    row.item.dataset,
-                    row.item.split,
-                    row.item.nll_nats,
-                    other.item.nll_nats,
-                    inputs.sources[other.source].label
-                ),
-            }),
+        let same = kept
+            .iter()
+            .find(|other| what(&other.item) == what(&row.item));
+        let Some(other) = same else {
+            kept.push(row);
+            continue;
+        };
+        let (here, shown) = (row.item.nll_nats, other.item.nll_nats);
+        if here.to_bits() != shown.to_bits() {
+            let label = |source: usize| inputs.sources[source].label.clone();
+            let reason = format!(
+                "{} on {} scores {here} nats, but {shown} in {}, which is shown; delete the wrong one",
+                row.item.model.label(),
+                row.item.text_name(),
+                label(other.source)
+            );
+            inputs.problems.push(Problem {
+                label: label(row.source),
+                reason,
+            });
         }
     }
     inputs.validation = kept;

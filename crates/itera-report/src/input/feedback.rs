@@ -12,6 +12,11 @@ pub(crate) struct FeedbackLog {
     pub(crate) corrections: u64,
 }
 
+impl FeedbackLog {
+    /// The name of its form, which has no field for it.
+    pub(super) const SCHEMA: &str = "feedback log (.jsonl)";
+}
+
 #[derive(Deserialize)]
 struct Line {
     user_rating: Option<u64>,

@@ -40,7 +40,7 @@ pub(super) fn of(results: &Path, models: &Path) -> anyhow::Result<Vec<File>> {
     let is_result = |name: &str| matches!(name.rsplit_once('.'), Some((_, "json" | "jsonl")));
     let listed = list(results, is_result).with_context(|| {
         format!(
-            "cannot read the folder of results `{}`; name another with `--results`, or let the \
+            "cannot read the results folder `{}`; name another with `--results`, or let the \
              tools write results first, for example `cargo run --release -p itera-validate`",
             results.display()
         )

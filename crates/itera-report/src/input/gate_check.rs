@@ -2,10 +2,12 @@
 //! fails a slower one.
 
 use itera_record::Envelope;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::Plain;
 
 /// How often the gate was right.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct GateCheck {
     /// Schema, time, tool and host.
     #[serde(flatten)]
@@ -18,11 +20,8 @@ pub(crate) struct GateCheck {
     pub(crate) slowed_build_runs: u64,
 }
 
-impl GateCheck {
-    pub(super) const SCHEMA: &str = "itera.gate-check/1";
-
-    /// Refuses counts that contradict themselves.
-    pub(super) fn check(&self) -> Result<(), String> {
+impl Plain for GateCheck {
+    fn check(&self) -> Result<(), String> {
         let pairs = [
             (self.same_build_passed, self.same_build_runs),
             (self.slowed_build_failed, self.slowed_build_runs),
@@ -32,6 +31,10 @@ impl GateCheck {
             None => Ok(()),
         }
     }
+}
+
+impl GateCheck {
+    pub(super) const SCHEMA: &str = "itera.gate-check/1";
 
     /// Whether the gate was always right.
     pub(crate) const fn holds(&self) -> bool {

@@ -4,12 +4,13 @@
 //! lists.
 
 mod clash;
-mod code;
 mod curve;
 mod feedback;
 mod files;
 mod gate_check;
+mod kinds;
 mod load;
+mod metrics;
 mod prototype;
 mod source;
 mod training_bench;
@@ -20,12 +21,13 @@ use itera_record::{
 };
 
 pub(crate) use self::{
-    code::{CodeGroup, CodeRecord},
     curve::CurvePoint,
     feedback::FeedbackLog,
     gate_check::GateCheck,
+    kinds::Kind,
     load::load,
-    prototype::{Prototype, PrototypePower, PrototypeScore},
+    metrics::{Direction, Metric, MetricsRecord, version_key},
+    prototype::{Prototype, PrototypeClaim, PrototypeFigure},
     source::{Place, Problem, Source},
     training_bench::{TrainingBench, TrainingBenchRow},
 };
@@ -51,7 +53,8 @@ pub(crate) struct Inputs {
     pub(crate) serve_bench: Vec<Of<ServeBenchRecord>>,
     pub(crate) simulation: Vec<Of<SimulationRecord>>,
     pub(crate) gate_check: Vec<Of<GateCheck>>,
-    pub(crate) code: Vec<Of<CodeRecord>>,
+    /// The metrics of releases.
+    pub(crate) released: Vec<Of<MetricsRecord>>,
     pub(crate) feedback: Vec<Of<FeedbackLog>>,
 }
 
@@ -61,6 +64,11 @@ pub(crate) struct Of<T> {
     /// Position in [`Inputs::sources`].
     pub(crate) source: usize,
     pub(crate) item: T,
+}
+
+/// Things without their files.
+pub(crate) fn items<T>(all: &[Of<T>]) -> impl Iterator<Item = &T> + Clone {
+    all.iter().map(|of| &of.item)
 }
 
 /// A training run and its curve.
@@ -80,18 +88,12 @@ impl Inputs {
         &self.sources[of.source]
     }
 
-    /// A link to the file that something comes from.
-    pub(crate) fn cite<T>(&self, of: &Of<T>) -> String {
-        self.source(of).cite()
-    }
-
-    /// Links to the files of some things, each once.
-    pub(crate) fn cite_all<'a, T: 'a>(&self, all: impl IntoIterator<Item = &'a Of<T>>) -> String {
+    /// The files of some things, each once.
+    pub(crate) fn files<'a, T: 'a>(all: impl IntoIterator<Item = &'a Of<T>>) -> Vec<usize> {
         let mut sources: Vec<usize> = all.into_iter().map(|of| of.source).collect();
         sources.sort_unstable();
         sources.dedup();
-        let links: Vec<String> = sources.iter().map(|&i| self.sources[i].cite()).collect();
-        links.join(", ")
+        sources
     }
 }
 

@@ -11,35 +11,23 @@ const JSON: &str = include_str!("../../data/prototype.json");
 pub(crate) struct Prototype {
     pub(crate) origin: String,
     pub(crate) parameters: u64,
-    pub(crate) int8_megabytes: f64,
-    /// Tokens of one timed inference.
-    pub(crate) tokens_per_sample: u64,
-    pub(crate) tokens_per_s_two_cores: f64,
-    pub(crate) onnx_runtime_ms: f64,
-    pub(crate) torchscript_ms: f64,
-    pub(crate) validation: Vec<PrototypeScore>,
-    pub(crate) power: Vec<PrototypePower>,
+    pub(crate) figures: Vec<PrototypeFigure>,
     pub(crate) claims: Vec<PrototypeClaim>,
 }
 
-/// A score of the prototype's character model.
+/// A figure, and which one here is its like.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(crate) struct PrototypeScore {
-    pub(crate) dataset: String,
-    pub(crate) char_perplexity: f64,
-    /// Characters of its vocabulary, which is the perplexity of a uniform guess.
-    pub(crate) characters: u64,
-    pub(crate) tokens: u64,
-}
-
-/// An estimate of the prototype from nominal power.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(crate) struct PrototypePower {
-    pub(crate) platform: String,
-    pub(crate) tdp_watts: f64,
-    pub(crate) millijoules_per_token: f64,
-    pub(crate) latency_ms: f64,
-    pub(crate) tokens_per_joule: f64,
+pub(crate) struct PrototypeFigure {
+    pub(crate) what: String,
+    /// The quantity, and the text, workload, platform or precision.
+    pub(crate) here: (String, String),
+    pub(crate) value: f64,
+    #[serde(default)]
+    pub(crate) unit: String,
+    /// What a uniform guess has.
+    pub(crate) chance: Option<f64>,
+    /// Whether the two compare.
+    pub(crate) note: String,
 }
 
 /// A ratio that the prototype's report states, and the two figures that it is of.
@@ -66,7 +54,9 @@ mod tests {
     #[test]
     fn the_figures_can_be_read() {
         let prototype = Prototype::read().unwrap();
-        assert_eq!(prototype.power.len(), 3);
+        let kinds = ["perplexity", "speed", "seconds", "joules", "bytes"];
+        let is_known = |figure: &PrototypeFigure| kinds.contains(&figure.here.0.as_str());
+        assert!(prototype.figures.iter().all(is_known));
         assert!(prototype.claims.iter().all(|claim| claim.denominator > 0.0));
     }
 }

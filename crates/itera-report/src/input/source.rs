@@ -26,13 +26,6 @@ pub(crate) struct Source {
     pub(crate) host: String,
 }
 
-impl Source {
-    /// A link to the file.
-    pub(crate) fn cite(&self) -> String {
-        crate::md::link(&self.label, &self.link)
-    }
-}
-
 /// A file that cannot be used, wholly or in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {

@@ -1,6 +1,8 @@
 //! The speeds of training, from the bench of `itera-learn`: a plain table of a form of its own.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::Plain;
 
 /// Speeds of training one preset.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -14,7 +16,7 @@ pub(crate) struct TrainingBench {
 }
 
 /// The speed of one way to divide a batch.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrainingBenchRow {
     pub(crate) batch: u64,
     pub(crate) replicas: u64,
@@ -24,11 +26,8 @@ pub(crate) struct TrainingBenchRow {
     pub(crate) tokens_per_s_p90: f64,
 }
 
-impl TrainingBench {
-    pub(super) const SCHEMA: &str = "itera.training-bench/1";
-
-    /// Refuses speeds that are none.
-    pub(super) fn check(&self) -> Result<(), String> {
+impl Plain for TrainingBench {
+    fn check(&self) -> Result<(), String> {
         for (i, row) in self.rows.iter().enumerate() {
             let speeds = [
                 row.tokens_per_s_p10,
@@ -44,4 +43,8 @@ impl TrainingBench {
         }
         Ok(())
     }
+}
+
+impl TrainingBench {
+    pub(super) const SCHEMA: &str = "itera.training-bench/1";
 }

@@ -99,12 +99,12 @@ impl CliTest {
     }
 }
 
-/// Snapshot of exit status, standard output and standard error.
+/// Snapshot of exit status, stdout and stderr.
 macro_rules! snapshot {
-    ($test:expr, $arguments:expr, @$expected:literal) => {
+    ($name:literal, $test:expr, $arguments:expr) => {
         let test = &$test;
         test.settings().bind(|| {
-            insta_cmd::assert_cmd_snapshot!(test.command($arguments), @$expected);
+            insta_cmd::assert_cmd_snapshot!($name, test.command($arguments));
         });
     };
 }

@@ -5,5 +5,6 @@ mod bad_input;
 mod compare;
 mod fixture;
 mod golden;
+mod limits;
 mod pages;
 mod records;

@@ -1,21 +1,8 @@
 //! The loss curve as a PNG.
 
-use std::{fs, sync::Once};
-
-use anyhow::{Context as _, anyhow};
-use epaint_default_fonts::UBUNTU_LIGHT;
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::{FontStyle, register_font},
-};
+use itera_chart::{ChartError, Entry, Line, Plane, PlanePanel, Point, Scale, Sign};
 
 use super::history::Row;
-
-const SIZE: (u32, u32) = (1000, 600);
-const FONT: &str = "sans-serif";
-const TRAIN_COLOR: RGBColor = RGBColor(120, 160, 205);
-const VALID_COLOR: RGBColor = RGBColor(200, 60, 30);
 
 /// The highest training losses, those of the first steps, are this share of the rows and may lie
 /// above the picture: otherwise all that matters would be a flat line at its bottom.
@@ -34,21 +21,46 @@ struct Curves {
 
 /// Draws the rows of the run of the model `name`; the last row of one that `has_ended` is an evaluation
 /// of all documents.
-pub(crate) fn png(name: &str, rows: &[Row], has_ended: bool) -> anyhow::Result<Vec<u8>> {
-    static FONTS: Once = Once::new();
-    FONTS.call_once(|| {
-        // Fails only for a file that is no font; the drawing then fails with the reason.
-        let _ = register_font(FONT, FontStyle::Normal, UBUNTU_LIGHT);
+///
+/// # Errors
+/// Never in practice: the picture has a size.
+pub(crate) fn png(name: &str, rows: &[Row], has_ended: bool) -> Result<Vec<u8>, ChartError> {
+    plane(name, rows, has_ended).draw().png()
+}
+
+fn plane(name: &str, rows: &[Row], has_ended: bool) -> Plane {
+    let curves = Curves::new(rows, has_ended);
+    let line = |series: u8, points: &[(f64, f64)]| Line {
+        series,
+        points: points.to_vec(),
+        is_step: false,
+    };
+    let mut y = Scale::linear("bits per byte");
+    y.cut = curves.cut();
+    // Of other documents than the points before, so no line leads to it.
+    let end = curves.end.map(|at| Point {
+        at,
+        series: 4,
+        sign: Sign::Diamond,
+        label: format!("{:.3}", at.1),
+        tip: String::new(),
     });
-    let file = tempfile::Builder::new().suffix(".png").tempfile();
-    let file = file.context("cannot make a temporary file for the loss curve")?;
-    let area = BitMapBackend::new(file.path(), SIZE).into_drawing_area();
-    // The error type of plotters names its backend and cannot leave this function.
-    draw(&area, name, &Curves::new(rows, has_ended)).map_err(|error| anyhow!("{error}"))?;
-    area.present()
-        .map_err(|error| anyhow!("{error}"))
-        .context("cannot draw the loss curve")?;
-    fs::read(file.path()).context("cannot read the loss curve back")
+    Plane {
+        title: format!("Training of {name}"),
+        legend: vec![
+            Entry::line(5, "training, mean since the point before"),
+            Entry::line(4, "validation, some documents"),
+            Entry::sign(4, Sign::Diamond, "validation at the end, all documents"),
+        ],
+        panels: vec![PlanePanel {
+            x: Scale::linear(&format!("trained on, {}", curves.unit.1)).from_zero(),
+            y,
+            lines: vec![line(5, &curves.train), line(4, &curves.valid)],
+            points: end.into_iter().collect(),
+            ..PlanePanel::default()
+        }],
+        ..Plane::default()
+    }
 }
 
 impl Curves {
@@ -72,89 +84,15 @@ impl Curves {
         }
     }
 
-    /// Lowest and highest bits per byte of the picture.
-    fn range(&self) -> (f64, f64) {
+    /// The highest bits per byte of the picture: what all but the first steps have.
+    fn cut(&self) -> Option<f64> {
         let mut train: Vec<f64> = self.train.iter().map(|(_, bits)| *bits).collect();
         train.sort_by(f64::total_cmp);
-        let cut = (train.len() as f64 * (1.0 - CUT_SHARE)) as usize;
-        let shown = train[..cut].iter().chain(train.first()).copied();
+        let last = (train.len() as f64 * (1.0 - CUT_SHARE)) as usize;
+        let shown = *train.get(last.checked_sub(1)?)?;
         let valid = self.valid.iter().chain(&self.end);
-        let all = shown.chain(valid.map(|(_, bits)| *bits));
-        let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), bits| {
-            (low.min(bits), high.max(bits))
-        });
-        if low > high {
-            return (0.0, 1.0);
-        }
-        let margin = 0.05 * (high - low).max(0.1);
-        ((low - margin).max(0.0), high + margin)
+        Some(valid.map(|(_, bits)| *bits).fold(shown, f64::max))
     }
-}
-
-fn draw<B: DrawingBackend>(
-    area: &DrawingArea<B, Shift>,
-    name: &str,
-    curves: &Curves,
-) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-    let (low, high) = curves.range();
-    let end = curves.train.last().map_or(1.0, |(tokens, _)| *tokens);
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(area)
-        .caption(format!("Training of {name}"), (FONT, 28))
-        .margin(16)
-        .x_label_area_size(56)
-        .y_label_area_size(72)
-        .build_cartesian_2d(0.0..end * 1.01, low..high)?;
-    chart
-        .configure_mesh()
-        .x_desc(format!("trained on ({})", curves.unit.1))
-        .y_desc("bits per byte")
-        .x_label_formatter(&|tokens| label(*tokens, end))
-        .label_style((FONT, 18))
-        .axis_desc_style((FONT, 20))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    chart
-        .draw_series(LineSeries::new(
-            curves.train.iter().copied(),
-            TRAIN_COLOR.stroke_width(2),
-        ))?
-        .label("train, mean since the point before")
-        .legend(|(x, y)| line((x, y), TRAIN_COLOR));
-    if !curves.valid.is_empty() {
-        let style = VALID_COLOR.filled().stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(curves.valid.iter().copied(), style).point_size(3))?
-            .label("validation, some documents")
-            .legend(|(x, y)| line((x, y), VALID_COLOR));
-    }
-    // Of other documents than the points before, so no line leads to it.
-    if let Some(end) = curves.end {
-        let style = VALID_COLOR.filled();
-        chart
-            .draw_series([TriangleMarker::new(end, 9, style)])?
-            .label("validation at the end, all documents")
-            .legend(move |(x, y)| TriangleMarker::new((x + 10, y), 9, style));
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE)
-        .border_style(BLACK.mix(0.3))
-        .label_font((FONT, 18))
-        .margin(12)
-        .draw()
-}
-
-/// A number on an axis that ends at `end`, with digits only where they tell numbers apart.
-fn label(value: f64, end: f64) -> String {
-    let digits = usize::from(end < 10.0);
-    format!("{value:.digits$}")
-}
-
-/// A piece of a line for the legend.
-fn line((x, y): (i32, i32), color: RGBColor) -> PathElement<(i32, i32)> {
-    PathElement::new([(x, y), (x + 20, y)], color.stroke_width(3))
 }
 
 #[cfg(test)]
@@ -178,20 +116,6 @@ mod tests {
         }
     }
 
-    fn pixels(rows: &[Row], has_ended: bool) -> Vec<u8> {
-        // The typeface is registered once.
-        assert!(
-            png("name", rows, has_ended)
-                .unwrap()
-                .starts_with(b"\x89PNG")
-        );
-        let mut pixels = vec![0; (3 * SIZE.0 * SIZE.1) as usize];
-        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
-        draw(&area, "name", &Curves::new(rows, has_ended)).unwrap();
-        drop(area);
-        pixels
-    }
-
     #[test]
     fn runs_of_any_length_can_be_drawn() {
         let rows = |n: u64| -> Vec<Row> {
@@ -199,25 +123,24 @@ mod tests {
                 .map(|i| row(i * 10, 1.0 + 7.0 / i as f64, (i % 5 == 0).then_some(1.2)))
                 .collect()
         };
-        let mut pictures = Vec::new();
         for n in [0, 1, 2, 400] {
             for has_ended in [false, true] {
-                let picture = pixels(&rows(n), has_ended);
-                let drawn = |color: RGBColor| {
-                    let (r, g, b) = color.rgb();
-                    picture
-                        .chunks_exact(3)
-                        .filter(|pixel| **pixel == [r, g, b])
-                        .count()
-                };
-                // A line of two points or more, and a marker for each evaluation.
-                assert_eq!(drawn(TRAIN_COLOR) > 100, n >= 2, "{n} rows");
-                assert_eq!(drawn(VALID_COLOR) > 20, n >= 5, "{n} rows");
+                let rows = rows(n);
+                let case = format!("{n} rows, ended: {has_ended}");
+                let panel = &plane("name", &rows, has_ended).panels[0];
+                let lengths: Vec<usize> =
+                    panel.lines.iter().map(|line| line.points.len()).collect();
+                // The last evaluation of a run that has ended is a point, not a part of the line.
+                let ends = usize::from(has_ended && n == 400);
+                assert_eq!(lengths, [n as usize, n as usize / 5 - ends], "{case}");
+                assert_eq!(panel.points.len(), ends, "{case}");
+                let picture = plane("name", &rows, has_ended).draw();
+                assert_eq!(picture.overlaps(), [""; 0], "{case}");
                 assert!(
-                    !pictures.contains(&picture) || n < 5,
-                    "{n} rows, ended: {has_ended}"
+                    png("name", &rows, has_ended)
+                        .unwrap()
+                        .starts_with(b"\x89PNG")
                 );
-                pictures.push(picture);
             }
         }
     }
@@ -227,8 +150,8 @@ mod tests {
         let rows: Vec<Row> = (1..=100)
             .map(|i| row(i, if i < 4 { 8.0 } else { 1.5 }, None))
             .collect();
-        let (low, high) = Curves::new(&rows, false).range();
-        assert!(low > 1.4 && high < 1.6, "{low} {high}");
+        assert_eq!(Curves::new(&rows, false).cut(), Some(1.5));
+        assert_eq!(Curves::new(&[], false).cut(), None);
     }
 
     #[test]

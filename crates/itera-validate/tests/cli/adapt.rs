@@ -99,19 +99,19 @@ mod with_burn {
         ----- stdout -----
 
         ----- stderr -----
-        error: cannot compare `static.json` with `row.json`: the protocols differ, `document` and `document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0.001, pull 0.003)`; score both with the same options
+        error: cannot compare `static.json` with `row.json`: the protocols differ, `document` and `document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate #.###, pull #.###)`; score both with the same options
         ");
         snapshot!(test, "--checkpoint small --dataset stories.txt --adapt --adapt-segment 64 --adapt-learning-rate 0", @r"
         success: true
         exit_code: 0
         ----- stdout -----
-        model  dataset      split  precision  bits/byte  95 % interval  byte ppl  word ppl  uniform  unigram  zstd -19  verdict
-        small  stories.txt  all    fp32          #.####  n/a            52#.####  #.###e11   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+        text         model  precision  bits/byte  perplexity/byte  /character  /word  zstd -19  unigram  uniform  verdict
+        stories.txt  small  fp32          #.####          52#.###     54#.###  695 G     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS
 
-        model  dataset      static bits/byte  adapted bits/byte    gain  updates
-        small  stories.txt            #.####             #.####  0.00 %        6
+        text         model  static, bits/byte  adapted, bits/byte    gain  updates
+        stories.txt  small             #.####              #.####  0.00 %        6
 
-        protocol document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0, pull 0.003)
+        protocol document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0, pull #.###)
         stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
         ----- stderr -----

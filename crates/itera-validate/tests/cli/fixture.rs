@@ -56,6 +56,7 @@ impl CliTest {
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = self.folder.settings();
         settings.add_filter(r"\d\.\d{3}e", "#.###e");
+        settings.add_filter(r"\d\.\d{3}\b", "#.###");
         settings.add_filter(r"\d\.\d{4}\b", "#.####");
         settings.add_filter(r"\d\.\d{5}\b", "#.#####");
         settings.add_filter(r", (avx512|avx2|neon|scalar)\)", ", [KERNEL])");

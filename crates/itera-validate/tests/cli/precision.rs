@@ -39,8 +39,8 @@ fn weights_rounded_in_memory_are_said_to_be() {
         success: true
         exit_code: 0
         ----- stdout -----
-        model  dataset      split  precision  bits/byte  95 % interval  byte ppl  word ppl  uniform  unigram  zstd -19  verdict
-        small  stories.txt  all    int8          #.####  n/a            52#.####  #.###e11   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+        text         model  precision  bits/byte  perplexity/byte  /character  /word  zstd -19  unigram  uniform  verdict
+        stories.txt  small  int8          #.####          52#.###     52#.###  605 G     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS; only 20.23 % of the text
 
         protocol document, limit-documents 1
         stories.txt all: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256

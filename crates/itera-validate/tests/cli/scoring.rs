@@ -31,8 +31,8 @@ fn a_table_is_the_result() {
     success: true
     exit_code: 0
     ----- stdout -----
-    model  dataset      split  precision  bits/byte  95 % interval  byte ppl  word ppl  uniform  unigram  zstd -19  verdict
-    small  stories.txt  all    fp32          #.####  n/a            52#.####  #.###e11   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+    text         model  precision  bits/byte  perplexity/byte  /character  /word  zstd -19  unigram  uniform  verdict
+    stories.txt  small  fp32          #.####          52#.###     54#.###  695 G     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS
 
     protocol document
     stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
@@ -220,8 +220,8 @@ fn characters_outside_the_vocabulary_are_said_aloud() {
     success: true
     exit_code: 0
     ----- stdout -----
-    model    dataset      split  precision  bits/byte  95 % interval  byte ppl  word ppl  uniform  unigram  zstd -19  verdict
-    letters  stories.txt  all    fp32          #.####  n/a             7#.####   #.###e8   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS; INCOMPLETE: 2 characters unknown
+    text         model    precision  bits/byte  perplexity/byte  /character  /word  zstd -19  unigram  uniform  verdict
+    stories.txt  letters  fp32          #.####           7#.###      7#.###  144 M     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS; INCOMPLETE: 2 characters unknown
 
     protocol document
     stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
@@ -259,8 +259,8 @@ fn a_model_worse_than_uniform_is_called_that() {
     success: true
     exit_code: 0
     ----- stdout -----
-    model  dataset      split  precision  bits/byte  95 % interval  byte ppl   word ppl  uniform  unigram  zstd -19  verdict
-    loud   stories.txt  all    fp32         9#.####  n/a            #.###e27  #.###e118   #.####   #.####    #.####  WORSE THAN A UNIFORM GUESS
+    text         model  precision  bits/byte  perplexity/byte  /character     /word  zstd -19  unigram  uniform  verdict
+    stories.txt  loud   fp32         9#.####          2.33e27     2.33e27  3.91e118     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS; only 20.23 % of the text
 
     protocol document, limit-documents 1
     stories.txt all: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256
