@@ -313,7 +313,8 @@ def soak():
     print(sum(statuses.values()), "requests:", dict(sorted(statuses.items())))
     faults = {status: count for status, count in statuses.items() if status >= 500 and status not in (501, 503)}
     check(not faults, "no answer is a fault of the server")
-    check(after < before * 1.05, f"memory stays: {before:.1f} MB after a third of the time, {after:.1f} MB at the end")
+    # Caches of the database may still fill.
+    check(after < max(before * 1.05, before + 5), f"memory stays: {before:.1f} MB after a third of the time, {after:.1f} MB at the end")
     check(abs(files_after - files_before) <= 8, f"open files stay: {files_before}, {files_after}")
 
 
