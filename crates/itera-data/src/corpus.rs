@@ -21,7 +21,7 @@ const WIKITEXT2_SAMPLE: &[u8] = include_bytes!("../../../data/samples/wikitext2-
 const TINYSTORIES_SAMPLE: &[u8] = include_bytes!("../../../data/samples/tinystories-sample.txt");
 
 /// Bytes read at a time. Allocators give a block of this size back to the system when it is freed.
-const BLOCK: u64 = 32 << 20;
+const BLOCK: u64 = 8 << 20;
 
 /// The byte order mark of UTF-8; at the beginning of a file it is no text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -60,6 +60,11 @@ impl Block {
         self.documents
             .iter()
             .map(|document| &self.bytes[document.clone()])
+    }
+
+    /// Bytes of the block, separators included.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
     }
 }
 

@@ -29,18 +29,16 @@ impl TokenSet {
         Ok(())
     }
 
-    /// One set of all documents of `parts`. Each part is freed once it is copied.
-    pub fn concat(parts: Vec<Self>) -> Self {
-        let mut all = Self {
-            ids: Vec::with_capacity(parts.iter().map(Self::tokens).sum()),
-            ends: Vec::with_capacity(parts.iter().map(Self::len).sum()),
-        };
-        for part in parts {
-            let start = all.tokens();
-            all.ids.extend_from_slice(&part.ids);
-            all.ends.extend(part.ends.iter().map(|end| start + end));
-        }
-        all
+    /// Appends the documents of `part`.
+    pub fn append(&mut self, part: &Self) {
+        let start = self.tokens();
+        self.ids.extend_from_slice(&part.ids);
+        self.ends.extend(part.ends.iter().map(|end| start + end));
+    }
+
+    /// Makes room for so many more tokens, so that the buffer is not copied while it grows.
+    pub fn reserve(&mut self, tokens: usize) {
+        self.ids.reserve(tokens);
     }
 
     /// Takes the documents from `at` on out of the set.
@@ -122,7 +120,8 @@ mod tests {
             let rest = first.split_off(at);
             let documents: Vec<_> = first.iter().chain(rest.iter()).collect();
             assert_eq!(documents, whole.iter().collect::<Vec<_>>(), "{at}");
-            assert_eq!(TokenSet::concat(vec![first, rest]), whole, "{at}");
+            first.append(&rest);
+            assert_eq!(first, whole, "{at}");
         }
     }
 

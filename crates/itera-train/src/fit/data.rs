@@ -126,7 +126,8 @@ fn encode_all(
 
 /// Tokenises block by block, each on all threads, and frees each block behind it.
 fn encode(tokenizer: &Tokenizer, blocks: Vec<Block>, name: &str) -> anyhow::Result<TokenSet> {
-    let (mut parts, mut count) = (Vec::new(), 0);
+    let (mut tokens, mut count) = (TokenSet::default(), 0);
+    let mut left: usize = blocks.iter().map(Block::size).sum();
     for block in blocks {
         let documents: Vec<_> = (count + 1..).zip(block.texts()).collect();
         count += documents.len();
@@ -138,8 +139,17 @@ fn encode(tokenizer: &Tokenizer, blocks: Vec<Block>, name: &str) -> anyhow::Resu
             }
             Ok(part)
         };
-        let part: anyhow::Result<_> = documents.par_chunks(CHUNK).map(encode).collect();
-        parts.push(TokenSet::concat(part?));
+        let parts: anyhow::Result<Vec<TokenSet>> =
+            documents.par_chunks(CHUNK).map(encode).collect();
+        let parts = parts?;
+        if tokens.is_empty() {
+            // The first block tells how many tokens a byte has; some more spare copies of the buffer.
+            let first: usize = parts.iter().map(TokenSet::tokens).sum();
+            let per_byte = 1.05 * first as f64 / block.size().max(1) as f64;
+            tokens.reserve((per_byte * left as f64) as usize);
+        }
+        left -= block.size();
+        parts.iter().for_each(|part| tokens.append(part));
     }
-    Ok(TokenSet::concat(parts))
+    Ok(tokens)
 }
