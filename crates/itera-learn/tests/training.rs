@@ -360,7 +360,7 @@ fn a_resume_file_of_another_run_is_refused() {
     let error = resume(&saved, &mut trainer(1)).unwrap_err();
     let whole = trainer(1).save_resume(&"settings").unwrap();
     assert!(matches!(error, ResumeError::Container(_)), "{error}");
-    let error = resume(&whole, &mut run_for_integers(FAST_FORMS[0], 3, None)).unwrap_err();
+    let error = resume(&whole, &mut run_for_integers(FAST_FORMS[0], 4, None)).unwrap_err();
     assert!(matches!(error, ResumeError::Container(_)), "{error}");
 }
 
