@@ -17,6 +17,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly VENV=${ITERA_RUNTIMES:-$HOME/.cache/itera-lite/venv-runtimes}
 readonly PYTHON=${ITERA_PYTHON:-python3}
+# Nothing is looked up at a hub.
+export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1
 # What this was tried with.
 readonly LLAMA=(llama-cpp-python==0.3.36 numpy) TRANSFORMERS=(transformers torch numpy)
 
