@@ -20,7 +20,7 @@ const WIKITEXT2_SAMPLE: &[u8] = include_bytes!("../../../data/samples/wikitext2-
 /// Original stories written for this project in the manner of TinyStories.
 const TINYSTORIES_SAMPLE: &[u8] = include_bytes!("../../../data/samples/tinystories-sample.txt");
 
-/// Bytes read at a time. Allocators give a block of this size back to the system when it is freed.
+/// Bytes read at a time, and freed at a time when they have been tokenised.
 const BLOCK: u64 = 8 << 20;
 
 /// The byte order mark of UTF-8; at the beginning of a file it is no text.

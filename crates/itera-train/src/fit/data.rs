@@ -105,8 +105,7 @@ fn encode_all(
     let n_train = texts.train_documents().count();
     let bytes: Vec<_> = texts.valid_documents().map(<[u8]>::len).collect();
     let (blocks, valid) = texts.take();
-    let mut train = encode(tokenizer, blocks, texts.name())?;
-    let held_out = train.split_off(n_train);
+    let (train, held_out) = encode(tokenizer, blocks, n_train, texts.name())?;
     if !evaluates {
         return Ok((train, Documents::default()));
     }
@@ -118,38 +117,60 @@ fn encode_all(
         ));
     }
     let tokens = match valid {
-        Some(blocks) => encode(tokenizer, blocks, &texts.valid_label())?,
+        Some(blocks) => encode(tokenizer, blocks, usize::MAX, &texts.valid_label())?.0,
         None => held_out,
     };
     Ok((train, Documents { tokens, bytes }))
 }
 
-/// Tokenises block by block, each on all threads, and frees each block behind it.
-fn encode(tokenizer: &Tokenizer, blocks: Vec<Block>, name: &str) -> anyhow::Result<TokenSet> {
-    let (mut tokens, mut count) = (TokenSet::default(), 0);
-    let mut left: usize = blocks.iter().map(Block::size).sum();
+/// Tokenises block by block, each on all threads, and frees each block behind it: the first `at` documents, and
+/// the others.
+fn encode(
+    tokenizer: &Tokenizer,
+    blocks: Vec<Block>,
+    at: usize,
+    name: &str,
+) -> anyhow::Result<(TokenSet, TokenSet)> {
+    let (mut first, mut others) = (TokenSet::default(), TokenSet::default());
+    let total: usize = blocks.iter().map(Block::size).sum();
+    let mut left = total;
     for block in blocks {
-        let documents: Vec<_> = (count + 1..).zip(block.texts()).collect();
-        count += documents.len();
-        let encode = |chunk: &[(usize, &[u8])]| {
-            let mut part = TokenSet::default();
-            for (number, document) in chunk {
-                part.push_with(|ids| tokenizer.encode_into(document, ids))
-                    .with_context(|| format!("cannot tokenise document {number} of {name}"))?;
-            }
-            Ok(part)
-        };
-        let parts: anyhow::Result<Vec<TokenSet>> =
-            documents.par_chunks(CHUNK).map(encode).collect();
-        let parts = parts?;
-        if tokens.is_empty() {
+        let documents: Vec<_> = (first.len() + others.len() + 1..)
+            .zip(block.texts())
+            .collect();
+        let split = at.saturating_sub(first.len()).min(documents.len());
+        let parts = [&documents[..split], &documents[split..]];
+        for (documents, set) in parts.into_iter().zip([&mut first, &mut others]) {
+            append(set, tokenizer, documents, name)?;
+        }
+        if left == total {
             // The first block tells how many tokens a byte has; some more spare copies of the buffer.
-            let first: usize = parts.iter().map(TokenSet::tokens).sum();
-            let per_byte = 1.05 * first as f64 / block.size().max(1) as f64;
-            tokens.reserve((per_byte * left as f64) as usize);
+            let per_byte = 1.05 * first.tokens() as f64 / block.size().max(1) as f64;
+            first.reserve((per_byte * left as f64) as usize);
         }
         left -= block.size();
-        parts.iter().for_each(|part| tokens.append(part));
     }
-    Ok(tokens)
+    Ok((first, others))
+}
+
+/// Appends numbered documents, tokenised on all threads.
+fn append(
+    set: &mut TokenSet,
+    tokenizer: &Tokenizer,
+    documents: &[(usize, &[u8])],
+    name: &str,
+) -> anyhow::Result<()> {
+    let encode = |chunk: &[(usize, &[u8])]| {
+        let mut part = TokenSet::default();
+        for (number, document) in chunk {
+            part.push_with(|ids| tokenizer.encode_into(document, ids))
+                .with_context(|| format!("cannot tokenise document {number} of {name}"))?;
+        }
+        Ok(part)
+    };
+    let parts: anyhow::Result<Vec<TokenSet>> = documents.par_chunks(CHUNK).map(encode).collect();
+    for part in parts? {
+        set.append(&part);
+    }
+    Ok(())
 }
