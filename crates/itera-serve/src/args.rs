@@ -233,7 +233,7 @@ pub(crate) struct LimitArgs {
         value_parser = number(1..=100_000)
     )]
     pub(crate) max_connections: usize,
-    /// Addresses or networks of proxies whose X-Forwarded-For is believed; may be repeated.
+    /// Addresses or networks of proxies whose X-Forwarded-For is trusted; may be repeated.
     #[arg(
         long,
         env = "ITERA_TRUSTED_PROXY",

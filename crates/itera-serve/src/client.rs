@@ -44,9 +44,9 @@ impl Client {
     }
 }
 
-/// The address of the client: that of the connection, unless that is a proxy which is believed; then the last
-/// address of `X-Forwarded-For` that is none. Entries before it are the client's own words, and so may be what
-/// is no address: there the search ends.
+/// The address of the client: that of the connection, or behind a trusted proxy the last address of
+/// `X-Forwarded-For` that is not one itself. The client can write any earlier entry, so the search ends at the
+/// first entry that is not an address.
 pub(crate) fn client_of<T>(proxies: &[IpNet], request: &Request<T>) -> IpAddr {
     let is_proxy = |address| proxies.iter().any(|network| network.contains(&address));
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();

@@ -16,11 +16,11 @@ pub(crate) struct MetricsRecord {
 
 impl Plain for MetricsRecord {
     fn check(&self) -> Result<(), String> {
-        let is_number = |metric: &Metric| metric.value.is_finite();
-        if self.metrics.iter().all(is_number) {
+        let is_finite = |metric: &Metric| metric.value.is_finite();
+        if self.metrics.iter().all(is_finite) {
             Ok(())
         } else {
-            Err("has a metric that is no number".to_owned())
+            Err("has a metric that is NaN or infinite".to_owned())
         }
     }
 }

@@ -132,9 +132,9 @@ fn encode(
     name: &str,
 ) -> anyhow::Result<(TokenSet, TokenSet)> {
     let (mut first, mut others) = (TokenSet::default(), TokenSet::default());
-    let total: usize = blocks.iter().map(Block::size).sum();
-    let mut left = total;
+    let bytes: usize = blocks.iter().map(Block::size).sum();
     for block in blocks {
+        let is_first = first.is_empty();
         let documents: Vec<_> = (first.len() + others.len() + 1..)
             .zip(block.texts())
             .collect();
@@ -143,12 +143,11 @@ fn encode(
         for (documents, set) in parts.into_iter().zip([&mut first, &mut others]) {
             append(set, tokenizer, documents, name)?;
         }
-        if left == total {
+        if is_first {
             // The first block tells how many tokens a byte has; some more spare copies of the buffer.
             let per_byte = 1.05 * first.tokens() as f64 / block.size().max(1) as f64;
-            first.reserve((per_byte * left as f64) as usize);
+            first.reserve((per_byte * (bytes - block.size()) as f64) as usize);
         }
-        left -= block.size();
     }
     Ok((first, others))
 }
