@@ -39,6 +39,9 @@ pub enum CheckpointError {
         /// Entries found.
         found: usize,
     },
+    /// The packed values of a tensor are not those of its shape.
+    #[error("the packed values of tensor `{0}` cannot be read: the file is damaged")]
+    Packed(String),
     /// A tensor that must stay fp32 is quantised.
     #[error("tensor `{tensor}` is stored as {found}, expected fp32: it is not a quantised matrix")]
     NotQuantizable {

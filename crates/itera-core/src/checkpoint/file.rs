@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use half::f16;
 
 use super::{
-    CONFIG_KEY, Checkpoint, CheckpointError, FORMAT, Precision, TOKENIZER_KEY, TRAINING_KEY,
-    Tensor, TensorData, validate,
+    CONFIG_KEY, Checkpoint, CheckpointError, FORMAT, FORMAT_OF_FLOATS, MERGES, TOKENIZER_KEY, TRAINING_KEY,
+    Tensor, TensorData, packed, validate,
 };
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, TensorSpec},
     container::{Container, ContainerError, Dtype, RawTensor},
-    tokenizer::Tokenizer,
+    tokenizer::{BpeTokenizer, Tokenizer},
 };
 
 /// Reads and validates a whole checkpoint: config and tokenizer, the tensors, that there are no others.
@@ -19,12 +19,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     let mut file = Container::parse(bytes, &FORMAT)?;
     let config: ModelConfig = file.json(CONFIG_KEY)?;
     config.validate()?;
-    let tokenizer = Tokenizer::from_json(file.text(TOKENIZER_KEY)?)?;
+    let tokenizer = match file.tensors.remove(MERGES) {
+        Some(merges) => Tokenizer::Bpe(read_merges(&merges)?),
+        None => Tokenizer::from_json(file.text(TOKENIZER_KEY)?)?,
+    };
     validate::vocabulary(&config, &tokenizer)?;
     let training = file.json(TRAINING_KEY)?;
     let mut tensors = BTreeMap::new();
     for spec in config.tensors() {
-        let tensor = take(&mut file, &spec.name)?;
+        let tensor = take(&mut file, &spec)?;
         tensors.insert(spec.name, tensor);
     }
     let checkpoint = Checkpoint {
@@ -38,8 +41,31 @@ pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     Ok(checkpoint)
 }
 
+/// The merges `[merges, 4]`, each as two ids of 16 bits.
+fn read_merges(stored: &RawTensor<'_>) -> Result<BpeTokenizer, CheckpointError> {
+    stored.check_dtype(MERGES, Dtype::U8)?;
+    let (pairs, rest) = stored.bytes.as_chunks();
+    if stored.shape != [pairs.len(), 4] || !rest.is_empty() {
+        let expected = [stored.bytes.len() / 4, 4];
+        return Err(ContainerError::shape(MERGES, &expected, &stored.shape).into());
+    }
+    let id = |low, high| u32::from(u16::from_le_bytes([low, high]));
+    let pairs = pairs.iter().map(|&[a, b, c, d]| (id(a, b), id(c, d)));
+    Ok(BpeTokenizer::from_merges(pairs)?)
+}
+
+fn write_merges(tokenizer: &BpeTokenizer) -> RawTensor<'static> {
+    let merges = tokenizer.merges();
+    let ids = merges
+        .iter()
+        .flat_map(|&(left, right)| [left as u16, right as u16]);
+    let bytes: Vec<u8> = ids.flat_map(u16::to_le_bytes).collect();
+    RawTensor::u8([merges.len(), 4], bytes)
+}
+
 /// Takes the entries of one tensor. Whether shape, group and values are right is for [`validate`].
-fn take(file: &mut Container<'_>, name: &str) -> Result<Tensor, CheckpointError> {
+fn take(file: &mut Container<'_>, spec: &TensorSpec) -> Result<Tensor, CheckpointError> {
+    let name = &spec.name;
     let stored = file.take(name)?;
     let data = match stored.dtype {
         Dtype::F32 => TensorData::F32(stored.to_f32()),
@@ -52,6 +78,10 @@ fn take(file: &mut Container<'_>, name: &str) -> Result<Tensor, CheckpointError>
                 scales,
                 group,
             }
+        }
+        Dtype::U8 if stored.shape.len() == 1 => {
+            return packed::read(&stored.bytes, &spec.shape)
+                .ok_or_else(|| CheckpointError::Packed(name.clone()));
         }
         Dtype::U8 => {
             let shape = with_rows(&stored.shape, |row| row.saturating_mul(2));
@@ -105,23 +135,22 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, CheckpointError>
         training,
         tensors,
     } = checkpoint;
-    // Whole, the tokenizer would be a fifth of a file that is small on purpose.
-    let tokenizer = if checkpoint.precision() == Precision::Fp32 {
-        tokenizer.to_json()
-    } else {
-        tokenizer.to_compact_json()
-    };
-    let tokenizer = sorted_text(tokenizer);
-    if let Ok(text) = &tokenizer {
-        // What would not be read is not written.
-        Tokenizer::from_json(text)?;
-    }
-    let texts = [
+    let is_float = tensors.values().all(Tensor::is_float);
+    let mut file = Container::default();
+    let mut texts = vec![
         (CONFIG_KEY, serde_json::to_string(config)),
-        (TOKENIZER_KEY, tokenizer),
         (TRAINING_KEY, sorted_text(training.clone())),
     ];
-    let mut file = Container::default();
+    let json = tokenizer.to_json();
+    match tokenizer {
+        // As a text, it would be a tenth of a file that is small on purpose.
+        Tokenizer::Bpe(bpe) if !is_float => {
+            file.tensors.insert(MERGES.to_owned(), write_merges(bpe));
+        }
+        _ => texts.push((TOKENIZER_KEY, sorted_text(json.clone()))),
+    }
+    // What would not be read is not written.
+    Tokenizer::from_json(&json.to_string())?;
     for (key, text) in texts {
         let text = text.map_err(|source| ContainerError::MetadataJson { key, source })?;
         file.metadata.insert(key.to_owned(), text);
@@ -129,7 +158,8 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, CheckpointError>
     for (name, tensor) in tensors {
         put(&mut file, name, tensor);
     }
-    Ok(file.to_bytes(&FORMAT)?)
+    let format = if is_float { &FORMAT_OF_FLOATS } else { &FORMAT };
+    Ok(file.to_bytes(format)?)
 }
 
 /// JSON text with sorted keys, also in a build where another crate asked for insertion order.
@@ -138,8 +168,14 @@ fn sorted_text(mut value: serde_json::Value) -> serde_json::Result<String> {
     serde_json::to_string(&value)
 }
 
-/// Adds the entries of one tensor: its values, and the scales if it is quantised.
+/// Adds the entries of one tensor: its values, and the scales if it is quantised; or one entry that
+/// packs both.
 fn put<'a>(file: &mut Container<'a>, name: &str, tensor: &'a Tensor) {
+    if let Some(bytes) = packed::write(tensor) {
+        let packed = RawTensor::u8([bytes.len()], bytes);
+        file.tensors.insert(name.to_owned(), packed);
+        return;
+    }
     let shape = &tensor.shape;
     let (values, scales) = match &tensor.data {
         TensorData::F32(values) => (RawTensor::f32(shape.clone(), values), None),

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | `itera.format` | version of this format, see [`FORMAT_VERSION`] |
 //! | `itera.config` | [`ModelConfig`] as JSON |
-//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; in a quantised file [without the parts that only the library needs](Tokenizer::to_compact_json) |
+//! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; absent where a quantised file has `tokenizer.merges` |
 //! | `itera.training` | JSON object of the trainer: data digests, steps, seed, commit |
+//!
+//! `tokenizer.merges`, U8 `[merges, 4]`, are the pairs of a BPE tokenizer, two ids of 16 bits each, little-endian.
 //!
 //! A tensor is stored in one of four ways, see [`TensorData`]. Values lie in rows along the input
 //! axis, the last one; a group is a run of values in a row that shares one scale.
@@ -20,11 +22,17 @@
 //! | int8 | I8 `[.., row]`, -127 to 127 | F16 `[.., row / group]` |
 //! | int4 | U8 `[.., row / 2]`, -8 to 7, low nibble first, two's complement | F16 `[.., row / group]`, of either sign |
 //!
+//! Where it takes fewer bytes, values and scales of integers are one entry `NAME`, U8 `[bytes]`, in which each
+//! is written by its frequency (the modules `packed` and `coding`). Version 1 had no such entries, and the merges
+//! as text; a file of floats is of version 1 still, so that older builds read it.
+//!
 //! Reading trusts nothing: the container checks the file, and a loaded checkpoint has passed
 //! [`Checkpoint::validate`].
 
+mod coding;
 mod error;
 mod file;
+mod packed;
 pub(crate) mod rounding;
 mod tensor;
 mod validate;
@@ -42,8 +50,8 @@ use crate::{
     tokenizer::Tokenizer,
 };
 
-/// The format version that this build writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest format version that this build reads, and the one that it writes for integers.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The most bytes of a checkpoint's file. Every config that passes [`ModelConfig::validate`] fits, as the
 /// header is limited too.
@@ -54,9 +62,18 @@ const FORMAT: Format = Format {
     versions: 1..=FORMAT_VERSION,
 };
 
+/// What files of floats are written as.
+const FORMAT_OF_FLOATS: Format = Format {
+    versions: 1..=1,
+    ..FORMAT
+};
+
 const CONFIG_KEY: &str = "itera.config";
 const TOKENIZER_KEY: &str = "itera.tokenizer";
 const TRAINING_KEY: &str = "itera.training";
+
+/// The tensor of a BPE tokenizer's merges.
+const MERGES: &str = "tokenizer.merges";
 
 /// A model as stored: sizes, tokenizer, weights and where they came from.
 #[derive(Clone, Debug)]
@@ -125,7 +142,7 @@ impl Checkpoint {
         }
     }
 
-    /// Bytes of all weights as stored, scales included; header and metadata are not weights.
+    /// Bytes of all weights in a file, scales included; header and metadata are not weights.
     pub fn weight_bytes(&self) -> usize {
         self.tensors.values().map(Tensor::stored_bytes).sum()
     }

@@ -9,7 +9,10 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::rounding::{Rounded, RowFormat};
+use super::{
+    packed,
+    rounding::{Rounded, RowFormat},
+};
 
 /// Group of values that share a scale, where a row divides by it.
 const GROUP: usize = 32;
@@ -225,6 +228,11 @@ impl Tensor {
         self.len() == 0
     }
 
+    /// Whether the values are plain, and no integers.
+    pub(super) const fn is_float(&self) -> bool {
+        matches!(self.data, TensorData::F32(_) | TensorData::F16(_))
+    }
+
     /// How the values are stored.
     pub const fn precision(&self) -> Precision {
         match self.data {
@@ -240,8 +248,13 @@ impl Tensor {
         self.precision().bits()
     }
 
-    /// Bytes of values and scales as stored.
+    /// Bytes of values and scales in a file, where integers are packed if that takes fewer.
     pub fn stored_bytes(&self) -> usize {
+        packed::write(self).map_or_else(|| self.unpacked_bytes(), |bytes| bytes.len())
+    }
+
+    /// Bytes of values and scales in memory.
+    pub(super) fn unpacked_bytes(&self) -> usize {
         match &self.data {
             TensorData::F32(values) => size_of_val(values.as_slice()),
             TensorData::F16(values) => size_of_val(values.as_slice()),

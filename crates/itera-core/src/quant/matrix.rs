@@ -23,9 +23,16 @@ pub(super) fn round(
     hessians: &[Square],
 ) -> Tensor {
     let (cols, group) = (item.cols, item.group);
-    let Some(format) = RowFormat::new(item.precision, group) else {
+    let Some(format) = item.format() else {
         return tensor.clone();
     };
+    if item.step_size.is_some() {
+        let values: Vec<f64> = tensor.to_f32().into_iter().map(f64::from).collect();
+        let scale = item.scale(&values, format);
+        let mut rounded = Rounded::with_scales(&values, format, |_, _| scale);
+        rounded.scales = vec![scale; values.len() / group];
+        return Tensor::of_integers(tensor.shape.clone(), item.precision, group, rounded);
+    }
     let plain = [Square::identity(cols)];
     let hessians = if hessians.is_empty() {
         &plain[..]

@@ -1,8 +1,13 @@
 //! Which groups of a tensor share a scale, and in which order tensors are rounded.
 
-use super::{Method, Options, QuantError};
+use half::f16;
+
+use super::{Method, Options, QuantError, search};
 use crate::{
-    checkpoint::Precision,
+    checkpoint::{
+        Precision,
+        rounding::{RowFormat, stored},
+    },
     config::{ModelConfig, TensorRole, TensorSpec},
     model::observe::Site,
 };
@@ -23,13 +28,17 @@ pub(super) struct Plan {
 }
 
 /// A tensor to round.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct PlannedTensor {
     pub(super) name: String,
     /// Int8 or int4.
     pub(super) precision: Precision,
-    /// Values that share a scale.
+    /// Values that share a scale as stored.
     pub(super) group: usize,
+    /// See [`Precisions::step_size`](super::Precisions::step_size).
+    pub(super) step_size: Option<f64>,
+    /// Values.
+    pub(super) len: usize,
     /// Where its inputs are seen: one site for each equal share of its rows.
     pub(super) sites: Vec<Site>,
     /// Inputs.
@@ -55,12 +64,33 @@ impl Plan {
                     name: spec.name.clone(),
                     precision,
                     group,
+                    step_size: options.precisions.step_size,
+                    len: spec.len(),
                     sites: sites(spec, config),
                     cols: spec.shape.last().copied().unwrap_or(0),
                 }]),
             }
         }
         Ok(plan)
+    }
+}
+
+impl PlannedTensor {
+    /// How a run of values that share a scale is rounded: a group, or the whole tensor.
+    pub(super) fn format(&self) -> Option<RowFormat> {
+        let group = self.step_size.map_or(self.group, |_| self.len);
+        RowFormat::new(self.precision, group)
+    }
+
+    /// The scale of such a run of `weights` without calibration text.
+    pub(super) fn scale(&self, weights: &[f64], format: RowFormat) -> f16 {
+        let Some(step_size) = self.step_size else {
+            return search::best_scale(weights, &vec![1.0; weights.len()], format);
+        };
+        search::exact_scale(weights, format).unwrap_or_else(|| {
+            let power = weights.iter().map(|weight| weight * weight).sum::<f64>();
+            stored(step_size * (power / weights.len().max(1) as f64).sqrt())
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// of the state space stay fp32, and norms, convolution and router, which are computed in fp32, are
 /// stored as fp16: of the small tensors that saves half the bytes, and their eleven bits are finer
 /// than any integer beside them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Precisions {
     /// For embedding and projections: int8 or int4.
     pub usual: Precision,
@@ -22,6 +22,12 @@ pub struct Precisions {
     /// fp32 or fp16 for what stays float.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, Precision>,
+    /// One scale for each tensor of integers, this share of the root mean square of its weights, in place of
+    /// scales for groups that just hold the largest weight. Few integers are frequent then, so that a file packs
+    /// them into few bits: entropy-coded scalar quantisation, which at equal bits errs least of all that round each
+    /// weight alone (Gish and Pierce 1968).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_size: Option<f64>,
 }
 
 impl From<Precision> for Precisions {
@@ -30,6 +36,7 @@ impl From<Precision> for Precisions {
         Self {
             usual,
             overrides: BTreeMap::new(),
+            step_size: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use half::f16;
 use super::{
     Options, Precisions, QuantError,
     plan::{Plan, PlannedTensor},
-    search::{best_scale, round_in_place},
+    search::round_in_place,
 };
 use crate::{checkpoint::rounding::RowFormat, config::ModelConfig};
 
@@ -58,16 +58,16 @@ impl Scales {
         tensors: &BTreeMap<String, Vec<f32>>,
         precisions: &Precisions,
     ) -> Result<Self, QuantError> {
-        let matrices = formats(config, precisions)?.into_iter();
-        let matrices = matrices.map(|(name, format)| {
-            let groups = tensors[&name].chunks(format.group);
+        let matrices = planned(config, precisions)?.into_iter();
+        let matrices = matrices.map(|(item, format)| {
+            let groups = tensors[&item.name].chunks(format.group);
             let scales = groups.map(|group| {
                 let weights: Vec<f64> = group.iter().copied().map(f64::from).collect();
-                best_scale(&weights, &vec![1.0; weights.len()], format).to_f32()
+                item.scale(&weights, format).to_f32()
             });
             let scales = scales.collect();
             MatrixScales {
-                name,
+                name: item.name,
                 format,
                 scales,
             }
@@ -86,29 +86,23 @@ impl Scales {
         values: &BTreeMap<String, Vec<f32>>,
         precisions: &Precisions,
     ) -> Result<Self, QuantError> {
-        let specs = config.tensors();
-        let len = |name: &str| {
-            let spec = specs.iter().find(|spec| spec.name == name);
-            spec.map_or(0, |spec| spec.shape.iter().product())
-        };
-        let matrices = formats(config, precisions)?
-            .into_iter()
-            .map(|(name, format)| {
-                let scales = values.get(&name).cloned().unwrap_or_default();
-                let (found, expected) = (scales.len(), len(&name) / format.group);
-                if found != expected {
-                    return Err(QuantError::Scales {
-                        tensor: name,
-                        found,
-                        expected,
-                    });
-                }
-                Ok(MatrixScales {
-                    name,
-                    format,
-                    scales,
-                })
-            });
+        let matrices = planned(config, precisions)?.into_iter();
+        let matrices = matrices.map(|(item, format)| {
+            let scales = values.get(&item.name).cloned().unwrap_or_default();
+            let (found, expected) = (scales.len(), item.len / format.group);
+            if found != expected {
+                return Err(QuantError::Scales {
+                    tensor: item.name,
+                    found,
+                    expected,
+                });
+            }
+            Ok(MatrixScales {
+                name: item.name,
+                format,
+                scales,
+            })
+        });
         Ok(Self {
             matrices: matrices.collect::<Result<_, _>>()?,
         })
@@ -149,20 +143,18 @@ impl Scales {
     }
 }
 
-/// The matrices that are rounded, and how each is stored.
-fn formats(
+/// The matrices that are rounded, and how the values that share a scale are.
+fn planned(
     config: &ModelConfig,
     precisions: &Precisions,
-) -> Result<Vec<(String, RowFormat)>, QuantError> {
+) -> Result<Vec<(PlannedTensor, RowFormat)>, QuantError> {
     let plan = Plan::new(config, &Options::data_free(precisions.clone()))?;
-    let format =
-        |item: PlannedTensor| Some((item.name, RowFormat::new(item.precision, item.group)?));
-    Ok(plan
-        .stages
-        .into_iter()
-        .flatten()
-        .filter_map(format)
-        .collect())
+    let items = plan.stages.into_iter().flatten();
+    let with_format = items.filter_map(|item| {
+        let format = item.format()?;
+        Some((item, format))
+    });
+    Ok(with_format.collect())
 }
 
 #[cfg(test)]
@@ -205,7 +197,11 @@ mod tests {
             overrides: overrides.into(),
             ..int4()
         };
-        for precisions in [Precision::Int8.into(), int4(), mixed] {
+        let one_scale = Precisions {
+            step_size: Some(0.3),
+            ..Precision::Int8.into()
+        };
+        for precisions in [Precision::Int8.into(), int4(), mixed, one_scale] {
             let mut scales = Scales::search(&config, &tensors(&config), &precisions).unwrap();
             // Scales that no search would choose: few of the integers are used, or many are cut off.
             for (at, scale) in scales

@@ -48,7 +48,7 @@ pub(super) fn best_scale(weights: &[f64], moments: &[f64], format: RowFormat) ->
 
 /// The scale of which all weights of a group are integers, as training for integers leaves them, if
 /// there is one.
-fn exact_scale(weights: &[f64], format: RowFormat) -> Option<f16> {
+pub(super) fn exact_scale(weights: &[f64], format: RowFormat) -> Option<f16> {
     let by_magnitude = |a: &&f64, b: &&f64| a.abs().total_cmp(&b.abs());
     let largest = *weights.iter().max_by(by_magnitude)?;
     let is_exact = |scale: &f16| {

@@ -3,11 +3,14 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
     ops::Range,
 };
 
-use super::pieces::pieces;
+use super::{TokenizerError, pieces::pieces};
+
+/// The most bytes of all merged tokens: each merge could double the longest.
+const MAX_BYTES: usize = 1 << 19;
 
 /// Two neighbouring token ids.
 pub(super) type Pair = (u32, u32);
@@ -46,6 +49,31 @@ impl BpeTokenizer {
             merged: HashMap::new(),
             bytes,
         }
+    }
+
+    /// The tokenizer of these pairs, the ids of which begin at 257.
+    ///
+    /// # Errors
+    /// A pair of which an id is end-of-text or none yet, one whose bytes are a token already, or more or longer
+    /// ones than a tokenizer has.
+    pub fn from_merges(pairs: impl IntoIterator<Item = Pair>) -> Result<Self, TokenizerError> {
+        let mut tokenizer = Self::without_merges();
+        let mut bytes = 0;
+        let mut known: HashSet<Box<[u8]>> = tokenizer.bytes.iter().cloned().collect();
+        for (at, pair) in pairs.into_iter().enumerate() {
+            let exists = |id| id != Self::END_OF_TEXT && (id as usize) < tokenizer.vocab_size();
+            let may_be = exists(pair.0) && exists(pair.1);
+            if !may_be || tokenizer.vocab_size() == Self::MAX_VOCAB_SIZE {
+                return Err(TokenizerError::Merge { at, pair });
+            }
+            tokenizer.push_merge(pair);
+            let token = tokenizer.bytes.last().cloned().unwrap_or_default();
+            bytes += token.len();
+            if bytes > MAX_BYTES || !known.insert(token) {
+                return Err(TokenizerError::Merge { at, pair });
+            }
+        }
+        Ok(tokenizer)
     }
 
     /// Gives the next id to `pair`, whose ids must exist.

@@ -116,6 +116,17 @@ pub enum TokenizerError {
         /// The size asked for.
         requested: usize,
     },
+    /// A merge of a file is none.
+    #[error(
+        "merge {at} joins the tokens {} and {}, expected two of lower ids whose bytes together are new",
+        pair.0, pair.1
+    )]
+    Merge {
+        /// Merges before it.
+        at: usize,
+        /// The two ids.
+        pair: (u32, u32),
+    },
     /// No tokenizer has this name.
     #[error("no tokenizer is called `{0}`; tokenizers are bytes, char, bpe")]
     UnknownKind(String),

@@ -11,7 +11,8 @@ use itera_core::{
 
 use crate::support;
 
-/// Every shipped checkpoint: format, order of tensors and form of the JSON are as they were.
+/// Every shipped checkpoint: format, order of tensors and form of the JSON are as they were. One of the first
+/// version comes back the same from a smaller file.
 #[test]
 fn shipped_checkpoints_are_written_as_they_are() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/models");
@@ -21,7 +22,15 @@ fn shipped_checkpoints_are_written_as_they_are() {
         if path.extension().is_some_and(|name| name == "safetensors") {
             let bytes = fs::read(&path).unwrap();
             let read = Checkpoint::from_bytes(&bytes).unwrap();
-            assert!(read.to_bytes().unwrap() == bytes, "{}", path.display());
+            let written = read.to_bytes().unwrap();
+            if written != bytes {
+                assert_ne!(read.precision(), Precision::Fp32, "{}", path.display());
+                assert!(written.len() < bytes.len(), "{}", path.display());
+                let again = Checkpoint::from_bytes(&written).unwrap();
+                assert_eq!(again.tensors, read.tensors);
+                assert_eq!(again.tokenizer, read.tokenizer);
+                assert_eq!(again.training, read.training);
+            }
             seen += 1;
         }
     }

@@ -15,8 +15,61 @@ use crate::support::{self, data_start, edit_json, edited, small};
 
 const PROJECTION: &str = "layers.0.mixer.in_proj.weight";
 
+/// The file of the format's first version, which stored every integer by itself and the scales beside them.
+fn first_version(checkpoint: &Checkpoint) -> Vec<u8> {
+    let floats = checkpoint.to_fp32().to_bytes().unwrap();
+    edited(&floats, |header, data| {
+        data.clear();
+        let mut put = |name: &str, dtype: &str, shape: &[usize], values: Vec<u8>| {
+            let begin = data.len();
+            data.extend(values);
+            header[name] =
+                json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, data.len()]});
+        };
+        for (name, Tensor { shape, data }) in &checkpoint.tensors {
+            let last = |size: &dyn Fn(usize) -> usize| {
+                let (row, outer) = shape.split_last().unwrap();
+                [outer, &[size(*row)]].concat()
+            };
+            let (scales, group) = match data {
+                TensorData::F32(values) => {
+                    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                    put(name, "F32", shape, bytes);
+                    continue;
+                }
+                TensorData::F16(values) => {
+                    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                    put(name, "F16", shape, bytes);
+                    continue;
+                }
+                TensorData::Int8 {
+                    values,
+                    scales,
+                    group,
+                } => {
+                    let bytes = values.iter().map(|q| q.cast_unsigned()).collect();
+                    put(name, "I8", shape, bytes);
+                    (scales, group)
+                }
+                TensorData::Int4 {
+                    packed,
+                    scales,
+                    group,
+                } => {
+                    put(name, "U8", &last(&|row| row / 2), packed.clone());
+                    (scales, group)
+                }
+            };
+            let bytes = scales.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let name = format!("{name}.scales");
+            put(&name, "F16", &last(&|row| row / group), bytes);
+        }
+    })
+}
+
+/// Of the first version, whose entries lie open.
 fn file(precision: Precision) -> Vec<u8> {
-    support::checkpoint(small(), precision).to_bytes().unwrap()
+    first_version(&support::checkpoint(small(), precision))
 }
 
 /// The error and its causes in one line, as a user sees them.
@@ -46,16 +99,71 @@ fn header_refused(words: &[&str], edit: impl FnOnce(&mut Value)) {
 }
 
 #[test]
-fn unedited_files_pass_the_editor() {
+fn files_of_the_first_version_are_read() {
     for precision in Precision::ALL {
-        Checkpoint::from_bytes(&edited(&file(precision), |_, _| ())).unwrap();
+        let written = support::checkpoint(small(), precision);
+        let read = Checkpoint::from_bytes(&edited(&file(precision), |_, _| ())).unwrap();
+        assert_eq!(read.tensors, written.tensors);
     }
+}
+
+#[test]
+fn packed_values() {
+    let checkpoint = support::checkpoint(small(), Precision::Int4);
+    let packed = checkpoint.to_bytes().unwrap();
+    let words = format!("packed values of tensor `{PROJECTION}` cannot be read");
+    let damaged = |edit: &dyn Fn(&mut Value, &mut Vec<u8>)| {
+        let text = complaint(&edited(&packed, edit));
+        assert!(text.contains(&words), "{text}");
+    };
+    // Another number of bits, and a stream that is longer than the entry.
+    for (at, value) in [(0, 5), (6, 0xff)] {
+        damaged(&|header, data| {
+            let begin = header[PROJECTION]["data_offsets"][0].as_u64().unwrap() as usize;
+            data[begin + at] = value;
+        });
+    }
+}
+
+#[test]
+fn merges() {
+    let tokenizer = BpeTokenizer::train(std::iter::once(&b"the cat, the hat, the mat"[..]), 264).unwrap();
+    let mut checkpoint = support::checkpoint(
+        ModelConfig {
+            vocab_size: tokenizer.vocab_size(),
+            ..small()
+        },
+        Precision::Int4,
+    );
+    checkpoint.tokenizer = Tokenizer::Bpe(tokenizer);
+    let file = checkpoint.to_bytes().unwrap();
+    let read = Checkpoint::from_bytes(&file).unwrap();
+    assert_eq!(read.tokenizer, checkpoint.tokenizer);
+    let Tokenizer::Bpe(tokenizer) = &read.tokenizer else {
+        panic!("merges are expected");
+    };
+    let merges = tokenizer.merges().len();
+    let (left, right) = tokenizer.merges()[0];
+    // End-of-text, an id to come, and a pair that there is already.
+    for [left, right] in [[256, 104], [104, 300], [left as u16, right as u16]] {
+        let text = complaint(&edited(&file, |header, data| {
+            let begin = header["tokenizer.merges"]["data_offsets"][0].as_u64().unwrap() as usize;
+            data[begin + 8..begin + 10].copy_from_slice(&left.to_le_bytes());
+            data[begin + 10..begin + 12].copy_from_slice(&right.to_le_bytes());
+        }));
+        let words = format!("merge 2 joins the tokens {left} and {right}");
+        assert!(text.contains(&words), "{text}");
+    }
+    let text = complaint(&edited(&file, |header, _| {
+        header["tokenizer.merges"]["shape"] = json!([2 * merges, 2]);
+    }));
+    assert!(text.contains("`tokenizer.merges`"), "{text}");
 }
 
 #[test]
 fn other_versions() {
     header_refused(
-        &["is \"2\"", "a version up to 1", "update itera"],
+        &["is \"3\"", "a version up to 2", "update itera"],
         |header| {
             header["__metadata__"]["itera.format"] = (FORMAT_VERSION + 1).to_string().into();
         },

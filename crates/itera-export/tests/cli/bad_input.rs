@@ -72,7 +72,7 @@ fn checkpoints_that_are_not_there_or_broken() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot load the checkpoint `[DIR]/models/newer.safetensors`: `itera.format` is "9", expected a version up to 1: update itera, or make the file again with this version
+    error: cannot load the checkpoint `[DIR]/models/newer.safetensors`: `itera.format` is "9", expected a version up to 2: update itera, or make the file again with this version
     "#);
 }
 

@@ -148,6 +148,11 @@ fn quantise(
         "`--method gptq` needs calibration text; give `--calibration-tokens` of at least 1, or \
          `--method search`"
     );
+    ensure!(
+        args.step_size.is_none() || args.method == Method::Search && args.calibration_tokens == 0,
+        "`--step-size` rounds each weight to the nearest without calibration text; give \
+         `--method search --calibration-tokens 0`"
+    );
     let texts = if needs_text || args.validate || args.mixed {
         Some(calibration::texts(args.dataset.as_ref(), &source)?)
     } else {
@@ -186,6 +191,7 @@ fn quantise(
         precisions: Precisions {
             usual: args.precision.unwrap_or(Precision::Int4),
             overrides: TensorArg::overrides(&args.tensor),
+            step_size: args.step_size,
         },
         method: args.method,
         calibration: calibration
