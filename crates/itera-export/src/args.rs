@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Run ONNX files in other runtimes, on real text, and compare with the native engine. So is a graph
     /// that was read back into Burn, in a build with --features burn.
     ///
-    /// Exit status 1 if a file differs; it is then renamed to NAME.failed.onnx.
+    /// Exit status 1 if a file differs; one in results/onnx is then renamed to NAME.failed.onnx.
     Verify(VerifyArgs),
     /// Measure one checkpoint in every runtime, in turns within one run.
     Bench(BenchArgs),

@@ -1,6 +1,6 @@
 //! The command `onnx`: writes files.
 
-use std::{path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 use itera_cli::{Align, ExitStatus, Files, Table, note, print, results_folder};
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
         GraphArg::Both => Kind::ALL.to_vec(),
     };
     let (mut files, mut known) = (Vec::new(), Files::default());
+    let mut texts = BTreeMap::new();
     for name in &names {
         for precision in args.precision.list() {
             let loaded = load(name, precision)?;
@@ -50,6 +51,12 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
                 known = known.write(format!("the {kind} graph of {name} at {precision}"), &path);
                 files.push((file, path, started.elapsed().as_secs_f64()));
             }
+            for (part, text) in companions(&loaded)? {
+                let path = folder.join(format!("{}.{part}", loaded.name));
+                if texts.insert(path.clone(), text).is_none() {
+                    known = known.write(format!("the {part} of {name}"), &path);
+                }
+            }
         }
     }
     known.check()?;
@@ -58,8 +65,30 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
         write_atomic(path, &file.bytes)?;
         note(format!("wrote {} in {seconds:.2} s", path.display()));
     }
+    for (path, text) in &texts {
+        write_atomic(path, text.as_bytes())?;
+        note(format!("wrote {}", path.display()));
+    }
     print(table(&files))?;
     Ok(ExitStatus::Done)
+}
+
+/// What other tools want beside the graphs, which is the same at every precision: the tokenizer, and the sizes with
+/// the ids of the tokens that begin and end a text.
+fn companions(loaded: &LoadedCheckpoint) -> anyhow::Result<[(&'static str, String); 2]> {
+    let checkpoint = &loaded.checkpoint;
+    let mut config = serde_json::to_value(&checkpoint.config)?;
+    let end_of_text = checkpoint.tokenizer.end_of_text();
+    config["model_type"] = "itera-lite".into();
+    config["bos_token_id"] = end_of_text.into();
+    config["eos_token_id"] = end_of_text.into();
+    config.sort_all_objects();
+    let mut tokenizer = checkpoint.tokenizer.to_json();
+    tokenizer.sort_all_objects();
+    Ok([
+        ("config.json", format!("{config:#}\n")),
+        ("tokenizer.json", format!("{tokenizer:#}\n")),
+    ])
 }
 
 /// The names given, or all that are shipped.

@@ -37,7 +37,7 @@ pub use engine_bench::{
 pub use envelope::{Envelope, HostInfo, ModelInfo, ToolInfo};
 pub use export::{
     ExportBench, ExportBenchGap, ExportBenchProtocol, ExportBenchRow, ExportCheck, ExportFigures,
-    ExportFile, ExportRecord, ExportRoundTrip, ExportVerdict, p95,
+    ExportFile, ExportRecord, ExportRoundTrip, ExportShape, ExportVerdict, p95,
 };
 pub use power::{
     CounterSamples, CounterStatus, DominatingTerm, EnergyFigure, GateComparison, GateResult,

@@ -38,7 +38,10 @@ pub(super) fn encode(integers: &[i8]) -> Option<Vec<u8>> {
     stream.extend(reversed.iter().rev());
     let len = integers.len();
     if stream.len() >= len || !is_believed(len, stream.len()) {
-        stream = integers.iter().map(|integer| integer.cast_unsigned()).collect();
+        stream = integers
+            .iter()
+            .map(|integer| integer.cast_unsigned())
+            .collect();
     }
     Some(stream)
 }
@@ -154,8 +157,7 @@ impl Table {
         let (frequencies, _) = frequencies.as_chunks();
         let frequencies = frequencies.iter().copied().map(u16::from_le_bytes);
         let frequencies: Vec<u32> = frequencies.map(u32::from).collect();
-        (frequencies.iter().sum::<u32>() == TOTAL)
-            .then(|| (Self::new(lowest, frequencies), rest))
+        (frequencies.iter().sum::<u32>() == TOTAL).then(|| (Self::new(lowest, frequencies), rest))
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use half::f16;
 
 use super::{
-    CONFIG_KEY, Checkpoint, CheckpointError, FORMAT, FORMAT_OF_FLOATS, MERGES, TOKENIZER_KEY, TRAINING_KEY,
-    Tensor, TensorData, packed, validate,
+    CONFIG_KEY, Checkpoint, CheckpointError, FORMAT, FORMAT_OF_FLOATS, MERGES, TOKENIZER_KEY,
+    TRAINING_KEY, Tensor, TensorData, packed, validate,
 };
 use crate::{
     config::{ModelConfig, TensorSpec},

@@ -25,7 +25,11 @@ pub(super) fn write(tensor: &Tensor) -> Option<Vec<u8>> {
     let mut streams = vec![integers];
     let (first, others) = scales.split_first()?;
     let usual = tensor.precision().group(*tensor.shape.last()?) == Some(group);
-    if usual && others.iter().all(|scale| scale.to_bits() == first.to_bits()) {
+    if usual
+        && others
+            .iter()
+            .all(|scale| scale.to_bits() == first.to_bits())
+    {
         bytes.extend([0, 0]);
         bytes.extend(first.to_le_bytes());
     } else {
@@ -74,9 +78,8 @@ pub(super) fn read(bytes: &[u8], shape: &[usize]) -> Option<Tensor> {
         (group, vec![scale; len / group])
     } else {
         let (low, high) = (take(len / group)?, take(len / group)?);
-        let scale = |(low, high): (i8, i8)| {
-            f16::from_le_bytes([low.cast_unsigned(), high.cast_unsigned()])
-        };
+        let scale =
+            |(low, high): (i8, i8)| f16::from_le_bytes([low.cast_unsigned(), high.cast_unsigned()]);
         (group, low.into_iter().zip(high).map(scale).collect())
     };
     let is_value = |integer: &i8| precision != Precision::Int4 || (-8..8).contains(integer);

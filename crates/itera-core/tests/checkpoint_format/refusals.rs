@@ -127,7 +127,8 @@ fn packed_values() {
 
 #[test]
 fn merges() {
-    let tokenizer = BpeTokenizer::train(std::iter::once(&b"the cat, the hat, the mat"[..]), 264).unwrap();
+    let tokenizer =
+        BpeTokenizer::train(std::iter::once(&b"the cat, the hat, the mat"[..]), 264).unwrap();
     let mut checkpoint = support::checkpoint(
         ModelConfig {
             vocab_size: tokenizer.vocab_size(),
@@ -147,7 +148,9 @@ fn merges() {
     // End-of-text, an id to come, and a pair that there is already.
     for [left, right] in [[256, 104], [104, 300], [left as u16, right as u16]] {
         let text = complaint(&edited(&file, |header, data| {
-            let begin = header["tokenizer.merges"]["data_offsets"][0].as_u64().unwrap() as usize;
+            let begin = header["tokenizer.merges"]["data_offsets"][0]
+                .as_u64()
+                .unwrap() as usize;
             data[begin + 8..begin + 10].copy_from_slice(&left.to_le_bytes());
             data[begin + 10..begin + 12].copy_from_slice(&right.to_le_bytes());
         }));

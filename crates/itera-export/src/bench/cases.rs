@@ -97,11 +97,12 @@ fn sequence_file(loaded: &LoadedCheckpoint) -> anyhow::Result<OnnxFile> {
     OnnxFile::from_bytes(Encoded::new(loaded, request)?.bytes)
 }
 
-/// The native engine: like the graphs, it makes the logits after every token.
+/// The native engine: like the graphs, it makes the logits after every token, and like their runtimes it hands all
+/// of them over, with the state.
 fn native(loaded: &LoadedCheckpoint, tokens: &Rc<[u32]>) -> anyhow::Result<Case> {
     let model = Model::from_checkpoint(&loaded.checkpoint)
         .with_context(|| format!("cannot run {}", loaded.name))?;
-    let (mut work, mut state) = (model.new_workspace(), model.new_state());
+    let (mut work, fresh) = (model.new_workspace(), model.new_state());
     let version = format!("{} {}", env!("CARGO_PKG_VERSION"), model.kernel());
     let tokens = Rc::clone(tokens);
     Ok(Case {
@@ -110,11 +111,13 @@ fn native(loaded: &LoadedCheckpoint, tokens: &Rc<[u32]>) -> anyhow::Result<Case>
         precision: loaded.checkpoint.precision(),
         file_bytes: loaded.file_bytes,
         run: Box::new(move || {
-            state.reset();
+            let mut state = fresh.clone();
+            let mut all = Vec::new();
             let sequences = &mut [Sequence::predicting(&tokens, tokens[0], &mut state)];
-            let mut sum = 0.0;
-            model.predict_batch(sequences, &mut work, |_, _, logits| sum += logits[0]);
-            std::hint::black_box(sum);
+            model.predict_batch(sequences, &mut work, |_, _, logits| {
+                all.extend_from_slice(logits);
+            });
+            std::hint::black_box((all, state));
             Ok(())
         }),
     })
@@ -128,7 +131,7 @@ fn graph(
     mut session: impl Session + 'static,
     tokens: &Rc<[u32]>,
 ) -> Case {
-    let (tokens, fresh) = (Rc::clone(tokens), State::new(&file.config));
+    let (tokens, fresh) = (Rc::clone(tokens), State::new(&file.config, 1));
     Case {
         runtime: runtime.to_owned(),
         version: version.to_owned(),
@@ -136,7 +139,7 @@ fn graph(
         file_bytes: file.bytes.len(),
         run: Box::new(move || {
             let mut state = fresh.clone();
-            std::hint::black_box(session.run(&tokens, &mut state)?);
+            std::hint::black_box(session.run(&tokens, 1, &mut state)?);
             Ok(())
         }),
     }

@@ -207,7 +207,7 @@ fn step(b: &mut Builder, checkpoint: &Checkpoint, opset: i64, layout: Layout) {
     let c = &checkpoint.config;
     let norm = Norm::new(b, opset, c.norm_eps);
     let routing = step::routing(b, c, layout == Layout::Unrolled);
-    let embedding = weights::embedding(checkpoint).write_rows(b, "embedding");
+    let embedding = weights::embedding(checkpoint).write(b, "embedding").value;
     let x = b.op(
         "embedded",
         "Gather",
@@ -239,7 +239,7 @@ fn sequence(
     // tract, which a Scan inside of another is not for, has no integers of 4 bits.
     let has_scan = is_unrolled || checkpoint.precision() == Precision::Int4;
     let shared = Shared::new(b, c, stores_tables, is_unrolled, has_scan);
-    let embedding = weights::embedding(checkpoint).write_rows(b, "embedding");
+    let embedding = weights::embedding(checkpoint).write(b, "embedding").value;
     let x = b.op("embedded", "Gather", &[&embedding, &shared.tokens], vec![]);
     let x = layers::write(b, checkpoint, layout, x, &|b, layer, state, x| {
         let u = norm.apply(b, "u", x, &layer.mixer_norm);

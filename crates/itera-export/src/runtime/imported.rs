@@ -24,9 +24,12 @@ pub(crate) fn open(file: &OnnxFile) -> anyhow::Result<Box<dyn Session>> {
 }
 
 impl Session for Imported {
-    fn run(&mut self, tokens: &[u32], state: &mut State) -> anyhow::Result<Vec<f32>> {
-        let [token] = tokens else {
-            anyhow::bail!("a step reads one token, not {}", tokens.len());
+    fn run(&mut self, tokens: &[u32], batch: usize, state: &mut State) -> anyhow::Result<Vec<f32>> {
+        let ([token], 1) = (tokens, batch) else {
+            anyhow::bail!(
+                "a step reads one token of one sequence, not {}",
+                tokens.len()
+            );
         };
         Ok(self.step(*token, &mut state.0))
     }

@@ -12,15 +12,16 @@ use itera_core::config::ModelConfig;
 
 use crate::{file::OnnxFile, graph::Kind};
 
-/// Recurrent state of one sequence in the layout of the files: for each layer
-/// `[channels, d_conv - 1]` of the convolution, then `[n_heads, head_dim, d_state]` of the state space.
+/// Recurrent state of some sequences in the layout of the files: for each layer
+/// `[batch, channels, d_conv - 1]` of the convolution, then `[batch, n_heads, head_dim, d_state]` of the state
+/// space.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State(pub(crate) Vec<Vec<f32>>);
 
 impl State {
     /// Nothing has been read.
-    pub(crate) fn new(config: &ModelConfig) -> Self {
-        let sizes = shapes(config)
+    pub(crate) fn new(config: &ModelConfig, batch: usize) -> Self {
+        let sizes = shapes(config, batch)
             .into_iter()
             .map(|shape| shape.iter().product());
         Self(sizes.map(|size| vec![0.0; size]).collect())
@@ -32,11 +33,11 @@ impl State {
     }
 }
 
-/// Shapes of the parts of a [`State`], with the batch of 1 in front.
-pub(crate) fn shapes(config: &ModelConfig) -> Vec<Vec<usize>> {
+/// Shapes of the parts of a [`State`].
+pub(crate) fn shapes(config: &ModelConfig, batch: usize) -> Vec<Vec<usize>> {
     let of_layer = [
-        vec![1, config.d_conv_channels(), config.d_conv - 1],
-        vec![1, config.n_heads(), config.head_dim, config.d_state],
+        vec![batch, config.d_conv_channels(), config.d_conv - 1],
+        vec![batch, config.n_heads(), config.head_dim, config.d_state],
     ];
     (0..config.n_layers)
         .flat_map(|_| of_layer.clone())
@@ -45,12 +46,12 @@ pub(crate) fn shapes(config: &ModelConfig) -> Vec<Vec<usize>> {
 
 /// A graph, loaded by a runtime.
 pub(crate) trait Session {
-    /// Reads the next tokens of a sequence: one with a step graph, 1 or more with a sequence graph.
-    /// Moves `state` on and gives the logits after each token, `[tokens, vocab_size]`.
+    /// Reads the next tokens `[batch, tokens]` of each sequence: one with a step graph, 1 or more with a sequence
+    /// graph. Moves `state` on and gives the logits after each token, `[batch, tokens, vocab_size]`.
     ///
     /// # Errors
     /// What the runtime says.
-    fn run(&mut self, tokens: &[u32], state: &mut State) -> anyhow::Result<Vec<f32>>;
+    fn run(&mut self, tokens: &[u32], batch: usize, state: &mut State) -> anyhow::Result<Vec<f32>>;
 }
 
 /// Lengths that a text is fed in: whole chunks and none, prime, and one.
@@ -73,7 +74,7 @@ pub(crate) fn read(
             Kind::Sequence => *PIECES.iter().find(|len| **len <= left.len()).unwrap_or(&1),
         };
         let (piece, rest) = left.split_at(len);
-        let logits = session.run(piece, state)?;
+        let logits = session.run(piece, 1, state)?;
         ensure!(
             logits.len() == len * vocab_size,
             "{} logits came out for {len} tokens, expected {}",

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
+use itera_core::config::ModelConfig;
 use ort::{
     environment::Environment,
     session::{
@@ -70,10 +71,6 @@ impl OnnxRuntime {
             .map_err(plain)?
             .with_log_level(ort::logging::LogLevel::Error)
             .map_err(plain)?
-            // Products of floats with 4-bit weights that are written out become one operator, which
-            // by default rounds its inputs to 8 bits as well.
-            .with_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-            .map_err(plain)?
             .commit_from_memory(&file.bytes)?;
         let names = |values: &[ort::value::Outlet]| -> Vec<String> {
             values.iter().map(|value| value.name().to_owned()).collect()
@@ -83,7 +80,7 @@ impl OnnxRuntime {
             outputs: names(session.outputs()),
             session,
             kind: file.kind,
-            shapes: shapes(&file.config),
+            config: file.config.clone(),
         })
     }
 }
@@ -112,22 +109,23 @@ fn version(info: &str, path: &Path) -> String {
 pub(crate) struct Loaded {
     session: OrtSession,
     kind: Kind,
-    shapes: Vec<Vec<usize>>,
+    config: ModelConfig,
     inputs: Vec<String>,
     outputs: Vec<String>,
 }
 
 impl Session for Loaded {
-    fn run(&mut self, tokens: &[u32], state: &mut State) -> anyhow::Result<Vec<f32>> {
+    fn run(&mut self, tokens: &[u32], batch: usize, state: &mut State) -> anyhow::Result<Vec<f32>> {
         let ids: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
         let shape = match self.kind {
-            Kind::Step => vec![1_i64],
-            Kind::Sequence => vec![1, tokens.len() as i64],
+            Kind::Step => vec![batch as i64],
+            Kind::Sequence => vec![batch as i64, (tokens.len() / batch) as i64],
         };
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
         inputs.push((&self.inputs[0], Tensor::from_array((shape, ids))?.into()));
-        for ((name, values), shape) in self.inputs[1..].iter().zip(&state.0).zip(&self.shapes) {
-            let view = TensorRef::from_array_view((shape.clone(), values.as_slice()))?;
+        let names = self.inputs[1..].iter();
+        for ((name, values), shape) in names.zip(&state.0).zip(shapes(&self.config, batch)) {
+            let view = TensorRef::from_array_view((shape, values.as_slice()))?;
             inputs.push((name, view.into()));
         }
         let outputs = self.session.run(inputs)?;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
+use itera_core::config::ModelConfig;
 use tract_onnx::prelude::{
     Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, IntoRunnable as _,
     IntoTValue as _, TVec, Tensor, TypedRunnableModel, tvec,
@@ -14,12 +15,12 @@ use crate::{file::OnnxFile, graph::Kind};
 /// Version of tract in this build, as the manifest of the workspace asks for it.
 pub(crate) const VERSION: &str = "0.23";
 
-/// A graph in tract. It is prepared anew for each length of input, as tract does best.
+/// A graph in tract. It is prepared anew for each shape of input, as tract does best.
 pub(crate) struct Tract {
     model: InferenceModel,
     kind: Kind,
-    shapes: Vec<Vec<usize>>,
-    plans: BTreeMap<usize, Arc<TypedRunnableModel>>,
+    config: ModelConfig,
+    plans: BTreeMap<[usize; 2], Arc<TypedRunnableModel>>,
 }
 
 impl Tract {
@@ -32,27 +33,27 @@ impl Tract {
         Ok(Self {
             model,
             kind: file.kind,
-            shapes: shapes(&file.config),
+            config: file.config.clone(),
             plans: BTreeMap::new(),
         })
     }
 
-    /// The graph, optimised for inputs of `len` tokens.
-    fn plan(&mut self, len: usize) -> anyhow::Result<Arc<TypedRunnableModel>> {
-        if let Some(plan) = self.plans.get(&len) {
+    /// The graph, optimised for `batch` inputs of `len` tokens.
+    fn plan(&mut self, batch: usize, len: usize) -> anyhow::Result<Arc<TypedRunnableModel>> {
+        if let Some(plan) = self.plans.get(&[batch, len]) {
             return Ok(Arc::clone(plan));
         }
         let tokens = match self.kind {
-            Kind::Step => vec![1],
-            Kind::Sequence => vec![1, len],
+            Kind::Step => vec![batch],
+            Kind::Sequence => vec![batch, len],
         };
         let mut model = self.model.clone();
         model.set_input_fact(0, InferenceFact::dt_shape(i64_type(), tokens))?;
-        for (i, shape) in self.shapes.iter().enumerate() {
-            model.set_input_fact(i + 1, InferenceFact::dt_shape(f32_type(), shape.clone()))?;
+        for (i, shape) in shapes(&self.config, batch).into_iter().enumerate() {
+            model.set_input_fact(i + 1, InferenceFact::dt_shape(f32_type(), shape))?;
         }
         let plan = model.into_optimized()?.into_runnable()?;
-        self.plans.insert(len, Arc::clone(&plan));
+        self.plans.insert([batch, len], Arc::clone(&plan));
         Ok(plan)
     }
 }
@@ -66,16 +67,17 @@ fn f32_type() -> tract_onnx::prelude::DatumType {
 }
 
 impl Session for Tract {
-    fn run(&mut self, tokens: &[u32], state: &mut State) -> anyhow::Result<Vec<f32>> {
-        let plan = self.plan(tokens.len())?;
+    fn run(&mut self, tokens: &[u32], batch: usize, state: &mut State) -> anyhow::Result<Vec<f32>> {
+        let len = tokens.len() / batch;
+        let plan = self.plan(batch, len)?;
         let ids: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
         let shape: &[usize] = match self.kind {
-            Kind::Step => &[1],
-            Kind::Sequence => &[1, tokens.len()],
+            Kind::Step => &[batch],
+            Kind::Sequence => &[batch, len],
         };
         let mut inputs: TVec<_> = tvec!(Tensor::from_shape(shape, &ids)?.into_tvalue());
-        for (values, shape) in state.0.iter().zip(&self.shapes) {
-            inputs.push(Tensor::from_shape(shape, values)?.into_tvalue());
+        for (values, shape) in state.0.iter().zip(shapes(&self.config, batch)) {
+            inputs.push(Tensor::from_shape(&shape, values)?.into_tvalue());
         }
         let outputs = plan.run(inputs)?;
         let floats = |index: usize| -> anyhow::Result<Vec<f32>> {

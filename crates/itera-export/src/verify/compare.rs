@@ -35,7 +35,7 @@ pub(super) fn figures(
     for document in &text.documents {
         let read = inputs(text.end_of_text, document);
         let mut targets = document.iter();
-        let mut state = State::new(&file.config);
+        let mut state = State::new(&file.config, 1);
         runtime::read(session, file, &read, &mut state, &mut |logits| {
             if let (Some(exact), Some(fp32), Some(&target)) =
                 (exact.next(), fp32.next(), targets.next())
@@ -64,6 +64,7 @@ pub(super) fn figures(
         native_bits_per_byte: reference.native_bits_per_byte,
         fp32_bits_per_byte: reference.fp32_bits_per_byte,
         state_errors,
+        shapes: Vec::new(),
     })
 }
 
@@ -75,6 +76,16 @@ pub(super) fn breach(figures: &ExportFigures) -> Option<String> {
             "logits differ from the native engine's by up to {:.2e} of the largest, expected at most {:.0e}",
             figures.max_relative_difference, figures.tolerance
         ));
+    }
+    for shape in &figures.shapes {
+        let within = shape.max_relative_difference <= figures.tolerance;
+        if !within {
+            return Some(format!(
+                "logits of {} sequences of {} random tokens differ from the native engine's by up to {:.2e} of the \
+                 largest, expected at most {:.0e}",
+                shape.batch, shape.tokens, shape.max_relative_difference, figures.tolerance
+            ));
+        }
     }
     let drifted = |error: &&StateError| {
         let within = error.relative_error <= STATE_TOLERANCE;
@@ -100,23 +111,29 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, logits: &[f32], exact: &[f32], fp32: &[f32], target: u32) {
-        let pairs = logits.iter().zip(exact);
-        let differences = pairs.map(|(a, b)| f64::from(*a) - f64::from(*b));
-        // A NaN compares with nothing and must not get lost.
-        let difference = differences.map(f64::abs).fold(0.0, |most, next| {
-            if next.is_finite() {
-                next.max(most)
-            } else {
-                f64::MAX
-            }
-        });
-        let largest = exact.iter().map(|x| f64::from(x.abs())).fold(1.0, f64::max);
+        let (difference, relative) = differences(logits, exact);
         self.max_abs = self.max_abs.max(difference);
-        self.max_relative = self.max_relative.max(difference / largest);
+        self.max_relative = self.max_relative.max(relative);
         self.nats += nats(logits, target);
         self.same_top += usize::from(top(logits) == top(fp32));
         self.kl.push(divergence(fp32, logits));
     }
+}
+
+/// The largest difference of a logit, and the same relative to the largest magnitude, or to 1 where that is less.
+pub(super) fn differences(logits: &[f32], exact: &[f32]) -> (f64, f64) {
+    let pairs = logits.iter().zip(exact);
+    let differences = pairs.map(|(a, b)| f64::from(*a) - f64::from(*b));
+    // A NaN compares with nothing and must not get lost.
+    let difference = differences.map(f64::abs).fold(0.0, |most, next| {
+        if next.is_finite() {
+            next.max(most)
+        } else {
+            f64::MAX
+        }
+    });
+    let largest = exact.iter().map(|x| f64::from(x.abs())).fold(1.0, f64::max);
+    (difference, difference / largest)
 }
 
 /// Errors of the carried state when the documents are read as one stream.
@@ -126,7 +143,7 @@ fn state_errors(
     reference: &Reference,
 ) -> anyhow::Result<Vec<StateError>> {
     let stream = reference.text.stream();
-    let (mut expected, mut state) = (reference.new_state(), State::new(&file.config));
+    let (mut expected, mut state) = (reference.new_state(), State::new(&file.config, 1));
     let (mut read, mut errors) = (0, Vec::new());
     for steps in STATE_STEPS
         .into_iter()

@@ -6,6 +6,7 @@
 //! | `reference` | what the native engine says about them |
 //! | `runtimes` | the runtimes, and what came of a check |
 //! | `compare` | the differences of a runtime |
+//! | `shapes` | the same for batches and lengths that text does not try |
 //! | `round_trip`, `fixture` | a small graph that became Burn code again |
 
 mod compare;
@@ -13,6 +14,7 @@ mod fixture;
 mod reference;
 mod round_trip;
 mod runtimes;
+mod shapes;
 mod text;
 
 use std::{
@@ -29,7 +31,9 @@ use self::{reference::Reference, runtimes::Runtimes, text::Text};
 use crate::{
     args::{RuntimeArg, VerifyArgs},
     file::OnnxFile,
-    onnx, results, table,
+    onnx, results,
+    runtime::library,
+    table,
 };
 
 /// The most that a logit may differ, relative to the largest of its token. Files of any precision are
@@ -58,14 +62,14 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitStatus> {
     // Said before the work if it is something else.
     results::read_or_new(&output)?;
     let mut done = check_files(args, &paths)?;
-    let mut failed = keep_failed(&mut done)?;
+    let mut failed = done.iter().flat_map(|(_, _, checks)| checks).any(is_failed);
+    keep_failed(&mut done)?;
     let trip = match args.runtime {
         RuntimeArg::Burn | RuntimeArg::All => Some(round_trip::check(args)?),
         _ => None,
     };
-    failed |= trip
-        .as_ref()
-        .is_some_and(|trip| trip.verdict == ExportVerdict::Failed);
+    let trip_verdict = trip.as_ref().map(|trip| trip.verdict);
+    failed |= trip_verdict == Some(ExportVerdict::Failed);
     let record = results::update(&output, |record| {
         replace(record, &done);
         if let Some(trip) = trip {
@@ -73,6 +77,15 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitStatus> {
         }
     })?;
     print(table::verified(&record))?;
+    let ran = |verdict| verdict != ExportVerdict::Unavailable;
+    ensure!(
+        done.iter()
+            .flat_map(|(_, _, checks)| checks)
+            .any(|check| ran(check.verdict))
+            || trip_verdict.is_some_and(ran),
+        "nothing was verified: no runtime that was asked for can run these files here; {}",
+        library::REMEDY
+    );
     Ok(if failed {
         ExitStatus::CheckFailed
     } else {
@@ -191,19 +204,30 @@ fn describe(name: &str, file: &OnnxFile, loaded: &LoadedCheckpoint) -> ExportFil
     }
 }
 
-/// Renames the files that failed, so that nobody takes them for good. Returns whether there are any.
-fn keep_failed(done: &mut [Checked]) -> anyhow::Result<bool> {
-    let mut any = false;
+fn is_failed(check: &ExportCheck) -> bool {
+    check.verdict == ExportVerdict::Failed
+}
+
+/// Renames files of the results whose logits are wrong, so that nobody takes them for good. A file elsewhere, or one
+/// that a runtime broke on, stays as it is.
+fn keep_failed(done: &mut [Checked]) -> anyhow::Result<()> {
+    let folder = results_folder()
+        .ok()
+        .map(|results| results.join(onnx::FOLDER));
     for (path, file, checks) in done {
-        let failed = |check: &&ExportCheck| check.verdict == ExportVerdict::Failed;
-        let Some(reason) = checks
-            .iter()
-            .find(failed)
-            .and_then(|check| check.reason.clone())
-        else {
+        let Some(failed) = checks.iter().find(|check| is_failed(check)) else {
             continue;
         };
-        any = true;
+        let reason = failed.reason.clone().unwrap_or_default();
+        let is_wrong = |check: &ExportCheck| is_failed(check) && check.figures.is_some();
+        let is_ours = path.parent().and_then(|parent| parent.canonicalize().ok())
+            == folder
+                .as_ref()
+                .and_then(|folder| folder.canonicalize().ok());
+        if !is_ours || !checks.iter().any(is_wrong) {
+            warn(format!("{} failed: {reason}", path.display()));
+            continue;
+        }
         let kept = path.with_extension(FAILED);
         fs::rename(&*path, &kept).with_context(|| {
             format!("cannot rename `{}` to `{}`", path.display(), kept.display())
@@ -218,7 +242,7 @@ fn keep_failed(done: &mut [Checked]) -> anyhow::Result<bool> {
             check.file.clone_from(&file.file);
         }
     }
-    Ok(any)
+    Ok(())
 }
 
 /// The name under which a record knows a file.

@@ -1,13 +1,17 @@
 //! What the native engine says about a text.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use itera_core::{
     checkpoint::Checkpoint,
     model::{self, Model, State as NativeState},
     models::LoadedCheckpoint,
 };
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
-use super::{compare::nats, text::Text};
+use super::{compare::nats, shapes, text::Text};
 use crate::{file::OnnxFile, runtime::native};
 
 /// A text as the native engine reads it, for one checkpoint at one precision.
@@ -23,6 +27,34 @@ pub(crate) struct Reference {
     /// Bits per byte at the precision of the file, and in fp32.
     pub(crate) native_bits_per_byte: f64,
     pub(crate) fp32_bits_per_byte: f64,
+    /// What [`shapes`] reads.
+    pub(super) random: Vec<RandomTokens>,
+}
+
+/// A sequence of random tokens.
+pub(super) struct RandomTokens {
+    pub(super) tokens: Vec<u32>,
+    /// The logits `[vocab_size]` after so many of them, in floats with the very weights of the file.
+    pub(super) logits: BTreeMap<usize, Vec<f32>>,
+}
+
+impl RandomTokens {
+    fn new(model: &Model, seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let vocab_size = model.config().vocab_size as u32;
+        let longest = shapes::LENGTHS.into_iter().max().unwrap_or_default();
+        let tokens: Vec<u32> = (0..longest)
+            .map(|_| random.random_range(0..vocab_size))
+            .collect();
+        let (mut read, mut logits) = (0, BTreeMap::new());
+        native::read(model, &tokens, &mut model.new_state(), &mut |row| {
+            read += 1;
+            if shapes::LENGTHS.contains(&read) {
+                logits.insert(read, row.to_vec());
+            }
+        });
+        Self { tokens, logits }
+    }
 }
 
 impl Reference {
@@ -46,6 +78,9 @@ impl Reference {
             native_bits_per_byte: bits_per_byte(&logits(&native, &text), &text),
             fp32_bits_per_byte: bits_per_byte(&fp32_logits, &text),
             fp32_logits,
+            random: (0..shapes::BATCH as u64)
+                .map(|seed| RandomTokens::new(&exact, seed))
+                .collect(),
             exact,
             text,
             loaded,

@@ -4,7 +4,11 @@ use itera_cli::warn;
 use itera_core::checkpoint::Precision;
 use itera_record::{ExportCheck, ExportFigures, ExportVerdict};
 
-use super::{compare, reference::Reference};
+use super::{
+    compare,
+    reference::Reference,
+    shapes::{self, Shape},
+};
 use crate::{
     args::RuntimeArg,
     file::OnnxFile,
@@ -60,7 +64,7 @@ impl Runtimes {
             let outcome = match loaded {
                 // tract 0.23 has no integers of 4 bits.
                 Err(error) if file.precision == Precision::Int4 => Outcome::Lacks(chain(&error)),
-                loaded => measure(loaded, file, reference),
+                loaded => measure(loaded, file, reference, &shapes::shapes(file.kind, "tract")),
             };
             checks.push(check("tract", tract::VERSION, outcome));
         }
@@ -68,7 +72,8 @@ impl Runtimes {
             Some(Ok(library)) => {
                 let loaded = library.session(file, 1);
                 let loaded = loaded.map(|session| Box::new(session) as Box<dyn Session>);
-                let outcome = measure(loaded, file, reference);
+                let shapes = shapes::shapes(file.kind, "onnxruntime");
+                let outcome = measure(loaded, file, reference, &shapes);
                 checks.push(check("onnxruntime", &library.version, outcome));
             }
             Some(Err(reason)) => {
@@ -94,9 +99,13 @@ pub(super) fn measure(
     loaded: anyhow::Result<Box<dyn Session>>,
     file: &OnnxFile,
     reference: &Reference,
+    shapes: &[Shape],
 ) -> Outcome {
-    let figures =
-        loaded.and_then(|mut session| compare::figures(session.as_mut(), file, reference));
+    let figures = loaded.and_then(|mut session| {
+        let mut figures = compare::figures(session.as_mut(), file, reference)?;
+        figures.shapes = shapes::check(session.as_mut(), file, reference, shapes)?;
+        Ok(figures)
+    });
     match figures {
         Ok(figures) => Outcome::Ran(Box::new(figures)),
         Err(error) => Outcome::Broke(chain(&error)),

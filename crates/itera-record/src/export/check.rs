@@ -93,6 +93,9 @@ impl ExportFigures {
         for error in &self.state_errors {
             check::finite(&field("state_errors"), error.relative_error)?;
         }
+        for shape in &self.shapes {
+            check::finite(&field("shapes"), shape.max_relative_difference)?;
+        }
         Ok(())
     }
 }

@@ -130,6 +130,20 @@ pub struct ExportFigures {
     /// Error of the carried state after so many tokens of one stream, against the native engine with the
     /// very weights of the file as floats.
     pub state_errors: Vec<StateError>,
+    /// Batches of random tokens; older records have none.
+    #[serde(default)]
+    pub shapes: Vec<ExportShape>,
+}
+
+/// Random tokens in one shape, read in two pieces, or one by one by a step graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportShape {
+    /// Sequences that are read at once.
+    pub batch: u64,
+    /// Tokens of each.
+    pub tokens: u64,
+    /// Of the last logits of each, as in [`ExportFigures::max_relative_difference`].
+    pub max_relative_difference: f64,
 }
 
 /// A graph that was made Burn code again.

@@ -80,6 +80,10 @@ pub(crate) struct RunConfig {
     /// Entries of a bpe vocabulary that is trained for the run [default: 512].
     #[arg(long, value_name = "N")]
     pub(crate) vocab_size: Option<usize>,
+    /// Share of the training documents in which a blank line takes the place of each line end, so that the model
+    /// knows both forms; documents with blank lines stay as they are.
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) blank_lines: f64,
     /// Seed of the initial parameters and of the order of the documents.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -265,6 +269,7 @@ impl RunConfig {
     fn check_ranges(&self) -> anyhow::Result<()> {
         for (option, value, low, high) in [
             ("--learning-rate", self.rate(), f64::MIN_POSITIVE, 1.0),
+            ("--blank-lines", self.blank_lines, 0.0, 1.0),
             ("--floor", self.floor, 0.0, 1.0),
             ("--weight-decay", self.weight_decay.into(), 0.0, 10.0),
             ("--beta-2", self.beta_2.into(), 0.0, 0.999_999),

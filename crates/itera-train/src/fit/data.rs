@@ -1,6 +1,6 @@
 //! Text, tokenizer, tokens: everything a run reads, ready before its first step.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use anyhow::{Context as _, bail, ensure};
 use itera_cli::warn;
@@ -9,6 +9,8 @@ use itera_core::{
     tokenizer::Tokenizer,
 };
 use itera_data::{Block, TokenSet};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::config::RunConfig;
@@ -60,14 +62,21 @@ impl Data {
                 check_tokenizer(name, loaded, &tokenizer)?;
             }
         }
-        let train_bytes = texts.train_documents().map(<[u8]>::len).sum();
+        let form = Form {
+            blank_lines: options.blank_lines,
+            seed: options.seed,
+        };
+        let train_bytes = (1..)
+            .zip(texts.train_documents())
+            .map(|(number, document)| form.of(number, document).len())
+            .sum();
         ensure!(
             train_bytes > 0,
             "{} holds no text to learn from; give another file",
             texts.name()
         );
         let evaluates = options.evaluate_every != Some(0);
-        let (train, valid) = encode_all(&tokenizer, &mut texts, evaluates)?;
+        let (train, valid) = encode_all(&tokenizer, &mut texts, form, evaluates)?;
         let tokens = train.tokens() + train.len();
         Ok(Self {
             bytes_per_token: train_bytes as f64 / tokens as f64,
@@ -79,6 +88,31 @@ impl Data {
             init,
             teacher,
         })
+    }
+}
+
+/// The form in which documents are read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Form {
+    /// Share of the documents whose line ends become blank lines.
+    blank_lines: f64,
+    /// Chooses these documents.
+    seed: u64,
+}
+
+impl Form {
+    /// A document, by its number in the text. One that has blank lines already stays as it is.
+    fn of(self, number: usize, document: &[u8]) -> Cow<'_, [u8]> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        random.set_stream(number as u64);
+        if !random.random_bool(self.blank_lines) || document.windows(2).any(|two| two == b"\n\n") {
+            return Cow::Borrowed(document);
+        }
+        let bytes = document.iter().flat_map(|&byte| {
+            let times = if byte == b'\n' { 2 } else { 1 };
+            std::iter::repeat_n(byte, times)
+        });
+        Cow::Owned(bytes.collect())
     }
 }
 
@@ -100,12 +134,13 @@ fn check_tokenizer(
 fn encode_all(
     tokenizer: &Tokenizer,
     texts: &mut Texts,
+    form: Form,
     evaluates: bool,
 ) -> anyhow::Result<(TokenSet, Documents)> {
     let n_train = texts.train_documents().count();
     let bytes: Vec<_> = texts.valid_documents().map(<[u8]>::len).collect();
     let (blocks, valid) = texts.take();
-    let (train, held_out) = encode(tokenizer, blocks, n_train, texts.name())?;
+    let (train, held_out) = encode(tokenizer, blocks, form, n_train, texts.name())?;
     if !evaluates {
         return Ok((train, Documents::default()));
     }
@@ -117,17 +152,21 @@ fn encode_all(
         ));
     }
     let tokens = match valid {
-        Some(blocks) => encode(tokenizer, blocks, usize::MAX, &texts.valid_label())?.0,
+        Some(blocks) => {
+            let label = texts.valid_label();
+            encode(tokenizer, blocks, Form::default(), usize::MAX, &label)?.0
+        }
         None => held_out,
     };
     Ok((train, Documents { tokens, bytes }))
 }
 
-/// Tokenises block by block, each on all threads, and frees each block behind it: the first `at` documents, and
-/// the others.
+/// Tokenises block by block, each on all threads, and frees each block behind it: the first `at` documents, in
+/// their form, and the others.
 fn encode(
     tokenizer: &Tokenizer,
     blocks: Vec<Block>,
+    form: Form,
     at: usize,
     name: &str,
 ) -> anyhow::Result<(TokenSet, TokenSet)> {
@@ -140,8 +179,9 @@ fn encode(
             .collect();
         let split = at.saturating_sub(first.len()).min(documents.len());
         let parts = [&documents[..split], &documents[split..]];
-        for (documents, set) in parts.into_iter().zip([&mut first, &mut others]) {
-            append(set, tokenizer, documents, name)?;
+        let sets = [(&mut first, form), (&mut others, Form::default())];
+        for (documents, (set, form)) in parts.into_iter().zip(sets) {
+            append(set, tokenizer, documents, form, name)?;
         }
         if is_first {
             // The first block tells how many tokens a byte has; some more spare copies of the buffer.
@@ -157,12 +197,14 @@ fn append(
     set: &mut TokenSet,
     tokenizer: &Tokenizer,
     documents: &[(usize, &[u8])],
+    form: Form,
     name: &str,
 ) -> anyhow::Result<()> {
     let encode = |chunk: &[(usize, &[u8])]| {
         let mut part = TokenSet::default();
         for (number, document) in chunk {
-            part.push_with(|ids| tokenizer.encode_into(document, ids))
+            let document = form.of(*number, document);
+            part.push_with(|ids| tokenizer.encode_into(&document, ids))
                 .with_context(|| format!("cannot tokenise document {number} of {name}"))?;
         }
         Ok(part)
@@ -172,4 +214,42 @@ fn append(
         set.append(&part);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seeded_share_of_the_documents_gets_blank_lines() {
+        let document = b"A cat.\nA hat.";
+        let chosen = |seed| -> Vec<usize> {
+            let form = Form {
+                blank_lines: 0.3,
+                seed,
+            };
+            let changed = |number: &usize| {
+                let text = form.of(*number, document);
+                let is_changed = *text != *document;
+                assert!(!is_changed || *text == *b"A cat.\n\nA hat.");
+                is_changed
+            };
+            (1..=1000).filter(changed).collect()
+        };
+        let first = chosen(1);
+        assert!((250..350).contains(&first.len()), "{}", first.len());
+        assert_eq!(first, chosen(1));
+        assert_ne!(first, chosen(2));
+    }
+
+    #[test]
+    fn blank_lines_stay_as_they_are() {
+        let form = |blank_lines| Form {
+            blank_lines,
+            seed: 0,
+        };
+        let text = b"A cat.\n\nA hat.\nA mat.";
+        assert_eq!(*form(1.0).of(1, text), *text);
+        assert_eq!(*form(0.0).of(1, b"A\nB"), *b"A\nB");
+    }
 }

@@ -85,6 +85,50 @@ fn a_tensor_may_be_stored_otherwise() {
 }
 
 #[test]
+fn one_scale_for_a_tensor_takes_fewer_bytes_the_larger_it_is() {
+    let test = test();
+    let options =
+        "--checkpoint x.safetensors --precision int8 --method search --calibration-tokens 0";
+    let bits = |name: &str| {
+        let checkpoint = Checkpoint::from_bytes(&test.read(name)).unwrap();
+        checkpoint.bits_per_weight()
+    };
+    test.run(&format!("quantize {options}"));
+    for (step, name) in [("0.1", "fine.safetensors"), ("0.4", "coarse.safetensors")] {
+        test.run(&format!(
+            "quantize {options} --step-size {step} --output {name}"
+        ));
+    }
+    let [groups, fine, coarse] = [
+        "x.int8.safetensors",
+        "fine.safetensors",
+        "coarse.safetensors",
+    ]
+    .map(bits);
+    assert!(
+        coarse + 1.0 < fine && fine + 1.0 < groups,
+        "{coarse} {fine} {groups}"
+    );
+    // The same integers are found again in what they stand for.
+    let coarse = Checkpoint::from_bytes(&test.read("coarse.safetensors")).unwrap();
+    test.write("floats.safetensors", coarse.to_fp32().to_bytes().unwrap());
+    let again = options.replace("x.safetensors", "floats.safetensors");
+    test.run(&format!(
+        "quantize {again} --step-size 0.1 --output again.safetensors"
+    ));
+    let again = Checkpoint::from_bytes(&test.read("again.safetensors")).unwrap();
+    let integers = |checkpoint: &Checkpoint| checkpoint.tensors["layers.0.moe.w_in"].clone();
+    assert_eq!(integers(&again), integers(&coarse));
+}
+
+#[test]
+fn one_scale_for_a_tensor_takes_no_calibration() {
+    assert_snapshot!(
+        test().command("quantize --checkpoint x.safetensors --precision int8 --step-size 0.3")
+    );
+}
+
+#[test]
 fn a_mixed_model_keeps_to_its_bits() {
     let test = test();
     let options = "--checkpoint x.safetensors --method search --calibration-tokens 0";
