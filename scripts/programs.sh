@@ -18,14 +18,15 @@ validate() {
     fi
 }
 
-# tensors_of MODEL: what does not have 4 bits in its 4-bit file, as options of `fit` and `quantize`.
-tensors_of() {
-    case $1 in
-        micro-tinystories)
-            # It loses most after the embedding (quantize --validate shows each tensor alone).
-            echo --tensor layers.0.mixer.in_proj.weight=int8
+# integers_of MODEL PRECISION: how the weights of a file that was trained for integers are stored, as options of `fit`
+# and `quantize`.
+integers_of() {
+    case "$1 $2" in
+        'micro-tinystories int8')
+            # The whole file takes 190,000 bytes.
+            echo --step-size 0.33
             ;;
-        nano-tinystories)
+        'nano-tinystories int4')
             # An eighth of the weights, which lose most for their bytes (quantize --mixed --target-bits 5.3).
             echo --tensor layers.0.mixer.in_proj.weight=int8 --tensor layers.0.mixer.out_proj.weight=int8 \
                 --tensor layers.1.mixer.out_proj.weight=int8

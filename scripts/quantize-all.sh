@@ -25,15 +25,18 @@ fi
 
 for model in "${models[@]}"; do
     source=data/models/$model.safetensors
-    tuned=runs/$model-int4.safetensors
-    quantize "$model" int8 --checkpoint "$source"
-    if [[ -f $tuned ]]; then
-        # Its weights are integers times their scales already, which the search finds.
-        # shellcheck disable=SC2046 # several words
-        quantize "$model" int4 --checkpoint "$tuned" --of "$source" $(tensors_of "$model") \
-            --method search --calibration-tokens 0 --output "data/models/$model.int4.safetensors"
-    else
-        echo "data/models/$model.int4.safetensors stays as it is: $tuned is missing, which" \
-            "\`scripts/train-all.sh $model\` makes" >&2
-    fi
+    for precision in int8 int4; do
+        tuned=runs/$model-$precision.safetensors
+        output=data/models/$model.$precision.safetensors
+        if [[ -f $tuned ]]; then
+            # Its weights are integers times their scales already, which the search finds.
+            # shellcheck disable=SC2046 # several words
+            quantize "$model" "$precision" --checkpoint "$tuned" --of "$source" $(integers_of "$model" "$precision") \
+                --method search --calibration-tokens 0 --output "$output"
+        elif [[ $precision == int8 && -z $(integers_of "$model" int8) ]]; then
+            quantize "$model" int8 --checkpoint "$source"
+        else
+            echo "$output stays as it is: $tuned is missing, which \`scripts/train-all.sh $model\` makes" >&2
+        fi
+    done
 done
