@@ -24,7 +24,7 @@ integers_of() {
     case "$1 $2" in
         'micro-tinystories int8')
             # The whole file takes 190,000 bytes.
-            echo --step-size 0.33
+            echo --step-size 0.175
             ;;
         'nano-tinystories int4')
             # An eighth of the weights, which lose most for their bytes (quantize --mixed --target-bits 5.3).
