@@ -22,10 +22,6 @@ validate() {
 # and `quantize`.
 integers_of() {
     case "$1 $2" in
-        'micro-tinystories int8')
-            # The whole file takes 190,000 bytes.
-            echo --step-size 0.175
-            ;;
         'nano-tinystories int4')
             # An eighth of the weights, which lose most for their bytes (quantize --mixed --target-bits 5.3).
             echo --tensor layers.0.mixer.in_proj.weight=int8 --tensor layers.0.mixer.out_proj.weight=int8 \

@@ -55,11 +55,9 @@ micro-tinystories() {
         --optimizer muon --learning-rate 1e-2 --warmup 50 --steps 1603 --evaluate-every 0 --output $run-2.safetensors
     replicas=2
     fit --dataset tinystories --init $run-2.safetensors --seed 3 --blank-lines 0.5 \
-        --optimizer muon --learning-rate 6e-3 --warmup 50 --steps 4000 --evaluate-every 2000 \
+        --optimizer muon --learning-rate 6e-3 --warmup 50 --steps 3000 --evaluate-every 0 \
         --output data/models/micro-tinystories.safetensors
-    local more=(--blank-lines 0.5 --learning-rate 3e-2 --evaluate-every 1750)
-    for_integers micro-tinystories int8 tinystories 4 3500 "${more[@]}"
-    for_integers micro-tinystories int4 tinystories 5 3500 "${more[@]}"
+    for_integers micro-tinystories int4 tinystories 5 1200 --blank-lines 0.5 --learning-rate 3e-2 --evaluate-every 0
     scripts/quantize-all.sh micro-tinystories
 }
 
