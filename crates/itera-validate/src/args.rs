@@ -160,7 +160,7 @@ pub(crate) struct ScoreArgs {
     /// File for the rows of the result as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Leave out the compressors zstd and PPMd.
+    /// Leave out the comparison with compressors, which takes seconds for a megabyte.
     #[arg(long)]
     pub(crate) no_baselines: bool,
     /// Print the JSON on standard output instead of the table.
