@@ -4,6 +4,7 @@ use itera_record::{
     AblationStudy, AblationVariant,
     Form::{Fixed, Signed},
     Table, Value, columns,
+    columns::name_of_text,
 };
 
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
@@ -215,7 +216,7 @@ pub(super) fn facts(inputs: &Inputs) -> serde_json::Value {
             "name": study.name,
             "slug": slug(study),
             "text_bytes": study.text_bytes,
-            "validation": study.validation,
+            "validation": validation(study),
             "variants": rows.len(),
             "better": of(Verdict::Better),
             "worse": of(Verdict::Worse),
@@ -238,6 +239,22 @@ fn differing(arguments: &[String], base: &[String]) -> String {
         .into_iter()
         .filter(|pair| !base.contains(pair));
     own.map(|pair| pair.join(" ")).collect::<Vec<_>>().join(" ")
+}
+
+/// The text of validation and how it was read; a text that has another name now by that.
+fn validation(study: &AblationStudy) -> String {
+    let name = study
+        .data
+        .last()
+        .and_then(|data| name_of_text(&data.sha256));
+    let old = study
+        .data
+        .last()
+        .map(|data| format!("{} {}", data.dataset, data.split));
+    match (name, old) {
+        (Some(name), Some(old)) => study.validation.replace(&old, name),
+        _ => study.validation.clone(),
+    }
 }
 
 /// The 97.5 % quantile of Student's t.
