@@ -13,7 +13,7 @@ usage() {
     cat <<'TEXT'
 Fetch the official WikiText-2 and TinyStories files into the data folder, checked.
 
-usage: scripts/fetch-data.sh [--only wikitext2|tinystories] [--small] [--raw] [--help]
+usage: scripts/fetch-data.sh [--only wikitext2|tinystories|tinystories-head] [--small] [--raw] [--help]
 
   --only NAME  one data set only
   --small      leave out the train split of TinyStories (1.9 GB)
@@ -22,7 +22,9 @@ usage: scripts/fetch-data.sh [--only wikitext2|tinystories] [--small] [--raw] [-
   --help       this text
 
 Files go to $ITERA_DATA_DIR, or to data/ of this repository:
-  wikitext-2/{test,valid,train}.txt    tinystories/{valid,train}.txt
+  wikitext-2/{test,valid,train}.txt    tinystories/{official-head,valid,train}.txt
+tinystories-head, the text that the scores of this project are about, is rows 0 to 218 of the official
+validation split, from its Parquet file on the hub; that needs python3 with pyarrow.
 Files that are there and pass their check are left alone; interrupted downloads are resumed.
 
 environment:
@@ -52,6 +54,8 @@ wikitext-2/wikitext-2-raw-v1.zip sha256 ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597
 wikitext-2/raw/test.txt sha256 173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08
 wikitext-2/raw/valid.txt sha1 db78d4db83700cba1b1bf4a9381087043db2876d
 wikitext-2/raw/train.txt sha1 d33faf256327882db0edc7c67cd098d1051a2112
+tinystories/validation.parquet bytes 9989127
+tinystories/official-head.txt sha256 805df41e8dd6acdb73715cd4f677e6cf36cf7eb3700ef2492ef9eba47532e402
 tinystories/valid.txt bytes 19447282
 tinystories/train.txt bytes 1924281556
 TABLE
@@ -75,7 +79,7 @@ mirrors() {
             echo "https://wikitext.smerity.com/$file"
             echo "$ggml/927b3642933080f1b0e811e2f916e14c292992f9/$file"
             echo "$ggml/main/$file" ;;
-        TinyStories-*.txt)
+        TinyStories-*.txt | data/*.parquet)
             echo "$stories/f54c09fd23315a6f9c86f9dc80f725de7d8f9c64/$file"
             echo "$stories/main/$file" ;;
     esac
@@ -232,6 +236,38 @@ wikitext() {
     rm -f -- "$DATA/wikitext-2/$zip"
 }
 
+# Stories of tinystories-head: the first rows of the Parquet file.
+readonly HEAD_ROWS=219
+readonly PARQUET=data/validation-00000-of-00001-869c898b519ad725.parquet
+
+# tinystories-head: rows of the validation split, white space around each stripped, as stories between
+# separator lines.
+tinystories_head() {
+    local name=tinystories/official-head.txt parquet=$DATA/tinystories/validation.parquet
+    local file=$DATA/$name
+    have "$name" && return 0
+    python3 -c 'import pyarrow.parquet' 2>/dev/null ||
+        die $EXIT_CANNOT_RUN "tinystories-head comes as a Parquet file, which needs python3 with pyarrow;" \
+            "run \`pip install pyarrow\`, then this again"
+    download "$PARQUET" tinystories/validation.parquet
+    python3 -c 'import itertools, sys
+import pyarrow.parquet
+batches = pyarrow.parquet.ParquetFile(sys.argv[1]).iter_batches(columns=["text"])
+rows = (row for batch in batches for row in batch.column(0).to_pylist())
+for row in itertools.islice(rows, int(sys.argv[2])):
+    sys.stdout.buffer.write(row.strip().encode() + b"\n<|endoftext|>\n")' \
+        "$parquet" "$HEAD_ROWS" >"$file.part" ||
+        die $EXIT_CANNOT_RUN "could not read $parquet"
+    if ! passes "$name" "$file.part"; then
+        mv -f -- "$file.part" "$file.part.bad"
+        die $EXIT_CHECK "rows 0 to $((HEAD_ROWS - 1)) of $parquet are not tinystories-head;" \
+            "kept as $file.part.bad"
+    fi
+    mv -- "$file.part" "$file"
+    rm -f -- "$parquet"
+    say "$file: fetched, checked"
+}
+
 # One split of TinyStories. Its digest is kept, because none is published.
 tinystories() {
     local split=$1 file=$DATA/tinystories/$1.txt
@@ -247,8 +283,9 @@ main() {
         case $1 in
             --only)
                 only=${2:-}
-                [[ $only == wikitext2 || $only == tinystories ]] ||
-                    die $EXIT_CANNOT_RUN "--only takes wikitext2 or tinystories, not \`$only\`"
+                [[ $only == wikitext2 || $only == tinystories || $only == tinystories-head ]] ||
+                    die $EXIT_CANNOT_RUN "--only takes wikitext2, tinystories or tinystories-head," \
+                        "not \`$only\`"
                 shift ;;
             --small) small=yes ;;
             --raw) raw=yes ;;
@@ -258,14 +295,16 @@ main() {
         shift
     done
     DATA=${ITERA_DATA_DIR:-$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)/data}
-    if [[ $only != tinystories ]]; then
+    if [[ $only == all || $only == wikitext2 ]]; then
         wikitext wikitext-2 wikitext-2 tokens
         if [[ $raw == yes ]]; then wikitext wikitext-2-raw wikitext-2/raw raw; fi
     fi
-    if [[ $only != wikitext2 ]]; then
+    if [[ $only == all || $only == tinystories ]]; then
         tinystories valid
         if [[ $small == no ]]; then tinystories train; fi
     fi
+    # The last, since it needs what others do not.
+    if [[ $only == all || $only == tinystories-head ]]; then tinystories_head; fi
 }
 
 main "$@"

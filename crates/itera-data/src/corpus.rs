@@ -29,7 +29,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A text divided into documents.
 #[derive(Clone, Debug)]
 pub struct Corpus {
-    /// Name of the data set, or the path as it was given.
+    /// Name of the data set, also where its digest gave it away, or the path as it was given.
     pub name: String,
     /// The split; none for samples and for files whose digest is not known.
     pub split: Option<Split>,
@@ -73,11 +73,13 @@ impl Corpus {
     /// TinyStories. Samples are one text, whatever split is asked for, and so are files whose digest
     /// is not known.
     ///
-    /// A file of the user's own with the digest of an official WikiText-2 file is treated as WikiText-2, so that a name and a path give the same figures.
+    /// A file of the user's own whose digest is known is treated as the text of that name, so that a
+    /// name and a path give the same figures; one that begins like an article of WikiText is divided
+    /// as such.
     ///
     /// # Errors
     /// The split does not exist, the file is missing or unreadable, is no plain text, holds no
-    /// document, or its digest proves another split than the one asked for.
+    /// document, or its digest proves another text or split than the one asked for.
     pub fn load(
         dataset: &Dataset,
         split: Option<Split>,
@@ -93,7 +95,17 @@ impl Corpus {
                 (places.find(dataset, split)?, Some(split))
             }
         };
-        let mut corpus = Self::read(&path, dataset)?;
+        let mut corpus = Self::read(&path, dataset, u64::MAX)?;
+        if let Some(expected) = Verdict::digest_of(dataset)
+            && corpus.sha256 != expected
+        {
+            return Err(DataError::OtherText {
+                dataset: dataset.clone(),
+                path,
+                expected,
+                found: corpus.sha256,
+            });
+        }
         if let (Some(asked), Some(found)) = (split.or(of_name), corpus.split)
             && asked != found
         {
@@ -104,12 +116,32 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// The corpus in the file at `path`. The digest of an official WikiText-2 file overrides the
-    /// layout of `dataset` and gives the split.
-    fn read(path: &Path, dataset: &Dataset) -> Result<Self, DataError> {
+    /// The documents in at most so many bytes at the beginning of a split; the digest is that of
+    /// these bytes.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load) but for those about the digest.
+    pub fn beginning(
+        dataset: &Dataset,
+        split: Split,
+        places: &Places,
+        bytes: u64,
+    ) -> Result<Self, DataError> {
+        let path = places.find(dataset, split)?;
+        let corpus = Self::read(&path, dataset, bytes)?;
+        Ok(Self {
+            split: Some(split),
+            path: Some(path),
+            ..corpus
+        })
+    }
+
+    /// The corpus in the first `limit` bytes of the file at `path`. A digest that is known overrides
+    /// the name and layout of `dataset` and gives the split.
+    fn read(path: &Path, dataset: &Dataset, limit: u64) -> Result<Self, DataError> {
         let blocks = File::open(path).and_then(|file| {
-            let len = file.metadata()?.len();
-            read_blocks(file, len, BLOCK, dataset.layout())
+            let len = file.metadata()?.len().min(limit);
+            read_blocks(file.take(limit), len, BLOCK, dataset.layout())
         });
         let (blocks, hasher) = blocks.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => DataError::NoSuchFile {
@@ -131,11 +163,12 @@ impl Corpus {
         let file_bytes = blocks.iter().map(|block| block.len() as u64).sum();
         let sha256 = hex(hasher);
         let verdict = Verdict::of(&sha256, file_bytes);
-        let (layout, split) = verdict
-            .proves()
-            .map_or((dataset.layout(), None), |(layout, split)| {
-                (layout, Some(split))
-            });
+        let (layout, split) = match verdict.proves() {
+            Some((layout, split)) => (layout, Some(split)),
+            None if matches!(dataset, Dataset::File(_)) => (Layout::of(&blocks), None),
+            None => (dataset.layout(), None),
+        };
+        let name = verdict.dataset().map_or(name, |known| known.to_string());
         let blocks = divide(blocks, layout);
         if blocks.iter().all(|block| block.documents.is_empty()) {
             return Err(DataError::Empty {
@@ -214,7 +247,7 @@ impl Corpus {
                 (Layout::WikiText, WIKITEXT2_SAMPLE),
                 (Layout::Stories, TINYSTORIES_SAMPLE),
             ],
-            Dataset::WikiText2 | Dataset::TinyStories | Dataset::File(_) => return None,
+            _ => return None,
         };
         let hasher = sources
             .iter()

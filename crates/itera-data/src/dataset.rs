@@ -55,6 +55,10 @@ pub enum Dataset {
     WikiText2,
     /// TinyStories V1.
     TinyStories,
+    /// The first 219 stories of the official validation split of TinyStories V1, for final figures.
+    TinyStoriesHead,
+    /// The stories by which this project chooses settings: a selection, not the official split.
+    TinyStoriesDev,
     /// Both samples in one corpus, WikiText-2's manner first.
     Sample,
     /// The compiled-in sample in the manner of WikiText-2.
@@ -67,16 +71,18 @@ pub enum Dataset {
 
 impl Dataset {
     /// Every name that is not a path.
-    const NAMED: [(&'static str, Self); 5] = [
+    const NAMED: [(&'static str, Self); 7] = [
         ("wikitext2", Self::WikiText2),
         ("tinystories", Self::TinyStories),
+        ("tinystories-head", Self::TinyStoriesHead),
+        ("tinystories-dev", Self::TinyStoriesDev),
         ("sample", Self::Sample),
         ("sample-wikitext2", Self::SampleWikiText2),
         ("sample-tinystories", Self::SampleTinyStories),
     ];
 
     /// Every name that is not a path.
-    pub fn names() -> [&'static str; 5] {
+    pub fn names() -> [&'static str; 7] {
         Self::NAMED.map(|(name, _)| name)
     }
 
@@ -86,6 +92,7 @@ impl Dataset {
         match self {
             Self::WikiText2 => &Split::ALL,
             Self::TinyStories => &[Split::Valid, Split::Train],
+            Self::TinyStoriesHead | Self::TinyStoriesDev => &[Split::Valid],
             _ => &[],
         }
     }
@@ -104,6 +111,35 @@ impl Dataset {
         }
     }
 
+    /// The data set and split that models of this kind of text are trained on; none for samples and
+    /// files.
+    pub const fn training_text(&self) -> Option<(Self, Split)> {
+        match self {
+            Self::WikiText2 => Some((Self::WikiText2, Split::Train)),
+            Self::TinyStories | Self::TinyStoriesHead | Self::TinyStoriesDev => {
+                Some((Self::TinyStories, Split::Train))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the name stands for one text, which is known by its digest.
+    pub(crate) const fn is_one_text(&self) -> bool {
+        matches!(self, Self::TinyStoriesHead | Self::TinyStoriesDev)
+    }
+
+    /// How to get the text, as a sentence goes on.
+    pub(crate) fn remedy(&self) -> String {
+        let folder = self.folder().unwrap_or_default();
+        let set = format!("set ITERA_DATA_DIR to the folder that holds `{folder}/`");
+        match self {
+            Self::TinyStoriesDev => {
+                format!("{set}; this selection is no official text and cannot be fetched")
+            }
+            other => format!("run `scripts/fetch-data.sh --only {other}`, or {set}"),
+        }
+    }
+
     /// How documents and words are told apart in a file of this data set.
     pub(crate) const fn layout(&self) -> Layout {
         match self {
@@ -116,7 +152,7 @@ impl Dataset {
     pub const fn folder(&self) -> Option<&'static str> {
         match self {
             Self::WikiText2 => Some("wikitext-2"),
-            Self::TinyStories => Some("tinystories"),
+            Self::TinyStories | Self::TinyStoriesHead | Self::TinyStoriesDev => Some("tinystories"),
             _ => None,
         }
     }
@@ -127,6 +163,8 @@ impl Dataset {
         match self {
             Self::WikiText2 => vec![ours, format!("wiki.{split}.tokens")],
             Self::TinyStories => vec![ours, format!("TinyStories-{split}.txt")],
+            Self::TinyStoriesHead => vec!["official-head.txt".to_owned()],
+            Self::TinyStoriesDev => vec!["dev.txt".to_owned(), ours],
             _ => Vec::new(),
         }
     }

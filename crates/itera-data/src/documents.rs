@@ -18,6 +18,23 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// The layout of a text of unknown origin: that of WikiText where it begins with a top-level
+    /// heading and has no separators.
+    pub(crate) fn of(blocks: &[Vec<u8>]) -> Self {
+        let [text] = blocks else {
+            return Self::Stories;
+        };
+        let is_blank = |line: &Range<usize>| text[line.clone()].trim_ascii().is_empty();
+        let mut first = lines(text).skip_while(is_blank);
+        let is_article = first.next().is_some_and(|line| is_title(&text[line]))
+            && first.next().is_some_and(|line| is_blank(&line));
+        if is_article && !lines(text).any(|line| is_separator(&text[line])) {
+            Self::WikiText
+        } else {
+            Self::Stories
+        }
+    }
+
     /// The documents of `text`, in order, without overlap, none of them empty. `separated`: the text
     /// follows a separator of the same file.
     ///

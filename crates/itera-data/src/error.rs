@@ -27,9 +27,8 @@ pub enum DataError {
     },
     /// A named data set is in none of the places looked at.
     #[error(
-        "the {split} split of {dataset} was not found; looked for{}\n\
-         run `scripts/fetch-data.sh --only {dataset}`, or set ITERA_DATA_DIR to the folder that holds `{}/`",
-        lines(looked_at), dataset.folder().unwrap_or_default()
+        "the {split} split of {dataset} was not found; looked for{}\n{}",
+        lines(looked_at), dataset.remedy()
     )]
     Missing {
         /// The data set asked for.
@@ -75,6 +74,20 @@ pub enum DataError {
         asked: Split,
         /// The split that the file is.
         found: Split,
+    },
+    /// The name stands for one text, and the file holds another.
+    #[error(
+        "`{}` is not {dataset}, whose sha256 is {expected}, but {found}; {}", path.display(), dataset.remedy()
+    )]
+    OtherText {
+        /// The data set asked for.
+        dataset: Dataset,
+        /// The file.
+        path: PathBuf,
+        /// SHA-256 of the text of that name.
+        expected: &'static str,
+        /// SHA-256 of the file.
+        found: String,
     },
     /// There is nothing to score or to learn from.
     #[error(

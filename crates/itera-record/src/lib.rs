@@ -51,8 +51,9 @@ pub use serve_bench::{
 pub use table::{Align, Column, Form, Head, Table, Value};
 pub use training::{DataSource, TrainingRecord};
 pub use validation::{
-    AdaptationProtocol, Baselines, Bootstrap, Divergence, Documents, ProtocolKind, ScoringProtocol,
-    ShardInfo, StateError, StaticScore, ValidationRecord, ValidationRow,
+    AdaptationProtocol, Baselines, Bootstrap, CodeLength, Divergence, Documents, LEAST_DOCUMENTS,
+    PartSource, PrimingText, ProtocolKind, ScoringProtocol, ShardInfo, StateError, StaticScore,
+    ValidationRecord, ValidationRow, ci95,
 };
 
 use schemars::JsonSchema;

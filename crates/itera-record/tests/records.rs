@@ -83,9 +83,13 @@ fn row() -> ValidationRow {
         baselines: Baselines {
             uniform_bits_per_byte: 8.0,
             unigram_bits_per_byte: 4.0,
-            zstd_bits_per_byte: 3.0,
+            zstd_bits_per_byte: Some(3.0),
+            ppmd_bits_per_byte: None,
+            ppmd_primed_bits_per_byte: None,
+            primed_with: None,
             worse_than_uniform: false,
         },
+        code_length: None,
         precision: "fp32".into(),
         engine: "native".into(),
         kernel: None,
@@ -97,6 +101,7 @@ fn row() -> ValidationRow {
         bytes_scored_fraction: 0.75,
         dataset_bytes: 40,
         shard: None,
+        parts: Vec::new(),
         per_document: Documents {
             document_indices: vec![0, 1],
             document_bytes: vec![10, 20],

@@ -39,7 +39,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Say which of two results is better, with a 95 % interval of the difference.
+    /// Say which of two results is better: the difference with a 95 % interval, and the p-value of a
+    /// sign-flip permutation test over documents, corrected for the number of rows (Holm).
     Compare {
         /// The result to compare with.
         #[arg(value_name = "A.json")]
@@ -47,6 +48,9 @@ pub(crate) enum Command {
         /// The result to judge.
         #[arg(value_name = "B.json")]
         b: PathBuf,
+        /// End with status 1 if a row of B needs more bits by more than so many percent.
+        #[arg(long, value_name = "PCT")]
+        fail_if_worse: Option<f64>,
     },
     /// Measure how fast the native engine runs, at each precision and kernel.
     Bench(BenchArgs),
@@ -94,7 +98,7 @@ pub(crate) struct ScoreArgs {
     /// Checkpoint by name or path; may be repeated [default: every shipped one].
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) checkpoint: Vec<String>,
-    /// wikitext2, tinystories, sample, or a text file [default: the checkpoint's own].
+    /// wikitext2, tinystories, tinystories-head, sample, or a text file [default: the checkpoint's own].
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) dataset: Option<Dataset>,
     /// test, valid or train [default: test where there is one, else valid].
@@ -156,6 +160,9 @@ pub(crate) struct ScoreArgs {
     /// File for the rows of the result as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
+    /// Leave out the comparison with compressors, which takes seconds for a megabyte.
+    #[arg(long)]
+    pub(crate) no_baselines: bool,
     /// Print the JSON on standard output instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -168,7 +175,8 @@ pub(crate) enum ProtocolArg {
     Document,
     /// Nowhere: the state is carried through the whole text.
     Stream,
-    /// At every window of a document, as transformer tools do.
+    /// At every window of a document. Windows do not cross documents, so that figures differ from those of Hugging
+    /// Face's guide (whose windows do) and of llama.cpp (which scores the second half of each).
     Window,
 }
 

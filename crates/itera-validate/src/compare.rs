@@ -1,4 +1,4 @@
-//! Which of two results is better, by the paired bootstrap over documents.
+//! Which of two results is better, document by document.
 //!
 //! Both models have read the same documents, so most of the spread between documents is common to
 //! both and cancels in the difference; the interval is far narrower than two separate ones suggest.
@@ -6,13 +6,38 @@
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use itera_cli::{Align, ExitStatus, Table, print, warn};
-use itera_record::ValidationRow;
+use itera_cli::{Align, ExitStatus, Table, note, print, warn};
+use itera_record::{LEAST_DOCUMENTS, ValidationRow, ci95};
 
-use crate::{bootstrap, output, read_record};
+use crate::{
+    output, read_record,
+    significance::{holm, sign_flip_p},
+};
 
-/// Compares the rows of `b` with those of `a`.
-pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
+/// Differences that chance would make less often count as shown.
+const ALPHA: f64 = 0.05;
+
+/// Two rows about one text, and what their documents say about the difference.
+struct Pair<'r> {
+    a: &'r ValidationRow,
+    b: &'r ValidationRow,
+    /// Bits per byte by which `b` is above `a`.
+    difference: f64,
+    /// None with too few documents.
+    interval: Option<[f64; 2]>,
+    /// Corrected for the number of rows.
+    p: Option<f64>,
+}
+
+/// Compares the rows of `b` with those of `a`. With `fail_if_worse`, a row that needs more bits by
+/// more than so many percent is a failed check: a score is exact, so that no test is needed for that.
+pub(crate) fn run(a: &Path, b: &Path, fail_if_worse: Option<f64>) -> anyhow::Result<ExitStatus> {
+    if let Some(percent) = fail_if_worse {
+        ensure!(
+            percent.is_finite() && percent >= 0.0,
+            "`--fail-if-worse` is {percent}, expected at least 0"
+        );
+    }
     let (record_a, record_b) = (read_record(a)?, read_record(b)?);
     let refusal = || format!("cannot compare `{}` with `{}`", a.display(), b.display());
     ensure!(
@@ -24,20 +49,7 @@ pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
     );
     let pairs = pairs(&record_a.rows, &record_b.rows).with_context(refusal)?;
     ensure!(!pairs.is_empty(), "{}: they have no rows", refusal());
-    let mut table = Table::new(&[
-        ("dataset", Align::Left),
-        ("split", Align::Left),
-        ("A", Align::Left),
-        ("precision", Align::Left),
-        ("bits/byte", Align::Right),
-        ("B", Align::Left),
-        ("precision", Align::Left),
-        ("bits/byte", Align::Right),
-        ("B - A", Align::Right),
-        ("95 % interval", Align::Left),
-        ("verdict", Align::Left),
-    ]);
-    for (row_a, row_b) in pairs {
+    for (row_a, row_b) in &pairs {
         check_same_text(row_a, row_b).with_context(refusal)?;
         for row in [row_a, row_b]
             .into_iter()
@@ -48,27 +60,106 @@ pub(crate) fn run(a: &Path, b: &Path) -> anyhow::Result<ExitStatus> {
                 row.model.name, row.unknown_tokens
             ));
         }
-        let (difference, interval) = difference(row_a, row_b);
-        table.row([
-            row_a.dataset.clone(),
-            row_a.split.clone(),
-            row_a.model.name.clone(),
-            row_a.precision.clone(),
-            format!("{:.4}", row_a.bits_per_byte),
-            row_b.model.name.clone(),
-            row_b.precision.clone(),
-            format!("{:.4}", row_b.bits_per_byte),
-            format!("{difference:+.5}"),
-            output::interval(interval, 5),
-            verdict(interval).to_owned(),
-        ]);
     }
-    print(table)?;
-    Ok(ExitStatus::Done)
+    let pairs = compared(pairs);
+    print(table(&pairs))?;
+    let Some(percent) = fail_if_worse else {
+        return Ok(ExitStatus::Done);
+    };
+    let limit = 1.0 + percent / 100.0;
+    let worse: Vec<_> = pairs
+        .iter()
+        .filter(|pair| pair.b.bits_per_byte > limit * pair.a.bits_per_byte)
+        .collect();
+    for Pair { a, b, .. } in &worse {
+        warn(format!(
+            "{} on {} needs {:.2} % more bits than {}, above the limit of {percent} %",
+            b.model.label(),
+            b.text_name(),
+            100.0 * (b.bits_per_byte / a.bits_per_byte - 1.0),
+            a.model.label()
+        ));
+    }
+    if worse.is_empty() {
+        note(format!(
+            "none of {} rows is worse by more than {percent} %",
+            pairs.len()
+        ));
+        return Ok(ExitStatus::Done);
+    }
+    Ok(ExitStatus::CheckFailed)
 }
 
-/// Rows on the same text. Of several on a text, those of the same model at the same precision belong together; else
-/// the one of the same model, the one at the same precision, or the only one.
+fn compared<'r>(pairs: Vec<(&'r ValidationRow, &'r ValidationRow)>) -> Vec<Pair<'r>> {
+    let pair = |(a, b): (&'r ValidationRow, &'r ValidationRow)| {
+        let nats = |row: &'r ValidationRow| row.per_document.document_nll_nats.iter();
+        let differences: Vec<f64> = nats(a).zip(nats(b)).map(|(a, b)| b - a).collect();
+        let bytes = &a.per_document.document_bytes;
+        Pair {
+            a,
+            b,
+            difference: b.bits_per_byte - a.bits_per_byte,
+            interval: ci95(&differences, bytes, a.protocol.bootstrap),
+            p: (differences.len() >= LEAST_DOCUMENTS).then(|| sign_flip_p(&differences)),
+        }
+    };
+    let mut pairs: Vec<Pair<'r>> = pairs.into_iter().map(pair).collect();
+    let p_values: Vec<f64> = pairs.iter().filter_map(|pair| pair.p).collect();
+    let tested = pairs.iter_mut().filter_map(|pair| pair.p.as_mut());
+    for (p, adjusted) in tested.zip(holm(&p_values)) {
+        *p = adjusted;
+    }
+    pairs
+}
+
+fn table(pairs: &[Pair<'_>]) -> Table {
+    let mut table = Table::new(&[
+        ("text", Align::Left),
+        ("A", Align::Left),
+        ("precision", Align::Left),
+        ("bits/byte", Align::Right),
+        ("B", Align::Left),
+        ("precision", Align::Left),
+        ("bits/byte", Align::Right),
+        ("B - A", Align::Right),
+        ("95 % interval", Align::Left),
+        (if pairs.len() > 1 { "p (Holm)" } else { "p" }, Align::Right),
+        ("verdict", Align::Left),
+    ]);
+    for pair in pairs {
+        let Pair { a, b, .. } = pair;
+        table.row([
+            a.text_name(),
+            a.model.name.clone(),
+            a.precision_label(),
+            format!("{:.4}", a.bits_per_byte),
+            b.model.name.clone(),
+            b.precision_label(),
+            format!("{:.4}", b.bits_per_byte),
+            format!("{:+.5}", pair.difference),
+            output::interval(pair.interval, 5),
+            pair.p.map_or("n/a".to_owned(), |p| format!("{p:.4}")),
+            pair.verdict().to_owned(),
+        ]);
+    }
+    table
+}
+
+impl Pair<'_> {
+    /// What the test shows.
+    fn verdict(&self) -> &'static str {
+        match self.p {
+            Some(p) if p < ALPHA && self.difference > 0.0 => "A is better",
+            Some(p) if p < ALPHA => "B is better",
+            Some(_) => "no difference shown",
+            None => "too few documents",
+        }
+    }
+}
+
+/// Rows on the same text, known by its digest. Of several on a text, those of the same model at the
+/// same precision belong together; else the one of the same model, the one at the same precision, or
+/// the only one.
 fn pairs<'r>(
     rows_a: &'r [ValidationRow],
     rows_b: &'r [ValidationRow],
@@ -83,8 +174,10 @@ fn pairs<'r>(
         rows_b.len()
     );
     let partner = |a: &'r ValidationRow| {
-        let text = |row: &ValidationRow| (row.dataset_sha256.clone(), row.split.clone());
-        let candidates = || rows_b.iter().filter(|b| text(b) == text(a));
+        let candidates = || {
+            let rows = rows_b.iter();
+            rows.filter(|b| b.dataset_sha256 == a.dataset_sha256)
+        };
         let same_precision = |b: &&ValidationRow| b.precision == a.precision;
         let named = || candidates().filter(|b| b.model.name == a.model.name);
         let b = only(named().filter(same_precision))
@@ -93,8 +186,11 @@ fn pairs<'r>(
             .or_else(|| only(candidates()));
         let b = b.with_context(|| {
             format!(
-                "the second has no row, or several, for {} at {} on {} {} (sha256 {})",
-                a.model.name, a.precision, a.dataset, a.split, a.dataset_sha256
+                "the second has no row, or several, for {} at {} on {} (sha256 {})",
+                a.model.name,
+                a.precision,
+                a.text_name(),
+                a.dataset_sha256
             )
         })?;
         Ok((a, b))
@@ -109,15 +205,12 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 
 /// Refuses rows that are about different texts.
 fn check_same_text(a: &ValidationRow, b: &ValidationRow) -> anyhow::Result<()> {
-    for (what, in_a, in_b) in [
-        ("split", &a.split, &b.split),
-        ("sha256 of the text", &a.dataset_sha256, &b.dataset_sha256),
-    ] {
-        ensure!(
-            in_a == in_b,
-            "the {what} differs, `{in_a}` and `{in_b}`; score both on one text"
-        );
-    }
+    ensure!(
+        a.dataset_sha256 == b.dataset_sha256,
+        "the sha256 of the text differs, `{}` and `{}`; score both on one text",
+        a.dataset_sha256,
+        b.dataset_sha256
+    );
     let documents = |row: &ValidationRow| {
         (
             row.per_document.document_indices.clone(),
@@ -127,34 +220,12 @@ fn check_same_text(a: &ValidationRow, b: &ValidationRow) -> anyhow::Result<()> {
     ensure!(
         documents(a) == documents(b),
         "they have scored different documents of {}, {} ({} bytes) and {} ({} bytes); score both \
-         with the same limits and shards",
-        a.dataset,
+         with the same limits and shards, and texts without a known digest under the same name",
+        a.text_name(),
         a.documents,
         a.bytes,
         b.documents,
         b.bytes
     );
     Ok(())
-}
-
-/// Bits per byte by which `b` is above `a`, and the interval of that.
-fn difference(a: &ValidationRow, b: &ValidationRow) -> (f64, Option<[f64; 2]>) {
-    let (nll_a, nll_b) = (
-        &a.per_document.document_nll_nats,
-        &b.per_document.document_nll_nats,
-    );
-    let differences: Vec<f64> = nll_a.iter().zip(nll_b).map(|(a, b)| b - a).collect();
-    let bytes = &a.per_document.document_bytes;
-    let interval = bootstrap::ci95(&differences, bytes, a.protocol.bootstrap);
-    (b.bits_per_byte - a.bits_per_byte, interval)
-}
-
-/// What the interval shows.
-fn verdict(interval: Option<[f64; 2]>) -> &'static str {
-    match interval {
-        Some([low, _]) if low > 0.0 => "A is better",
-        Some([_, high]) if high < 0.0 => "B is better",
-        Some(_) => "no difference shown",
-        None => "too few documents",
-    }
 }

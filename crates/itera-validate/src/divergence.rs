@@ -1,5 +1,7 @@
 //! How far the predictions of a model are from those of a reference, token by token.
 
+use std::collections::BTreeMap;
+
 use itera_core::{
     checkpoint::Precision,
     model::{Model, Sequence, State, Workspace},
@@ -24,7 +26,7 @@ struct Difference {
 }
 
 /// Compares `model` with `reference` over all tokens of the documents, each from a fresh state.
-/// Both must have one vocabulary.
+/// Both must have one vocabulary. Memory does not grow with the text.
 pub(crate) fn measure(
     model: &Model,
     reference: &Model,
@@ -33,30 +35,81 @@ pub(crate) fn measure(
 ) -> Divergence {
     let compare = |index| {
         let mut pair = Pair::new(model, reference);
-        pair.read(end_of_text, documents.document(index))
+        Totals::of(&pair.read(end_of_text, documents.document(index)))
     };
     let indices = (0..documents.len()).into_par_iter();
-    let differences: Vec<Difference> = indices.flat_map_iter(compare).collect();
-    let tokens = differences.len();
-    let mut kl_nats: Vec<f64> = differences
-        .iter()
-        .map(|difference| difference.kl_nats)
-        .collect();
+    let totals: Vec<Totals> = indices.map(compare).collect();
     // Summed in the order of the text, so that threads make no difference.
-    let mean_kl_nats = kl_nats.iter().sum::<f64>() / tokens as f64;
-    kl_nats.sort_by(f64::total_cmp);
-    let agreeing = differences
-        .iter()
-        .filter(|difference| difference.same_top)
-        .count();
+    let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
+    let tokens = totals.tokens;
     Divergence {
         reference: Precision::Fp32.to_string(),
-        tokens: tokens as u64,
-        mean_kl_nats,
-        p99_kl_nats: quantile(&kl_nats, 0.99),
-        p999_kl_nats: quantile(&kl_nats, 0.999),
-        top1_agreement: agreeing as f64 / tokens as f64,
+        tokens,
+        mean_kl_nats: totals.kl_nats / tokens as f64,
+        p99_kl_nats: totals.kl.quantile(0.99),
+        p999_kl_nats: totals.kl.quantile(0.999),
+        top1_agreement: totals.agreeing as f64 / tokens as f64,
         state_errors: state_errors(model, reference, end_of_text, documents),
+    }
+}
+
+/// The differences of some tokens, without each single one.
+#[derive(Default)]
+struct Totals {
+    tokens: u64,
+    kl_nats: f64,
+    agreeing: u64,
+    kl: Histogram,
+}
+
+impl Totals {
+    fn of(differences: &[Difference]) -> Self {
+        let mut totals = Self::default();
+        for difference in differences {
+            totals.tokens += 1;
+            totals.kl_nats += difference.kl_nats;
+            totals.agreeing += u64::from(difference.same_top);
+            totals.kl.add(difference.kl_nats);
+        }
+        totals
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        self.tokens += other.tokens;
+        self.kl_nats += other.kl_nats;
+        self.agreeing += other.agreeing;
+        for (bucket, count) in other.kl.0 {
+            *self.kl.0.entry(bucket).or_default() += count;
+        }
+        self
+    }
+}
+
+/// How many values lie in each bucket; a bucket is a thousandth of its values wide.
+#[derive(Default)]
+struct Histogram(BTreeMap<u64, u64>);
+
+/// Bits of a float that its bucket leaves out: all but sign, exponent and 10 bits of the fraction.
+const BUCKET_BITS: u32 = f64::MANTISSA_DIGITS - 1 - 10;
+
+impl Histogram {
+    /// Counts a value that is not negative.
+    fn add(&mut self, value: f64) {
+        *self.0.entry(value.to_bits() >> BUCKET_BITS).or_default() += 1;
+    }
+
+    /// The lower bound of the bucket of the value that a share of the values stays below or at.
+    fn quantile(&self, share: f64) -> f64 {
+        let count: u64 = self.0.values().sum();
+        let rank = ((share * count as f64).ceil() as u64).max(1);
+        let mut below = 0;
+        for (bucket, count) in &self.0 {
+            below += count;
+            if below >= rank {
+                return f64::from_bits(bucket << BUCKET_BITS);
+            }
+        }
+        0.0
     }
 }
 
@@ -138,12 +191,6 @@ fn top(logits: &[f32]) -> Option<usize> {
     (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]).then(b.cmp(a)))
 }
 
-/// The value that a share of the sorted values stays below or at.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied().unwrap_or(0.0)
-}
-
 /// Errors of the carried state when the documents are read as one stream; as many as the text has
 /// steps for.
 fn state_errors(
@@ -193,10 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_values_that_occur() {
-        let sorted: Vec<f64> = (1..=1000).map(f64::from).collect();
-        assert!((quantile(&sorted, 0.99) - 990.0).abs() < 1e-9);
-        assert!((quantile(&sorted, 0.999) - 999.0).abs() < 1e-9);
-        assert!((quantile(&[5.0], 0.99) - 5.0).abs() < 1e-9);
+    fn quantiles_are_those_of_the_values_to_a_thousandth() {
+        let mut histogram = Histogram::default();
+        assert!(histogram.quantile(0.99) < 1e-12);
+        (1..=1000).for_each(|i| histogram.add(f64::from(i)));
+        for (share, expected) in [(0.5, 500.0), (0.99, 990.0), (0.999, 999.0)] {
+            let found = histogram.quantile(share);
+            assert!(found <= expected && found > 0.999 * expected, "{found}");
+        }
+        assert!(histogram.0.len() <= 1000);
+        let before = histogram.0.len();
+        (1..=1000).for_each(|i| histogram.add(f64::from(i)));
+        assert_eq!(
+            histogram.0.len(),
+            before,
+            "as many buckets for twice as much"
+        );
     }
 }

@@ -135,7 +135,8 @@ impl Work {
         Ok(jobs)
     }
 
-    /// The texts for one checkpoint: those asked for, else its own, else samples in their manner.
+    /// The texts for one checkpoint: those asked for, else its own, else a sample in their manner. The
+    /// selection by which settings are chosen is one of its own only where it is there.
     fn load_texts(
         &mut self,
         options: &Options,
@@ -160,10 +161,20 @@ impl Work {
         for dataset in own_datasets(loaded)? {
             let sample = sample_of(&dataset);
             texts.push(match self.load_text(dataset, options.split, places) {
+                Err(
+                    DataError::Missing {
+                        dataset: Dataset::TinyStoriesDev,
+                        ..
+                    }
+                    | DataError::OtherText {
+                        dataset: Dataset::TinyStoriesDev,
+                        ..
+                    },
+                ) => continue,
                 Err(DataError::Missing { dataset, split, .. }) => {
                     self.notes.push(format!(
                         "the {split} split of {dataset} is not here, so {} was scored on {sample}; \
-                         run `scripts/fetch-data.sh` for the real text",
+                         run `scripts/fetch-data.sh --only {dataset}` for the real text",
                         loaded.name
                     ));
                     self.load_text(sample, None, places)?
@@ -213,9 +224,11 @@ impl Work {
 impl Text {
     /// `wikitext2 test`, or the path of a file.
     pub(crate) fn label(&self) -> String {
-        match self.corpus.split {
-            Some(split) => format!("{} {split}", self.corpus.name),
-            None => self.corpus.name.clone(),
+        match (&self.dataset, self.corpus.split) {
+            (Dataset::TinyStoriesHead | Dataset::TinyStoriesDev, _) | (_, None) => {
+                self.corpus.name.clone()
+            }
+            (_, Some(split)) => format!("{} {split}", self.corpus.name),
         }
     }
 
@@ -225,13 +238,15 @@ impl Text {
     }
 }
 
-/// The data sets that a checkpoint is scored on by itself: the one that it was trained on, both if it does
-/// not say.
+/// The data sets that a checkpoint is scored on by itself: those of the kind that it was trained on, of
+/// both kinds if it does not say. For TinyStories it is the part of the official split by which this project
+/// reports, and its own selection.
 fn own_datasets(loaded: &LoadedCheckpoint) -> anyhow::Result<Vec<Dataset>> {
     let Some(name) = loaded.checkpoint.training["dataset"].as_str() else {
-        return Ok(vec![Dataset::WikiText2, Dataset::TinyStories]);
+        return Ok([&[Dataset::WikiText2][..], &STORIES].concat());
     };
     match name.parse()? {
+        Dataset::TinyStories => Ok(STORIES.to_vec()),
         Dataset::File(path) => bail!(
             "{} was trained on the file `{}`; name the text to score it on with `--dataset`",
             loaded.name,
@@ -240,6 +255,9 @@ fn own_datasets(loaded: &LoadedCheckpoint) -> anyhow::Result<Vec<Dataset>> {
         dataset => Ok(dataset.members()),
     }
 }
+
+/// The texts of a model of stories.
+const STORIES: [Dataset; 2] = [Dataset::TinyStoriesHead, Dataset::TinyStoriesDev];
 
 /// The sample text in the manner of a data set.
 fn sample_of(dataset: &Dataset) -> Dataset {

@@ -10,16 +10,15 @@
 //! | `engine`, `protocol` | likelihood of every document; where the state starts afresh |
 //! | `adapt` | likelihood by weights that learn from what they have read |
 //! | `divergence` | how far the predictions are from those of a reference |
-//! | `metrics`, `bootstrap`, `baselines`, `row` | the figures that follow from it |
+//! | `metrics`, `baselines`, `row` | the figures that follow from it |
 //! | `output` | table, JSON, CSV |
-//! | `merge`, `compare` | what can be done with results |
+//! | `merge`, `compare`, `significance` | what can be done with results |
 //! | `bench` | how fast the engine runs |
 
 mod adapt;
 mod args;
 mod baselines;
 mod bench;
-mod bootstrap;
 mod compare;
 mod divergence;
 mod engine;
@@ -31,6 +30,7 @@ mod output;
 mod protocol;
 mod row;
 mod selection;
+mod significance;
 
 use std::{fs, path::Path, time::Instant};
 
@@ -43,6 +43,7 @@ use rayon::ThreadPoolBuilder;
 pub use crate::args::Args;
 use crate::{
     args::{Command, ScoreArgs},
+    baselines::Compressors,
     jobs::{Job, Variant},
     options::Options,
     row::Scores,
@@ -59,7 +60,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         None => score(args.score),
         Some(Command::Merge { parts, output }) => merge::run(&parts, &output),
-        Some(Command::Compare { a, b }) => compare::run(&a, &b),
+        Some(Command::Compare {
+            a,
+            b,
+            fail_if_worse,
+        }) => compare::run(&a, &b, fail_if_worse),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Decode {
             checkpoint,
@@ -79,9 +84,10 @@ fn score(args: ScoreArgs) -> anyhow::Result<ExitStatus> {
         .context("cannot start the threads; give fewer with `--threads`")?;
     let work = jobs::load(&options)?;
     let jobs = work.jobs(&options)?;
+    let mut compressors = Compressors::new(&options);
     let mut rows = Vec::new();
     for job in &jobs {
-        rows.extend(pool.install(|| score_job(job, &options))?);
+        rows.extend(pool.install(|| score_job(job, &options, &mut compressors))?);
     }
     let record = row::record(options.protocol.clone(), rows);
     output::deliver(&record, &options, &work.notes)?;
@@ -89,8 +95,13 @@ fn score(args: ScoreArgs) -> anyhow::Result<ExitStatus> {
 }
 
 /// Scores one checkpoint, at each of its precisions, on one text.
-fn score_job(job: &Job, options: &Options) -> anyhow::Result<Vec<ValidationRow>> {
-    let baselines = baselines::of(&job.selection, &job.variants[0].loaded.checkpoint.tokenizer)?;
+fn score_job(
+    job: &Job,
+    options: &Options,
+    compressors: &mut Compressors,
+) -> anyhow::Result<Vec<ValidationRow>> {
+    let tokenizer = &job.variants[0].loaded.checkpoint.tokenizer;
+    let baselines = compressors.baselines(job, tokenizer)?;
     let score = |variant| score_variant(job, variant, options, &baselines);
     job.variants.iter().map(score).collect()
 }

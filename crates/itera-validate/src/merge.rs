@@ -4,12 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use itera_cli::{ExitStatus, Files, print};
-use itera_record::{Documents, Record as _, ScoringProtocol, ValidationRow};
+use itera_record::{
+    Baselines, Documents, Envelope, PartSource, Record as _, ScoringProtocol, ValidationRow,
+};
 
 use crate::{output, read_record, row};
 
-/// A row and the file it comes from.
-type Part<'a> = (&'a Path, ValidationRow);
+/// A row, the file it comes from, and what that file says about itself.
+struct Part<'a> {
+    path: &'a Path,
+    row: ValidationRow,
+    envelope: Envelope,
+}
 
 /// Joins `parts` and writes the result to `output`.
 pub(crate) fn run(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus> {
@@ -30,12 +36,17 @@ pub(crate) fn run(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus
             record.protocol
         );
         for row in record.rows {
-            match groups
+            let group = groups
                 .iter_mut()
-                .find(|group| belong_together(&group[0].1, &row))
-            {
-                Some(group) => group.push((path, row)),
-                None => groups.push(vec![(path, row)]),
+                .find(|group| belong_together(&group[0].row, &row));
+            let part = Part {
+                path,
+                row,
+                envelope: record.envelope.clone(),
+            };
+            match group {
+                Some(group) => group.push(part),
+                None => groups.push(vec![part]),
             }
         }
     }
@@ -58,14 +69,12 @@ pub(crate) fn run(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus
     Ok(ExitStatus::Done)
 }
 
-/// Whether two rows are about the same model on the same text.
+/// Whether two rows are about the same model on the same text, wherever its file lay.
 fn belong_together(a: &ValidationRow, b: &ValidationRow) -> bool {
     let key = |row: &ValidationRow| {
         (
             row.model.file_sha256.clone(),
             row.dataset_sha256.clone(),
-            row.dataset.clone(),
-            row.split.clone(),
             row.engine.clone(),
             row.precision.clone(),
         )
@@ -76,31 +85,38 @@ fn belong_together(a: &ValidationRow, b: &ValidationRow) -> bool {
 /// The row of all documents from the rows of all shards.
 fn join(mut parts: Vec<Part>) -> anyhow::Result<ValidationRow> {
     check_complete(&parts)?;
-    parts.sort_by_key(|(_, part)| part.shard.map(|shard| shard.index));
-    let rows = || parts.iter().map(|(_, row)| row);
+    parts.sort_by_key(|part| part.row.shard.map(|shard| shard.index));
+    let rows = || parts.iter().map(|part| &part.row);
     let mut documents: Vec<(u64, u64, f64)> =
         rows().flat_map(|row| values(&row.per_document)).collect();
     documents.sort_by_key(|&(index, ..)| index);
-    let first = &parts[0].1;
-    for (path, part) in &parts {
+    let first = &parts[0].row;
+    for Part { path, row, .. } in &parts {
         ensure!(
-            part.kernel == first.kernel,
+            row.kernel == first.kernel,
             "`{}` was scored by another kernel than the other parts, whose last bits differ; score all \
              shards with the same `--kernel`",
             path.display()
         );
-        let (found, expected) = (&part.baselines, &first.baselines);
-        let same = found.uniform_bits_per_byte.to_bits()
-            == expected.uniform_bits_per_byte.to_bits()
-            && found.unigram_bits_per_byte.to_bits() == expected.unigram_bits_per_byte.to_bits()
-            && found.zstd_bits_per_byte.to_bits() == expected.zstd_bits_per_byte.to_bits();
+        let baselines = |row: &ValidationRow| Baselines {
+            worse_than_uniform: false,
+            ..row.baselines.clone()
+        };
         ensure!(
-            same,
+            baselines(row) == baselines(first),
             "the baselines in `{}` are not those of the other parts, which come from another \
-             version of this tool; score all shards with the same one",
+             version of this tool, other options or another training text; score all shards alike",
             path.display()
         );
     }
+    let source = |part: &Part| {
+        Some(PartSource {
+            shard: part.row.shard?,
+            created_at: part.envelope.created_at.clone(),
+            tool: part.envelope.tool.clone(),
+            host: part.envelope.host.clone(),
+        })
+    };
     row::derive(ValidationRow {
         documents: documents.len() as u64,
         bytes: rows().map(|row| row.bytes).sum(),
@@ -110,6 +126,7 @@ fn join(mut parts: Vec<Part>) -> anyhow::Result<ValidationRow> {
         unknown_tokens: rows().map(|row| row.unknown_tokens).sum(),
         seconds: rows().map(|row| row.seconds).sum(),
         shard: None,
+        parts: parts.iter().filter_map(source).collect(),
         // That of a part is not that of the whole, and quantiles do not join.
         divergence: None,
         per_document: Documents {
@@ -137,9 +154,9 @@ fn values(documents: &Documents) -> impl Iterator<Item = (u64, u64, f64)> {
 
 /// Refuses parts that are not every shard exactly once.
 fn check_complete(parts: &[Part]) -> anyhow::Result<()> {
-    let what = |row: &ValidationRow| format!("{} on {} {}", row.model.name, row.dataset, row.split);
+    let what = |row: &ValidationRow| format!("{} on {}", row.model.name, row.text_name());
     let mut found = Vec::new();
-    for (path, row) in parts {
+    for Part { path, row, .. } in parts {
         let (path, what) = (path.display(), what(row));
         let Some(shard) = row.shard else {
             bail!("`{path}` has {what} without shards; give results written with `--shard`");
@@ -165,7 +182,7 @@ fn check_complete(parts: &[Part]) -> anyhow::Result<()> {
             "`{path}` has documents of {what} that are not in its shard {shard}"
         );
     }
-    let row = &parts[0].1;
+    let row = &parts[0].row;
     let count = found[0].count;
     for index in 1..=count {
         ensure!(

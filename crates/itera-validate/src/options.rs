@@ -46,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) reference: bool,
     pub(crate) threads: usize,
     pub(crate) shard: Option<Shard>,
+    /// Whether texts are compressed for comparison.
+    pub(crate) baselines: bool,
     pub(crate) output: Option<PathBuf>,
     pub(crate) csv: Option<PathBuf>,
     pub(crate) json: bool,
@@ -130,6 +132,7 @@ impl Options {
             reference: args.reference.is_some(),
             threads,
             shard: args.shard,
+            baselines: !args.no_baselines,
             output: args.output.or(default_output),
             csv: args.csv,
             json: args.json,
@@ -222,6 +225,7 @@ fn is_main_job(args: &ScoreArgs) -> bool {
         && args.max_tokens.is_none()
         && args.limit_documents.is_none()
         && args.shard.is_none()
+        && !args.no_baselines
         && !args.adapt
 }
 

@@ -7,7 +7,7 @@ use itera_cli::{Table, note, print, warn};
 use itera_core::files::write_atomic;
 use itera_record::{
     Record as _, ValidationRecord, ValidationRow,
-    columns::{DIVERGENCES, GAINS, SCORE_FIELDS, SCORES},
+    columns::{BASELINES, DIVERGENCES, GAINS, SCORE_FIELDS, SCORES},
 };
 
 use crate::options::Options;
@@ -65,8 +65,10 @@ pub(crate) fn table(rows: &[ValidationRow]) -> String {
     let scores = Table::of(SCORES, rows).without_empty(&["engine"]);
     let compared = rows.iter().filter(|row| row.divergence.is_some());
     let adapted = rows.iter().filter(|row| row.static_score.is_some());
+    let baselines = Table::of(BASELINES, rows);
     let mut parts = vec![
         scores,
+        baselines.without_empty(&[]),
         Table::of(DIVERGENCES, compared),
         Table::of(GAINS, adapted),
     ];
@@ -94,9 +96,8 @@ fn texts(rows: &[ValidationRow]) -> String {
             .shard
             .map_or(String::new(), |shard| format!("shard {shard}, "));
         let line = format!(
-            "{} {}: {shard}documents {}, words {}, chars {}, bytes {}, bytes_scored_fraction {}; {}\n",
-            row.dataset,
-            row.split,
+            "{}: {shard}documents {}, words {}, chars {}, bytes {}, bytes_scored_fraction {}; {}\n",
+            row.text_name(),
             row.documents,
             row.words,
             row.chars,
@@ -113,7 +114,7 @@ fn texts(rows: &[ValidationRow]) -> String {
 
 /// Says what makes a score doubtful.
 fn warn_of(row: &ValidationRow) {
-    let name = format!("{} on {} {}", row.model.name, row.dataset, row.split);
+    let name = format!("{} on {}", row.model.name, row.text_name());
     if row.baselines.worse_than_uniform {
         warn(format!(
             "{name} is worse than a uniform guess: {:.4} bits/byte against {:.4}; the checkpoint is \

@@ -4,11 +4,12 @@ use anyhow::Context as _;
 use itera_cli::model_info;
 use itera_core::model::bits_per_byte;
 use itera_record::{
-    Baselines, Divergence, Documents, ScoringProtocol, StaticScore, ValidationRecord, ValidationRow,
+    Baselines, CodeLength, Divergence, Documents, ScoringProtocol, StaticScore, ValidationRecord,
+    ValidationRow, ci95,
 };
 
 use crate::{
-    TOOL, bootstrap,
+    TOOL,
     jobs::{Job, Variant},
     metrics::{Metrics, Sizes},
     options::Options,
@@ -70,6 +71,11 @@ pub(crate) fn of_job(
         tokens: documents.tokens.tokens() as u64,
         unknown_tokens: unknown.sum(),
         baselines,
+        code_length: Some(CodeLength {
+            model_file_bytes: loaded.checkpoint.to_bytes()?.len() as u64,
+            text_bytes: 0,
+            total_bytes: 0,
+        }),
         precision: loaded.checkpoint.precision().to_string(),
         engine: variant.engine.name().to_owned(),
         kernel: variant.engine.kernel().map(|kernel| kernel.to_string()),
@@ -79,6 +85,7 @@ pub(crate) fn of_job(
         seconds: scores.seconds,
         dataset_bytes: job.selection.dataset_bytes,
         shard: options.shard.map(|shard| shard.0),
+        parts: Vec::new(),
         per_document: Documents {
             document_indices: documents
                 .list
@@ -114,8 +121,11 @@ pub(crate) fn derive(mut row: ValidationRow) -> anyhow::Result<ValidationRow> {
         ..
     } = &row.per_document;
     row.nll_nats = document_nll_nats.iter().sum();
-    row.bits_per_byte_ci95 =
-        bootstrap::ci95(document_nll_nats, document_bytes, row.protocol.bootstrap);
+    row.bits_per_byte_ci95 = ci95(document_nll_nats, document_bytes, row.protocol.bootstrap);
+    if let Some(code) = &mut row.code_length {
+        code.text_bytes = (row.nll_nats / std::f64::consts::LN_2 / 8.0).ceil() as u64;
+        code.total_bytes = code.text_bytes + code.model_file_bytes;
+    }
     let (bytes, chars, words, tokens) = (row.bytes, row.chars, row.words, row.tokens);
     let metrics = Metrics::new(
         row.nll_nats,

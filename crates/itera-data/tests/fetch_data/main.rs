@@ -141,6 +141,65 @@ fn wikitext_is_fetched_checked_unpacked_and_then_left_alone() {
     assert!(fixture.server.requests().is_empty());
 }
 
+/// 230 rows of invented text, written by pyarrow as the files on the hub are.
+const PARQUET: &[u8] = include_bytes!("rows.parquet");
+
+#[test]
+fn the_head_of_the_stories_is_made_of_the_first_rows_of_the_parquet_file() {
+    let story = |row| format!("Story {row}.\n\nIt ends well.\n<|endoftext|>\n");
+    let head: String = (0..219).map(story).collect();
+    let pins = [
+        (
+            "tinystories/validation.parquet",
+            "bytes",
+            PARQUET.len().to_string(),
+        ),
+        (
+            "tinystories/official-head.txt",
+            "sha256",
+            sha256_hex(head.as_bytes()),
+        ),
+    ];
+    let name = "data/validation-00000-of-00001-869c898b519ad725.parquet";
+    let Some(fixture) = Fixture::new(vec![(name, PARQUET.to_vec())], &pins) else {
+        return;
+    };
+    let outcome = fixture.run(&["--only", "tinystories-head"]);
+    let pyarrow = Command::new("python3")
+        .args(["-c", "import pyarrow"])
+        .output();
+    if !pyarrow.is_ok_and(|output| output.status.success()) {
+        assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("pip install pyarrow"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(fixture.server.requests().is_empty());
+        let _ = writeln!(
+            io::stderr(),
+            "SKIPPED: no Parquet file is read without pyarrow"
+        );
+        return;
+    }
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let made = fs::read_to_string(fixture.file("tinystories/official-head.txt")).unwrap();
+    assert_eq!(made, head);
+    assert!(!fixture.file("tinystories/validation.parquet").exists());
+    assert_eq!(fixture.server.requests(), [name]);
+    assert_eq!(fixture.run(&["--only", "tinystories-head"]).status, 0);
+    assert!(fixture.server.requests().is_empty());
+
+    // Other rows are no such text.
+    fs::remove_dir_all(fixture.file("tinystories")).unwrap();
+    let pins = fs::read_to_string(fixture.dir.path().join("pins")).unwrap();
+    let pins = pins.replace(&sha256_hex(head.as_bytes()), &sha256_hex(b"other"));
+    fs::write(fixture.dir.path().join("pins"), pins).unwrap();
+    let outcome = fixture.run(&["--only", "tinystories-head"]);
+    assert_eq!(outcome.status, 1, "{}", outcome.stderr);
+    assert!(!fixture.file("tinystories/official-head.txt").exists());
+}
+
 #[test]
 fn an_interrupted_download_continues_where_it_ended() {
     let Some(fixture) = Fixture::with_stories() else {

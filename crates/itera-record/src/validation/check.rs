@@ -188,13 +188,42 @@ impl ValidationRow {
             uniform_bits_per_byte: uniform,
             unigram_bits_per_byte: unigram,
             zstd_bits_per_byte: zstd,
+            ppmd_bits_per_byte: ppmd,
+            ppmd_primed_bits_per_byte: primed,
+            primed_with: ref text,
             worse_than_uniform: worse,
         } = self.baselines;
         check::finite("uniform_bits_per_byte", uniform)?;
         check::finite("unigram_bits_per_byte", unigram)?;
-        check::finite("zstd_bits_per_byte", zstd)?;
+        for (field, bits) in [
+            ("zstd_bits_per_byte", zstd),
+            ("ppmd_bits_per_byte", ppmd),
+            ("ppmd_primed_bits_per_byte", primed),
+        ] {
+            bits.map_or(Ok(()), |bits| check::finite(field, bits))?;
+        }
+        check::ensure(
+            primed.is_some() == text.is_some(),
+            "primed_with",
+            if text.is_some() { "there" } else { "absent" },
+            "there if and only if `ppmd_primed_bits_per_byte` is",
+        )?;
+        if let Some(text) = text {
+            check::sha256("primed_with.sha256", &text.sha256)?;
+        }
         let expected = self.bits_per_byte > uniform;
         check::ensure(worse == expected, "worse_than_uniform", worse, expected)?;
+        if let Some(code) = self.code_length {
+            let text = (self.nll_nats / std::f64::consts::LN_2 / 8.0).ceil();
+            check::close("code_length.text_bytes", code.text_bytes as f64, text)?;
+            let total = code.text_bytes.saturating_add(code.model_file_bytes);
+            check::ensure(
+                code.total_bytes == total,
+                "code_length.total_bytes",
+                code.total_bytes,
+                format!("the sum {total}"),
+            )?;
+        }
         check::finite("seconds", self.seconds)?;
         check::finite("tokens_per_s", self.tokens_per_s)
     }

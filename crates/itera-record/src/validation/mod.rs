@@ -3,18 +3,20 @@
 mod adaptation;
 mod check;
 mod divergence;
+mod interval;
 
 use std::fmt;
 
 pub use self::{
     adaptation::{AdaptationProtocol, StaticScore},
     divergence::{Divergence, StateError},
+    interval::{LEAST_DOCUMENTS, ci95},
 };
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Envelope, ModelInfo};
+use crate::{Envelope, HostInfo, ModelInfo, ToolInfo};
 
 /// Rows of (model, text, score); all rows of a file follow one protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,10 +68,15 @@ pub struct ValidationRow {
     pub word_perplexity: Option<f64>,
     /// `exp(nll_nats / tokens)`.
     pub token_perplexity: f64,
-    /// Bounds between which 95 % of the bootstrap's values lie; null for fewer than 10 documents.
+    /// The 95 % interval over documents: where the figure of other documents of this kind may lie.
+    /// Null for fewer than 10 documents, and where a program leaves it to the reader.
     pub bits_per_byte_ci95: Option<[f64; 2]>,
     /// What no model at all would reach on the same text.
     pub baselines: Baselines,
+    /// What a file of the text would take that is compressed by this model; absent in older
+    /// files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_length: Option<CodeLength>,
     /// Precision of the weights during scoring.
     pub precision: String,
     /// Implementation of the forward pass: `native` or `burn`.
@@ -96,6 +103,9 @@ pub struct ValidationRow {
     pub dataset_bytes: u64,
     /// Which part of the documents was scored; null for all that the protocol selects.
     pub shard: Option<ShardInfo>,
+    /// Where each part of a merged row comes from; empty for a row of one run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartSource>,
     /// The score of every document.
     #[serde(flatten)]
     pub per_document: Documents,
@@ -112,6 +122,43 @@ pub struct Documents {
     pub document_nll_nats: Vec<f64>,
 }
 
+/// Bytes of a text that is compressed by a model, without and with the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CodeLength {
+    /// The text alone: `nll_nats / ln 2 / 8`, rounded up.
+    pub text_bytes: u64,
+    /// The file of the model, tokenizer included.
+    pub model_file_bytes: u64,
+    /// Both: what compares with a compressor that needs no model.
+    pub total_bytes: u64,
+}
+
+/// Where a part of a merged row was scored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartSource {
+    /// The part.
+    pub shard: ShardInfo,
+    /// When it was scored: RFC 3339, UTC.
+    pub created_at: String,
+    /// By which program.
+    pub tool: ToolInfo,
+    /// On which machine.
+    pub host: HostInfo,
+}
+
+/// A text that a compressor has read before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrimingText {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Its split.
+    pub split: String,
+    /// SHA-256 of the bytes that were read of its file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Bytes of its documents.
+    pub bytes: u64,
+}
+
 /// Bits per byte that need no model. Over all documents that the protocol selects, also in a shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Baselines {
@@ -119,8 +166,17 @@ pub struct Baselines {
     pub uniform_bits_per_byte: f64,
     /// Every token as likely as its share of this very text.
     pub unigram_bits_per_byte: f64,
-    /// zstd at level 19 on the same bytes.
-    pub zstd_bits_per_byte: f64,
+    /// zstd at level 19 on the same bytes; null if not computed.
+    pub zstd_bits_per_byte: Option<f64>,
+    /// `PPMd` (variant H, order 8, 256 MiB) on the same bytes; null if not computed.
+    #[serde(default)]
+    pub ppmd_bits_per_byte: Option<f64>,
+    /// The same after it has read `primed_with`; null if not computed.
+    #[serde(default)]
+    pub ppmd_primed_bits_per_byte: Option<f64>,
+    /// What it has read; null where the training text is not there.
+    #[serde(default)]
+    pub primed_with: Option<PrimingText>,
     /// Whether the model is worse than guessing: `bits_per_byte` above the uniform baseline.
     pub worse_than_uniform: bool,
 }
@@ -161,7 +217,7 @@ pub enum ProtocolKind {
     Window,
 }
 
-/// A bootstrap over documents.
+/// The bootstrap over documents behind an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bootstrap {
     /// Resampled texts.

@@ -2,8 +2,8 @@
 //! list in [`Inputs`].
 
 use itera_record::{
-    AblationRecord, EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord, Record,
-    ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord,
+    AblationRecord, Documents, EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord,
+    Record, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord, ci95,
 };
 use serde::de::DeserializeOwned;
 
@@ -54,7 +54,18 @@ pub(crate) static KINDS: [Kind; 13] = [
         read: |loader, file| {
             let record: ValidationRecord = checked(file)?;
             let source = loader.source(file, ValidationRecord::SCHEMA)?;
-            let rows = record.rows.into_iter().map(|item| Of { source, item });
+            let rows = record.rows.into_iter().map(|mut item| {
+                // Other programs leave it to the reader.
+                let Documents {
+                    document_bytes,
+                    document_nll_nats,
+                    ..
+                } = &item.per_document;
+                item.bits_per_byte_ci95 = item
+                    .bits_per_byte_ci95
+                    .or_else(|| ci95(document_nll_nats, document_bytes, item.protocol.bootstrap));
+                Of { source, item }
+            });
             loader.inputs.validation.extend(rows);
             Ok(())
         },

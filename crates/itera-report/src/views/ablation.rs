@@ -4,9 +4,12 @@ use itera_record::{
     AblationStudy, AblationVariant,
     Form::{Fixed, Signed},
     Table, Value, columns,
+    columns::name_of_text,
 };
 
-use super::{View, quality::student_t};
+use statrs::distribution::{ContinuousCDF as _, StudentsT};
+
+use super::View;
 use crate::input::{Inputs, items};
 
 /// Seeds that a claim takes at least.
@@ -213,7 +216,7 @@ pub(super) fn facts(inputs: &Inputs) -> serde_json::Value {
             "name": study.name,
             "slug": slug(study),
             "text_bytes": study.text_bytes,
-            "validation": study.validation,
+            "validation": validation(study),
             "variants": rows.len(),
             "better": of(Verdict::Better),
             "worse": of(Verdict::Worse),
@@ -236,6 +239,27 @@ fn differing(arguments: &[String], base: &[String]) -> String {
         .into_iter()
         .filter(|pair| !base.contains(pair));
     own.map(|pair| pair.join(" ")).collect::<Vec<_>>().join(" ")
+}
+
+/// The text of validation and how it was read; a text that has another name now by that.
+fn validation(study: &AblationStudy) -> String {
+    let name = study
+        .data
+        .last()
+        .and_then(|data| name_of_text(&data.sha256));
+    let old = study
+        .data
+        .last()
+        .map(|data| format!("{} {}", data.dataset, data.split));
+    match (name, old) {
+        (Some(name), Some(old)) => study.validation.replace(&old, name),
+        _ => study.validation.clone(),
+    }
+}
+
+/// The 97.5 % quantile of Student's t.
+fn student_t(degrees: usize) -> f64 {
+    StudentsT::new(0.0, 1.0, degrees.max(1) as f64).map_or(f64::NAN, |t| t.inverse_cdf(0.975))
 }
 
 #[cfg(test)]
@@ -307,5 +331,12 @@ mod tests {
             &words("--batch 8 --warmup 70 --size d_state=8"),
         );
         assert_eq!(own, "--size d_conv=2");
+    }
+
+    #[test]
+    fn quantiles_of_student_are_those_of_a_table() {
+        for (degrees, expected) in [(1, 12.706), (2, 4.303), (9, 2.262)] {
+            assert!((student_t(degrees) - expected).abs() < 1e-3, "{degrees}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use itera_record::{
-    ExportVerdict, GateResult, ModelInfo, PowerMode, PowerRow, SpeedBasis, ValidationRow,
+    ExportVerdict, GateResult, ModelInfo, PowerMode, PowerRow, ServeBar, SpeedBasis, ValidationRow,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     ablation, changes, engine, export, headline,
     power::{energy_of, is_platform, rows, source_name, sources},
-    quality::{self, Cost, best, groups, is_large, shipped, text_label},
+    quality::{self, Cost, best, groups, is_large, is_reference, leading, shipped, text_label},
     rows_of,
     serve::load,
     training,
@@ -91,7 +91,11 @@ fn text_row(row: &ValidationRow) -> Value {
         "label": text_label(row),
         "bits": row.bits_per_byte,
         "ci": row.bits_per_byte_ci95,
-        "less_than_zstd": 1.0 - row.bits_per_byte / row.baselines.zstd_bits_per_byte,
+        "code_length": row.code_length,
+        "zstd": row.baselines.zstd_bits_per_byte,
+        "zstd_bytes": row.zstd_bytes(),
+        "ppmd": row.baselines.ppmd_bits_per_byte,
+        "ppmd_primed": row.baselines.ppmd_primed_bits_per_byte,
     })
 }
 
@@ -99,19 +103,23 @@ fn text_row(row: &ValidationRow) -> Value {
 fn texts(inputs: &Inputs) -> Value {
     let entry = |group: &quality::Group<'_>| {
         let label = group.first().map(|row| text_label(&row.item));
-        json!({"label": label, "best": best(group).map(|row| text_row(&row.item))})
+        let reference = group.iter().find(|row| is_reference(&row.item));
+        json!({
+            "label": label,
+            "best": best(group).map(|row| text_row(&row.item)),
+            "reference": reference.map(|row| text_row(&row.item)),
+        })
     };
     groups(inputs).iter().map(entry).collect()
 }
 
-/// The most that each precision costs a model that ships.
+/// The most that each precision costs a model that ships, on the text that leads.
 fn costs(inputs: &Inputs) -> Value {
-    let names = shipped(inputs)
-        .into_iter()
-        .map(|row| row.item.model.base_name());
-    let names: BTreeSet<&str> = names.collect();
+    let rows = leading(inputs).into_iter();
+    let rows = rows.map(|row| (row.item.model.base_name(), row.item.text_name()));
+    let rows: BTreeSet<(&str, String)> = rows.collect();
     let mut all = Cost::all(inputs);
-    all.retain(|cost| names.contains(cost.model.as_str()));
+    all.retain(|cost| rows.contains(&(cost.model.as_str(), cost.text.clone())));
     let of = |precision: &str| {
         let costs = || all.iter().filter(|cost| cost.precision == precision);
         let worst = costs().max_by(|a, b| a.difference().total_cmp(&b.difference()))?;
@@ -138,6 +146,8 @@ fn teacher(inputs: &Inputs) -> Option<Value> {
         json!({
             "model": row.model.base_name(),
             "times": teacher.model.bytes as f64 / row.model.bytes as f64,
+            // Of the weights, whatever their precision.
+            "at_equal_precision": teacher.model.params as f64 / row.model.params as f64,
             "difference": row.bits_per_byte - teacher.bits_per_byte,
         })
     };
@@ -225,7 +235,18 @@ fn server(inputs: &Inputs) -> Option<Value> {
         "adaptation": measured.adaptation,
         "targets": record.bars.len(),
         "met": record.bars.iter().filter(|bar| bar.holds).count(),
+        "margins": margins(&record.bars),
     }))
+}
+
+/// By how much the targets are met, as factors: the least and the most.
+fn margins(bars: &[ServeBar]) -> Option<[f64; 2]> {
+    let factor = |bar: &ServeBar| match bar.relation.as_str() {
+        "at least" => bar.value / bar.bar,
+        _ => bar.bar / bar.value,
+    };
+    let factors = || bars.iter().map(factor).filter(|factor| factor.is_finite());
+    Some([factors().reduce(f64::min)?, factors().reduce(f64::max)?])
 }
 
 fn learning(inputs: &Inputs) -> Option<Value> {
@@ -256,7 +277,7 @@ fn caveats(inputs: &Inputs) -> Value {
         .collect();
     let text = |(text, sha256): (String, &str)| json!({"text": text, "sha256": sha256});
     let is_doubtful =
-        |row: &&ValidationRow| !row.is_complete() || row.verdict() != "better than zstd";
+        |row: &&ValidationRow| !row.is_complete() || !row.verdict().starts_with("better");
     let doubt = |row: &ValidationRow| {
         format!(
             "`{}` on {}: {}",

@@ -90,7 +90,8 @@ fn said(value: f64, words: &str) -> Value {
 pub(super) fn view(inputs: &Inputs) -> View {
     let columns = columns! { Model<'_>:
         text   "model"         "model"                    "" |of| Value::code(of.row.model.base_name());
-        text   "precision"     "precision"                "" |of| &of.row.precision;
+        text   "precision"     "precision"                "" |of| of.row.precision_label();
+        text   "text"          "text"                     "" |of| of.row.text_name();
         number "bits_per_byte" "bits/byte [95 %]"         "" |of| of.bits();
         number "bytes"         "size"                     "" |of| of.size();
         number "memory_bytes"  "memory"                   "" |of| of.memory_bytes.map(|bytes| said(bytes as f64, "B peak"));
@@ -98,7 +99,7 @@ pub(super) fn view(inputs: &Inputs) -> View {
         number "us_per_token"  "time/token"               "" |of| of.time();
         number "energy_uj"     "energy/token [low, high]" "" |of| of.energy();
     };
-    let shipped = quality::shipped(inputs);
+    let shipped = quality::leading(inputs);
     let models: Vec<Model<'_>> = shipped.iter().map(|row| model(inputs, &row.item)).collect();
     let mut sources = Inputs::files(shipped);
     sources.extend(Inputs::files(&inputs.power));
@@ -171,10 +172,11 @@ pub(super) fn summary(inputs: &Inputs) -> View {
         number "int8"          "8 bits"                   "" |of| of.int8.map(|row| of.rounded(row));
         number "int4"          "4 bits"                   "" |of| of.int4.as_ref().map(|model| of.rounded(model.row));
         number "zstd"          "zstd -19"                 "" |of| Fixed(3).of(of.fp32.baselines.zstd_bits_per_byte);
+        number "ppmd_primed"   "PPMd, primed"             "" |of| Fixed(3).of(of.fp32.baselines.ppmd_primed_bits_per_byte);
         number "bytes"         "4-bit file"               "" |of| of.int4.as_ref().and_then(|model| model.file("B"));
         number "tokens_per_s"  "tokens/s, 4 bits, 1 core" "" |of| Si.of(of.int4.as_ref().and_then(|model| Some(model.speed?.0)));
     };
-    let shipped = quality::shipped(inputs);
+    let shipped = quality::leading(inputs);
     let rows = shipped
         .iter()
         .map(|row| &row.item)

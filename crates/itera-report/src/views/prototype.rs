@@ -1,7 +1,7 @@
 //! The figures of the prototype beside those of the model that is its like here.
 
 use itera_record::{
-    EngineBenchRow,
+    EngineBenchRecord, EngineBenchRow,
     Form::{Si, Times},
     PowerMode, PowerRow, Table, ValidationRow, columns, num,
 };
@@ -9,8 +9,13 @@ use itera_record::{
 use super::{View, engine, power, quality};
 use crate::input::{Inputs, Prototype, PrototypeClaim, PrototypeFigure};
 
-/// The model of the prototype's size.
-const MODEL: &str = "micro-";
+/// Whether a model is of the prototype's size and kind: nothing smaller is compared with it.
+fn is_like_it(name: &str) -> bool {
+    name.starts_with("micro-") && !name.contains("char")
+}
+
+/// How a note begins on figures that no ratio is given for.
+const NOT_COMPARABLE: &str = "not comparable";
 
 /// A figure of both.
 struct Pair<'p> {
@@ -33,7 +38,9 @@ impl Pair<'_> {
 
     /// How many times better the figure here is.
     fn ratio(&self) -> Option<f64> {
-        let (here, _) = self.here.filter(|(_, chance)| chance.is_none())?;
+        let (here, _) = self
+            .here
+            .filter(|_| !self.there.note.starts_with(NOT_COMPARABLE))?;
         let there = self.there.value;
         Some(if self.there.here.0 == "speed" {
             here / there
@@ -132,11 +139,10 @@ fn here(inputs: &Inputs, there: &PrototypeFigure) -> Option<(f64, Option<f64>)> 
 /// The score on a data set at a precision.
 fn score<'i>(inputs: &'i Inputs, dataset: &str, precision: &str) -> Option<&'i ValidationRow> {
     let is_like = |row: &&ValidationRow| {
-        let name = &row.model.name;
-        let is_model = name.starts_with(MODEL) && !name.contains("char");
-        is_model && row.is_complete() && row.dataset == dataset && row.precision == precision
+        let is_text = row.dataset.starts_with(dataset) && row.precision == precision;
+        is_like_it(row.model.base_name()) && row.is_complete() && is_text
     };
-    quality::shipped(inputs)
+    quality::leading(inputs)
         .into_iter()
         .map(|row| &row.item)
         .find(is_like)
@@ -147,7 +153,12 @@ fn speed(inputs: &Inputs, workload: &str, threads: u64) -> Option<f64> {
     let is_meant = |row: &&EngineBenchRow| {
         row.workload == workload && row.threads == threads && row.precision == "fp32"
     };
-    let rows = engine::rows(inputs).into_iter().map(|(_, row)| row);
+    let is_like = |record: &EngineBenchRecord| {
+        let model = record.envelope.model.as_ref();
+        model.is_some_and(|model| is_like_it(model.base_name()))
+    };
+    let rows = engine::rows(inputs).into_iter();
+    let rows = rows.filter(|(of, _)| is_like(&of.item)).map(|(_, row)| row);
     rows.filter(is_meant)
         .map(|row| row.tokens_per_s)
         .reduce(f64::max)
@@ -157,7 +168,7 @@ fn speed(inputs: &Inputs, workload: &str, threads: u64) -> Option<f64> {
 fn joules(inputs: &Inputs, source: &str) -> Option<f64> {
     let is_like = |row: &&PowerRow| {
         let model = &row.model;
-        row.mode == PowerMode::Prefill && model.precision == "fp32" && model.name.starts_with(MODEL)
+        row.mode == PowerMode::Prefill && model.precision == "fp32" && is_like_it(model.base_name())
     };
     let row = power::rows(inputs).map(|(_, row)| row).find(is_like)?;
     Some(

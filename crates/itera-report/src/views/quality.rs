@@ -3,10 +3,9 @@
 use itera_core::config::MICRO_PARAMETER_BUDGET;
 use itera_record::{
     Form::{self, Fixed, Signed, Times},
-    ModelInfo, QuantizationRecord, Table, ValidationRow, Value, columns,
-    columns::{DIVERGENCES, GAINS, PROTOCOLS, SCORES},
+    ModelInfo, QuantizationRecord, Table, ValidationRow, Value, ci95, columns,
+    columns::{BASELINES, DIVERGENCES, GAINS, PROTOCOLS, SCORES},
 };
-use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::{View, rank_of_precision};
 use crate::input::{Inputs, Of, items};
@@ -17,16 +16,26 @@ pub(crate) type Group<'i> = Vec<&'i Of<ValidationRow>>;
 /// The file that `itera-validate` without options writes: the models that ship.
 const SHIPPED: &str = "results/validation.json";
 
-/// Documents that an interval of a difference takes at least.
-const LEAST_DOCUMENTS: usize = 10;
+/// A model of others, scored by us on a text of ours.
+const REFERENCE: &str = "stories260K";
 
-/// All rows, those on one text by one protocol together, the best score first.
+/// Whether a row is about the reference of the size of `micro`.
+pub(crate) fn is_reference(row: &ValidationRow) -> bool {
+    row.model.name == REFERENCE
+}
+
+/// Official texts first, stories before articles: what anyone can obtain leads.
+fn rank_of_text(row: &ValidationRow) -> (bool, bool) {
+    (!row.is_official(), !row.dataset.starts_with("tinystories"))
+}
+
+/// All rows, those on one text by one protocol together, official texts and the best score first.
 pub(crate) fn groups(inputs: &Inputs) -> Vec<Group<'_>> {
     let mut rows: Vec<&Of<ValidationRow>> = inputs.validation.iter().collect();
     let text = |row: &ValidationRow| {
         (
-            row.dataset.clone(),
-            row.split.clone(),
+            rank_of_text(row),
+            row.text_name(),
             row.dataset_sha256.clone(),
             row.protocol.to_string(),
         )
@@ -45,13 +54,22 @@ pub(crate) fn groups(inputs: &Inputs) -> Vec<Group<'_>> {
     groups
 }
 
-/// A text in words, with what it is: `tinystories valid, a selection of 1,558 documents`.
+/// The data set without the part of it: `tinystories` for `tinystories-head`.
+fn kind(row: &ValidationRow) -> &str {
+    row.dataset.split('-').next().unwrap_or_default()
+}
+
+/// A text in words, with what it is.
 pub(crate) fn text_label(row: &ValidationRow) -> String {
     let documents = Form::Whole.text(row.documents as f64);
+    let label = format!("{}, {documents} documents", row.text_name());
+    let has_official = ["tinystories", "wikitext2"].contains(&kind(row));
     if row.is_official() {
-        format!("{}, {documents} documents", row.text_name())
+        label
+    } else if has_official {
+        format!("{label} (selection; not the official split)")
     } else {
-        format!("{}, selection of {documents} documents", row.text_name())
+        format!("{label} (not an official text)")
     }
 }
 
@@ -62,7 +80,10 @@ pub(crate) fn is_large(row: &ValidationRow) -> bool {
 
 /// The lowest complete score of a group, of a model within the budget of `micro` where there is one.
 pub(crate) fn best<'i>(group: &Group<'i>) -> Option<&'i Of<ValidationRow>> {
-    let complete = group.iter().copied().filter(|row| row.item.is_complete());
+    let complete = group
+        .iter()
+        .copied()
+        .filter(|row| row.item.is_complete() && !is_reference(&row.item));
     complete.min_by(|a, b| {
         let bits = a.item.bits_per_byte.total_cmp(&b.item.bits_per_byte);
         is_large(&a.item).cmp(&is_large(&b.item)).then(bits)
@@ -85,6 +106,25 @@ pub(crate) fn shipped(inputs: &Inputs) -> Vec<&Of<ValidationRow>> {
         )
     });
     rows
+}
+
+/// Rows of the models that ship, official stories first, without those on texts that others cannot obtain where there are some on
+/// official text of the same kind.
+pub(crate) fn leading(inputs: &Inputs) -> Vec<&Of<ValidationRow>> {
+    let rows = shipped(inputs);
+    let is_official = |row: &ValidationRow| {
+        let like = |other: &&&Of<ValidationRow>| {
+            let other = &other.item;
+            other.model.base_name() == row.model.base_name() && kind(other) == kind(row)
+        };
+        rows.iter()
+            .filter(like)
+            .any(|other| other.item.is_official())
+    };
+    let leads = |row: &&&Of<ValidationRow>| row.item.is_official() || !is_official(&row.item);
+    let mut leading: Vec<_> = rows.iter().filter(leads).copied().collect();
+    leading.sort_by_key(|row| rank_of_text(&row.item));
+    leading
 }
 
 /// The same model on the same text, scored alike, at another precision.
@@ -119,7 +159,7 @@ impl Cost {
         Self {
             text: exact.text_name(),
             model: exact.model.base_name().to_owned(),
-            precision: rounded.precision.clone(),
+            precision: rounded.precision_label(),
             exact: exact.bits_per_byte,
             rounded: rounded.bits_per_byte,
             interval: paired_interval(exact, rounded),
@@ -156,30 +196,15 @@ impl Cost {
     }
 }
 
-/// The 95 % interval of a difference in bits per byte, by the linearised ratio over documents that both
-/// were scored on.
+/// The 95 % interval of a difference in bits per byte over documents that both were scored on.
 fn paired_interval(a: &ValidationRow, b: &ValidationRow) -> Option<[f64; 2]> {
     let (one, two) = (&a.per_document, &b.per_document);
-    let n = one.document_bytes.len();
-    if n < LEAST_DOCUMENTS || one.document_bytes != two.document_bytes {
+    if one.document_bytes != two.document_bytes {
         return None;
     }
-    let bits = |nats: f64| nats / std::f64::consts::LN_2;
-    let mean = b.bits_per_byte - a.bits_per_byte;
     let pairs = one.document_nll_nats.iter().zip(&two.document_nll_nats);
-    let rests = pairs
-        .zip(&one.document_bytes)
-        .map(|((a, b), bytes)| bits(b - a) - mean * *bytes as f64);
-    let squares: f64 = rests.map(|rest| rest * rest).sum();
-    let bytes: u64 = one.document_bytes.iter().sum();
-    let error = (squares * n as f64 / (n - 1) as f64).sqrt() / bytes as f64;
-    let half = student_t(n - 1) * error;
-    Some([mean - half, mean + half])
-}
-
-/// The 97.5 % quantile of Student's t.
-pub(super) fn student_t(degrees: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, degrees.max(1) as f64).map_or(f64::NAN, |t| t.inverse_cdf(0.975))
+    let differences: Vec<f64> = pairs.map(|(a, b)| b - a).collect();
+    ci95(&differences, &one.document_bytes, a.protocol.bootstrap)
 }
 
 /// A model as a point of size and quality.
@@ -187,16 +212,6 @@ struct Sized<'i> {
     row: &'i ValidationRow,
     is_on_front: bool,
     smaller: f64,
-}
-
-/// Precision as a reader understands it: a file of 4 and 8 bits is not called int4.
-pub(crate) fn precision_label(row: &ValidationRow) -> String {
-    let bits = row.model.bits_per_weight;
-    if row.precision == "int4" && bits > 5.5 {
-        format!("{} bits", Fixed(1).text(bits))
-    } else {
-        row.precision.clone()
-    }
 }
 
 /// The rows that no other one betters in size without being worse in quality, smallest first.
@@ -270,7 +285,7 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     let points = columns! { Sized<'_>:
         text   "text"            "text"                     ""      |of| of.row.text_name();
         text   "model"           "model"                    ""      |of| Value::code(of.row.model.base_name());
-        text   "precision"       "precision"                ""      |of| precision_label(of.row);
+        text   "precision"       "precision"                ""      |of| of.row.precision_label();
         number "params"          "parameters"               ""      |of| of.row.model.params;
         number "active_params"   "active per token"         ""      |of| of.row.model.active_params;
         number "bytes"           "weights"                  "bytes" |of| of.row.model.bytes;
@@ -287,10 +302,11 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         number "exceptions" "tensors at 8 bits" ""          |of| exceptions(of);
         number "before"     "before"            "bits/byte" |of| Fixed(4).of(of.validation.as_ref().map(|cost| cost.bits_per_byte_before));
         number "after"      "after"             "bits/byte" |of| Fixed(4).of(of.validation.as_ref().map(|cost| cost.bits_per_byte_after));
-        text   "text"       "on"                ""          |of| of.validation.as_ref().map(|cost| format!("{}, {} documents", cost.text, cost.documents));
+        text   "text"       "on"                ""          |of| of.validation.as_ref().map(|cost| format!("{}, {} documents", columns::name_of_text(&cost.sha256).unwrap_or(&cost.text), cost.documents));
     };
     let mut views = views! { &sources;
         "scores" "Scores" table(SCORES, all(|_| true));
+        "baselines" "What no model reaches" table(BASELINES, all(|_| true));
         "precision-cost" "What a precision costs" Table::of(&costs, &Cost::all(inputs));
         "protocols" "How texts were scored" table(PROTOCOLS, all(|_| true));
         "divergences" "What a precision changes" table(DIVERGENCES, all(|row| row.divergence.is_some()));
@@ -301,16 +317,4 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         "quantization" "How quantised files were made" Table::of(&files, items(&inputs.quantization));
     });
     views
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_of_student_are_those_of_a_table() {
-        for (degrees, expected) in [(1, 12.706), (2, 4.303), (9, 2.262), (1557, 1.961)] {
-            assert!((student_t(degrees) - expected).abs() < 1e-3, "{degrees}");
-        }
-    }
 }

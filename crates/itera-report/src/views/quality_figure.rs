@@ -8,27 +8,37 @@ use itera_record::{Form, ValidationRow};
 
 use super::{
     Figure,
-    quality::{self, groups, is_large, precision_label, shipped, text_label},
+    quality::{self, groups, is_large, is_reference, shipped, text_label},
 };
 use crate::input::{Inputs, Of};
 
 const SIGNS: [Sign; 4] = [Sign::Circle, Sign::Square, Sign::Triangle, Sign::Diamond];
 
 fn sign_of(row: &ValidationRow) -> Sign {
-    SIGNS[usize::from(series_of(&row.precision)) % SIGNS.len()]
+    SIGNS[usize::from(series_of(&kind(row))) % SIGNS.len()]
+}
+
+/// The precision without bits per weight, for the legend.
+fn kind(row: &ValidationRow) -> String {
+    let label = row.precision_label();
+    let kind = label.split(',').next();
+    kind.unwrap_or_default().to_owned()
 }
 
 fn legend(rows: &[&ValidationRow]) -> Vec<Entry> {
     let entry =
         |series, precision: &str| Entry::sign(series, SIGNS[usize::from(series)], precision);
-    Entry::precisions(rows.iter().map(|row| &row.precision), entry)
+    let kinds: Vec<String> = rows.iter().map(|row| kind(row)).collect();
+    Entry::precisions(&kinds, entry)
 }
 
 /// Every score with its interval, the best first, on an axis that tells precisions apart.
 pub(super) fn bits(inputs: &Inputs) -> Option<Figure> {
     let shipped = shipped(inputs);
     let is_shown = |row: &Of<ValidationRow>| {
-        shipped.is_empty() || shipped.iter().any(|of| std::ptr::eq(*of, row))
+        shipped.is_empty()
+            || is_reference(&row.item)
+            || shipped.iter().any(|of| std::ptr::eq(*of, row))
     };
     let mut groups: Vec<Vec<&ValidationRow>> = Vec::new();
     for group in quality::groups(inputs) {
@@ -54,7 +64,8 @@ pub(super) fn bits(inputs: &Inputs) -> Option<Figure> {
         ),
         picture: Dots {
             title,
-            note: "Lower is better. Lines are 95 % intervals over documents; zstd needs no model."
+            note: "Lower is better. Lines are 95 % intervals over documents. zstd needs no model; the \
+                   models' files are not counted."
                 .to_owned(),
             legend: legend(&all),
             blocks: groups.iter().map(|rows| block(rows)).collect(),
@@ -73,7 +84,7 @@ fn block(rows: &[&ValidationRow]) -> Block {
             cells: vec![vec![Mark {
                 interval: row.bits_per_byte_ci95,
                 ..Mark::new(
-                    series_of(&row.precision),
+                    series_of(&kind(row)),
                     sign_of(row),
                     row.bits_per_byte,
                     &text,
@@ -81,10 +92,12 @@ fn block(rows: &[&ValidationRow]) -> Block {
             }]],
         }
     };
-    let first = rows.first();
+    // The reference has no compressors beside it.
+    let first = rows.iter().find(|row| !is_reference(row)).or(rows.first());
     let title = |row: &&ValidationRow| {
-        let zstd = Form::Fixed(3).text(row.baselines.zstd_bits_per_byte);
-        format!("{} (zstd -19 needs {zstd})", text_label(row))
+        let zstd = row.baselines.zstd_bits_per_byte;
+        let zstd = zstd.map(|bits| format!("; zstd -19 needs {}", Form::Fixed(3).text(bits)));
+        format!("{}{}", text_label(row), zstd.unwrap_or_default())
     };
     Block {
         panels: vec![Panel {
@@ -113,9 +126,9 @@ pub(super) fn size(inputs: &Inputs) -> Option<Figure> {
             let large = if is_large(row) { ", larger" } else { "" };
             Point {
                 at: at(row),
-                series: series_of(&row.precision),
+                series: series_of(&kind(row)),
                 sign: sign_of(row),
-                label: format!("{} {}{large}", row.model.base_name(), precision_label(row)),
+                label: format!("{}{large}", row.model.label()),
                 tip: format!(
                     "{}: {} bytes, {} bits/byte",
                     row.model.label(),

@@ -91,9 +91,13 @@ fn device(record: &TrainingRecord) -> String {
         let mut words = record.command.iter().skip_while(|word| *word != option);
         words.nth(1).map(String::as_str)
     };
+    let cpu = &record.envelope.host.cpu;
     match after("--backend") {
-        Some("cuda") => "NVIDIA card".to_owned(),
-        _ => super::count_of(record.envelope.host.cores, "core"),
+        Some("cuda") => format!("NVIDIA card beside {cpu}"),
+        _ => format!(
+            "{cpu}, {}",
+            super::count_of(record.envelope.host.cores, "core")
+        ),
     }
 }
 

@@ -153,7 +153,7 @@ fn results_are_compared_with_the_metrics_of_a_release() {
     test.write("results/power.json", power(1.5).to_json().unwrap());
     test.succeed("");
     assert!(test.path(name).exists());
-    let report = test.read("reports/final_validation.md");
+    let report = test.read("reports/validation_report.md");
     let changed = report.split("## What changed").nth(1).unwrap();
     assert!(changed.contains("| worse |"), "{changed}");
 }

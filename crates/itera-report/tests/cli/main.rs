@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod compare;
+mod figures;
 mod fixture;
 mod golden;
 mod limits;

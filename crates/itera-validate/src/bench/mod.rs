@@ -61,7 +61,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitStatus> {
     });
     files.write("`--output`", &plan.output).check()?;
     let text = text(first)?;
-    let limits: Vec<MachineLimits> = plan.kernels.iter().map(|k| limits::measure(*k)).collect();
+    let limits = limits::measure(&plan.kernels);
     note("measuring; other work on this machine makes the figures smaller");
     let rows = measure(&plan, &variants, &text, &limits);
     let context = variants.iter().flat_map(|v| contexts(v, &plan, &text));

@@ -117,7 +117,7 @@ fn texts_that_cannot_be_scored() {
     ----- stdout -----
 
     ----- stderr -----
-    error: there is no file `nowhere.txt`, and no data set of that name; names are wikitext2, tinystories, sample, sample-wikitext2, sample-tinystories
+    error: there is no file `nowhere.txt`, and no data set of that name; names are wikitext2, tinystories, tinystories-head, tinystories-dev, sample, sample-wikitext2, sample-tinystories
     ");
     test.write("latin1.txt", b"caf\xe9 au lait\n");
     test.add_model("letters", &small_checkpoint(characters("abc"), 2));
@@ -163,8 +163,8 @@ fn the_sample_stands_in_for_a_data_set_that_was_not_asked_for() {
     let table = String::from_utf8(run.stdout).unwrap();
     assert!(run.status.success());
     assert!(table.contains("sample-tinystories  small"), "{table}");
-    let note = "note: the valid split of tinystories is not here, so small was scored on \
-                sample-tinystories; run `scripts/fetch-data.sh` for the real text";
+    let note = "note: the valid split of tinystories-head is not here, so small was scored on \
+                sample-tinystories; run `scripts/fetch-data.sh --only tinystories-head` for the real text";
     assert!(table.ends_with(&format!("{note}\n")), "{table}");
 }
 

@@ -27,7 +27,7 @@ fn row(data: &PathBuf, arguments: &str) -> Value {
 /// The rows of a run with `--json`.
 fn rows(data: &PathBuf, arguments: &str) -> Vec<Value> {
     let test = CliTest::new();
-    let mut command = test.command(&format!("{arguments} --json"));
+    let mut command = test.command(&format!("{arguments} --no-baselines --json"));
     let run = command.env("ITERA_DATA_DIR", data).output().unwrap();
     let stderr = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{stderr}");
@@ -57,8 +57,8 @@ fn quantised_companions_keep_the_quality() {
     for (model, file, text) in [
         (
             "micro-tinystories",
-            "tinystories/valid.txt",
-            "tinystories --limit-documents 150",
+            "tinystories/official-head.txt",
+            "tinystories-head --limit-documents 150",
         ),
         (
             "micro-wikitext2",
@@ -91,6 +91,35 @@ fn quantised_companions_keep_the_quality() {
             "{model}: each precision has a file of its own"
         );
     }
+}
+
+/// Without a data set, a model of stories reads official text, and more only where it is there.
+#[test]
+fn stories_are_scored_on_the_official_head() {
+    let Some(data) = data("tinystories/official-head.txt") else {
+        return;
+    };
+    let rows = rows(&data, "--checkpoint micro-tinystories --precision fp32");
+    let head = &rows[0];
+    assert_eq!(head["dataset"], "tinystories-head");
+    assert_eq!(
+        (&head["documents"], &head["bytes"]),
+        (&219.into(), &185_537.into())
+    );
+    let verdict = "official TinyStories V1 validation split, rows 0 to 218, by its digest";
+    assert_eq!(head["dataset_verdict"], verdict);
+    // stories260K, the reference of this size, needs 0.9480.
+    assert!(
+        head["bits_per_byte"].as_f64().unwrap() < 0.948,
+        "{}",
+        head["bits_per_byte"]
+    );
+    let others = rows[1..].iter();
+    assert!(
+        others
+            .map(|row| &row["dataset"])
+            .all(|name| name == "tinystories-dev")
+    );
 }
 
 #[cfg(feature = "burn")]

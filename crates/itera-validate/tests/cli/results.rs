@@ -24,7 +24,7 @@ fn merge_refuses_anything_but_every_shard_once() {
     ----- stdout -----
 
     ----- stderr -----
-    error: shard 3/3 of small on stories.txt all is missing; score it with `--shard 3/3`
+    error: shard 3/3 of small on stories.txt is missing; score it with `--shard 3/3`
     ");
     snapshot!(test, "merge 1.json 1.json 2.json --output out.json", @r"
     success: false
@@ -32,7 +32,7 @@ fn merge_refuses_anything_but_every_shard_once() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `1.json` has shard 1/3 of small on stories.txt all, which is already there; give each shard once
+    error: `1.json` has shard 1/3 of small on stories.txt, which is already there; give each shard once
     ");
     snapshot!(test, "merge 1.json half.json --output out.json", @r"
     success: false
@@ -40,7 +40,7 @@ fn merge_refuses_anything_but_every_shard_once() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `half.json` has a shard of 2 of small on stories.txt all, the parts before it of 3; give the shards of one division
+    error: `half.json` has a shard of 2 of small on stories.txt, the parts before it of 3; give the shards of one division
     ");
     snapshot!(test, "merge whole.json --output out.json", @r"
     success: false
@@ -48,7 +48,7 @@ fn merge_refuses_anything_but_every_shard_once() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `whole.json` has small on stories.txt all without shards; give results written with `--shard`
+    error: `whole.json` has small on stories.txt without shards; give results written with `--shard`
     ");
     snapshot!(test, "merge 1.json 2.json window.json --output out.json", @r"
     success: false
@@ -99,8 +99,8 @@ fn compare_says_which_is_better() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset   split  A      precision  bits/byte  B     precision  bits/byte     B - A  95 % interval         verdict
-    many.txt  all    small  fp32          #.####  calm  fp32          #.####  -#.#####  [-#.#####, -#.#####]  B is better
+    text      A      precision  bits/byte  B     precision  bits/byte     B - A  95 % interval              p  verdict
+    many.txt  small  fp32          #.####  calm  fp32          #.####  -#.#####  [-#.#####, -#.#####]  #.####  B is better
 
     ----- stderr -----
     ");
@@ -108,8 +108,8 @@ fn compare_says_which_is_better() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset   split  A     precision  bits/byte  B      precision  bits/byte     B - A  95 % interval       verdict
-    many.txt  all    calm  fp32          #.####  small  fp32          #.####  +#.#####  [#.#####, #.#####]  A is better
+    text      A     precision  bits/byte  B      precision  bits/byte     B - A  95 % interval            p  verdict
+    many.txt  calm  fp32          #.####  small  fp32          #.####  +#.#####  [#.#####, #.#####]  #.####  A is better
 
     ----- stderr -----
     ");
@@ -117,8 +117,8 @@ fn compare_says_which_is_better() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset      split  A      precision  bits/byte  B     precision  bits/byte     B - A  95 % interval  verdict
-    stories.txt  all    small  fp32          #.####  calm  fp32          #.####  -#.#####  n/a            too few documents
+    text         A      precision  bits/byte  B     precision  bits/byte     B - A  95 % interval    p  verdict
+    stories.txt  small  fp32          #.####  calm  fp32          #.####  -#.#####  n/a            n/a  too few documents
 
     ----- stderr -----
     ");
@@ -126,8 +126,8 @@ fn compare_says_which_is_better() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset   split  A      precision  bits/byte  B      precision  bits/byte     B - A  95 % interval       verdict
-    many.txt  all    small  fp32          #.####  small  fp32          #.####  +#.#####  [#.#####, #.#####]  no difference shown
+    text      A      precision  bits/byte  B      precision  bits/byte     B - A  95 % interval            p  verdict
+    many.txt  small  fp32          #.####  small  fp32          #.####  +#.#####  [#.#####, #.#####]  #.####  no difference shown
 
     ----- stderr -----
     ");
@@ -170,7 +170,7 @@ fn compare_refuses_what_does_not_compare() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot compare `a.json` with `shard.json`: they have scored different documents of stories.txt, 5 (257 bytes) and 3 (211 bytes); score both with the same limits and shards
+    error: cannot compare `a.json` with `shard.json`: they have scored different documents of stories.txt, 5 (257 bytes) and 3 (211 bytes); score both with the same limits and shards, and texts without a known digest under the same name
     ");
     snapshot!(test, "compare a.json samples.json", @r"
     success: false
@@ -216,10 +216,10 @@ fn another_model_is_compared_at_each_precision() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset      split  A      precision  bits/byte  B       precision  bits/byte     B - A  95 % interval  verdict
-    stories.txt  all    small  fp32          #.####  second  fp32          #.####  -#.#####  n/a            too few documents
-    stories.txt  all    small  int8          #.####  second  int8          #.####  +#.#####  n/a            too few documents
-    stories.txt  all    small  int4          #.####  second  int4          #.####  +#.#####  n/a            too few documents
+    text         A      precision        bits/byte  B       precision        bits/byte     B - A  95 % interval  p (Holm)  verdict
+    stories.txt  small  fp32                #.####  second  fp32                #.####  -#.#####  n/a                 n/a  too few documents
+    stories.txt  small  int8                #.####  second  int8                #.####  +#.#####  n/a                 n/a  too few documents
+    stories.txt  small  mixed, 6.4 bits     #.####  second  mixed, 6.4 bits     #.####  +#.#####  n/a                 n/a  too few documents
 
     ----- stderr -----
     ");
@@ -240,8 +240,8 @@ fn rows_at_another_precision_are_paired_where_there_is_no_choice() {
     success: true
     exit_code: 0
     ----- stdout -----
-    dataset      split  A      precision  bits/byte  B      precision  bits/byte     B - A  95 % interval  verdict
-    stories.txt  all    small  fp32          #.####  small  int8          #.####  -#.#####  n/a            too few documents
+    text         A      precision  bits/byte  B      precision  bits/byte     B - A  95 % interval    p  verdict
+    stories.txt  small  fp32          #.####  small  int8          #.####  -#.#####  n/a            n/a  too few documents
 
     ----- stderr -----
     ");
@@ -269,4 +269,99 @@ fn merge_refuses_parts_of_several_kernels() {
         error: `2.json` was scored by another kernel than the other parts, whose last bits differ; score all shards with the same `--kernel`
         ");
     }
+}
+
+#[test]
+fn a_score_that_is_worse_by_more_than_the_limit_is_a_failed_check() {
+    let test = CliTest::new();
+    let mut better = small_checkpoint(bytes(), 1);
+    scale(&mut better, "embedding.weight", 0.001);
+    test.add_model("calm", &better);
+    for model in ["small", "calm"] {
+        let arguments = format!("--checkpoint {model} --dataset stories.txt --no-baselines");
+        test.record(&arguments, &format!("{model}.json"));
+    }
+    let status = |arguments: &str| test.command(arguments).output().unwrap().status.code();
+    snapshot!(test, "compare calm.json small.json --fail-if-worse 2.5", @r"
+    success: false
+    exit_code: 1
+    ----- stdout -----
+    text         A     precision  bits/byte  B      precision  bits/byte     B - A  95 % interval    p  verdict
+    stories.txt  calm  fp32          #.####  small  fp32          #.####  +#.#####  n/a            n/a  too few documents
+
+    ----- stderr -----
+    warning: small fp32 on stories.txt needs 12.80 % more bits than calm fp32, above the limit of 2.5 %
+    ");
+    snapshot!(test, "compare small.json calm.json --fail-if-worse 2.5", @r"
+    success: true
+    exit_code: 0
+    ----- stdout -----
+    text         A      precision  bits/byte  B     precision  bits/byte     B - A  95 % interval    p  verdict
+    stories.txt  small  fp32          #.####  calm  fp32          #.####  -#.#####  n/a            n/a  too few documents
+
+    ----- stderr -----
+    none of 1 rows is worse by more than 2.5 %
+    ");
+    assert_eq!(
+        status("compare calm.json calm.json --fail-if-worse 0"),
+        Some(0)
+    );
+    assert_eq!(
+        status("compare calm.json small.json --fail-if-worse 1000"),
+        Some(0)
+    );
+    assert_eq!(
+        status("compare calm.json small.json --fail-if-worse -1"),
+        Some(2)
+    );
+    assert_eq!(
+        status("compare calm.json small.json --fail-if-worse NaN"),
+        Some(2)
+    );
+    // A row that is gone cannot hide: it is no comparison.
+    let arguments = "--checkpoint small --checkpoint calm --dataset stories.txt --no-baselines";
+    test.record(arguments, "both.json");
+    assert_eq!(
+        status("compare both.json calm.json --fail-if-worse 5"),
+        Some(2)
+    );
+}
+
+#[test]
+fn rows_are_paired_by_the_text_and_not_by_its_path() {
+    let test = CliTest::new();
+    test.write("mounted/copy.txt", STORIES);
+    let score = |dataset: &str, output: &str| {
+        let arguments = format!("--checkpoint small --dataset {dataset} --precision all");
+        test.record(&arguments, output)
+    };
+    score("stories.txt", "a.json");
+    score("mounted/copy.txt", "b.json");
+    let run = test.command("compare a.json b.json").output().unwrap();
+    let table = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(table.matches("+0.00000 ").count(), 3, "{table}");
+}
+
+#[test]
+fn shards_of_one_text_join_wherever_it_lay_and_keep_where_they_are_from() {
+    let test = CliTest::new();
+    test.write("mounted/copy.txt", STORIES);
+    for (shard, dataset) in [(1, "stories.txt"), (2, "mounted/copy.txt")] {
+        let arguments = format!("--checkpoint small --dataset {dataset} --shard {shard}/2");
+        test.record(&arguments, &format!("{shard}.json"));
+    }
+    let part = test.record(
+        "--checkpoint small --dataset stories.txt --shard 1/2",
+        "again.json",
+    );
+    let merged = test.record("merge 1.json 2.json", "merged.json");
+    let parts = &merged.rows[0].parts;
+    let shards: Vec<String> = parts.iter().map(|part| part.shard.to_string()).collect();
+    assert_eq!(shards, ["1/2", "2/2"]);
+    for source in parts {
+        assert_eq!(source.host, part.envelope.host);
+        assert_eq!(source.tool, part.envelope.tool);
+        assert!(source.created_at.ends_with('Z'));
+    }
+    assert_eq!(merged.rows[0].documents, 5);
 }

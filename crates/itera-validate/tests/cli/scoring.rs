@@ -11,6 +11,7 @@ fn timeless(row: &ValidationRow) -> ValidationRow {
     ValidationRow {
         seconds: 0.0,
         tokens_per_s: 0.0,
+        parts: Vec::new(),
         ..row.clone()
     }
 }
@@ -31,16 +32,19 @@ fn a_table_is_the_result() {
     success: true
     exit_code: 0
     ----- stdout -----
-    text         model  precision  bits/byte  perplexity/byte  /character  /word  zstd -19  unigram  uniform  verdict
-    stories.txt  small  fp32          #.####          52#.###     54#.###  695 G     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS
+    text         model  precision  bits/byte  perplexity/byte  /character  /word  verdict
+    stories.txt  small  fp32          #.####          52#.###     54#.###  695 G  WORSE THAN A UNIFORM GUESS
+
+    text         model  precision  zstd -19   PPMd  unigram  uniform  text by this model, bytes  model file, bytes  both, bytes  text by zstd, bytes
+    stories.txt  small  fp32          #.###  #.###    #.###    #.###                        291             48,384       48,675                  181
 
     protocol document
-    stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
+    stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
     scoring small (fp32, [KERNEL]) on stories.txt: 5 documents, 257 tokens
     scored in [TIME]
-    warning: small on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+    warning: small on stories.txt is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     ");
 }
 
@@ -220,17 +224,20 @@ fn characters_outside_the_vocabulary_are_said_aloud() {
     success: true
     exit_code: 0
     ----- stdout -----
-    text         model    precision  bits/byte  perplexity/byte  /character  /word  zstd -19  unigram  uniform  verdict
-    stories.txt  letters  fp32          #.####           7#.###      7#.###  144 M     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS; INCOMPLETE: 2 characters unknown
+    text         model    precision  bits/byte  perplexity/byte  /character  /word  verdict
+    stories.txt  letters  fp32          #.####           7#.###      7#.###  144 M  WORSE THAN A UNIFORM GUESS; INCOMPLETE: 2 characters unknown
+
+    text         model    precision  zstd -19   PPMd  unigram  uniform  text by this model, bytes  model file, bytes  both, bytes  text by zstd, bytes
+    stories.txt  letters  fp32          #.###  #.###    #.###    #.###                        200             31,992       32,192                  181
 
     protocol document
-    stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
+    stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
     scoring letters (fp32, [KERNEL]) on stories.txt: 5 documents, 255 tokens
     scored in [TIME]
-    warning: letters on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
-    warning: letters on stories.txt all: 2 of 255 characters are outside the model's vocabulary; the score holds that an unknown character stood there, not which one, so it is lower than a complete one and compares with no other
+    warning: letters on stories.txt is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+    warning: letters on stories.txt: 2 of 255 characters are outside the model's vocabulary; the score holds that an unknown character stood there, not which one, so it is lower than a complete one and compares with no other
     ");
     let record = test.record(arguments, "r.json");
     assert_eq!(record.rows[0].unknown_tokens, 2);
@@ -259,15 +266,76 @@ fn a_model_worse_than_uniform_is_called_that() {
     success: true
     exit_code: 0
     ----- stdout -----
-    text         model  precision  bits/byte  perplexity/byte  /character     /word  zstd -19  unigram  uniform  verdict
-    stories.txt  loud   fp32         9#.####          2.33e27     2.33e27  3.91e118     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS; only 20.23 % of the text
+    text         model  precision  bits/byte  perplexity/byte  /character     /word  verdict
+    stories.txt  loud   fp32         9#.####          2.33e27     2.33e27  3.91e118  WORSE THAN A UNIFORM GUESS; only 20.23 % of the text
+
+    text         model  precision  zstd -19   PPMd  unigram  uniform  text by this model, bytes  model file, bytes  both, bytes  text by zstd, bytes
+    stories.txt  loud   fp32          #.###  #.###    #.###    #.###                        591             48,384       48,975                   61
 
     protocol document, limit-documents 1
-    stories.txt all: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256
+    stories.txt: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
     scoring loud (fp32, [KERNEL]) on stories.txt: 1 documents, 52 tokens
     scored in [TIME]
-    warning: loud on stories.txt all is worse than a uniform guess: 9#.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+    warning: loud on stories.txt is worse than a uniform guess: 9#.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     ");
+}
+
+#[test]
+fn compressors_stand_beside_the_model_whose_file_counts_too() {
+    let test = CliTest::new();
+    let row = |arguments: &str| {
+        let arguments = format!("--checkpoint small --dataset sample-tinystories {arguments}");
+        test.record(&arguments, "r.json").rows.remove(0)
+    };
+    let with = row("");
+    let (zstd, ppmd) = (
+        with.baselines.zstd_bits_per_byte,
+        with.baselines.ppmd_bits_per_byte,
+    );
+    assert!(ppmd.unwrap() < zstd.unwrap(), "{zstd:?} {ppmd:?}");
+    assert_eq!(
+        with.baselines.primed_with, None,
+        "a sample has no training text"
+    );
+    let code = with.code_length.unwrap();
+    let file = std::fs::metadata(test.path("models/small.safetensors"))
+        .unwrap()
+        .len();
+    assert_eq!(code.model_file_bytes, file);
+    assert_eq!(code.total_bytes, code.text_bytes + file);
+    let without = row("--no-baselines");
+    assert_eq!(without.baselines.zstd_bits_per_byte, None);
+    assert_eq!(without.baselines.ppmd_bits_per_byte, None);
+    assert_eq!(without.nll_nats.to_bits(), with.nll_nats.to_bits());
+}
+
+#[test]
+fn a_compressor_is_primed_with_the_training_split_where_it_is_there() {
+    let test = CliTest::new();
+    test.write("data/tinystories/valid.txt", STORIES);
+    let row = || {
+        let arguments = "--checkpoint small --dataset tinystories --output r.json --json";
+        let mut command = test.command(arguments);
+        let run = command
+            .env("ITERA_DATA_DIR", test.path("data"))
+            .output()
+            .unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+        record["rows"][0]["baselines"].clone()
+    };
+    assert!(row()["ppmd_primed_bits_per_byte"].is_null());
+    test.write(
+        "data/tinystories/train.txt",
+        [STORIES; 2].join("<|endoftext|>\n"),
+    );
+    let baselines = row();
+    let bits = |name: &str| baselines[name].as_f64().unwrap();
+    // It has read the very text.
+    assert!(
+        2.0 * bits("ppmd_primed_bits_per_byte") < bits("ppmd_bits_per_byte"),
+        "{baselines}"
+    );
+    assert_eq!(baselines["primed_with"]["split"], "train");
 }
