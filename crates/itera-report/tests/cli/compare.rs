@@ -122,6 +122,62 @@ fn a_slower_build_is_a_regression_in_time_and_energy() {
 }
 
 #[test]
+fn a_tenth_slower_is_found() {
+    let test = with_old();
+    test.write("results/power.json", power(1.1).to_json().unwrap());
+    let run = test.run("--compare old/results --fail-on-regression 2");
+    let table = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{table}");
+    let of_times =
+        |line: &&str| line.contains("calibration |") || line.contains("energy per token");
+    let lines = table.lines().filter(of_times);
+    assert!(lines.clone().count() >= 12, "{table}");
+    assert!(
+        lines.clone().all(|line| line.contains("REGRESSION")),
+        "{table}"
+    );
+}
+
+#[test]
+fn bounds_of_a_model_hide_no_energy() {
+    // Times are as they were, energies are three times as large; within the bounds that both have.
+    let test = with_old();
+    let mut record = power(1.0);
+    for figure in record.rows.iter_mut().flat_map(|row| &mut row.energy) {
+        for of in [
+            &mut figure.gross_joules_per_token,
+            &mut figure.co2e_g_per_million_tokens,
+        ] {
+            *of = of.map(|of| of.map(|value| 3.0 * value));
+        }
+        figure.tokens_per_joule = figure
+            .tokens_per_joule
+            .map(|of| of.map(|value| value / 3.0));
+    }
+    test.write("results/power.json", record.to_json().unwrap());
+    let run = test.run("--compare old/results --fail-on-regression 2");
+    let table = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{table}");
+    let mut energies = table
+        .lines()
+        .filter(|line| line.contains("energy per token"));
+    assert!(energies.all(|line| line.contains("REGRESSION")), "{table}");
+}
+
+#[test]
+fn another_model_of_a_platform_is_another_figure() {
+    let test = with_old();
+    let mut record = power(1.0);
+    record.platforms[0].idle_watts += 1.0;
+    test.write("results/power.json", record.to_json().unwrap());
+    let run = test.run("--compare old/results --fail-on-regression 2");
+    let table = String::from_utf8_lossy(&run.stdout).into_owned();
+    let said =
+        "not comparable: platform was 65 W, 13 W at rest, 2 cores, speed 1, is 65 W, 14 W at rest";
+    assert!(table.contains(said), "{table}");
+}
+
+#[test]
 fn what_is_gone_or_broken_passes_no_gate() {
     for content in [None, Some("{\"schema\": \"itera.power/1\"")] {
         let test = with_old();
