@@ -185,7 +185,10 @@ fn refusal(spoil: impl FnOnce(&mut PowerRecord)) -> String {
 #[test]
 fn a_platform_has_cores_of_its_own() {
     let platform = &record().platforms[0];
-    let shares = [0.5, 1.0, 4.0, 9.0].map(|threads| platform.utilisation(threads));
+    let threads = [0.5, 1.0, 4.0, 9.0].into_iter();
+    let shares: Vec<f64> = threads
+        .map(|threads| platform.utilisation(threads))
+        .collect();
     assert_eq!(shares, [0.125, 0.25, 1.0, 1.0]);
 }
 
