@@ -134,6 +134,16 @@ fn another_build_is_measured_in_turns() {
     assert_eq!(counts, (6, 6));
     assert!(latency.old_processes != latency.new_processes);
     assert_eq!(record.rows[0].samples.wall_seconds.len(), 6);
+    // Too few processes are refused before they are measured.
+    let run =
+        test.run(&format!("{line} --output few.json").replace("--processes 6", "--processes 2"));
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("with 2 processes in the baseline and 2 now"),
+        "{said}"
+    );
+    assert!(!test.path("few.json").exists());
 }
 
 #[test]
