@@ -202,7 +202,9 @@ fn measure_all(
         }
     }
     drop(progress);
-    run::look_again(&Roots::default(), sensors, &mut counters);
+    let busy_after = run::look_again(&Roots::default(), sensors, &mut counters);
+    let busiest = |before: f64| busy_after.map_or(before, |after| after.max(before));
+    let busy_share = busy_share.map(busiest);
     let carbon = options.carbon_intensity_g_per_kwh;
     let complete = |(mut row, answers): (PowerRow, Vec<worker::Answer>)| {
         row.energy = row::energy(&row, &answers, &counters, &options.platforms, carbon);

@@ -68,16 +68,18 @@ pub(crate) fn look(roots: &Roots, sensors: &dyn Sensors) -> Finding {
     }
 }
 
-/// Looks after the measurement how much power the machine draws at rest.
-pub(crate) fn look_again(roots: &Roots, sensors: &dyn Sensors, counters: &mut [CounterStatus]) {
-    if counters.iter().all(|status| status.reason.is_some()) {
-        return;
-    }
+/// Looks after the measurement how much power the machine draws at rest, and how busy it is.
+pub(crate) fn look_again(
+    roots: &Roots,
+    sensors: &dyn Sensors,
+    counters: &mut [CounterStatus],
+) -> Option<f64> {
     let mut candidates = counters::discover(roots);
     let rest = counters::rest(&mut candidates, sensors);
     for status in counters.iter_mut().filter(|status| status.reason.is_none()) {
         status.idle_after_watts = counters::idle_watts(&candidates, &rest, &status.source);
     }
+    rest.busy_share
 }
 
 /// Measures a row by new processes of each program in turns; returns the answers of each program. `done` is

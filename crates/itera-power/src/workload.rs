@@ -15,7 +15,7 @@ use crate::measure::Workload;
 /// Where the tokens of a pass come from, as records say it.
 pub(crate) const TOKENS: &str = "drawn from the model at temperature 1, seed 0, after end-of-text";
 
-/// How much longer a pass takes in the build that shows that the gate works, as a share.
+/// How much more of the processor a pass takes in the build that shows that the gate works, as a share.
 #[cfg(feature = "slow-demo")]
 pub(crate) fn slowed_by() -> f64 {
     let percent = std::env::var("ITERA_SLOW_PERCENT").ok();
@@ -69,7 +69,7 @@ impl Workload for ModelWorkload<'_> {
         let many = |session: &mut Session| {
             for _ in 0..passes {
                 #[cfg(feature = "slow-demo")]
-                let started = std::time::Instant::now();
+                let started = cpu_time::ThreadTime::now();
                 pass(model, tokens, mode, session);
                 #[cfg(feature = "slow-demo")]
                 {

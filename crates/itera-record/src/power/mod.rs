@@ -31,8 +31,8 @@ pub struct PowerRecord {
     pub platforms: Vec<PowerPlatform>,
     /// The energy counters that were looked for on this machine, believed or not.
     pub counters: Vec<CounterStatus>,
-    /// How busy the machine was before the measurement, while this program slept: CPU time of all
-    /// processes over cores and wall time, 0 to 1; null if it cannot be found out.
+    /// How busy the machine was before and after the measurement, while this program slept, the greater of
+    /// both: CPU time of all processes over cores and wall time, 0 to 1; null if it cannot be found out.
     pub idle_busy_share: Option<f64>,
     /// One row for each model file, precision and mode.
     pub rows: Vec<PowerRow>,

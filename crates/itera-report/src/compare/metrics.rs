@@ -14,8 +14,12 @@ use crate::{
 /// Processes whose medians are too few to be noise.
 const FEW_PROCESSES: usize = 3;
 
-/// The name that itera-power has for it too.
+/// The names that itera-power has for them too.
 const LATENCY: &str = "latency / calibration";
+const CPU_TIME: &str = "CPU time / calibration";
+
+/// Share of the cores that others may use, beyond which time on the wall is also theirs.
+const BUSY_SHARE: f64 = 0.1;
 
 /// The first thing that was not equal when both were measured.
 pub(super) fn difference(old: &Metric, new: &Metric) -> Option<String> {
@@ -144,8 +148,10 @@ fn engine_speed(record: &EngineBenchRecord, row: &EngineBenchRow, source: &Sourc
         ])
 }
 
-/// Latency as a multiple of the calibration workload's, so that a slower machine is no regression;
-/// energy as it is, on equal machines, with the calibration beside it for the same reason.
+/// CPU time and latency as multiples of the calibration workload's, so that a slower machine is no regression;
+/// energy as it is, on equal machines, with the calibration beside it for the same reason. Where other
+/// programs ran, only CPU time is the program's own: a long sample is interrupted more often than the short
+/// calibration beside it.
 fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
     let subject = format!("{} {}", row.model.label(), row.mode.name());
     let adds = row.multiply_adds_per_token as f64;
@@ -171,11 +177,22 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
         let passes = row.passes_per_sample as f64;
         pairs.map(|(work, unit)| work / passes / unit).collect()
     };
+    let rest = ("rest of the machine", rest_of_machine(record));
     let times = ratios(&samples.wall_seconds, &samples.calibration_seconds);
-    all.extend(Summary::quantile(&times, 0.5).map(|value| Metric {
-        interval: noise(protocol, &times),
-        judged: judged(record, row),
-        ..measured(LATENCY, "times", value)
+    let cpu_times = ratios(&samples.cpu_seconds, &samples.calibration_cpu_seconds);
+    all.extend(Summary::quantile(&times, 0.5).map(|value| {
+        let latency = Metric {
+            interval: noise(protocol, &times),
+            judged: judged(record, row, LATENCY),
+            ..measured(LATENCY, "times", value)
+        };
+        latency.under([rest.clone()])
+    }));
+    let cpu_time = Summary::quantile(&cpu_times, 0.5).filter(|value| value.is_finite());
+    all.extend(cpu_time.map(|value| Metric {
+        interval: noise(protocol, &cpu_times),
+        judged: judged(record, row, CPU_TIME),
+        ..measured(CPU_TIME, "times", value)
     }));
     // The bounds of an estimate are those of the model of the platform, which two runs have in common: they
     // would hide any regression. So its noise is that of the time.
@@ -199,7 +216,8 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
             calibration: Summary::quantile(calibration, 0.5),
             ..measured(&name, "µJ", value)
         };
-        let mut metric = metric.under([("machine", machine(&record.envelope.host))]);
+        let machine = ("machine", machine(&record.envelope.host));
+        let mut metric = metric.under([machine, rest.clone()]);
         metric.protocol.extend(
             platform(record, &figure.source).map(|platform| ("platform".to_owned(), platform)),
         );
@@ -220,11 +238,23 @@ fn platform(record: &PowerRecord, source: &str) -> Option<String> {
     ))
 }
 
-/// What itera-power found about the latency of a row, and in comparison with which file.
-fn judged(record: &PowerRecord, row: &PowerRow) -> Option<(String, GateVerdict)> {
+/// What else the machine did: nothing, or something that no other hour has in common.
+fn rest_of_machine(record: &PowerRecord) -> String {
+    match record.idle_busy_share {
+        Some(share) if share > BUSY_SHARE => format!(
+            "busy ({:.0} % of the cores on {})",
+            100.0 * share,
+            record.envelope.created_at
+        ),
+        _ => "idle".to_owned(),
+    }
+}
+
+/// What itera-power found about a metric of a row, and in comparison with which file.
+fn judged(record: &PowerRecord, row: &PowerRow, metric: &str) -> Option<(String, GateVerdict)> {
     let gate = record.gate.as_ref()?;
     let found = gate.comparisons.iter().find(|comparison| {
-        comparison.metric == LATENCY
+        comparison.metric == metric
             && comparison.model == row.model.name
             && comparison.precision == row.model.precision
             && comparison.mode == Some(row.mode)
