@@ -23,10 +23,14 @@ const BUSY_SHARE: f64 = 0.1;
 
 /// The first thing that was not equal when both were measured.
 pub(super) fn difference(old: &Metric, new: &Metric) -> Option<String> {
-    new.protocol.iter().find_map(|(name, is)| {
-        let mut before = old.protocol.iter();
-        let was = before.find(|(other, _)| other == name);
-        let was = was.map_or("not said", |(_, was)| was);
+    let of = |metric: &Metric, name: &str| {
+        let mut conditions = metric.protocol.iter();
+        let found = conditions.find(|(other, _)| other == name);
+        found.map_or("not said".to_owned(), |(_, value)| value.clone())
+    };
+    let mut names = new.protocol.iter().chain(&old.protocol);
+    names.find_map(|(name, _)| {
+        let (was, is) = (of(old, name), of(new, name));
         (was != is).then(|| format!("{name} was {was}, is {is}"))
     })
 }
@@ -177,16 +181,17 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
         let passes = row.passes_per_sample as f64;
         pairs.map(|(work, unit)| work / passes / unit).collect()
     };
-    let rest = ("rest of the machine", rest_of_machine(record));
+    let rest = || rest_of_machine(record).map(|rest| ("rest of the machine".to_owned(), rest));
     let times = ratios(&samples.wall_seconds, &samples.calibration_seconds);
     let cpu_times = ratios(&samples.cpu_seconds, &samples.calibration_cpu_seconds);
     all.extend(Summary::quantile(&times, 0.5).map(|value| {
-        let latency = Metric {
+        let mut latency = Metric {
             interval: noise(protocol, &times),
             judged: judged(record, row, LATENCY),
             ..measured(LATENCY, "times", value)
         };
-        latency.under([rest.clone()])
+        latency.protocol.extend(rest());
+        latency
     }));
     let cpu_time = Summary::quantile(&cpu_times, 0.5).filter(|value| value.is_finite());
     all.extend(cpu_time.map(|value| Metric {
@@ -216,8 +221,8 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
             calibration: Summary::quantile(calibration, 0.5),
             ..measured(&name, "µJ", value)
         };
-        let machine = ("machine", machine(&record.envelope.host));
-        let mut metric = metric.under([machine, rest.clone()]);
+        let mut metric = metric.under([("machine", machine(&record.envelope.host))]);
+        metric.protocol.extend(rest());
         metric.protocol.extend(
             platform(record, &figure.source).map(|platform| ("platform".to_owned(), platform)),
         );
@@ -238,16 +243,14 @@ fn platform(record: &PowerRecord, source: &str) -> Option<String> {
     ))
 }
 
-/// What else the machine did: nothing, or something that no other hour has in common.
-fn rest_of_machine(record: &PowerRecord) -> String {
-    match record.idle_busy_share {
-        Some(share) if share > BUSY_SHARE => format!(
-            "busy ({:.0} % of the cores on {})",
-            100.0 * share,
-            record.envelope.created_at
-        ),
-        _ => "idle".to_owned(),
-    }
+/// What else the machine did, if it did: no other hour has that in common.
+fn rest_of_machine(record: &PowerRecord) -> Option<String> {
+    let share = record.idle_busy_share.filter(|share| *share > BUSY_SHARE)?;
+    Some(format!(
+        "busy ({:.0} % of the cores on {})",
+        100.0 * share,
+        record.envelope.created_at
+    ))
 }
 
 /// What itera-power found about a metric of a row, and in comparison with which file.
