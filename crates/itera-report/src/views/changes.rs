@@ -24,7 +24,7 @@ fn has_changed(of: &Comparison) -> bool {
 }
 
 /// A figure that moved; one that is new or was measured in another way says nothing of the model.
-fn has_moved(of: &&Comparison) -> bool {
+fn has_moved(of: &Comparison) -> bool {
     matches!(
         of.verdict,
         Verdict::Better | Verdict::Worse | Verdict::NotMeasuredNow
@@ -37,7 +37,7 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         return Vec::new();
     };
     let sources = Inputs::files([release]);
-    let changed = all.iter().filter(has_moved).take(SHOWN);
+    let changed = all.iter().filter(|of| has_moved(of)).take(SHOWN);
     views! { &sources;
         "changes" "Changes since the last release, all metrics" table(&all);
         "changes-first" "Changes since the last release" table(changed);
