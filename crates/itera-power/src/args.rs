@@ -8,8 +8,9 @@ use itera_cli::PrecisionArg;
 /// Measure time, memory and energy per token of checkpoints, with their uncertainty.
 ///
 /// Without arguments, every shipped checkpoint is measured at every precision, and the result is written
-/// to results/power.json and results/power-samples.csv. Energy is measured where the machine has a
-/// counter that works, and estimated from the TDP of platforms.
+/// to results/power.json and results/power-samples.csv. Every row is measured by processes of its own.
+/// Energy is measured where the machine has a counter that works, and estimated from the TDP of
+/// platforms.
 ///
 /// Exit status: 0 done, 1 slower or larger than the baseline permits, 2 could not run or compare.
 #[derive(Debug, Parser)]
@@ -28,7 +29,10 @@ pub struct Args {
     /// Platforms of your own: a CSV file with the columns of data/platforms.csv, read in its place.
     #[arg(long, value_name = "FILE.csv")]
     pub(crate) platforms: Option<PathBuf>,
-    /// Samples of each row of the result [default: 50].
+    /// Processes that measure each row, one after the other [default: 10].
+    #[arg(long, value_name = "N")]
+    pub(crate) processes: Option<u64>,
+    /// Samples of each process [default: 5].
     #[arg(long, value_name = "N")]
     pub(crate) samples: Option<u64>,
     /// Tokens of a pass [default: 128].
@@ -56,11 +60,13 @@ pub struct Args {
     /// File for all samples as CSV [without other arguments: results/power-samples.csv].
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Append a row in the form of codecarbon's emissions.csv to this file.
+    /// Append a row in the form of codecarbon's emissions.csv to this file: by a counter, or for this
+    /// machine or the one platform that is named.
     #[arg(long, value_name = "FILE")]
     pub(crate) emissions_csv: Option<PathBuf>,
-    /// Compare with this result, and exit with status 1 if something became worse.
-    #[arg(long, value_name = "FILE")]
+    /// Compare with this result, or with this other build of the program, which is then measured in turns
+    /// with this one; exit with status 1 if something became worse.
+    #[arg(long, value_name = "FILE|PROGRAM")]
     pub(crate) baseline: Option<PathBuf>,
     /// Percent by which time and energy may exceed the baseline's [default: 10].
     #[arg(long, value_name = "PCT", requires = "baseline")]
@@ -68,6 +74,9 @@ pub struct Args {
     /// Print the JSON on standard output instead of the tables.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Measure one row, read from standard input, and print it.
+    #[arg(long, hide = true, exclusive = true)]
+    pub(crate) worker: bool,
 }
 
 /// What a pass does.

@@ -1,15 +1,18 @@
 //! The calibration workload: a fixed matrix-vector loop.
 //!
 //! It is timed between the samples of every row, so that a slower or busier machine slows both alike and
-//! the ratio stays. It is part of the protocol: with another size or another order of operations the
-//! ratios of old records would mean nothing, so it changes only together with [`DESCRIPTION`].
+//! the ratio stays. It is part of the protocol: with another size, another order of operations or another
+//! compiler the ratios of old records would mean nothing, so all of them are in [`DESCRIPTION`].
 
 use std::hint::black_box;
 
 use crate::measure::Workload;
 
 /// What records call it.
-pub(crate) const DESCRIPTION: &str = "matrix-vector/1: f32 [256, 512], 32 products a pass";
+pub(crate) const DESCRIPTION: &str = concat!(
+    "matrix-vector/1: f32 [256, 512], 32 products a pass, built by ",
+    env!("ITERA_POWER_COMPILER")
+);
 
 const ROWS: usize = 256;
 const COLUMNS: usize = 512;

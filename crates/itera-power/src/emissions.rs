@@ -1,7 +1,9 @@
 //! A row in the form of `CodeCarbon`'s `emissions.csv`, so that tools that read that file see the run.
 //!
 //! What this program does not know (the country, graphics cards, water) stays empty: an empty cell is
-//! not measured, a 0 would be.
+//! not measured, a 0 would be. A row says one mode of `CodeCarbon`'s and is made by it: `machine` for what a
+//! counter of the machine has measured, `process` for an estimate, which then is TDP times the share of the
+//! cores that this process kept busy.
 
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -9,9 +11,9 @@ use anyhow::{Context as _, anyhow, ensure};
 use csv::{ReaderBuilder, Writer};
 use itera_cli::OutputLock;
 use itera_core::{digest::sha256_hex, files::write_atomic};
-use itera_record::{PowerRecord, UNAVAILABLE};
+use itera_record::{CounterStatus, PowerPlatform, PowerRecord};
 
-use crate::TOOL;
+use crate::{TOOL, platforms::THIS_MACHINE, tdp::LoadModel};
 
 /// Columns of a new file, in `CodeCarbon`'s order. A file that exists keeps its own.
 const COLUMNS: [&str; 38] = [
@@ -61,11 +63,39 @@ const REQUIRED: [&str; 4] = ["timestamp", "duration", "emissions", "energy_consu
 const JOULES_PER_KWH: f64 = 3.6e6;
 const BYTES_PER_GB: f64 = 1e9;
 
-/// Energy of the measured windows by one method.
-struct Total {
-    source: String,
-    method: String,
-    joules: f64,
+/// By what the energy of a row is found.
+enum Booking<'r> {
+    /// A counter of the processor, by its name.
+    Counter(&'r str),
+    /// The model of a platform.
+    Platform(&'r PowerPlatform),
+}
+
+/// By a counter where one works, else for this machine, else for the one platform that was named.
+fn booking<'r>(
+    counters: &'r [CounterStatus],
+    platforms: &'r [PowerPlatform],
+    is_chosen: bool,
+) -> anyhow::Result<Booking<'r>> {
+    let is_package =
+        |source: &str| source.starts_with("rapl:package") || source == "perf:energy-pkg";
+    let mut read = counters.iter().filter(|counter| counter.reason.is_none());
+    if let Some(counter) = read.find(|counter| is_package(&counter.source)) {
+        return Ok(Booking::Counter(&counter.source));
+    }
+    let this_machine = platforms
+        .iter()
+        .find(|platform| platform.name == THIS_MACHINE);
+    let platform = match platforms {
+        _ if this_machine.is_some() => this_machine,
+        [only] if is_chosen => Some(only),
+        _ => None,
+    };
+    let platform = platform.context(
+        "`--emissions-csv` needs to know the machine: no energy counter works here and no power limit can be \
+         read; name the one platform that stands for it with `--platform`",
+    )?;
+    Ok(Booking::Platform(platform))
 }
 
 /// Finds out before the work whether a row can be appended.
@@ -73,9 +103,19 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
     existing(path).map(drop)
 }
 
-/// The file with the row of this record appended, written whole.
-pub(crate) fn append(path: &Path, record: &PowerRecord) -> anyhow::Result<()> {
-    let cells = cells(record)?;
+/// Finds out before the work whether there is an energy to append.
+pub(crate) fn check_source(
+    counters: &[CounterStatus],
+    platforms: &[PowerPlatform],
+    is_chosen: bool,
+) -> anyhow::Result<()> {
+    booking(counters, platforms, is_chosen).map(drop)
+}
+
+/// The file with the row of this record appended, written whole. `is_chosen` says whether the platforms
+/// were named.
+pub(crate) fn append(path: &Path, record: &PowerRecord, is_chosen: bool) -> anyhow::Result<()> {
+    let cells = cells(record, is_chosen)?;
     // Another process may append to the same file.
     let _lock = OutputLock::wait(path)?;
     let (mut bytes, columns) = existing(path)?;
@@ -126,48 +166,69 @@ fn existing(path: &Path) -> anyhow::Result<(Vec<u8>, Vec<String>)> {
 }
 
 /// Names and values of the columns that are known.
-fn cells(record: &PowerRecord) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let processor = total(record, |source| {
-        source.starts_with("rapl:package") || source == "perf:energy-pkg"
-    });
-    let processor = processor.or_else(|| total(record, |source| source.starts_with("tdp:")));
-    let processor = processor.context("no energy to append to `--emissions-csv`")?;
-    let memory = total(record, |source| {
-        source.starts_with("rapl:dram") || source == "perf:energy-ram"
-    });
-    let seconds: f64 = record
+fn cells(record: &PowerRecord, is_chosen: bool) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let booking = booking(&record.counters, &record.platforms, is_chosen)?;
+    let measured: f64 = record
         .rows
         .iter()
         .flat_map(|row| &row.samples.wall_seconds)
         .sum();
-    // Of a platform's model, energy and time are those of the platform.
-    let platform = record
-        .platforms
-        .iter()
-        .find(|platform| processor.source == format!("tdp:{}", platform.name));
-    let speed = platform.and_then(|platform| platform.relative_speed);
-    let seconds = seconds / speed.unwrap_or(1.0);
-    let utilisation = record
+    let host = &record.envelope.host;
+    let (method, processor, seconds, mode, machine) = match booking {
+        Booking::Counter(source) => {
+            let joules = counted(record, source).with_context(|| {
+                format!(
+                    "the counter `{source}` failed, so there is no energy for `--emissions-csv`"
+                )
+            })?;
+            let machine = (host.os.clone(), host.cores as u64, host.cpu.clone());
+            let method = format!("measured({source})");
+            (method, joules, measured, "machine", machine)
+        }
+        // Of a platform's model, energy, time and machine are those of the platform.
+        Booking::Platform(platform) => {
+            let seconds = measured / platform.relative_speed.unwrap_or(1.0);
+            let machine = if platform.name == THIS_MACHINE {
+                (host.os.clone(), platform.cores, host.cpu.clone())
+            } else {
+                (String::new(), platform.cores, platform.description.clone())
+            };
+            let method = format!("estimated(tdp:{})", platform.name);
+            (
+                method,
+                of_process(record, platform),
+                seconds,
+                "process",
+                machine,
+            )
+        }
+    };
+    let memory = match booking {
+        Booking::Counter(_) => record
+            .counters
+            .iter()
+            .filter(|counter| {
+                counter.source.starts_with("rapl:dram") || counter.source == "perf:energy-ram"
+            })
+            .find_map(|counter| counted(record, &counter.source)),
+        Booking::Platform(_) => None,
+    };
+    let (os, cores, cpu) = machine;
+    let cpu_seconds: f64 = record
         .rows
         .iter()
-        .map(|row| row.utilisation.mean)
-        .sum::<f64>()
-        / record.rows.len() as f64;
+        .flat_map(|row| &row.samples.cpu_seconds)
+        .sum();
+    let utilisation = (cpu_seconds / measured / cores as f64).min(1.0);
     let resident = record
         .rows
         .iter()
         .filter_map(|row| row.peak_resident_bytes)
         .max();
     let kwh = |joules: f64| joules / JOULES_PER_KWH;
-    let joules = processor.joules + memory.as_ref().map_or(0.0, |memory| memory.joules);
+    let joules = processor + memory.unwrap_or_default();
     let kg = kwh(joules) * record.protocol.carbon_intensity_g_per_kwh / 1000.0;
-    let measured = processor.method.starts_with("measured");
-    let host = &record.envelope.host;
-    let of_memory = |f: &dyn Fn(f64) -> f64| {
-        memory
-            .as_ref()
-            .map_or(String::new(), |m| f(m.joules).to_string())
-    };
+    let text = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     Ok(vec![
         (
             "timestamp",
@@ -175,63 +236,59 @@ fn cells(record: &PowerRecord) -> anyhow::Result<Vec<(&'static str, String)>> {
         ),
         ("project_name", TOOL.to_owned()),
         ("run_id", run_id(record)?),
-        ("experiment_id", processor.method.clone()),
+        ("experiment_id", method),
         ("duration", seconds.to_string()),
         ("emissions", kg.to_string()),
         ("emissions_rate", (kg / seconds).to_string()),
-        ("cpu_power", (processor.joules / seconds).to_string()),
-        ("ram_power", of_memory(&|joules| joules / seconds)),
-        ("cpu_energy", kwh(processor.joules).to_string()),
-        ("ram_energy", of_memory(&kwh)),
+        ("cpu_power", (processor / seconds).to_string()),
+        ("ram_power", text(memory.map(|joules| joules / seconds))),
+        ("cpu_energy", kwh(processor).to_string()),
+        ("ram_energy", text(memory.map(kwh))),
         ("energy_consumed", kwh(joules).to_string()),
-        ("os", host.os.clone()),
+        ("os", os),
         (
             "codecarbon_version",
             format!("{TOOL} {}", record.envelope.tool.version),
         ),
-        ("cpu_count", host.cores.to_string()),
-        ("cpu_model", host.cpu.clone()),
-        (
-            "tracking_mode",
-            if measured { "machine" } else { "process" }.to_owned(),
-        ),
+        ("cpu_count", cores.to_string()),
+        ("cpu_model", cpu),
+        ("tracking_mode", mode.to_owned()),
         ("cpu_utilization_percent", (100.0 * utilisation).to_string()),
         (
             "ram_used_gb",
-            resident.map_or(String::new(), |bytes| {
-                (bytes as f64 / BYTES_PER_GB).to_string()
-            }),
+            text(resident.map(|bytes| bytes as f64 / BYTES_PER_GB)),
         ),
-        ("on_cloud", "N".to_owned()),
+        // The factor of the data centre that the emissions were multiplied with: none.
         ("pue", "1.0".to_owned()),
     ])
 }
 
-/// The energy of all rows by the first source that `wanted` admits and that every row has.
-fn total(record: &PowerRecord, wanted: impl Fn(&str) -> bool) -> Option<Total> {
-    let first = record.rows.first()?;
-    let sources = first
-        .energy
-        .iter()
-        .map(|figure| &figure.source)
-        .filter(|source| wanted(source));
-    let of_source = |source: &String| {
-        let mut joules = 0.0;
-        let mut method = UNAVAILABLE.to_owned();
-        for row in &record.rows {
-            let figure = row.energy.iter().find(|figure| figure.source == *source)?;
-            let tokens = row.tokens_per_sample as f64 * row.samples.wall_seconds.len() as f64;
-            joules += figure.gross_joules_per_token?.nominal * tokens;
-            method.clone_from(&figure.method);
-        }
-        let source = source.clone();
-        Some(Total {
-            source,
-            method,
-            joules,
-        })
+/// Joules of all samples by a counter; none if a row lacks it.
+fn counted(record: &PowerRecord, source: &str) -> Option<f64> {
+    let of_row = |samples: &itera_record::PowerSamples| {
+        let mut counters = samples.counters.iter();
+        let series = counters.find(|series| series.source == source)?;
+        Some(series.joules.iter().sum::<f64>())
     };
-    sources.into_iter().find_map(of_source)
+    record.rows.iter().map(|row| of_row(&row.samples)).sum()
+}
+
+/// Joules of all samples on a platform, as `CodeCarbon` books those of a process.
+fn of_process(record: &PowerRecord, platform: &PowerPlatform) -> f64 {
+    let speed = platform.relative_speed.unwrap_or(1.0);
+    let of_row = |samples: &itera_record::PowerSamples| -> f64 {
+        let windows = samples
+            .busy_threads()
+            .into_iter()
+            .zip(&samples.wall_seconds);
+        windows
+            .map(|(busy, wall)| {
+                let share = platform.utilisation(busy);
+                LoadModel::Process.power_watts(platform, share) * wall / speed
+            })
+            .sum()
+    };
+    record.rows.iter().map(|row| of_row(&row.samples)).sum()
 }
 
 /// A name for the run in the form of a UUID, from its content.

@@ -1,14 +1,11 @@
 //! From samples to energies per token with their bounds.
 
 use itera_record::{
-    DominatingTerm, EnergyFigure, Interval, PowerPlatform, PowerSamples, SpeedBasis, Summary,
-    UNAVAILABLE,
+    CounterStatus, DominatingTerm, EnergyFigure, Interval, PowerPlatform, PowerSamples, SpeedBasis,
+    Summary, UNAVAILABLE,
 };
 
-use crate::{
-    measure::LiveCounter,
-    tdp::{self, LoadModel},
-};
+use crate::tdp::{self, LoadModel};
 
 /// Bounds of the spread over repeats.
 const LOW: f64 = 0.05;
@@ -22,7 +19,6 @@ const CARBON_TOKENS: f64 = 1e6;
 pub(crate) struct Measured<'a> {
     pub(crate) samples: &'a PowerSamples,
     pub(crate) tokens_per_sample: u64,
-    pub(crate) cores: u64,
     pub(crate) carbon_intensity_g_per_kwh: f64,
 }
 
@@ -38,7 +34,8 @@ impl Measured<'_> {
     /// The figure for a platform.
     pub(crate) fn estimate(&self, platform: &PowerPlatform) -> EnergyFigure {
         let speed = platform.relative_speed.unwrap_or(1.0);
-        let utilisations = self.samples.utilisations(self.cores);
+        let busy = self.samples.busy_threads();
+        let utilisations: Vec<f64> = busy.iter().map(|b| platform.utilisation(*b)).collect();
         let per_sample = |power: &dyn Fn(f64) -> f64| -> Vec<f64> {
             let windows = self.samples.wall_seconds.iter().zip(&utilisations);
             windows
@@ -70,15 +67,15 @@ impl Measured<'_> {
         self.with_gross(figure, across_models(&gross))
     }
 
-    /// The figure of a counter that is believed.
-    pub(crate) fn measure(&self, counter: &LiveCounter) -> EnergyFigure {
+    /// The figure of a counter that is believed; `failure` is why it gave no samples, if it gave none.
+    pub(crate) fn measure(&self, counter: &CounterStatus, failure: Option<&str>) -> EnergyFigure {
         let series = self
             .samples
             .counters
             .iter()
             .find(|series| series.source == counter.source);
         let Some(series) = series else {
-            let reason = counter.failure.as_deref().unwrap_or("it was not read");
+            let reason = failure.unwrap_or("it was not read");
             return unavailable(counter.source.clone(), reason.to_owned());
         };
         let total: f64 = series.joules.iter().sum();
@@ -94,18 +91,27 @@ impl Measured<'_> {
             .map(|joules| joules / self.tokens())
             .collect();
         // The counter's step is an error at either end of a sample, and of the whole.
-        let step = 2.0 * counter.step_joules;
+        let step = 2.0 * counter.step_joules.unwrap_or_default();
         let spread = around(total / tokens, &gross, step / tokens);
         let windows = series.joules.iter().zip(&self.samples.wall_seconds);
         let power: Vec<f64> = windows
             .clone()
             .map(|(joules, wall)| joules / wall)
             .collect();
-        let net = counter.idle_watts.map(|idle| {
-            let net: Vec<f64> = windows
-                .map(|(joules, wall)| (joules - idle * wall) / self.tokens())
-                .collect();
-            around((total - idle * wall) / tokens, &net, step / tokens)
+        let net = idle_watts(counter).map(|idle| {
+            // Least where the power at rest is taken to be greatest.
+            let with = |idle: f64| {
+                let net: Vec<f64> = windows
+                    .clone()
+                    .map(|(joules, wall)| (joules - idle * wall) / self.tokens())
+                    .collect();
+                around((total - idle * wall) / tokens, &net, step / tokens)
+            };
+            Interval {
+                low: with(idle.high).low,
+                nominal: with(idle.nominal).nominal,
+                high: with(idle.low).high,
+            }
         });
         let dominating = if spread.high - spread.low > 2.0 * step / self.tokens() {
             DominatingTerm::RepeatSpread
@@ -146,6 +152,17 @@ pub(crate) fn unavailable(source: String, reason: String) -> EnergyFigure {
     }
 }
 
+/// Power at rest, between what was found before and after the measurement; none if it was not found.
+fn idle_watts(counter: &CounterStatus) -> Option<Interval> {
+    let before = counter.idle_watts?;
+    let after = counter.idle_after_watts.unwrap_or(before);
+    Some(Interval {
+        low: before.min(after),
+        nominal: f64::midpoint(before, after),
+        high: before.max(after),
+    })
+}
+
 /// A figure without a number.
 fn nothing(source: String) -> EnergyFigure {
     EnergyFigure {
@@ -165,7 +182,7 @@ fn nothing(source: String) -> EnergyFigure {
 
 /// The middle of the first model, between the least and the greatest that any model and nearly any
 /// repeat gives.
-fn across_models(models: &[Vec<f64>; 3]) -> Interval {
+fn across_models(models: &[Vec<f64>; 4]) -> Interval {
     let bound = |q| models.iter().map(move |values| quantile(values, q));
     Interval {
         low: bound(LOW).fold(f64::INFINITY, f64::min),
@@ -174,19 +191,16 @@ fn across_models(models: &[Vec<f64>; 3]) -> Interval {
     }
 }
 
-/// Which of cubic model, full TDP and spread moves the first model's energy most.
-fn widest_of_models([linear, cubic, full]: &[Vec<f64>; 3]) -> DominatingTerm {
+/// Which of the other models and the spread moves the first model's energy most.
+fn widest_of_models([linear, machine, process, full]: &[Vec<f64>; 4]) -> DominatingTerm {
     let nominal = median(linear);
+    let away = |model: &[f64]| (median(model) - nominal).abs();
+    let spread = quantile(linear, HIGH) - quantile(linear, LOW);
     let terms = [
-        (
-            DominatingTerm::CubicLoadModel,
-            (median(cubic) - nominal).abs(),
-        ),
-        (DominatingTerm::FullTdp, (median(full) - nominal).abs()),
-        (
-            DominatingTerm::RepeatSpread,
-            quantile(linear, HIGH) - quantile(linear, LOW),
-        ),
+        (DominatingTerm::CubicLoadModel, away(machine)),
+        (DominatingTerm::ProcessShare, away(process)),
+        (DominatingTerm::FullTdp, away(full)),
+        (DominatingTerm::RepeatSpread, spread),
     ];
     let widest = terms.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
     widest.map_or(DominatingTerm::RepeatSpread, |(term, _)| term)
@@ -221,18 +235,15 @@ fn quantile(values: &[f64], q: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use itera_record::{CounterSamples, CounterStatus};
+    use itera_record::CounterSamples;
 
     use super::*;
-    use crate::{
-        counters::Belief,
-        sensors::fake::{Fake, FakeCounter},
-    };
 
     fn laptop() -> PowerPlatform {
         PowerPlatform {
             name: "laptop".into(),
             description: String::new(),
+            cores: 2,
             tdp_watts: 15.0,
             idle_watts: 3.0,
             relative_speed: None,
@@ -248,7 +259,6 @@ mod tests {
             cpu_seconds: vec![0.01; 3],
             calibration_seconds: vec![0.001; 3],
             calibration_cpu_seconds: vec![0.001; 3],
-            resident_bytes: vec![],
             counters: vec![CounterSamples {
                 source: "rapl:package-0".into(),
                 joules: vec![0.08; 3],
@@ -261,26 +271,20 @@ mod tests {
         Measured {
             samples,
             tokens_per_sample: 100,
-            cores: 2,
             carbon_intensity_g_per_kwh: 475.0,
         }
     }
 
-    fn counter(idle_watts: f64, step_joules: f64) -> LiveCounter {
-        let status = CounterStatus {
+    fn counter(idle_watts: f64, step_joules: f64) -> CounterStatus {
+        CounterStatus {
             source: "rapl:package-0".into(),
             method: String::new(),
             reason: None,
             idle_watts: Some(idle_watts),
+            idle_after_watts: Some(idle_watts),
             spin_watts: None,
             step_joules: Some(step_joules),
-        };
-        let counter = Box::new(FakeCounter::new(&Fake::new(), 0.0, 0.0));
-        LiveCounter::new(Belief {
-            status,
-            counter: Some(counter),
-        })
-        .unwrap()
+        }
     }
 
     fn near(interval: Option<Interval>, [low, nominal, high]: [f64; 3]) {
@@ -310,7 +314,7 @@ mod tests {
             figure.tokens_per_joule,
             [1e4 / 15.0, 1e4 / 9.0, 1e4 / 3.1875],
         );
-        // 1.6875 W above the cubic rest, 6 W above idle, 12 W below TDP.
+        // 1.6875 W above the cubic rest, 6 W above idle, 7.5 W of the process, 12 W below TDP.
         near(figure.net_joules_per_token, [1.6875e-4, 6e-4, 12e-4]);
         // 900 J for a million tokens are 0.25 Wh.
         near(
@@ -337,10 +341,28 @@ mod tests {
     }
 
     #[test]
+    fn the_cores_are_those_of_the_platform() {
+        let samples = samples();
+        let platform = PowerPlatform {
+            cores: 8,
+            ..laptop()
+        };
+        // One of eight cores: 3 + 12 / 8 W; 1.5 + 13.5 / 512 W of a machine, 15 / 8 W of a process.
+        let figure = measured(&samples).estimate(&platform);
+        near(figure.power_watts, [1.5 + 13.5 / 512.0, 4.5, 15.0]);
+        let alone = PowerPlatform {
+            cores: 1,
+            ..laptop()
+        };
+        let figure = measured(&samples).estimate(&alone);
+        near(figure.power_watts, [15.0, 15.0, 15.0]);
+    }
+
+    #[test]
     fn the_dominating_term_is_the_widest() {
         let mut samples = samples();
         samples.cpu_seconds = vec![0.018; 3];
-        // Utilisation 0.9: linear 13.8, cubic 11.34, TDP 15.
+        // 0.9 of the cores: linear 13.8, cubic 11.34, without rest 13.5, TDP 15.
         let term = |samples: &PowerSamples| measured(samples).estimate(&laptop()).dominating_term;
         assert_eq!(term(&samples), Some(DominatingTerm::CubicLoadModel));
         samples.wall_seconds = vec![0.01, 0.02, 0.04];
@@ -351,7 +373,7 @@ mod tests {
     #[test]
     fn a_measurement_is_gross_and_net_of_rest() {
         let samples = samples();
-        let figure = measured(&samples).measure(&counter(2.0, 0.0));
+        let figure = measured(&samples).measure(&counter(2.0, 0.0), None);
         assert_eq!(figure.method, "measured(rapl:package-0)");
         // 80 mJ in 10 ms: 8 W, 2 of them at rest.
         near(figure.power_watts, [8.0, 8.0, 8.0]);
@@ -362,7 +384,7 @@ mod tests {
     #[test]
     fn the_step_of_a_coarse_counter_widens_the_interval_and_dominates() {
         let samples = samples();
-        let figure = measured(&samples).measure(&counter(2.0, 0.003));
+        let figure = measured(&samples).measure(&counter(2.0, 0.003), None);
         // Twice 3 mJ on 240 mJ.
         near(
             figure.gross_joules_per_token,
@@ -374,7 +396,7 @@ mod tests {
     #[test]
     fn more_power_at_rest_than_under_load_leaves_no_net_energy() {
         let samples = samples();
-        let figure = measured(&samples).measure(&counter(9.0, 0.0));
+        let figure = measured(&samples).measure(&counter(9.0, 0.0), None);
         assert!(figure.gross_joules_per_token.is_some());
         assert_eq!(figure.net_joules_per_token, None);
     }
@@ -383,7 +405,7 @@ mod tests {
     fn a_counter_that_stands_still_is_unavailable_and_not_zero() {
         let mut samples = samples();
         samples.counters[0].joules = vec![0.0; 3];
-        let figure = measured(&samples).measure(&counter(2.0, 0.001));
+        let figure = measured(&samples).measure(&counter(2.0, 0.001), None);
         assert_eq!(figure.method, UNAVAILABLE);
         assert_eq!(figure.gross_joules_per_token, None);
         assert!(
@@ -392,5 +414,18 @@ mod tests {
                 .unwrap()
                 .contains("it stood still while the model ran")
         );
+    }
+
+    #[test]
+    fn the_error_of_the_power_at_rest_is_in_the_net_energy() {
+        let samples = samples();
+        let status = CounterStatus {
+            idle_after_watts: Some(4.0),
+            ..counter(2.0, 0.0)
+        };
+        // 8 W, of which 2 to 4 at rest.
+        let figure = measured(&samples).measure(&status, None);
+        near(figure.net_joules_per_token, [4e-4, 5e-4, 6e-4]);
+        near(figure.gross_joules_per_token, [8e-4, 8e-4, 8e-4]);
     }
 }

@@ -15,6 +15,8 @@ use crate::{options::Options, workload};
 
 /// One model at one precision, and the tokens that it reads and writes.
 pub(crate) struct Job {
+    /// Name or path of the checkpoint, as it was given.
+    pub(crate) name: String,
     pub(crate) loaded: LoadedCheckpoint,
     pub(crate) tokens: Vec<u32>,
     /// From a result of `itera-validate`, if one was given that has this model.
@@ -71,6 +73,7 @@ fn load_one(name: &str, options: &Options) -> anyhow::Result<Vec<Job>> {
             format!("cannot have `{name}` at {precision}; it is stored as {stored}")
         })?;
         let mut job = Job {
+            name: name.to_owned(),
             loaded,
             tokens: tokens.clone(),
             bits_per_byte: None,

@@ -7,6 +7,7 @@
 //! | `args`, `options`, `platforms` | the command line and small files, typed, then checked |
 //! | `jobs` | checkpoints at the precisions asked for, and the tokens that they read and write |
 //! | `counters` | energy counters of the machine, seen at rest and in a spin before one is believed |
+//! | `run`, `worker` | processes that measure one row each, and what they are asked |
 //! | `sensors`, `calibration`, `workload`, `measure` | clocks, the two workloads, the loop of samples |
 //! | `tdp`, `figures`, `row` | energies with their bounds |
 //! | `gate` | the comparison with a baseline |
@@ -27,20 +28,23 @@ mod row;
 mod run;
 mod sensors;
 mod tdp;
+mod worker;
 mod workload;
 
+use std::{env, path::PathBuf};
+
 use anyhow::Context as _;
-use itera_cli::{ExitStatus, Progress, note, warn};
-use itera_core::{kernels::Kernel, model::Model};
+use itera_cli::{ExitStatus, Progress, note};
+use itera_core::kernels::Kernel;
 use itera_record::{GateResult, PowerRecord, PowerRow, Record as _};
 
 pub use crate::args::Args;
 use crate::{
-    counters::Roots,
-    gate::{Baseline, Planned},
+    counters::{PowerLimit, Roots},
+    gate::{Baseline, Before, Planned},
     jobs::Job,
     options::Options,
-    run::{Bench, Finding},
+    run::Finding,
     sensors::Machine,
 };
 
@@ -50,14 +54,14 @@ const TOOL: &str = "itera-power";
 /// Share of the cores that others may use before the figures are doubtful.
 const BUSY_SHARE: f64 = 0.1;
 
-/// How often a row that seems slower is measured again, before it is called so: noise passes.
-const CONFIRMATIONS: u32 = 2;
-
 /// Does what the command line says.
 ///
 /// # Errors
 /// If the work cannot be done: bad arguments, missing or broken files, a baseline that does not compare.
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
+    if args.worker {
+        return worker::run();
+    }
     let mut options = Options::new(args)?;
     let jobs = jobs::load(&options)?;
     let checkpoints = jobs.iter().filter_map(|job| job.loaded.path.as_ref());
@@ -72,7 +76,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     note("looking for energy counters: at rest, then in a spin");
     let finding = run::look(&Roots::default(), &sensors);
     notes.extend(finding_notes(&finding));
-    let mut record = measure_all(&jobs, &options, finding, &sensors, &mut notes)?;
+    if !options.platforms_chosen {
+        options.platforms.extend(finding.this_machine());
+    }
+    check_finding(&finding, &jobs, &options)?;
+    let mut record = measure_all(&jobs, &options, finding, &sensors)?;
     record.notes = notes;
     record
         .validate()
@@ -87,26 +95,32 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
 }
 
 /// What every record of this build says about itself.
+#[cfg(feature = "slow-demo")]
 fn qualifications() -> Vec<String> {
-    let mut notes = Vec::new();
-    if cfg!(feature = "slow-demo") {
-        notes.push("this build is slowed by 20 % on purpose (feature slow-demo)".to_owned());
-    }
-    if !sensors::HAS_CPU_CLOCK {
-        notes
-            .push("this system tells no CPU time of a process; wall time stands for it".to_owned());
-    }
-    notes.iter().for_each(warn);
-    notes
+    let percent = 100.0 * workload::slowed_by();
+    let slowed = format!("this build is slowed by {percent} % on purpose (feature slow-demo)");
+    itera_cli::warn(&slowed);
+    vec![slowed]
+}
+
+/// What every record of this build says about itself.
+#[cfg(not(feature = "slow-demo"))]
+const fn qualifications() -> Vec<String> {
+    Vec::new()
 }
 
 /// What the state of the machine means for the figures.
 fn finding_notes(finding: &Finding) -> Vec<String> {
     let mut notes = Vec::new();
-    if !finding.has_counter() {
+    if finding.believed().is_empty() {
         notes.push(
             "no energy counter works here; every energy is an estimate from a TDP".to_owned(),
         );
+    }
+    if let PowerLimit::Unlimited(watts) = finding.limit {
+        notes.push(format!(
+            "the power limit of this machine is {watts:.0} W, which is none; it is no platform"
+        ));
     }
     if let Some(share) = finding.busy_share.filter(|share| *share > BUSY_SHARE) {
         notes.push(format!(
@@ -119,7 +133,7 @@ fn finding_notes(finding: &Finding) -> Vec<String> {
 
 /// Refuses before the work what the gate could not compare.
 fn check_baseline(jobs: &[Job], options: &Options) -> anyhow::Result<Vec<String>> {
-    let Some(baseline) = &options.baseline else {
+    let Some(Baseline::Record { record, .. }) = &options.baseline else {
         return Ok(Vec::new());
     };
     let kernel = Kernel::best().name();
@@ -133,97 +147,108 @@ fn check_baseline(jobs: &[Job], options: &Options) -> anyhow::Result<Vec<String>
         })
     });
     let planned: Vec<_> = planned.collect();
-    Ok(gate::check(
-        baseline,
-        &options.protocol,
-        &itera_cli::host(),
-        &planned,
-    )?)
+    let host = itera_cli::host();
+    Ok(gate::check(record, &options.protocol, &host, &planned)?)
 }
 
-/// Measures every job in every mode, and again what the gate finds slower.
+/// Refuses before the work what lacks a counter, or processes enough for those that there are.
+fn check_finding(finding: &Finding, jobs: &[Job], options: &Options) -> anyhow::Result<()> {
+    if options.emissions_csv.is_some() {
+        let (counters, platforms) = (&finding.counters, &options.platforms);
+        emissions::check_source(counters, platforms, options.platforms_chosen)?;
+    }
+    if let Some(Baseline::Program { .. }) = options.baseline {
+        let tests = gate::tests(jobs.len() * options.modes.len(), finding.believed().len());
+        let processes = options.protocol.processes;
+        gate::check_design(tests, processes, processes)?;
+    }
+    Ok(())
+}
+
+/// Measures every job in every mode, and compares with the baseline.
 fn measure_all(
     jobs: &[Job],
     options: &Options,
     finding: Finding,
     sensors: &Machine,
-    notes: &mut Vec<String>,
 ) -> anyhow::Result<PowerRecord> {
-    let rows = jobs.len() * options.modes.len();
-    let progress = Progress::new(rows as u64 * options.protocol.samples, "samples");
-    let (status, busy_share) = (finding.status.clone(), finding.busy_share);
-    let mut bench = Bench::new(finding, options, sensors);
-    let mut rows = Vec::new();
+    let believed = finding.believed();
+    let Finding {
+        mut counters,
+        busy_share,
+        ..
+    } = finding;
+    let programs = programs(options)?;
+    let protocol = &options.protocol;
+    let rows = jobs.len() * options.modes.len() * programs.len();
+    let progress = Progress::new(rows as u64 * protocol.processes, "processes");
+    // What is measured now, and in turns with it of a baseline that is a program.
+    let (mut now, mut before) = (Vec::new(), Vec::new());
     for job in jobs {
         progress.set_message(&job.loaded.name);
-        rows.extend(bench.measure(job, &options.modes, &mut || progress.advance(1))?);
+        for &mode in &options.modes {
+            let done = &mut || progress.advance(1);
+            let mut answers =
+                run::measure(&programs, job, mode, (options, &believed), done)?.into_iter();
+            let row = |answers: &[worker::Answer]| {
+                let row = row::of(job, mode, protocol, answers);
+                row.context("a clock gave no finite time; this is a fault of the program")
+            };
+            let of_now = answers.next().unwrap_or_default();
+            now.push((row(&of_now)?, of_now));
+            if let Some(of_baseline) = answers.next() {
+                before.push(row(&of_baseline)?);
+            }
+        }
     }
-    let gate = match &options.baseline {
-        Some(baseline) => Some(confirm(baseline, jobs, options, &mut bench, &rows, notes)?),
-        None => None,
-    };
     drop(progress);
-    let mut record = row::record(options, bench.platforms, status, busy_share, rows);
-    record.gate = gate;
+    let busy_after = run::look_again(&Roots::default(), sensors, &mut counters);
+    let busiest = |before: f64| busy_after.map_or(before, |after| after.max(before));
+    let busy_share = busy_share.map(busiest);
+    let carbon = options.carbon_intensity_g_per_kwh;
+    let complete = |(mut row, answers): (PowerRow, Vec<worker::Answer>)| {
+        row.energy = row::energy(&row, &answers, &counters, &options.platforms, carbon);
+        row
+    };
+    let rows: Vec<PowerRow> = now.into_iter().map(complete).collect();
+    let platforms = options.platforms.clone();
+    let mut record = row::record(protocol.clone(), platforms, counters, busy_share, rows);
+    record.gate = gate(options, &record, &before);
     Ok(record)
 }
 
-/// Compares with the baseline. A row that seems slower is measured again, and is slower only if each
-/// measurement says so: a busy machine is slow at times, a slow build always. The record keeps the first.
-fn confirm(
-    baseline: &Baseline,
-    jobs: &[Job],
-    options: &Options,
-    bench: &mut Bench<'_>,
-    rows: &[PowerRow],
-    notes: &mut Vec<String>,
-) -> anyhow::Result<GateResult> {
-    let compare = |rows: &[PowerRow]| {
-        gate::compare(
-            baseline,
-            options.cores,
-            rows,
-            options.max_regression_percent,
-        )
-    };
-    let mut result = compare(rows);
-    for _ in 0..CONFIRMATIONS {
-        let mut again = rows.to_vec();
-        let mut any = false;
-        for row in again
-            .iter_mut()
-            .filter(|row| gate::regressed_in_time(&result, row))
-        {
-            let (name, precision, mode) = row.key();
-            let said = format!(
-                "{name} {precision} {} seemed slower and was measured again",
-                mode.name()
-            );
-            note(&said);
-            notes.push(said);
-            let is_its = |job: &&Job| {
-                let model = job.model_info();
-                model.name == name && model.precision == precision
-            };
-            let job = jobs
-                .iter()
-                .find(is_its)
-                .context("a row has no job; this is a fault of the program")?;
-            if let Some(measured) = bench.measure(job, &[mode], &mut || {})?.pop() {
-                *row = measured;
-                any = true;
-            }
-        }
-        if !any {
-            break;
-        }
-        gate::merge(&mut result, &compare(&again));
-    }
-    Ok(result)
+/// This program, and the baseline if that is one.
+fn programs(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
+    let this = env::current_exe().context("cannot find this program to start it again")?;
+    Ok(match &options.baseline {
+        Some(Baseline::Program { path, .. }) => vec![this, path.clone()],
+        _ => vec![this],
+    })
 }
 
-/// The model of a job, with the kernel that suits this machine.
-fn model(job: &Job) -> anyhow::Result<Model> {
-    Model::from_checkpoint(&job.loaded.checkpoint)
-        .with_context(|| format!("cannot run the checkpoint `{}`", job.loaded.name))
+/// The comparison with the baseline, if there is one; `in_turns` are its rows where it is a program.
+fn gate(options: &Options, record: &PowerRecord, in_turns: &[PowerRow]) -> Option<GateResult> {
+    let before = match options.baseline.as_ref()? {
+        Baseline::Record { record, sha256 } => Before {
+            rows: &record.rows,
+            protocol: &record.protocol,
+            created_at: &record.envelope.created_at,
+            sha256,
+            is_in_turns: false,
+        },
+        Baseline::Program { sha256, .. } => Before {
+            rows: in_turns,
+            protocol: &record.protocol,
+            created_at: &record.envelope.created_at,
+            sha256,
+            is_in_turns: true,
+        },
+    };
+    let percent = options.max_regression_percent;
+    Some(gate::compare(
+        &before,
+        &record.rows,
+        &record.protocol,
+        percent,
+    ))
 }

@@ -5,9 +5,10 @@
 //! those before and after it, so that what changes slowly cancels.
 
 use itera_record::{CounterSamples, PowerSamples};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    counters::{Belief, EnergyCounter},
+    counters::{Candidate, EnergyCounter},
     sensors::Sensors,
 };
 
@@ -23,28 +24,27 @@ pub(crate) trait Workload {
     fn run(&mut self, passes: u64);
 }
 
-/// A counter that is believed.
-pub(crate) struct LiveCounter {
-    pub(crate) source: String,
-    pub(crate) idle_watts: Option<f64>,
-    pub(crate) step_joules: f64,
+/// A counter that is read.
+pub(crate) struct Running {
+    source: String,
     counter: Box<dyn EnergyCounter>,
     /// Why it failed during the measurement, if it did.
-    pub(crate) failure: Option<String>,
+    failure: Option<String>,
 }
 
-impl LiveCounter {
-    /// The counter of a belief, if it is one.
-    pub(crate) fn new(belief: Belief) -> Option<Self> {
-        let counter = belief.counter?;
-        let status = belief.status;
+impl Running {
+    /// The counter of a candidate, if it is one.
+    pub(crate) fn new(candidate: Candidate) -> Option<Self> {
         Some(Self {
-            source: status.source,
-            idle_watts: status.idle_watts,
-            step_joules: status.step_joules.unwrap_or(0.0),
-            counter,
+            source: candidate.source,
+            counter: candidate.counter.ok()?,
             failure: None,
         })
+    }
+
+    /// The counter and why it failed, if it did.
+    pub(crate) fn failure(self) -> Option<(String, String)> {
+        Some((self.source, self.failure?))
     }
 
     /// Joules so far; none from the first failure on.
@@ -67,13 +67,22 @@ impl LiveCounter {
 pub(crate) struct Effort {
     pub(crate) samples: u64,
     /// Time that the samples together shall take, in seconds.
-    pub(crate) min_seconds: f64,
+    pub(crate) seconds: f64,
+    /// Passes of each sample; none for as many as take this time.
+    pub(crate) passes: Option<Passes>,
+}
+
+/// Passes of a sample and of the calibration between two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passes {
+    pub(crate) workload: u64,
+    pub(crate) calibration: u64,
 }
 
 /// Everything that is read, and what of it was read.
 pub(crate) struct Meter<'a> {
     pub(crate) sensors: &'a dyn Sensors,
-    pub(crate) counters: &'a mut [LiveCounter],
+    pub(crate) counters: &'a mut [Running],
 }
 
 /// What was read of one window.
@@ -104,14 +113,14 @@ impl Between<'_> {
 
 impl Meter<'_> {
     fn window(&mut self, work: impl FnOnce()) -> Window {
-        let before: Vec<_> = self.counters.iter_mut().map(LiveCounter::read).collect();
+        let before: Vec<_> = self.counters.iter_mut().map(Running::read).collect();
         let (cpu, wall) = (self.sensors.cpu_seconds(), self.sensors.wall_seconds());
         work();
         let (wall, cpu) = (
             self.sensors.wall_seconds() - wall,
             self.sensors.cpu_seconds() - cpu,
         );
-        let after = self.counters.iter_mut().map(LiveCounter::read);
+        let after = self.counters.iter_mut().map(Running::read);
         let pairs = before.into_iter().zip(after);
         let joules = pairs
             .map(|(before, after)| Some((after? - before?).max(0.0)))
@@ -137,40 +146,41 @@ impl Meter<'_> {
         }
     }
 
-    /// Measures a workload; returns the passes of each sample and what was read. `done` is called after
-    /// each sample.
+    /// Measures a workload; returns the passes of each sample and what was read.
     pub(crate) fn sample(
         &mut self,
         workload: &mut dyn Workload,
         calibration: &mut dyn Workload,
         effort: Effort,
-        done: &mut dyn FnMut(),
-    ) -> (u64, PowerSamples) {
-        let seconds = effort.min_seconds / effort.samples as f64;
-        let calibration_passes = self.passes_in(calibration, seconds * CALIBRATION_SHARE);
-        let passes = self.passes_in(workload, seconds);
+    ) -> (Passes, PowerSamples) {
+        let seconds = effort.seconds / effort.samples as f64;
+        let passes = match effort.passes {
+            // Once, so that both are warm.
+            Some(passes) => {
+                workload.run(passes.workload);
+                passes
+            }
+            None => Passes {
+                calibration: self.passes_in(calibration, seconds * CALIBRATION_SHARE),
+                workload: self.passes_in(workload, seconds),
+            },
+        };
+        calibration.run(passes.calibration);
         let (mut windows, mut between) = (Vec::new(), Vec::new());
-        let mut resident_bytes = Vec::new();
-        between.push(self.window(|| calibration.run(calibration_passes)));
+        between.push(self.window(|| calibration.run(passes.calibration)));
         for _ in 0..effort.samples {
-            windows.push(self.window(|| workload.run(passes)));
-            resident_bytes.extend(self.sensors.resident_bytes());
-            between.push(self.window(|| calibration.run(calibration_passes)));
-            done();
-        }
-        if resident_bytes.len() != windows.len() {
-            resident_bytes.clear();
+            windows.push(self.window(|| workload.run(passes.workload)));
+            between.push(self.window(|| calibration.run(passes.calibration)));
         }
         let between = Between {
             windows: &between,
-            passes: calibration_passes,
+            passes: passes.calibration,
         };
         let samples = PowerSamples {
             wall_seconds: windows.iter().map(|window| window.wall).collect(),
             cpu_seconds: windows.iter().map(|window| window.cpu).collect(),
             calibration_seconds: between.around(|window| window.wall),
             calibration_cpu_seconds: between.around(|window| window.cpu),
-            resident_bytes,
             counters: self.counter_samples(&windows, &between),
         };
         (passes, samples)
@@ -178,7 +188,7 @@ impl Meter<'_> {
 
     /// The energies of the counters that have not failed.
     fn counter_samples(&self, windows: &[Window], between: &Between<'_>) -> Vec<CounterSamples> {
-        let alive = |(_, counter): &(usize, &LiveCounter)| counter.failure.is_none();
+        let alive = |(_, counter): &(usize, &Running)| counter.failure.is_none();
         let counters = self.counters.iter().enumerate().filter(alive);
         counters
             .map(|(i, counter)| CounterSamples {
@@ -195,8 +205,6 @@ impl Meter<'_> {
 
 #[cfg(test)]
 mod tests {
-    use itera_record::CounterStatus;
-
     use super::*;
     use crate::sensors::fake::{Fake, FakeCounter};
 
@@ -208,6 +216,17 @@ mod tests {
         drift: f64,
     }
 
+    impl<'a> Mock<'a> {
+        fn new(clock: &'a Fake, wall: f64, cpu: f64) -> Self {
+            Self {
+                clock,
+                wall,
+                cpu,
+                drift: 0.0,
+            }
+        }
+    }
+
     impl Workload for Mock<'_> {
         fn run(&mut self, passes: u64) {
             self.clock
@@ -216,52 +235,39 @@ mod tests {
         }
     }
 
-    fn live(clock: &Fake, counter: FakeCounter) -> LiveCounter {
-        let _ = clock;
-        let status = CounterStatus {
+    fn running(counter: FakeCounter) -> Running {
+        Running::new(Candidate {
             source: "rapl:package-0".into(),
-            method: "measured(rapl:package-0)".into(),
-            reason: None,
-            idle_watts: Some(2.0),
-            spin_watts: None,
-            step_joules: Some(0.001),
-        };
-        LiveCounter::new(Belief {
-            status,
-            counter: Some(Box::new(counter)),
+            counter: Ok(Box::new(counter)),
         })
         .unwrap()
+    }
+
+    fn effort(samples: u64, seconds: f64) -> Effort {
+        Effort {
+            samples,
+            seconds,
+            passes: None,
+        }
     }
 
     #[test]
     fn passes_fill_the_time_and_windows_are_exact() {
         let clock = Fake::new();
-        let mut counters = [live(&clock, FakeCounter::new(&clock, 2.0, 6.0))];
+        let mut counters = [running(FakeCounter::new(&clock, 2.0, 6.0))];
         let mut meter = Meter {
             sensors: &clock,
             counters: &mut counters,
         };
         // 4 ms and half of it on the processor; 1 ms of calibration.
-        let mut work = Mock {
-            clock: &clock,
-            wall: 0.004,
-            cpu: 0.002,
-            drift: 0.0,
+        let mut work = Mock::new(&clock, 0.004, 0.002);
+        let mut calibration = Mock::new(&clock, 0.001, 0.001);
+        let (passes, samples) = meter.sample(&mut work, &mut calibration, effort(5, 0.1));
+        let expected = Passes {
+            workload: 5,
+            calibration: 5,
         };
-        let mut calibration = Mock {
-            clock: &clock,
-            wall: 0.001,
-            cpu: 0.001,
-            drift: 0.0,
-        };
-        let mut calls = 0;
-        let effort = Effort {
-            samples: 5,
-            min_seconds: 0.1,
-        };
-        let (passes, samples) =
-            meter.sample(&mut work, &mut calibration, effort, &mut || calls += 1);
-        assert_eq!((passes, calls), (5, 5));
+        assert_eq!(passes, expected);
         let all =
             |values: &[f64], expected: f64| values.iter().all(|v| (v - expected).abs() < 1e-9);
         assert!(all(&samples.wall_seconds, 0.02) && all(&samples.cpu_seconds, 0.01));
@@ -269,7 +275,33 @@ mod tests {
         // 2 W for 20 ms and 6 W for 10 ms; 8 W for 1 ms.
         assert!(all(&samples.counters[0].joules, 0.1));
         assert!(all(&samples.counters[0].calibration_joules, 0.008));
-        assert_eq!(samples.resident_bytes, [1_000_000; 5]);
+    }
+
+    #[test]
+    fn another_process_takes_the_passes_of_the_first() {
+        let clock = Fake::new();
+        let mut meter = Meter {
+            sensors: &clock,
+            counters: &mut [],
+        };
+        let given = Passes {
+            workload: 3,
+            calibration: 2,
+        };
+        let effort = Effort {
+            passes: Some(given),
+            ..effort(2, 9.0)
+        };
+        let mut work = Mock::new(&clock, 0.004, 0.004);
+        let mut calibration = Mock::new(&clock, 0.001, 0.001);
+        let (passes, samples) = meter.sample(&mut work, &mut calibration, effort);
+        assert_eq!(passes, given);
+        assert!(
+            samples
+                .wall_seconds
+                .iter()
+                .all(|s| (s - 0.012).abs() < 1e-9)
+        );
     }
 
     #[test]
@@ -279,26 +311,15 @@ mod tests {
             sensors: &clock,
             counters: &mut [],
         };
-        let mut work = Mock {
-            clock: &clock,
-            wall: 0.004,
-            cpu: 0.004,
-            drift: 0.0,
-        };
+        let mut work = Mock::new(&clock, 0.004, 0.004);
         let mut calibration = Mock {
-            clock: &clock,
-            wall: 0.001,
-            cpu: 0.001,
             drift: 0.001,
+            ..Mock::new(&clock, 0.001, 0.001)
         };
-        let effort = Effort {
-            samples: 2,
-            min_seconds: 0.0,
-        };
-        let (passes, samples) = meter.sample(&mut work, &mut calibration, effort, &mut || {});
-        assert_eq!(passes, 1);
-        // Two trials of 1 and 2 ms, then 3, 4 and 5 ms around the samples.
-        let expected = [0.0035, 0.0045];
+        let (passes, samples) = meter.sample(&mut work, &mut calibration, effort(2, 0.0));
+        assert_eq!(passes.workload, 1);
+        // Three to get warm, of 1 to 3 ms, then 4, 5 and 6 ms around the samples.
+        let expected = [0.0045, 0.0055];
         for (found, expected) in samples.calibration_seconds.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-9, "{found}");
         }
@@ -307,38 +328,19 @@ mod tests {
     #[test]
     fn a_counter_that_fails_on_the_way_gives_no_samples_and_a_reason() {
         let clock = Fake::new();
-        let mut counters = [live(
-            &clock,
-            FakeCounter::new(&clock, 2.0, 6.0).failing_after(9),
-        )];
+        let counter = FakeCounter::new(&clock, 2.0, 6.0).failing_after(9);
+        let mut counters = [running(counter)];
         let mut meter = Meter {
             sensors: &clock,
             counters: &mut counters,
         };
-        let mut work = Mock {
-            clock: &clock,
-            wall: 0.004,
-            cpu: 0.002,
-            drift: 0.0,
-        };
-        let mut calibration = Mock {
-            clock: &clock,
-            wall: 0.001,
-            cpu: 0.001,
-            drift: 0.0,
-        };
-        let effort = Effort {
-            samples: 5,
-            min_seconds: 0.0,
-        };
-        let (_, samples) = meter.sample(&mut work, &mut calibration, effort, &mut || {});
+        let mut work = Mock::new(&clock, 0.004, 0.002);
+        let mut calibration = Mock::new(&clock, 0.001, 0.001);
+        let (_, samples) = meter.sample(&mut work, &mut calibration, effort(5, 0.0));
         assert!(samples.counters.is_empty());
-        assert!(
-            counters[0]
-                .failure
-                .as_ref()
-                .unwrap()
-                .contains("it was reset")
-        );
+        let [counter] = counters;
+        let (source, reason) = counter.failure().unwrap();
+        assert_eq!(source, "rapl:package-0");
+        assert!(reason.contains("it was reset"), "{reason}");
     }
 }

@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    num::NonZero,
     path::{Path, PathBuf},
-    thread,
 };
 
 use anyhow::{Context as _, ensure};
@@ -15,11 +13,13 @@ use itera_record::{PowerMode, PowerPlatform, PowerProtocol, Record, ValidationRe
 use crate::{
     args::{Args, ModeArg},
     calibration, emissions,
-    gate::Baseline,
+    gate::{Baseline, MAX_PROCESSES},
     platforms, workload,
 };
 
-const DEFAULT_SAMPLES: u64 = 50;
+/// Ten processes on either side show a regression among as many tests as there are rows.
+const DEFAULT_PROCESSES: u64 = 10;
+const DEFAULT_SAMPLES: u64 = 5;
 const DEFAULT_SEQ_LEN: usize = 128;
 
 /// Percent that the gate permits by default: more than a shared machine's noise.
@@ -56,7 +56,6 @@ pub(crate) struct Options {
     min_seconds: Option<f64>,
     pub(crate) seq_len: usize,
     pub(crate) threads: usize,
-    pub(crate) cores: u64,
     pub(crate) carbon_intensity_g_per_kwh: f64,
     pub(crate) validation: Option<ValidationRecord>,
     pub(crate) output: Option<PathBuf>,
@@ -72,8 +71,7 @@ pub(crate) struct Options {
 impl Options {
     /// Checks every argument, reads the small files, and finds out whether output can be written.
     pub(crate) fn new(args: Args) -> anyhow::Result<Self> {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get) as u64;
-        let protocol = protocol(&args, cores)?;
+        let protocol = protocol(&args)?;
         let (output, csv) = outputs(&args)?;
         let files = files(&args, output.as_deref(), csv.as_deref());
         let max_regression = args.max_regression.unwrap_or(DEFAULT_MAX_REGRESSION);
@@ -86,7 +84,6 @@ impl Options {
             min_seconds: args.min_seconds,
             seq_len: protocol.seq_len_tokens as usize,
             threads: protocol.threads as usize,
-            cores,
             carbon_intensity_g_per_kwh: protocol.carbon_intensity_g_per_kwh,
             protocol,
             validation: args
@@ -142,11 +139,20 @@ fn files(args: &Args, output: Option<&Path>, csv: Option<&Path>) -> Files {
 }
 
 /// What must be equal for two runs to compare, from the arguments.
-fn protocol(args: &Args, cores: u64) -> anyhow::Result<PowerProtocol> {
+fn protocol(args: &Args) -> anyhow::Result<PowerProtocol> {
+    let processes = args.processes.unwrap_or(DEFAULT_PROCESSES);
+    ensure!(
+        (1..=MAX_PROCESSES).contains(&processes),
+        "`--processes` is {processes}, expected 1 to {MAX_PROCESSES}"
+    );
     let samples = args.samples.unwrap_or(DEFAULT_SAMPLES);
     ensure!(
-        (2..=MAX_SAMPLES).contains(&samples),
-        "`--samples` is {samples}, expected 2 to {MAX_SAMPLES}; one sample has no spread"
+        (1..=MAX_SAMPLES).contains(&samples),
+        "`--samples` is {samples}, expected 1 to {MAX_SAMPLES}"
+    );
+    ensure!(
+        processes * samples > 1,
+        "`--processes` and `--samples` are 1; one sample has no spread"
     );
     let seq_len = args.seq_len.unwrap_or(DEFAULT_SEQ_LEN);
     ensure!(
@@ -168,9 +174,9 @@ fn protocol(args: &Args, cores: u64) -> anyhow::Result<PowerProtocol> {
         threads: threads as u64,
         tokens: workload::TOKENS.to_owned(),
         calibration: calibration::DESCRIPTION.to_owned(),
+        processes,
         samples,
         min_seconds: 0.0,
-        cores,
         carbon_intensity_g_per_kwh: carbon,
     })
 }
@@ -207,16 +213,38 @@ fn outputs(args: &Args) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
 /// Whether nothing is said about what to measure or how: the run whose result the project keeps. With
 /// a baseline the run is a question, and its answer must not replace what it is compared with.
 fn is_main_job(args: &Args) -> bool {
-    args.checkpoint.is_empty()
-        && args.precision.is_none()
-        && args.platform.is_empty()
-        && args.platforms.is_none()
-        && args.samples.is_none()
-        && args.seq_len.is_none()
-        && args.mode.is_none()
-        && args.threads.is_none()
-        && args.min_seconds.is_none()
-        && args.baseline.is_none()
+    let Args {
+        checkpoint,
+        precision,
+        platform,
+        platforms,
+        processes,
+        samples,
+        seq_len,
+        mode,
+        threads,
+        min_seconds,
+        carbon_intensity,
+        validation,
+        emissions_csv,
+        baseline,
+        max_regression,
+        // Where the result goes.
+        output: _,
+        csv: _,
+        json: _,
+        worker,
+    } = args;
+    let files = [platforms, validation, emissions_csv, baseline];
+    let numbers = [min_seconds, carbon_intensity, max_regression];
+    checkpoint.is_empty()
+        && precision.is_none()
+        && platform.is_empty()
+        && (processes, samples, seq_len, threads) == (&None, &None, &None, &None)
+        && mode.is_none()
+        && files.into_iter().all(Option::is_none)
+        && numbers.into_iter().all(Option::is_none)
+        && !worker
 }
 
 fn read_validation(path: &Path) -> anyhow::Result<ValidationRecord> {
@@ -250,8 +278,13 @@ mod tests {
         let options = options("").unwrap();
         let protocol = &options.protocol;
         assert_eq!(
-            (protocol.samples, protocol.seq_len_tokens, protocol.threads),
-            (50, 128, 1)
+            (
+                protocol.processes,
+                protocol.samples,
+                protocol.seq_len_tokens,
+                protocol.threads
+            ),
+            (10, 5, 128, 1)
         );
         assert_eq!(options.modes, [PowerMode::Prefill, PowerMode::Decode]);
         assert_eq!(options.precision, None);
@@ -276,27 +309,25 @@ mod tests {
     #[test]
     fn only_the_main_job_has_default_outputs() {
         for line in [
-            "--samples 50",
+            "--samples 5",
             "--mode both",
             "--precision all",
             "--platform laptop",
+            "--carbon-intensity 30",
+            "--emissions-csv emissions.csv",
         ] {
             let options = options(line).unwrap();
             assert_eq!((options.output, options.csv), (None, None), "{line}");
         }
-        assert!(
-            options("--carbon-intensity 30 --json")
-                .unwrap()
-                .output
-                .is_some()
-        );
+        assert!(options("--json").unwrap().output.is_some());
     }
 
     #[test]
     fn values_out_of_range_are_refused() {
         for (line, message) in [
-            ("--samples 1", "`--samples` is 1, expected 2 to 100000"),
-            ("--samples 0", "`--samples` is 0"),
+            ("--samples 0", "`--samples` is 0, expected 1 to 100000"),
+            ("--processes 0", "`--processes` is 0, expected 1 to 200"),
+            ("--samples 1 --processes 1", "one sample has no spread"),
             ("--seq-len 0", "`--seq-len` is 0, expected 1 to"),
             ("--threads 0", "`--threads` is 0, expected 1 to 1024"),
             ("--min-seconds -1", "unexpected argument '-1'"),
@@ -307,7 +338,7 @@ mod tests {
             ("--min-seconds NaN", "`--min-seconds` is NaN"),
             ("--carbon-intensity=-5", "`--carbon-intensity` is -5"),
             ("--carbon-intensity inf", "`--carbon-intensity` is inf"),
-            ("--max-regression 5", "--baseline <FILE>"),
+            ("--max-regression 5", "--baseline <FILE|PROGRAM>"),
             ("--platform phone", "no platform is called `phone`"),
             (
                 "--output x.json --csv x.json",

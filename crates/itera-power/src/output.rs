@@ -21,15 +21,17 @@ pub(crate) fn deliver(record: &PowerRecord, options: &Options) -> anyhow::Result
     if let Some(path) = &options.csv {
         write(path, &csv::samples(record)?)?;
     }
-    if let Some(path) = &options.emissions_csv {
-        emissions::append(path, record)?;
-        note(format!("appended a row to {}", path.display()));
-    }
     if options.json {
         record.notes.iter().for_each(warn);
-        return print(json);
+        print(json)?;
+    } else {
+        print(table::report(record))?;
     }
-    print(table::report(record))
+    if let Some(path) = &options.emissions_csv {
+        emissions::append(path, record, options.platforms_chosen)?;
+        note(format!("appended a row to {}", path.display()));
+    }
+    Ok(())
 }
 
 /// Writes a file whole or not at all, and says so.

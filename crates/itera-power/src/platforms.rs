@@ -13,11 +13,17 @@ const BUILT_IN: &str = include_str!("../../../data/platforms.csv");
 /// What the table is called in messages.
 const BUILT_IN_NAME: &str = "data/platforms.csv";
 
+/// Name of the machine that measures as a platform.
+pub(crate) const THIS_MACHINE: &str = "this-machine";
+
 /// Platforms of a run that names none.
 pub(crate) const DEFAULT: [&str; 3] = ["desktop", "laptop", "embedded"];
 
 /// More than any single computer draws: a value above is a slip of the unit.
 const MAX_WATTS: f64 = 10_000.0;
+
+/// More cores than any computer has.
+const MAX_CORES: u64 = 4096;
 
 /// Speeds further apart than this are a slip of the unit too.
 const MAX_RELATIVE_SPEED: f64 = 10_000.0;
@@ -65,6 +71,7 @@ pub(crate) enum PlatformError {
 struct Row {
     name: String,
     kind: String,
+    cores: u64,
     tdp_watts: f64,
     #[serde(default)]
     idle_share: Option<f64>,
@@ -145,6 +152,8 @@ fn parse(path: &str, bytes: &[u8]) -> Result<Vec<PowerPlatform>, PlatformError> 
             .count();
         form(line as u64, "not valid UTF-8".to_owned())
     })?;
+    // A mark that some editors put before the first line.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let numbered = (1..).zip(text.lines());
     let mut rows = numbered.filter(|(_, text)| !text.trim().is_empty() && !text.starts_with('#'));
     let Some((line, header)) = rows.next() else {
@@ -196,7 +205,7 @@ fn parse(path: &str, bytes: &[u8]) -> Result<Vec<PowerPlatform>, PlatformError> 
 /// A column that a table cannot do without and that this one lacks.
 fn missing_column(header: &StringRecord) -> Option<&'static str> {
     let has = |column: &str| header.iter().any(|name| name == column);
-    let required = ["name", "kind", "tdp_watts", "source", "date"];
+    let required = ["name", "kind", "cores", "tdp_watts", "source", "date"];
     let missing = required.into_iter().find(|column| !has(column));
     missing.or_else(|| {
         (!has("idle_share") && !has("idle_watts")).then_some("idle_share or idle_watts")
@@ -245,6 +254,12 @@ impl Checker<'_> {
             "letters, digits and -_.",
         )?;
         self.ensure(
+            (1..=MAX_CORES).contains(&row.cores),
+            "cores",
+            &row.cores,
+            &format!("1 to {MAX_CORES}"),
+        )?;
+        self.ensure(
             row.tdp_watts > 0.0 && row.tdp_watts <= MAX_WATTS,
             "tdp_watts",
             &row.tdp_watts,
@@ -274,6 +289,7 @@ impl Checker<'_> {
         Ok(PowerPlatform {
             name: row.name,
             description: row.kind,
+            cores: row.cores,
             tdp_watts: row.tdp_watts,
             idle_watts,
             relative_speed: row.relative_speed,
@@ -360,7 +376,8 @@ fn is_date(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const HEADER: &str = "name,kind,tdp_watts,idle_share,idle_watts,relative_speed,source,date\n";
+    const HEADER: &str =
+        "name,kind,cores,tdp_watts,idle_share,idle_watts,relative_speed,source,date\n";
 
     fn refusal(rows: &str) -> String {
         parse("my.csv", format!("{HEADER}{rows}").as_bytes())
@@ -401,14 +418,13 @@ mod tests {
 
     #[test]
     fn a_table_of_ones_own_needs_no_optional_column() {
-        let table =
-            "name,kind,tdp_watts,idle_share,source,date\nmine,a board,10,0.25,a meter,2026\n";
+        let table = "name,kind,cores,tdp_watts,idle_share,source,date\nmine,a board,4,10,0.25,a meter,2026\n";
         let platforms = parse("my.csv", table.as_bytes()).unwrap();
         assert_eq!(
             (platforms[0].idle_watts, platforms[0].relative_speed),
             (2.5, None)
         );
-        let table = format!("{HEADER}mine,a board,10,,2,0.5,a meter,2026-01\n");
+        let table = format!("{HEADER}mine,a board,4,10,,2,0.5,a meter,2026-01\n");
         let platforms = parse("my.csv", table.as_bytes()).unwrap();
         assert_eq!(
             (platforms[0].idle_watts, platforms[0].relative_speed),
@@ -418,61 +434,74 @@ mod tests {
 
     #[test]
     fn bad_rows_are_refused_with_file_and_line() {
-        let good = "a,b,10,0.2,,,s,2026\n";
+        let good = "a,b,4,10,0.2,,,s,2026\n";
         for (rows, message) in [
             (
-                "a,b,10,1.2,,,s,2026\n",
+                "a,b,4,10,1.2,,,s,2026\n",
                 "`my.csv`, line 2: idle_share is 1.2, expected 0 to 1",
             ),
             (
-                "a,b,10,,11,,s,2026\n",
+                "a,b,4,10,,11,,s,2026\n",
                 "line 2: idle_watts is 11, expected 0 to tdp_watts, 10",
             ),
-            ("a,b,10,-0.1,,,s,2026\n", "line 2: idle_share is -0.1"),
-            ("a,b,-10,0.2,,,s,2026\n", "line 2: tdp_watts is -10"),
-            ("a,b,0,0.2,,,s,2026\n", "line 2: tdp_watts is 0"),
+            ("a,b,4,10,-0.1,,,s,2026\n", "line 2: idle_share is -0.1"),
+            ("a,b,4,-10,0.2,,,s,2026\n", "line 2: tdp_watts is -10"),
+            ("a,b,4,0,0.2,,,s,2026\n", "line 2: tdp_watts is 0"),
             (
-                "a,b,65000,0.2,,,s,2026\n",
+                "a,b,4,65000,0.2,,,s,2026\n",
                 "line 2: tdp_watts is 65000, expected above 0 and at most 10000",
             ),
-            ("a,b,NaN,0.2,,,s,2026\n", "line 2: tdp_watts is NaN"),
-            ("a,b,10,NaN,,,s,2026\n", "line 2: idle_share is NaN"),
-            ("a,b,inf,0.2,,,s,2026\n", "line 2: tdp_watts is inf"),
+            ("a,b,4,NaN,0.2,,,s,2026\n", "line 2: tdp_watts is NaN"),
+            ("a,b,4,10,NaN,,,s,2026\n", "line 2: idle_share is NaN"),
+            ("a,b,4,inf,0.2,,,s,2026\n", "line 2: tdp_watts is inf"),
             (
-                "a,b,ten,0.2,,,s,2026\n",
-                "line 2: column 3: invalid float literal",
+                "a,b,4,ten,0.2,,,s,2026\n",
+                "line 2: column 4: invalid float literal",
             ),
             (
-                "a,b,10,0.2,2,,s,2026\n",
+                "a,b,4,10,0.2,2,,s,2026\n",
                 "line 2: idle_share is given beside idle_watts",
             ),
-            ("a,b,10,,,,s,2026\n", "line 2: idle_share is empty"),
-            ("a,b,10,0.2,,0,s,2026\n", "line 2: relative_speed is 0"),
-            ("a,b,10,0.2,,,,2026\n", "line 2: source is empty"),
-            ("a,b,10,0.2,,,s,soon\n", "line 2: date is `soon`"),
-            ("a,b,10,0.2,,,s,2026-13\n", "line 2: date is `2026-13`"),
-            (",b,10,0.2,,,s,2026\n", "line 2: name is ``"),
-            ("a,b,10\n", "line 2: 3 fields, expected 8"),
+            ("a,b,4,10,,,,s,2026\n", "line 2: idle_share is empty"),
+            ("a,b,4,10,0.2,,0,s,2026\n", "line 2: relative_speed is 0"),
+            ("a,b,4,10,0.2,,,,2026\n", "line 2: source is empty"),
+            ("a,b,4,10,0.2,,,s,soon\n", "line 2: date is `soon`"),
+            ("a,b,4,10,0.2,,,s,2026-13\n", "line 2: date is `2026-13`"),
+            (",b,4,10,0.2,,,s,2026\n", "line 2: name is ``"),
+            ("a,b,10\n", "line 2: 3 fields, expected 9"),
+            (
+                "a,b,0,10,0.2,,,s,2026\n",
+                "line 2: cores is 0, expected 1 to 4096",
+            ),
+            ("a,b,,10,0.2,,,s,2026\n", "line 2: column 3: "),
             ("", "`my.csv` has no platform"),
         ] {
             let error = refusal(rows);
             assert!(error.contains(message), "{rows}: {error}");
         }
-        let error = refusal(&format!("# a comment\n{good}\nx,b,5,0.2,,,s,2026\n{good}"));
+        let error = refusal(&format!(
+            "# a comment\n{good}\nx,b,4,5,0.2,,,s,2026\n{good}"
+        ));
         assert!(
             error.contains("line 6: the name `a` stands in line 3 already"),
             "{error}"
         );
-        let bytes = [HEADER.as_bytes(), b"a,caf\xe9,10,0.2,,,s,2026\n"].concat();
+        let bytes = [HEADER.as_bytes(), b"a,caf\xe9,4,10,0.2,,,s,2026\n"].concat();
         let error = parse("my.csv", &bytes).unwrap_err().to_string();
         assert!(error.contains("line 2: not valid UTF-8"), "{error}");
         let error = parse("my.csv", b"name,watts\n").unwrap_err().to_string();
         assert!(error.contains("line 1: there is no column kind"), "{error}");
-        let missing = "name,kind,tdp_watts,source,date\na,b,10,s,2026\n";
+        let missing = "name,kind,cores,tdp_watts,source,date\na,b,4,10,s,2026\n";
         let error = parse("my.csv", missing.as_bytes()).unwrap_err().to_string();
         assert!(
             error.contains("line 1: there is no column idle_share or idle_watts"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_stand_before_the_table() {
+        let table = format!("\u{feff}# a comment\n{HEADER}mine,a board,4,10,,2,,a meter,2026\n");
+        assert_eq!(parse("my.csv", table.as_bytes()).unwrap().len(), 1);
     }
 }

@@ -1,18 +1,19 @@
-//! A machine with its counters and platforms, on which jobs are measured one after the other.
+//! The machine with its counters, and processes that measure on it one after the other.
 
-use anyhow::Context as _;
-use itera_record::{CounterStatus, PowerMode, PowerPlatform, PowerRow};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use itera_record::{CounterStatus, PowerMode, PowerPlatform};
 
 use crate::{
-    calibration::Calibration,
-    counters::{self, Candidate, Roots},
+    calibration::{self, Calibration},
+    counters::{self, PowerLimit, Roots},
     jobs::Job,
-    measure::{Effort, LiveCounter, Meter, Workload as _},
-    model,
+    measure::Workload as _,
     options::Options,
-    row::{self, Memory, Sources},
-    sensors::Sensors,
-    workload::ModelWorkload,
+    platforms::THIS_MACHINE,
+    sensors::{self, Sensors},
+    worker::{self, Answer, Request},
 };
 
 /// Share of its power limit that a machine is taken to draw at rest, as for the built-in platforms.
@@ -21,113 +22,109 @@ const IDLE_SHARE: f64 = 0.2;
 /// What was found out about the machine before the measurement.
 pub(crate) struct Finding {
     /// What records say about the counters.
-    pub(crate) status: Vec<CounterStatus>,
-    pub(crate) live: Vec<LiveCounter>,
+    pub(crate) counters: Vec<CounterStatus>,
     pub(crate) busy_share: Option<f64>,
-    /// The machine's own power limit, if it tells.
-    pub(crate) this_machine: Option<PowerPlatform>,
+    pub(crate) limit: PowerLimit,
 }
 
 impl Finding {
-    pub(crate) fn has_counter(&self) -> bool {
-        !self.live.is_empty()
+    /// The counters that are believed.
+    pub(crate) fn believed(&self) -> Vec<String> {
+        let read = self
+            .counters
+            .iter()
+            .filter(|status| status.reason.is_none());
+        read.map(|status| status.source.clone()).collect()
+    }
+
+    /// The machine itself as a platform, if its power limit is one.
+    pub(crate) fn this_machine(&self) -> Option<PowerPlatform> {
+        let PowerLimit::Watts(limit_watts) = self.limit else {
+            return None;
+        };
+        Some(PowerPlatform {
+            name: THIS_MACHINE.to_owned(),
+            description: "the processor that measures".to_owned(),
+            cores: sensors::cores(),
+            tdp_watts: limit_watts,
+            idle_watts: IDLE_SHARE * limit_watts,
+            relative_speed: Some(1.0),
+            source: "long-term power limit of its powercap tree; rest a fifth of it by assumption"
+                .to_owned(),
+            date: itera_cli::created_at()[..10].to_owned(),
+        })
     }
 }
 
 /// Looks for counters at `roots`, first at rest, then in a spin of the calibration workload.
 pub(crate) fn look(roots: &Roots, sensors: &dyn Sensors) -> Finding {
-    let mut candidates: Vec<Candidate> = counters::discover(roots);
+    let mut candidates = counters::discover(roots);
     let rest = counters::rest(&mut candidates, sensors);
     let mut calibration = Calibration::new();
-    let beliefs = counters::believe(candidates, &rest, sensors, &mut || calibration.run(1));
     Finding {
-        status: beliefs.iter().map(|belief| belief.status.clone()).collect(),
-        live: beliefs.into_iter().filter_map(LiveCounter::new).collect(),
         busy_share: rest.busy_share,
-        this_machine: counters::power_limit_watts(&roots.powercap).map(this_machine),
+        counters: counters::believe(candidates, &rest, sensors, &mut || calibration.run(1)),
+        limit: counters::power_limit(&roots.powercap),
     }
 }
 
-/// The machine itself as a platform.
-fn this_machine(limit_watts: f64) -> PowerPlatform {
-    PowerPlatform {
-        name: "this-machine".to_owned(),
-        description: "the processor that measures".to_owned(),
-        tdp_watts: limit_watts,
-        idle_watts: IDLE_SHARE * limit_watts,
-        relative_speed: Some(1.0),
-        source: "long-term power limit of its powercap tree; rest a fifth of it by assumption"
-            .to_owned(),
-        date: itera_cli::created_at()[..10].to_owned(),
+/// Looks after the measurement how much power the machine draws at rest, and how busy it is.
+pub(crate) fn look_again(
+    roots: &Roots,
+    sensors: &dyn Sensors,
+    counters: &mut [CounterStatus],
+) -> Option<f64> {
+    let mut candidates = counters::discover(roots);
+    let rest = counters::rest(&mut candidates, sensors);
+    for status in counters.iter_mut().filter(|status| status.reason.is_none()) {
+        status.idle_after_watts = counters::idle_watts(&candidates, &rest, &status.source);
     }
+    rest.busy_share
 }
 
-/// Where jobs are measured.
-pub(crate) struct Bench<'a> {
-    options: &'a Options,
-    sensors: &'a dyn Sensors,
-    pub(crate) platforms: Vec<PowerPlatform>,
-    live: Vec<LiveCounter>,
-    /// Name and reason of the counters that are not believed.
-    dead: Vec<(String, String)>,
-    calibration: Calibration,
-}
-
-impl<'a> Bench<'a> {
-    pub(crate) fn new(finding: Finding, options: &'a Options, sensors: &'a dyn Sensors) -> Self {
-        let mut platforms = options.platforms.clone();
-        if !options.platforms_chosen {
-            platforms.extend(finding.this_machine);
+/// Measures a row by new processes of each program in turns; returns the answers of each program. `done` is
+/// called after each process.
+pub(crate) fn measure(
+    programs: &[PathBuf],
+    job: &Job,
+    mode: PowerMode,
+    (options, counters): (&Options, &[String]),
+    done: &mut dyn FnMut(),
+) -> anyhow::Result<Vec<Vec<Answer>>> {
+    let protocol = &options.protocol;
+    let mut request = Request {
+        checkpoint: job.name.clone(),
+        precision: job.model_info().precision,
+        mode,
+        tokens: job.tokens.clone(),
+        threads: options.threads,
+        samples: protocol.samples,
+        seconds: protocol.min_seconds / protocol.processes as f64,
+        passes: None,
+        counters: counters.to_vec(),
+    };
+    let mut answers: Vec<Vec<Answer>> = programs.iter().map(|_| Vec::new()).collect();
+    for turn in 0..protocol.processes {
+        let mut order: Vec<usize> = (0..programs.len()).collect();
+        // Who goes first has a machine that another left; so each goes first as often.
+        if turn % 2 == 1 {
+            order.reverse();
         }
-        let dead = finding.status.into_iter();
-        Self {
-            options,
-            sensors,
-            platforms,
-            live: finding.live,
-            dead: dead
-                .filter_map(|status| Some((status.source, status.reason?)))
-                .collect(),
-            calibration: Calibration::new(),
+        for i in order {
+            let answer = worker::ask(&programs[i], &request)
+                .with_context(|| format!("cannot measure `{}`", job.name))?;
+            ensure!(
+                answer.calibration == calibration::DESCRIPTION,
+                "cannot compare: the calibration workload of `{}` is `{}`, and `{}` here; build both alike",
+                programs[i].display(),
+                answer.calibration,
+                calibration::DESCRIPTION
+            );
+            // All processes do the same work, by the time that the first takes.
+            request.passes = Some(answer.passes);
+            answers[i].push(answer);
+            done();
         }
     }
-
-    /// One row for each mode. `done` is called after each sample.
-    pub(crate) fn measure(
-        &mut self,
-        job: &Job,
-        modes: &[PowerMode],
-        done: &mut dyn FnMut(),
-    ) -> anyhow::Result<Vec<PowerRow>> {
-        let protocol = &self.options.protocol;
-        let effort = Effort {
-            samples: protocol.samples,
-            min_seconds: protocol.min_seconds,
-        };
-        self.sensors.restart_peak();
-        let before = self.sensors.resident_bytes();
-        let model = model(job)?;
-        let mut rows = Vec::new();
-        for &mode in modes {
-            let mut workload = ModelWorkload::new(&model, &job.tokens, mode, self.options.threads);
-            let mut meter = Meter {
-                sensors: self.sensors,
-                counters: &mut self.live,
-            };
-            let sampled = meter.sample(&mut workload, &mut self.calibration, effort, done);
-            let memory = Memory {
-                before,
-                after: self.sensors.resident_bytes(),
-                peak: self.sensors.peak_resident_bytes(),
-            };
-            let sources = Sources {
-                platforms: &self.platforms,
-                live: &self.live,
-                dead: &self.dead,
-            };
-            let row = row::of(job, &model, mode, sampled, &memory, &sources, self.options);
-            rows.push(row.context("a clock gave no finite time; this is a fault of the program")?);
-        }
-        Ok(rows)
-    }
+    Ok(answers)
 }

@@ -1,10 +1,11 @@
-//! Clocks and memory of this process, behind a trait so that statistics and tables can be tested on a
-//! clock that moves when told.
+//! Clocks of this process, behind a trait so that statistics and tables can be tested on a clock that
+//! moves when told; its memory, and the cores of the machine.
 
-use std::{thread, time::Duration, time::Instant};
+use std::{num::NonZero, thread, time::Duration, time::Instant};
 
-/// Whether the system tells the CPU time of a process. Where it does not, wall time stands for it.
-pub(crate) const HAS_CPU_CLOCK: bool = cfg!(unix);
+use cpu_time::ProcessTime;
+
+pub(crate) use proc::peak_resident_bytes;
 
 /// What can be read while a workload runs.
 pub(crate) trait Sensors {
@@ -16,12 +17,6 @@ pub(crate) trait Sensors {
     fn sleep(&self, seconds: f64);
     /// CPU time of all processes; none if the system does not tell.
     fn busy_ticks(&self) -> Option<Ticks>;
-    /// Memory of this process that is in RAM, in bytes; none if the system does not tell.
-    fn resident_bytes(&self) -> Option<u64>;
-    /// The most that it was since the last call of `restart_peak`, or ever, where that has no effect.
-    fn peak_resident_bytes(&self) -> Option<u64>;
-    /// Forgets the peak so far, where the system can.
-    fn restart_peak(&self);
 }
 
 /// CPU time of the whole machine since it started, in the system's units.
@@ -52,15 +47,8 @@ impl Sensors for Machine {
         self.started.elapsed().as_secs_f64()
     }
 
-    #[cfg(unix)]
     fn cpu_seconds(&self) -> f64 {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-    }
-
-    #[cfg(not(unix))]
-    fn cpu_seconds(&self) -> f64 {
-        self.wall_seconds()
+        ProcessTime::now().as_duration().as_secs_f64()
     }
 
     fn sleep(&self, seconds: f64) {
@@ -70,27 +58,21 @@ impl Sensors for Machine {
     fn busy_ticks(&self) -> Option<Ticks> {
         proc::busy_ticks()
     }
+}
 
-    fn resident_bytes(&self) -> Option<u64> {
-        proc::resident_bytes()
-    }
-
-    fn peak_resident_bytes(&self) -> Option<u64> {
-        proc::peak_resident_bytes()
-    }
-
-    fn restart_peak(&self) {
-        proc::restart_peak();
-    }
+/// Cores of the machine, whether or not this process may use them: a power limit is one of all. Processors
+/// that share a core count once where the system tells.
+pub(crate) fn cores() -> u64 {
+    let usable = || thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    proc::cores().unwrap_or_else(usable)
 }
 
 /// The files of `/proc`.
 #[cfg(target_os = "linux")]
 mod proc {
-    use procfs::{
-        CurrentSI as _, KernelStats,
-        process::{ClearRefs, Process},
-    };
+    use std::collections::BTreeSet;
+
+    use procfs::{CpuInfo, Current as _, CurrentSI as _, KernelStats, process::Process};
 
     use super::Ticks;
 
@@ -109,21 +91,22 @@ mod proc {
         })
     }
 
-    pub(super) fn resident_bytes() -> Option<u64> {
-        let pages = Process::myself().ok()?.statm().ok()?.resident;
-        Some(pages * procfs::page_size())
-    }
-
-    pub(super) fn peak_resident_bytes() -> Option<u64> {
+    /// The most memory of this process that was in RAM, in bytes.
+    pub(crate) fn peak_resident_bytes() -> Option<u64> {
         let kib = Process::myself().ok()?.status().ok()?.vmhwm?;
         Some(kib * 1024)
     }
 
-    pub(super) fn restart_peak() {
-        if let Ok(process) = Process::myself() {
-            // Some kernels lack this; the peak is then that of the whole run.
-            let _ = process.clear_refs(ClearRefs::PeakRSS);
-        }
+    pub(super) fn cores() -> Option<u64> {
+        let info = CpuInfo::current().ok()?;
+        let processors = info.num_cores();
+        let core = |cpu| {
+            let fields = info.get_info(cpu)?;
+            Some((*fields.get("physical id")?, *fields.get("core id")?))
+        };
+        let cores: Option<BTreeSet<_>> = (0..processors).map(core).collect();
+        let count = cores.map_or(processors, |cores| cores.len());
+        (count > 0).then_some(count as u64)
     }
 }
 
@@ -136,15 +119,13 @@ mod proc {
         None
     }
 
-    pub(super) const fn resident_bytes() -> Option<u64> {
+    pub(crate) const fn peak_resident_bytes() -> Option<u64> {
         None
     }
 
-    pub(super) const fn peak_resident_bytes() -> Option<u64> {
+    pub(super) const fn cores() -> Option<u64> {
         None
     }
-
-    pub(super) const fn restart_peak() {}
 }
 
 /// A clock and a counter for tests; they move when told.
@@ -194,16 +175,6 @@ pub(crate) mod fake {
                 total: ticks(self.wall.get()),
             })
         }
-
-        fn resident_bytes(&self) -> Option<u64> {
-            Some(1_000_000)
-        }
-
-        fn peak_resident_bytes(&self) -> Option<u64> {
-            Some(2_000_000)
-        }
-
-        fn restart_peak(&self) {}
     }
 
     /// Counts `idle_watts` all the time and `core_watts` for CPU time.
@@ -254,12 +225,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn this_machine_tells_its_clocks_and_memory() {
         let machine = Machine::new();
-        machine.restart_peak();
-        let (resident, peak) = (
-            machine.resident_bytes().unwrap(),
-            machine.peak_resident_bytes().unwrap(),
-        );
-        assert!(resident > 100_000 && peak > 100_000, "{resident} {peak}");
+        let peak = peak_resident_bytes().unwrap();
+        assert!(peak > 100_000, "{peak}");
+        assert!(cores() >= 1);
         let ticks = machine.busy_ticks().unwrap();
         assert!(ticks.total >= ticks.busy && ticks.total > 0, "{ticks:?}");
         let before = machine.cpu_seconds();

@@ -6,13 +6,14 @@
 //! tokens per joule = 1 / energy per token
 //! ```
 //!
-//! That is a straight line between two powers. Real machines bend: below full load by the cubic model
-//! of `CodeCarbon`, and above it where the boost lifts one busy core to the limit of the whole package.
-//! So the line is the figure, and both bends are its bounds.
+//! That is a straight line between two powers, with the utilisation of the platform: busy threads over its
+//! own cores. Real machines bend, and tools that estimate power disagree. The bounds are what `CodeCarbon`
+//! 3.3.2 would say, by either of its modes, and full TDP, for where the boost lifts one busy core to the limit
+//! of the whole package.
 
 use itera_record::PowerPlatform;
 
-/// Share of the TDP that the cubic model draws at rest.
+/// Share of the TDP that `CodeCarbon`'s model of a machine draws at rest.
 const CUBIC_FLOOR: f64 = 0.1;
 
 /// How power follows from utilisation.
@@ -20,22 +21,25 @@ const CUBIC_FLOOR: f64 = 0.1;
 pub(crate) enum LoadModel {
     /// A straight line from idle to TDP.
     Linear,
-    /// `CodeCarbon`'s: `tdp * (0.1 + 0.9 * utilisation^3)`.
-    Cubic,
+    /// `CodeCarbon` of a machine (`tracking_mode="machine"`): `tdp * (0.1 + 0.9 * utilisation^3)`.
+    Machine,
+    /// `CodeCarbon` of a process (`tracking_mode="process"`): `tdp * utilisation`.
+    Process,
     /// TDP at any utilisation.
     Full,
 }
 
 impl LoadModel {
     /// All models, the one of the figure first.
-    pub(crate) const ALL: [Self; 3] = [Self::Linear, Self::Cubic, Self::Full];
+    pub(crate) const ALL: [Self; 4] = [Self::Linear, Self::Machine, Self::Process, Self::Full];
 
     /// Power in watts at a utilisation from 0 to 1.
     pub(crate) fn power_watts(self, platform: &PowerPlatform, utilisation: f64) -> f64 {
         let (idle, tdp) = (platform.idle_watts, platform.tdp_watts);
         match self {
             Self::Linear => idle + (tdp - idle) * utilisation,
-            Self::Cubic => tdp * (CUBIC_FLOOR + (1.0 - CUBIC_FLOOR) * utilisation.powi(3)),
+            Self::Machine => tdp * (CUBIC_FLOOR + (1.0 - CUBIC_FLOOR) * utilisation.powi(3)),
+            Self::Process => tdp * utilisation,
             Self::Full => tdp,
         }
     }
@@ -43,7 +47,8 @@ impl LoadModel {
     /// Power in watts above that at rest, by the model's own idea of rest.
     pub(crate) fn net_power_watts(self, platform: &PowerPlatform, utilisation: f64) -> f64 {
         let rest = match self {
-            Self::Cubic => CUBIC_FLOOR * platform.tdp_watts,
+            Self::Machine => CUBIC_FLOOR * platform.tdp_watts,
+            Self::Process => 0.0,
             Self::Linear | Self::Full => platform.idle_watts,
         };
         (self.power_watts(platform, utilisation) - rest).max(0.0)
@@ -63,6 +68,7 @@ mod tests {
         PowerPlatform {
             name: "laptop".into(),
             description: String::new(),
+            cores: 4,
             tdp_watts: 15.0,
             idle_watts: 3.0,
             relative_speed: None,
@@ -82,22 +88,25 @@ mod tests {
         // 3 + 12 * 0.5
         assert!(near(power(LoadModel::Linear, 0.5), 9.0));
         // 15 * (0.1 + 0.9 / 8)
-        assert!(near(power(LoadModel::Cubic, 0.5), 3.1875));
+        assert!(near(power(LoadModel::Machine, 0.5), 3.1875));
+        assert!(near(power(LoadModel::Process, 0.5), 7.5));
         assert!(near(power(LoadModel::Full, 0.5), 15.0));
         for model in LoadModel::ALL {
             assert!(near(power(model, 1.0), 15.0));
         }
         assert!(near(power(LoadModel::Linear, 0.0), 3.0));
-        assert!(near(power(LoadModel::Cubic, 0.0), 1.5));
+        assert!(near(power(LoadModel::Machine, 0.0), 1.5));
+        assert!(near(power(LoadModel::Process, 0.0), 0.0));
     }
 
     #[test]
     fn net_power_is_above_the_models_own_rest() {
         let net = |model: LoadModel, u| model.net_power_watts(&laptop(), u);
         assert!(near(net(LoadModel::Linear, 0.5), 6.0));
-        assert!(near(net(LoadModel::Cubic, 0.5), 15.0 * 0.9 / 8.0));
+        assert!(near(net(LoadModel::Machine, 0.5), 15.0 * 0.9 / 8.0));
+        assert!(near(net(LoadModel::Process, 0.5), 7.5));
         assert!(near(net(LoadModel::Full, 0.5), 12.0));
-        assert!(near(net(LoadModel::Cubic, 0.0), 0.0));
+        assert!(near(net(LoadModel::Machine, 0.0), 0.0));
     }
 
     #[test]

@@ -15,9 +15,13 @@ use crate::measure::Workload;
 /// Where the tokens of a pass come from, as records say it.
 pub(crate) const TOKENS: &str = "drawn from the model at temperature 1, seed 0, after end-of-text";
 
-/// How much longer a pass takes in the build that shows that the gate works, as a share.
+/// How much more of the processor a pass takes in the build that shows that the gate works, as a share.
 #[cfg(feature = "slow-demo")]
-const SLOWED_BY: f64 = 0.2;
+pub(crate) fn slowed_by() -> f64 {
+    let percent = std::env::var("ITERA_SLOW_PERCENT").ok();
+    let percent: Option<f64> = percent.and_then(|percent| percent.parse().ok());
+    percent.unwrap_or_default() / 100.0
+}
 
 /// Passes of a model over a text: one state and one workspace for each thread.
 pub(crate) struct ModelWorkload<'m> {
@@ -25,6 +29,8 @@ pub(crate) struct ModelWorkload<'m> {
     tokens: &'m [u32],
     mode: PowerMode,
     sessions: Vec<Session>,
+    #[cfg(feature = "slow-demo")]
+    slowed_by: f64,
 }
 
 struct Session {
@@ -48,6 +54,8 @@ impl<'m> ModelWorkload<'m> {
             tokens,
             mode,
             sessions: (0..threads).map(session).collect(),
+            #[cfg(feature = "slow-demo")]
+            slowed_by: slowed_by(),
         }
     }
 }
@@ -56,9 +64,20 @@ impl Workload for ModelWorkload<'_> {
     /// One thread works here. More are started anew for each call, which takes some 50 us a thread.
     fn run(&mut self, passes: u64) {
         let (model, tokens, mode) = (self.model, self.tokens, self.mode);
+        #[cfg(feature = "slow-demo")]
+        let slowed_by = self.slowed_by;
         let many = |session: &mut Session| {
             for _ in 0..passes {
+                #[cfg(feature = "slow-demo")]
+                let started = cpu_time::ThreadTime::now();
                 pass(model, tokens, mode, session);
+                #[cfg(feature = "slow-demo")]
+                {
+                    let enough = started.elapsed().mul_f64(1.0 + slowed_by);
+                    while started.elapsed() < enough {
+                        std::hint::spin_loop();
+                    }
+                }
             }
         };
         let Some((first, rest)) = self.sessions.split_first_mut() else {
@@ -76,8 +95,6 @@ impl Workload for ModelWorkload<'_> {
 /// Reads or writes the tokens once, from a fresh state. Written tokens are given, not chosen: the choice
 /// is the sampler's time, not the model's.
 fn pass(model: &Model, tokens: &[u32], mode: PowerMode, session: &mut Session) {
-    #[cfg(feature = "slow-demo")]
-    let started = std::time::Instant::now();
     let Session { state, work } = session;
     state.reset();
     match mode {
@@ -88,13 +105,6 @@ fn pass(model: &Model, tokens: &[u32], mode: PowerMode, session: &mut Session) {
             for &token in tokens {
                 black_box(model.step(token, state, work));
             }
-        }
-    }
-    #[cfg(feature = "slow-demo")]
-    {
-        let enough = started.elapsed().mul_f64(1.0 + SLOWED_BY);
-        while started.elapsed() < enough {
-            std::hint::spin_loop();
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     Column, ContextCost, Divergence, EnergyFigure, EngineBenchRecord, EngineBenchRow,
     ExportBenchRow, ExportCheck, ExportFigures, ExportFile, ExportRoundTrip, ExportVerdict,
-    Form::{self, Change, Fixed, Percent, Short, Si, Signed, Times, Whole},
+    Form::{self, Change, Fixed, Percent, Short, Si, Times, Whole},
     GateComparison, Head, Interval, MachineLimits, MemoryCost, PowerRow, ServeLoad, StateError,
     Summary, Table, ValidationRow, Value, columns,
     table::Align,
@@ -313,9 +313,8 @@ pub const LATENCIES: &[Column<PowerRow>] = &columns! { PowerRow:
     number "p95_ms"                  "p95"                      "ms" |row| Short.of(1e3 * row.latency_seconds.p95);
     number "max_ms"                  "max"                      "ms" |row| Short.of(1e3 * row.latency_seconds.max);
     number "cpu_ms"                  "CPU time"                 "ms" |row| Short.of(1e3 * row.cpu_seconds.median);
-    number "utilisation"             "CPU use"                    "" |row| Percent(1).of(row.utilisation.median);
+    number "busy_threads"            "busy threads"               "" |row| Fixed(2).of(row.busy_threads.median);
     number "peak_resident_bytes"     "peak"                     "MB" |row| Fixed(1).of(row.peak_resident_bytes.map(|bytes| bytes as f64 / 1e6));
-    number "resident_change_bytes"   "change"                   "MB" |row| Signed(1).of(row.resident_change_bytes.map(|bytes| bytes as f64 / 1e6));
     number "multiply_adds_per_token" "multiply-adds/token"        "" |row| row.multiply_adds_per_token;
     number "model_bytes"             "weights"               "bytes" |row| row.model.bytes;
 };

@@ -46,9 +46,9 @@ fn protocol() -> PowerProtocol {
         threads: 1,
         tokens: "drawn".into(),
         calibration: "a loop".into(),
-        samples: 2,
+        processes: 2,
+        samples: 1,
         min_seconds: 0.0,
-        cores: 2,
         carbon_intensity_g_per_kwh: 475.0,
     }
 }
@@ -103,9 +103,7 @@ fn row() -> PowerRow {
         latency_seconds: summary(&[0.01, 0.02]),
         tokens_per_s: summary(&[800.0, 400.0]),
         cpu_seconds: summary(&[0.005, 0.02]),
-        utilisation: summary(&[0.25, 0.5]),
-        resident_bytes: Some(summary(&[1e6, 2e6])),
-        resident_change_bytes: Some(-5),
+        busy_threads: summary(&[0.5, 1.0]),
         peak_resident_bytes: Some(2_000_000),
         calibration_seconds: summary(&[0.001, 0.0011]),
         energy: vec![
@@ -118,7 +116,6 @@ fn row() -> PowerRow {
             cpu_seconds: vec![0.01, 0.04],
             calibration_seconds: vec![0.001, 0.0011],
             calibration_cpu_seconds: vec![0.001, 0.001],
-            resident_bytes: vec![1_000_000, 2_000_000],
             counters: vec![CounterSamples {
                 source: "rapl:package-0".into(),
                 joules: vec![0.016, 0.016],
@@ -135,6 +132,7 @@ fn record() -> PowerRecord {
         platforms: vec![PowerPlatform {
             name: "laptop".into(),
             description: "a laptop".into(),
+            cores: 4,
             tdp_watts: 15.0,
             idle_watts: 3.0,
             relative_speed: None,
@@ -146,6 +144,7 @@ fn record() -> PowerRecord {
             method: "measured(rapl:package-0)".into(),
             reason: None,
             idle_watts: Some(2.0),
+            idle_after_watts: Some(2.5),
             spin_watts: Some(8.0),
             step_joules: Some(61e-6),
         }],
@@ -153,6 +152,7 @@ fn record() -> PowerRecord {
         rows: vec![row()],
         gate: Some(GateResult {
             baseline_sha256: DIGEST.into(),
+            is_in_turns: false,
             baseline_created_at: "2026-01-30T12:00:00Z".into(),
             max_regression_percent: 10.0,
             alpha: 0.01,
@@ -164,6 +164,8 @@ fn record() -> PowerRecord {
                 old: Some(4000.0),
                 new: Some(4000.0),
                 change_percent: Some(0.0),
+                old_processes: vec![],
+                new_processes: vec![],
                 p_value: None,
                 verdict: GateVerdict::Ok,
             }],
@@ -178,6 +180,26 @@ fn refusal(spoil: impl FnOnce(&mut PowerRecord)) -> String {
     let mut record = record();
     spoil(&mut record);
     record.to_json().unwrap_err().to_string()
+}
+
+#[test]
+fn a_platform_has_cores_of_its_own() {
+    let platform = &record().platforms[0];
+    let threads = [0.5, 1.0, 4.0, 9.0].into_iter();
+    let shares: Vec<f64> = threads
+        .map(|threads| platform.utilisation(threads))
+        .collect();
+    assert_eq!(shares, [0.125, 0.25, 1.0, 1.0]);
+}
+
+#[test]
+fn the_samples_of_a_process_are_one_number() {
+    let protocol = PowerProtocol {
+        samples: 3,
+        ..protocol()
+    };
+    let medians = protocol.process_medians(&[3.0, 1.0, 2.0, 30.0, 10.0, 20.0]);
+    assert_eq!(medians, [2.0, 20.0]);
 }
 
 #[test]
@@ -232,7 +254,13 @@ fn what_no_record_may_say_is_refused_with_the_field() {
     );
     // Energy is power times time, and a platform draws no more than its nominal power.
     let order = refusal(|r| r.rows[0].energy[0].tokens_per_s = Some(6000.0));
-    assert!(order.contains("gross_joules_per_token.nominal"), "{order}");
+    assert!(order.contains("tokens_per_s"), "{order}");
+    let unit = refusal(|r| {
+        let figure = &mut r.rows[0].energy[0];
+        figure.gross_joules_per_token = figure.gross_joules_per_token.map(|of| of.map(|j| j / 1e3));
+        figure.tokens_per_joule = figure.tokens_per_joule.map(|of| of.map(|per| per * 1e3));
+    });
+    assert!(unit.contains("gross_joules_per_token.nominal"), "{unit}");
     let watts = refusal(|r| r.platforms[0].tdp_watts = 4.0);
     assert!(watts.contains("power_watts.nominal"), "{watts}");
     assert!(refusal(|r| r.platforms[0].idle_watts = 16.0).contains("0 to 15"));
@@ -243,7 +271,9 @@ fn what_no_record_may_say_is_refused_with_the_field() {
     assert!(refusal(|r| r.rows[0].samples.wall_seconds[0] = 0.0).contains("above 0"));
     assert!(refusal(|r| r.rows[0].samples.wall_seconds.push(1.0)).contains("a list of 3"));
     assert!(refusal(|r| r.rows[0].latency_seconds.mean = 1.0).contains("latency_seconds.mean"));
-    assert!(refusal(|r| r.rows[0].utilisation.max = 1.5).contains("0 to 1"));
+    assert!(refusal(|r| r.rows[0].busy_threads.max = 1.5).contains("busy_threads.max"));
+    assert!(refusal(|r| r.protocol.processes = 3).contains("1 samples of 3 processes"));
+    assert!(refusal(|r| r.platforms[0].cores = 0).contains("at least 1"));
     assert!(refusal(|r| r.counters[0].idle_watts = Some(-1.0)).contains("at least 0"));
     assert!(
         refusal(|r| r.gate.as_mut().unwrap().passed = false).contains("`gate.passed` is false")

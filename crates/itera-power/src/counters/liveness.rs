@@ -23,13 +23,12 @@ pub(crate) struct Rest {
     pub(crate) busy_share: Option<f64>,
 }
 
-/// A candidate after the spin.
-pub(crate) struct Belief {
-    /// What records say about it.
-    pub(crate) status: CounterStatus,
-    /// The counter, if it is believed.
-    pub(crate) counter: Option<Box<dyn EnergyCounter>>,
-}
+/// The same register by two ways: the powercap tree and the performance counters.
+const SAME_REGISTER: [(&str, &str); 3] = [
+    ("rapl:package", "perf:energy-pkg"),
+    ("rapl:dram", "perf:energy-ram"),
+    ("rapl:psys", "perf:energy-psys"),
+];
 
 /// Sleeps, and reads the candidates before and after.
 pub(crate) fn rest(candidates: &mut [Candidate], sensors: &dyn Sensors) -> Rest {
@@ -60,13 +59,21 @@ pub(crate) fn rest(candidates: &mut [Candidate], sensors: &dyn Sensors) -> Rest 
     }
 }
 
-/// Spins, and believes the candidates that advance meanwhile.
+/// Power of a counter at rest, in watts; none if there is no such counter or it was not read twice.
+pub(crate) fn idle_watts(candidates: &[Candidate], rest: &Rest, source: &str) -> Option<f64> {
+    let position = candidates
+        .iter()
+        .position(|candidate| candidate.source == source)?;
+    rest.watts[position]
+}
+
+/// Spins, and believes the candidates that advance meanwhile; of two that count the same, the first.
 pub(crate) fn believe(
     candidates: Vec<Candidate>,
     rest: &Rest,
     sensors: &dyn Sensors,
     spin: &mut dyn FnMut(),
-) -> Vec<Belief> {
+) -> Vec<CounterStatus> {
     let mut watched: Vec<Watched> = candidates.into_iter().map(Watched::new).collect();
     let started = sensors.wall_seconds();
     let mut seconds = 0.0;
@@ -76,9 +83,36 @@ pub(crate) fn believe(
         watched.iter_mut().for_each(Watched::look);
     }
     let pairs = watched.into_iter().zip(&rest.watts);
-    pairs
-        .map(|(watched, idle)| watched.belief(*idle, seconds))
-        .collect()
+    let mut all: Vec<CounterStatus> = pairs
+        .map(|(watched, idle)| watched.status(*idle, seconds))
+        .collect();
+    for (tree, event) in SAME_REGISTER {
+        let is_read =
+            |status: &&CounterStatus| status.source.starts_with(tree) && status.reason.is_none();
+        let Some(used) = all.iter().find(is_read).map(|status| status.source.clone()) else {
+            continue;
+        };
+        let twice = all
+            .iter_mut()
+            .find(|status| status.source == event && status.reason.is_none());
+        if let Some(status) = twice {
+            *status = unavailable(event.to_owned(), &CounterError::SameRegister { used });
+        }
+    }
+    all
+}
+
+/// The status of a counter that is not read.
+fn unavailable(source: String, error: &CounterError) -> CounterStatus {
+    CounterStatus {
+        source,
+        method: UNAVAILABLE.to_owned(),
+        reason: Some(error.to_string()),
+        idle_watts: None,
+        idle_after_watts: None,
+        spin_watts: None,
+        step_joules: None,
+    }
 }
 
 fn read_all(candidates: &mut [Candidate]) -> Vec<Option<f64>> {
@@ -131,29 +165,20 @@ impl Watched {
         self.last = joules;
     }
 
-    fn belief(self, idle_watts: Option<f64>, seconds: f64) -> Belief {
+    fn status(self, idle_watts: Option<f64>, seconds: f64) -> CounterStatus {
         let joules = self.last - self.first;
-        let counter = match (self.counter, self.step) {
-            (Ok(counter), Some(_)) if joules > 0.0 => Ok(counter),
-            (Ok(_), _) => Err(CounterError::Frozen { seconds }),
-            (Err(error), _) => Err(error),
-        };
-        let alive = counter.is_ok();
-        let status = CounterStatus {
-            method: if alive {
-                format!("measured({})", self.source)
-            } else {
-                UNAVAILABLE.to_owned()
+        match (self.counter, self.step) {
+            (Ok(_), Some(step)) if joules > 0.0 => CounterStatus {
+                method: format!("measured({})", self.source),
+                source: self.source,
+                reason: None,
+                idle_watts,
+                idle_after_watts: None,
+                spin_watts: Some(joules / seconds),
+                step_joules: Some(step),
             },
-            reason: counter.as_ref().err().map(ToString::to_string),
-            idle_watts: idle_watts.filter(|_| alive),
-            spin_watts: alive.then_some(joules / seconds),
-            step_joules: self.step.filter(|_| alive),
-            source: self.source,
-        };
-        Belief {
-            status,
-            counter: counter.ok(),
+            (Ok(_), _) => unavailable(self.source, &CounterError::Frozen { seconds }),
+            (Err(error), _) => unavailable(self.source, &error),
         }
     }
 }
@@ -164,7 +189,7 @@ mod tests {
     use crate::sensors::fake::{Fake, FakeCounter};
 
     /// Rests and spins in steps of 10 ms of a clock that only moves when told.
-    fn beliefs(candidates: Vec<Candidate>, clock: &Fake) -> (Vec<Belief>, Option<f64>) {
+    fn beliefs(candidates: Vec<Candidate>, clock: &Fake) -> (Vec<CounterStatus>, Option<f64>) {
         let mut candidates = candidates;
         let rest = rest(&mut candidates, clock);
         let busy = rest.busy_share;
@@ -190,9 +215,9 @@ mod tests {
             )],
             &clock,
         );
-        let status = &beliefs[0].status;
+        let status = &beliefs[0];
         assert_eq!(status.method, "measured(rapl:package-0)");
-        assert!(beliefs[0].counter.is_some() && status.reason.is_none());
+        assert!(status.reason.is_none());
         assert!((status.idle_watts.unwrap() - 2.0).abs() < 1e-9);
         assert!((status.spin_watts.unwrap() - 8.0).abs() < 1e-9);
         assert!((status.step_joules.unwrap() - 0.08).abs() < 1e-9);
@@ -209,8 +234,7 @@ mod tests {
             )],
             &clock,
         );
-        let status = &beliefs[0].status;
-        assert!(beliefs[0].counter.is_none());
+        let status = &beliefs[0];
         assert_eq!(status.method, UNAVAILABLE);
         assert!(
             status
@@ -230,15 +254,8 @@ mod tests {
         let clock = Fake::new();
         let failing = FakeCounter::new(&clock, 2.0, 6.0).failing_after(10);
         let (beliefs, _) = beliefs(vec![candidate("rapl:package-0", failing)], &clock);
-        assert_eq!(beliefs[0].status.method, UNAVAILABLE);
-        assert!(
-            beliefs[0]
-                .status
-                .reason
-                .as_ref()
-                .unwrap()
-                .contains("it was reset")
-        );
+        assert_eq!(beliefs[0].method, UNAVAILABLE);
+        assert!(beliefs[0].reason.as_ref().unwrap().contains("it was reset"));
     }
 
     /// Rests and spins over a powercap tree whose counter goes up by `step_uj` each 10 ms of the spin.
@@ -266,11 +283,11 @@ mod tests {
         });
         let names: Vec<_> = beliefs
             .iter()
-            .map(|belief| belief.status.source.as_str())
+            .map(|status| status.source.as_str())
             .collect();
         assert_eq!(names, ["rapl:package-0", "perf:energy-pkg"]);
-        assert_eq!(beliefs[1].status.method, UNAVAILABLE);
-        beliefs[0].status.clone()
+        assert_eq!(beliefs[1].method, UNAVAILABLE);
+        beliefs[0].clone()
     }
 
     #[test]
@@ -289,5 +306,34 @@ mod tests {
         let status = tree_belief(1000, 0);
         assert_eq!(status.method, UNAVAILABLE);
         assert!(status.reason.unwrap().contains("it stood still"));
+    }
+
+    #[test]
+    fn one_register_is_read_once() {
+        let clock = Fake::new();
+        let counter = || FakeCounter::new(&clock, 2.0, 6.0);
+        let (found, _) = beliefs(
+            vec![
+                candidate("rapl:package-0", counter()),
+                candidate("perf:energy-pkg", counter()),
+                candidate("perf:energy-psys", counter()),
+            ],
+            &clock,
+        );
+        let reasons: Vec<_> = found
+            .iter()
+            .map(|status| status.reason.as_deref())
+            .collect();
+        let twice = "it counts the same register as rapl:package-0, which is read";
+        assert_eq!(reasons, [None, Some(twice), None]);
+        // Where the tree cannot be read, the event is all there is.
+        let (found, _) = beliefs(
+            vec![
+                candidate("rapl:package-0", counter().failing_after(1)),
+                candidate("perf:energy-pkg", counter()),
+            ],
+            &clock,
+        );
+        assert_eq!(found[1].method, "measured(perf:energy-pkg)");
     }
 }

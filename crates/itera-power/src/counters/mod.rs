@@ -11,8 +11,8 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-pub(crate) use liveness::{Belief, believe, rest};
-pub(crate) use powercap::power_limit_watts;
+pub(crate) use liveness::{believe, idle_watts, rest};
+pub(crate) use powercap::{PowerLimit, power_limit};
 
 /// Where the kernel keeps power capping zones.
 const POWERCAP_ROOT: &str = "/sys/class/powercap";
@@ -20,8 +20,12 @@ const POWERCAP_ROOT: &str = "/sys/class/powercap";
 /// Where the kernel describes the events of the performance counters called `power`.
 const PERF_ROOT: &str = "/sys/bus/event_source/devices/power";
 
-/// More power than any processor package draws. What is above is a counter that was reset.
-const MAX_WATTS: f64 = 10_000.0;
+/// More power than any processor package draws. What is above is a counter that was reset, or a power limit
+/// that limits nothing.
+const MAX_PACKAGE_WATTS: f64 = 2000.0;
+
+/// Counters are brought up to date at times of their own, every millisecond or so.
+const UPDATE_SECONDS: f64 = 0.1;
 
 /// A running count of energy.
 pub(crate) trait EnergyCounter {
@@ -108,6 +112,8 @@ pub(crate) enum CounterError {
     PerfPermission { paranoid: String },
     #[error("cannot open or read the event: {source}")]
     Perf { source: io::Error },
+    #[error("it counts the same register as {used}, which is read")]
+    SameRegister { used: String },
 }
 
 impl CounterError {
@@ -129,10 +135,9 @@ pub(crate) fn discover(roots: &Roots) -> Vec<Candidate> {
     candidates
 }
 
-/// Refuses more energy than the time allows.
+/// Refuses more energy of one package than the time allows.
 fn plausible(joules: f64, seconds: f64) -> Result<f64, CounterError> {
-    // A second more, since a counter is brought up to date at times of its own.
-    if joules <= MAX_WATTS * (seconds + 1.0) {
+    if joules <= MAX_PACKAGE_WATTS * (seconds + UPDATE_SECONDS) {
         Ok(joules)
     } else {
         Err(CounterError::Implausible { joules, seconds })

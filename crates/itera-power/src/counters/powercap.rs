@@ -16,13 +16,24 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
-use super::{Candidate, CounterError, EnergyCounter, plausible};
+use super::{Candidate, CounterError, EnergyCounter, MAX_PACKAGE_WATTS, plausible};
 
 /// What a domain's energies are multiples of.
 const JOULES_PER_UJ: f64 = 1e-6;
+
+/// How often a counter is read while nobody asks: the smallest known range, 65 kJ, then lasts for 65 kW.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Pairs of reads by which two zones are found to be one counter.
+const MIRROR_READS: usize = 3;
 
 /// One zone: a folder of the tree.
 struct Zone {
@@ -30,25 +41,68 @@ struct Zone {
     /// Null if the file cannot be read; then a wrap cannot be followed.
     range_uj: Option<u64>,
     last_uj: u64,
+    last_read: Instant,
 }
 
 /// Zones of one kind, added up.
-struct Rapl {
+struct Zones {
     zones: Vec<Zone>,
     joules: f64,
-    last_read: Instant,
+    failure: Option<CounterError>,
+}
+
+/// Zones with a thread that reads them too, so that no turn of a counter is missed between two questions.
+struct Rapl {
+    zones: Arc<Mutex<Zones>>,
+    /// Ends the thread when it is dropped.
+    _stop: Sender<()>,
+}
+
+impl Rapl {
+    fn new(zones: Vec<Zone>, poll: Duration) -> Self {
+        let zones = Arc::new(Mutex::new(Zones {
+            zones,
+            joules: 0.0,
+            failure: None,
+        }));
+        let (stop, stopped) = mpsc::channel();
+        let shared = Arc::clone(&zones);
+        thread::spawn(move || {
+            while stopped.recv_timeout(poll) == Err(RecvTimeoutError::Timeout) {
+                lock(&shared).advance();
+            }
+        });
+        Self { zones, _stop: stop }
+    }
 }
 
 impl EnergyCounter for Rapl {
     fn joules(&mut self) -> Result<f64, CounterError> {
-        let mut uj = 0;
-        for zone in &mut self.zones {
-            uj += zone.advance()?;
+        let mut zones = lock(&self.zones);
+        zones.advance();
+        match zones.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(zones.joules),
         }
-        let seconds = self.last_read.elapsed().as_secs_f64();
-        self.last_read = Instant::now();
-        self.joules += plausible(uj as f64 * JOULES_PER_UJ, seconds)?;
-        Ok(self.joules)
+    }
+}
+
+/// A thread that panicked leaves nothing half done here.
+fn lock(zones: &Mutex<Zones>) -> std::sync::MutexGuard<'_, Zones> {
+    zones.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Zones {
+    /// Counts up to now; after a failure no more.
+    fn advance(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
+        let joules: Result<f64, CounterError> = self.zones.iter_mut().map(Zone::advance).sum();
+        match joules {
+            Ok(joules) => self.joules += joules,
+            Err(failure) => self.failure = Some(failure),
+        }
     }
 }
 
@@ -61,11 +115,12 @@ impl Zone {
             energy,
             range_uj,
             last_uj,
+            last_read: Instant::now(),
         })
     }
 
-    /// Microjoules since the last call.
-    fn advance(&mut self) -> Result<u64, CounterError> {
+    /// Joules since the last call.
+    fn advance(&mut self) -> Result<f64, CounterError> {
         let now_uj = read_number(&self.energy)?;
         let delta = delta_uj(self.last_uj, now_uj, self.range_uj);
         let delta = delta.ok_or_else(|| CounterError::UnknownRange {
@@ -73,13 +128,24 @@ impl Zone {
             before: self.last_uj,
             after: now_uj,
         })?;
-        self.last_uj = now_uj;
-        Ok(delta)
+        let seconds = self.last_read.elapsed().as_secs_f64();
+        (self.last_uj, self.last_read) = (now_uj, Instant::now());
+        plausible(delta as f64 * JOULES_PER_UJ, seconds)
+    }
+
+    /// Whether another zone shows the counter of this one: read in between two reads of this one, it lies
+    /// between them, each time.
+    fn is_mirrored_by(&self, other: &Self) -> bool {
+        let read = |zone: &Self| read_number(&zone.energy).ok();
+        (0..MIRROR_READS).all(|_| {
+            let (before, between, after) = (read(self), read(other), read(self));
+            before.is_some() && before <= between && between <= after
+        })
     }
 }
 
 /// Microjoules from one value to a later one of a counter that starts again from 0 after `range_uj`;
-/// none if it went down and the range is unknown or too small. More than one turn cannot be seen.
+/// none if it went down and the range is unknown or too small. More than one turn cannot be seen: [`POLL`].
 fn delta_uj(before: u64, after: u64, range_uj: Option<u64>) -> Option<u64> {
     if after >= before {
         return Some(after - before);
@@ -129,11 +195,7 @@ fn candidate(root: &Path, kind: &str, zones: &[(String, PathBuf)]) -> Candidate 
         let mirrored = mirrored(&names, &opened);
         opened = keep(opened, &mirrored);
         names = keep(names.clone(), &mirrored);
-        Box::new(Rapl {
-            zones: opened,
-            joules: 0.0,
-            last_read: Instant::now(),
-        }) as Box<dyn EnergyCounter>
+        Box::new(Rapl::new(opened, POLL)) as Box<dyn EnergyCounter>
     });
     Candidate::new(format!("rapl:{}", names.join("+")), counter)
 }
@@ -143,10 +205,7 @@ fn candidate(root: &Path, kind: &str, zones: &[(String, PathBuf)]) -> Candidate 
 fn mirrored(names: &[&str], zones: &[Zone]) -> Vec<bool> {
     let repeats = |i: usize| {
         let earlier = &zones[..i];
-        names[i].contains("-die-")
-            && earlier
-                .iter()
-                .any(|other| other.last_uj == zones[i].last_uj)
+        names[i].contains("-die-") && earlier.iter().any(|other| other.is_mirrored_by(&zones[i]))
     };
     (0..zones.len()).map(repeats).collect()
 }
@@ -186,23 +245,43 @@ fn zones(root: &Path) -> Result<BTreeMap<String, PathBuf>, CounterError> {
     Ok(zones)
 }
 
-/// The long-term power limit of all packages, in watts: what the maker of the machine has set, and
-/// readable without permission. None if any package does not tell.
-pub(crate) fn power_limit_watts(root: &Path) -> Option<f64> {
-    let zones = zones(root).ok()?;
+/// The long-term power limit of a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PowerLimit {
+    /// Of all packages together.
+    Watts(f64),
+    /// One package has a limit of so many watts, which no package draws: there is none.
+    Unlimited(f64),
+    Unknown,
+}
+
+/// The long-term power limit of all packages: what the maker of the machine has set, and readable
+/// without permission. Unknown if any package does not tell.
+pub(crate) fn power_limit(root: &Path) -> PowerLimit {
+    let Ok(zones) = zones(root) else {
+        return PowerLimit::Unknown;
+    };
     let packages = zones
         .iter()
         .filter(|(domain, _)| domain.starts_with("package"));
-    let limits: Option<Vec<f64>> = packages
-        .map(|(_, folder)| {
-            let name = read_text(&folder.join("constraint_0_name")).ok()?;
-            let limit = read_number(&folder.join("constraint_0_power_limit_uw")).ok()?;
-            (name == "long_term" && limit > 0).then_some(limit as f64 * JOULES_PER_UJ)
-        })
-        .collect();
-    limits
-        .filter(|limits| !limits.is_empty())
-        .map(|limits| limits.iter().sum())
+    let mut sum = 0.0;
+    for (_, folder) in packages {
+        let name = read_text(&folder.join("constraint_0_name"));
+        let limit = read_number(&folder.join("constraint_0_power_limit_uw"));
+        let (Ok("long_term"), Ok(limit @ 1..)) = (name.as_deref(), limit) else {
+            return PowerLimit::Unknown;
+        };
+        let watts = limit as f64 * JOULES_PER_UJ;
+        if watts > MAX_PACKAGE_WATTS {
+            return PowerLimit::Unlimited(watts);
+        }
+        sum += watts;
+    }
+    if sum > 0.0 {
+        PowerLimit::Watts(sum)
+    } else {
+        PowerLimit::Unknown
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, CounterError> {
@@ -400,9 +479,52 @@ mod tests {
             fs::write(path.join("constraint_0_power_limit_uw"), limit).unwrap();
         };
         set("intel-rapl:0", "65000000\n");
-        assert_eq!(power_limit_watts(tree.0.path()), None);
+        assert_eq!(power_limit(tree.0.path()), PowerLimit::Unknown);
         set("intel-rapl:1", "35000000\n");
-        assert_eq!(power_limit_watts(tree.0.path()), Some(100.0));
-        assert_eq!(power_limit_watts(Path::new("/nonexistent")), None);
+        assert_eq!(power_limit(tree.0.path()), PowerLimit::Watts(100.0));
+        // What firmware without a limit says: all bits of the field.
+        set("intel-rapl:1", "4095000000\n");
+        assert_eq!(power_limit(tree.0.path()), PowerLimit::Unlimited(4095.0));
+        assert_eq!(power_limit(Path::new("/nonexistent")), PowerLimit::Unknown);
+    }
+
+    #[test]
+    fn turns_between_two_questions_are_counted() {
+        // A range of 1 J, so that it turns every other step.
+        let tree = Tree::new().zone("intel-rapl:0", "package-0", "0");
+        let folder = tree.0.path().join("intel-rapl:0");
+        fs::write(folder.join("max_energy_range_uj"), "1000000\n").unwrap();
+        let zone = Zone::open(&folder).unwrap();
+        let mut counter = Rapl::new(vec![zone], Duration::from_millis(1));
+        for step in 1..=10_u64 {
+            let value = step * 600_000 % 1_000_000;
+            // At once, unlike a file that is written; the thread may read at any moment.
+            let next = tree.0.path().join("next");
+            fs::write(&next, format!("{value}\n")).unwrap();
+            fs::rename(next, folder.join("energy_uj")).unwrap();
+            // Nobody asks; the thread sees it.
+            let deadline = Instant::now() + Duration::from_mins(1);
+            while lock(&counter.zones).zones[0].last_uj != value {
+                assert!(Instant::now() < deadline, "the thread does not read");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        // Six joules: five whole turns and a rest that alone would be 0.
+        assert!((counter.joules().unwrap() - 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_update_between_two_reads_does_not_part_a_mirror() {
+        let tree =
+            Tree::new()
+                .zone("one", "package-0-die-0", "5")
+                .zone("two", "package-0-die-1", "5");
+        let zone = |name: &str| Zone::open(&tree.0.path().join(name)).unwrap();
+        let (one, mut two) = (zone("one"), zone("two"));
+        // The first was read before an update, the second after it.
+        two.last_uj = 6;
+        assert!(one.is_mirrored_by(&two));
+        tree.set("two", "777");
+        assert!(!one.is_mirrored_by(&two));
     }
 }

@@ -1,12 +1,9 @@
 //! Whether two runs can be compared at all.
 
-use itera_record::{HostInfo, PowerMode, PowerProtocol};
+use itera_record::{HostInfo, PowerMode, PowerProtocol, PowerRecord};
 use thiserror::Error;
 
-use super::Baseline;
-
-/// Samples below which the test can show nothing.
-const MIN_SAMPLES: u64 = 10;
+use super::{ALPHA, MAX_PROCESSES, judge, tests};
 
 /// Why two runs cannot be compared.
 #[derive(Debug, Error)]
@@ -32,8 +29,16 @@ pub(crate) enum GateError {
         old: String,
         new: String,
     },
-    #[error("cannot compare: {whose} has {samples} samples a row, expected at least {MIN_SAMPLES}")]
-    FewSamples { whose: &'static str, samples: u64 },
+    #[error(
+        "cannot compare: with {old} processes in the baseline and {new} now, {tests} tests can show no \
+         regression, however slow the build; measure both with `--processes {enough}`, or fewer rows"
+    )]
+    FewProcesses {
+        old: u64,
+        new: u64,
+        tests: usize,
+        enough: u64,
+    },
 }
 
 /// A row that is going to be measured.
@@ -47,12 +52,12 @@ pub(crate) struct Planned {
 
 /// Refuses what does not compare; returns what qualifies the comparison, in words.
 pub(crate) fn check(
-    baseline: &Baseline,
+    baseline: &PowerRecord,
     protocol: &PowerProtocol,
     host: &HostInfo,
     planned: &[Planned],
 ) -> Result<Vec<String>, GateError> {
-    let (old, old_host) = (&baseline.record.protocol, &baseline.record.envelope.host);
+    let (old, old_host) = (&baseline.protocol, &baseline.envelope.host);
     same("--seq-len", &old.seq_len_tokens, &protocol.seq_len_tokens)?;
     same("--threads", &old.threads, &protocol.threads)?;
     same("the source of the tokens", &old.tokens, &protocol.tokens)?;
@@ -61,22 +66,15 @@ pub(crate) fn check(
         &old.calibration,
         &protocol.calibration,
     )?;
-    for (whose, samples) in [
-        ("the baseline", old.samples),
-        ("this run", protocol.samples),
-    ] {
-        if samples < MIN_SAMPLES {
-            return Err(GateError::FewSamples { whose, samples });
-        }
-    }
     let same_host = old_host.cpu == host.cpu;
-    let mut common = 0;
+    let (mut common, mut counters) = (0, 0);
     for row in planned {
         let key = (row.name.as_str(), row.precision.as_str(), row.mode);
-        let Some(old_row) = baseline.record.rows.iter().find(|old| old.key() == key) else {
+        let Some(old_row) = baseline.rows.iter().find(|old| old.key() == key) else {
             continue;
         };
         common += 1;
+        counters = counters.max(old_row.samples.counters.len());
         // On one processor another kernel is a change of the build, which the gate is there to judge.
         if !same_host && old_row.kernel != row.kernel {
             return Err(GateError::Kernel {
@@ -91,26 +89,35 @@ pub(crate) fn check(
             known: known(baseline),
         });
     }
-    Ok(qualifications(old_host, host, (old.cores, protocol.cores)))
-}
-
-/// What a reader should know about the two machines.
-fn qualifications(old: &HostInfo, new: &HostInfo, cores: (u64, u64)) -> Vec<String> {
-    let mut notes = Vec::new();
-    if old.cpu != new.cpu {
-        notes.push(format!(
+    check_design(tests(common, counters), old.processes, protocol.processes)?;
+    Ok(if same_host {
+        Vec::new()
+    } else {
+        vec![format!(
             "the baseline was measured on another processor ({}); ratios to the calibration workload take \
              out its speed, but not its caches: confirm a regression on one machine",
-            old.cpu
-        ));
+            old_host.cpu
+        )]
+    })
+}
+
+/// Refuses a comparison that could find nothing: even if every process now were slower than every one of
+/// the baseline, chance would explain it.
+pub(crate) fn check_design(tests: usize, old: u64, new: u64) -> Result<(), GateError> {
+    let can_fail = |old: u64, new: u64| {
+        judge::least_chance(new as usize, old as usize) < ALPHA / tests.max(1) as f64
+    };
+    if can_fail(old, new) {
+        return Ok(());
     }
-    if cores.0 != cores.1 {
-        notes.push(format!(
-            "the baseline was measured on {} cores, this run on {}; estimated energy is not compared",
-            cores.0, cores.1
-        ));
-    }
-    notes
+    let enough = (1..=MAX_PROCESSES).find(|n| can_fail(*n, *n));
+    let enough = enough.unwrap_or(MAX_PROCESSES);
+    Err(GateError::FewProcesses {
+        old,
+        new,
+        tests,
+        enough,
+    })
 }
 
 fn same<T: PartialEq + ToString>(field: &'static str, old: &T, new: &T) -> Result<(), GateError> {
@@ -125,8 +132,8 @@ fn same<T: PartialEq + ToString>(field: &'static str, old: &T, new: &T) -> Resul
 }
 
 /// The rows of a baseline, shortly.
-fn known(baseline: &Baseline) -> String {
-    let rows = baseline.record.rows.iter();
+fn known(baseline: &PowerRecord) -> String {
+    let rows = baseline.rows.iter();
     let mut names: Vec<_> = rows
         .map(|row| {
             format!(

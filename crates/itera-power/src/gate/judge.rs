@@ -1,41 +1,51 @@
 //! What follows from two numbers, and from two lists of them.
 
 use itera_record::{GateComparison, GateVerdict, Summary};
-use statrs::stats_tests::{
-    Alternative,
-    mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu},
-};
 
-/// What was found about a metric with noise.
-pub(super) struct Judged {
-    pub(super) old: f64,
-    pub(super) new: f64,
-    pub(super) change_percent: f64,
-    pub(super) p_value: f64,
-    pub(super) verdict: GateVerdict,
+/// The chance that values are so far beyond others, if they are as likely below as above: the Mann-Whitney
+/// test, one-sided and exact. Ties count for the others.
+pub(super) fn chance_greater(values: &[f64], others: &[f64]) -> f64 {
+    let above = |value: &f64| others.iter().filter(|other| value > other).count();
+    let pairs = values.iter().map(above).sum();
+    chance(values.len(), others.len(), pairs)
 }
 
-/// Compares samples of which less is better; `limit` is the share by which they may grow.
-pub(super) fn samples(old: &[f64], new: &[f64], limit: f64, alpha: f64) -> Judged {
-    let medians = [old, new].map(median);
-    let change = medians[1] / medians[0] - 1.0;
-    let moved = |factor: f64| old.iter().map(|value| value * factor).collect::<Vec<_>>();
-    let p_worse = chance(new, &moved(1.0 + limit), Alternative::Greater);
-    let p_better = chance(new, &moved((1.0 - limit).max(0.0)), Alternative::Less);
-    let verdict = if change > limit && p_worse < alpha {
-        GateVerdict::Regression
-    } else if change < -limit && p_better < alpha {
-        GateVerdict::Improved
-    } else {
-        GateVerdict::Ok
-    };
-    Judged {
-        old: medians[0],
-        new: medians[1],
-        change_percent: 100.0 * change,
-        p_value: p_worse,
-        verdict,
+/// The chance of at least so many pairs, of all that `n` and `m` values make, in which the first is greater.
+fn chance(n: usize, m: usize, pairs: usize) -> f64 {
+    // The number of orders with u such pairs is the coefficient of q^u of the Gaussian binomial, the
+    // product of (1 - q^(m + i)) / (1 - q^i) for i from 1 to n. It is symmetric in u.
+    let mut orders = vec![0.0; n * m + 1];
+    orders[0] = 1.0;
+    for i in 1..=n {
+        for u in (m + i..orders.len()).rev() {
+            orders[u] -= orders[u - m - i];
+        }
+        for u in i..orders.len() {
+            orders[u] += orders[u - i];
+        }
     }
+    let sum = |orders: &[f64]| orders.iter().sum::<f64>();
+    sum(&orders[..=n * m - pairs]) / sum(&orders)
+}
+
+/// The least chance that so many values can show.
+pub(super) fn least_chance(n: usize, m: usize) -> f64 {
+    chance(n, m, n * m)
+}
+
+/// Which of these chances are too small to be one, at `alpha` for all together: Holm's method. The smallest
+/// is held against `alpha` over all, the next over one less, until the first that holds.
+pub(super) fn holm(chances: &[f64], alpha: f64) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..chances.len()).collect();
+    order.sort_by(|a, b| chances[*a].total_cmp(&chances[*b]));
+    let mut rejected = vec![false; chances.len()];
+    for (rank, &i) in order.iter().enumerate() {
+        if chances[i] >= alpha / (chances.len() - rank) as f64 {
+            break;
+        }
+        rejected[i] = true;
+    }
+    rejected
 }
 
 /// Compares a number of which less is better; it may differ by `epsilon`.
@@ -67,15 +77,7 @@ pub(super) fn exact(
     }
 }
 
-/// The p-value of the Mann-Whitney test that `x` is so much on one side of `y` by chance.
-fn chance(x: &[f64], y: &[f64], alternative: Alternative) -> f64 {
-    let method = MannWhitneyUMethod::AsymptoticInclContinuityCorrection;
-    let tested = mannwhitneyu(x, y, method, alternative);
-    // Lists of nothing but equal values have no ranks to speak of: nothing is shown.
-    tested.map_or(1.0, |(_, p)| if p.is_nan() { 1.0 } else { p })
-}
-
-/// The middle value; 0 for no sample, which no caller has.
+/// The middle value; 0 for none, which no caller has.
 pub(super) fn median(values: &[f64]) -> f64 {
     Summary::quantile(values, 0.5).unwrap_or_default()
 }
@@ -84,51 +86,41 @@ pub(super) fn median(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// 50 values around `center`, 2 % to either side.
-    fn around(center: f64) -> Vec<f64> {
-        (0..50)
-            .map(|i| center * (0.98 + 0.04 * f64::from(i * 7 % 50) / 49.0))
-            .collect()
-    }
-
-    fn verdict(old: f64, new: f64, limit: f64) -> GateVerdict {
-        samples(&around(old), &around(new), limit, 0.001).verdict
+    fn near(found: f64, expected: f64) {
+        assert!(
+            (found / expected - 1.0).abs() < 1e-9,
+            "{found} instead of {expected}"
+        );
     }
 
     #[test]
-    fn the_test_gives_the_textbook_p_value() {
-        // x = 1..10 against y = 6..15: U of x is 12.5 for 5 ties of two.
-        let x: Vec<f64> = (1..=10).map(f64::from).collect();
-        let y: Vec<f64> = (6..=15).map(f64::from).collect();
-        // mu 50, sigma sqrt(100 / 12 * (21 - 30 / 380)) = 13.204; z = (37.5 - 0.5) / 13.204 = 2.802
-        let p = chance(&x, &y, Alternative::Less);
-        assert!((p - 0.002_54).abs() < 5e-5, "{p}");
-        assert!(chance(&x, &y, Alternative::Greater) > 0.99);
-        assert!((chance(&[1.0; 9], &[1.0; 9], Alternative::Greater) - 1.0).abs() < 1e-12);
+    fn the_test_gives_the_chances_of_the_tables() {
+        // Of the 6 orders of two and two values, one has 4 pairs, two have at least 3, four at least 2.
+        near(chance(2, 2, 4), 1.0 / 6.0);
+        near(chance(2, 2, 3), 2.0 / 6.0);
+        near(chance(2, 2, 2), 4.0 / 6.0);
+        near(chance(2, 2, 0), 1.0);
+        // One of 184,756, and the table's critical value for 10 and 10 at 0.005: 16 of 100 the other way.
+        near(least_chance(10, 10), 1.0 / 184_756.0);
+        assert!(chance(10, 10, 84) <= 0.005 && chance(10, 10, 83) > 0.005);
+        near(least_chance(3, 7), 1.0 / 120.0);
     }
 
     #[test]
-    fn what_is_beyond_the_limit_is_a_regression() {
-        assert_eq!(verdict(1.0, 1.2, 0.10), GateVerdict::Regression);
-        assert_eq!(verdict(1.0, 1.0, 0.10), GateVerdict::Ok);
-        assert_eq!(verdict(1.0, 1.09, 0.10), GateVerdict::Ok);
-        assert_eq!(verdict(1.0, 1.2, 0.25), GateVerdict::Ok);
-        assert_eq!(verdict(1.0, 0.8, 0.10), GateVerdict::Improved);
-        assert_eq!(verdict(1.0, 0.95, 0.10), GateVerdict::Ok);
+    fn values_are_held_against_others() {
+        near(chance_greater(&[3.0, 4.0], &[1.0, 2.0]), 1.0 / 6.0);
+        near(chance_greater(&[1.0, 2.0], &[3.0, 4.0]), 1.0);
+        // What is equal shows nothing.
+        near(chance_greater(&[1.0; 9], &[1.0; 9]), 1.0);
     }
 
     #[test]
-    fn a_median_beyond_the_limit_by_chance_is_none() {
-        // Three samples each cannot show anything at this level.
-        let judged = samples(&[1.0, 1.01, 1.02], &[1.3, 1.31, 1.32], 0.1, 0.001);
-        assert!(judged.change_percent > 25.0);
-        assert_eq!(judged.verdict, GateVerdict::Ok);
-    }
-
-    #[test]
-    fn change_and_medians_are_those_of_the_samples() {
-        let judged = samples(&[1.0, 2.0, 3.0], &[2.0, 3.0, 4.0], 0.1, 0.01);
-        assert!((judged.old - 2.0).abs() < 1e-12 && (judged.new - 3.0).abs() < 1e-12);
-        assert!((judged.change_percent - 50.0).abs() < 1e-9);
+    fn many_tests_share_the_chance_of_one_false_alarm() {
+        // 0.01 / 3, then 0.01 / 2, then 0.01.
+        assert_eq!(holm(&[0.004, 0.003, 0.02], 0.01), [true, true, false]);
+        assert_eq!(holm(&[0.004, 0.0034, 0.001], 0.01), [true; 3]);
+        // The smallest fails, and with it all.
+        assert_eq!(holm(&[0.004, 0.009, 0.009], 0.01), [false; 3]);
+        assert_eq!(holm(&[], 0.01), [false; 0]);
     }
 }

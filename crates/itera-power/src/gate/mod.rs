@@ -2,94 +2,73 @@
 //!
 //! What has no noise is compared as it is. Time, CPU time and energy are compared as multiples of the calibration
 //! workload's, which was timed between the samples of the same run: a machine that is slower today slows
-//! both. A row fails if its median is beyond what is permitted, and if the samples as a whole are too,
-//! by a Mann-Whitney test against the baseline moved up by what is permitted.
+//! both. A process is one number, the median of its samples, since samples of one process share its memory
+//! layout. A metric fails if the median of the processes is beyond what is permitted, and if the processes
+//! as a whole are too, by a Mann-Whitney test against the baseline moved up by what is permitted.
+//! Energy by a TDP model is time and CPU time once more, so it is not tested.
 
+mod baseline;
 mod comparable;
 mod judge;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::collections::BTreeSet;
 
-use anyhow::Context as _;
-use itera_core::digest::sha256_hex;
 use itera_record::{
-    CounterSamples, GateComparison, GateResult, GateVerdict, PowerMode, PowerRecord, PowerRow,
-    Record,
+    CounterSamples, GateComparison, GateResult, GateVerdict, PowerMode, PowerProtocol, PowerRow,
 };
 
-pub(crate) use comparable::{Planned, check};
+pub(crate) use baseline::Baseline;
+pub(crate) use comparable::{Planned, check, check_design};
 
-/// Chance of one false alarm in a whole table. Divided by the number of tests (Bonferroni).
+/// Chance of one false alarm in a whole table.
 const ALPHA: f64 = 0.01;
+
+/// Processes of a row beyond which a value is a typing error.
+pub(crate) const MAX_PROCESSES: u64 = 200;
 
 /// Bits per byte by which two machines may differ, since they add in different orders.
 const BITS_EPSILON: f64 = 0.0005;
 
-/// Shares of power at rest and under load in the energy that is compared: those of the built-in
-/// platforms. The TDP cancels.
-const REST: f64 = 0.2;
-
-/// The result to compare with.
-#[derive(Debug)]
-pub(crate) struct Baseline {
-    pub(crate) record: PowerRecord,
-    pub(crate) sha256: String,
-}
-
-impl Baseline {
-    /// Reads and checks a baseline.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let json = fs::read(path).with_context(|| {
-            format!("cannot compare: cannot read the baseline `{shown}`; make one with `--output`")
-        })?;
-        let record = PowerRecord::from_json(&json).with_context(|| {
-            format!("cannot compare: `{shown}` is not what `itera-power --output` writes")
-        })?;
-        Ok(Self {
-            record,
-            sha256: sha256_hex(&json),
-        })
-    }
+/// What was measured of the baseline.
+pub(crate) struct Before<'a> {
+    pub(crate) rows: &'a [PowerRow],
+    pub(crate) protocol: &'a PowerProtocol,
+    pub(crate) created_at: &'a str,
+    pub(crate) sha256: &'a str,
+    pub(crate) is_in_turns: bool,
 }
 
 /// Compares the rows of a run with those of the baseline.
 pub(crate) fn compare(
-    baseline: &Baseline,
-    cores: u64,
+    before: &Before<'_>,
     rows: &[PowerRow],
+    protocol: &PowerProtocol,
     max_regression_percent: f64,
 ) -> GateResult {
-    let old_rows = &baseline.record.rows;
-    // With another number of cores, one busy thread is another utilisation.
-    let cores = Some(cores).filter(|cores| baseline.record.protocol.cores == *cores);
     let limit = max_regression_percent / 100.0;
-    let pairs: Vec<(&PowerRow, Option<&PowerRow>)> = rows
-        .iter()
-        .map(|row| (row, old_rows.iter().find(|old| old.key() == row.key())))
-        .collect();
-    let mut noisy: Vec<Noisy> = Vec::new();
+    let mut noisy: Vec<Noisy<'_>> = Vec::new();
     let mut comparisons = Vec::new();
     let mut seen = BTreeSet::new();
-    for (row, old) in &pairs {
-        let Some(old) = old else {
+    for row in rows {
+        let Some(old) = before.rows.iter().find(|old| old.key() == row.key()) else {
             comparisons.push(one_sided(row, GateVerdict::NotInBaseline));
             continue;
         };
         if seen.insert((&row.model.name, &row.model.precision)) {
             comparisons.extend(exact(old, row));
         }
-        noisy.extend(self::noisy(old, row, cores));
+        noisy.extend(self::noisy((before.protocol, old), (protocol, row)));
     }
-    let alpha = ALPHA / noisy.len().max(1) as f64;
-    comparisons.extend(noisy.iter().map(|noisy| noisy.judge(limit, alpha)));
-    let missing = old_rows
+    comparisons.extend(judge_all(noisy, limit));
+    let missing = before
+        .rows
         .iter()
         .filter(|old| !rows.iter().any(|row| row.key() == old.key()));
     comparisons.extend(missing.map(|old| one_sided(old, GateVerdict::NotMeasured)));
     GateResult {
-        baseline_sha256: baseline.sha256.clone(),
-        baseline_created_at: baseline.record.envelope.created_at.clone(),
+        baseline_sha256: before.sha256.to_owned(),
+        is_in_turns: before.is_in_turns,
+        baseline_created_at: before.created_at.to_owned(),
         max_regression_percent,
         alpha: ALPHA,
         passed: !comparisons
@@ -99,42 +78,60 @@ pub(crate) fn compare(
     }
 }
 
-/// Whether a row was found slower or hungrier, which noise may have done.
-pub(crate) fn regressed_in_time(gate: &GateResult, row: &PowerRow) -> bool {
-    gate.comparisons.iter().any(|comparison| {
-        comparison.verdict == GateVerdict::Regression
-            && comparison.mode == Some(row.mode)
-            && comparison.model == row.model.name
-            && comparison.precision == row.model.precision
-    })
+/// Tests that a comparison of these rows makes, so many counters being read.
+pub(crate) const fn tests(rows: usize, counters: usize) -> usize {
+    rows * (TIMES + counters)
 }
 
-/// Takes over, for each metric with noise, what `again` says where that is better or shows no regression: a
-/// regression is one only if every measurement of its row shows it.
-pub(crate) fn merge(result: &mut GateResult, again: &GateResult) {
-    for first in &mut result.comparisons {
-        let is_same = |other: &&GateComparison| {
-            (&other.model, &other.precision, other.mode, &other.metric)
-                == (&first.model, &first.precision, first.mode, &first.metric)
-        };
-        // A metric may be in one of the two only: a counter can fail meanwhile.
-        let Some(again) = again.comparisons.iter().find(is_same) else {
-            continue;
-        };
-        let better = first
-            .change_percent
-            .zip(again.change_percent)
-            .is_some_and(|(first, again)| again < first);
-        let is_cleared =
-            first.verdict == GateVerdict::Regression && again.verdict != GateVerdict::Regression;
-        if first.p_value.is_some() && again.p_value.is_some() && (better || is_cleared) {
-            *first = again.clone();
-        }
-    }
-    result.passed = !result
-        .comparisons
+/// Metrics of time of a row: latency and CPU time.
+const TIMES: usize = 2;
+
+/// One metric of a row that has noise: a number for each process.
+struct Noisy<'a> {
+    row: &'a PowerRow,
+    metric: String,
+    old: Vec<f64>,
+    new: Vec<f64>,
+}
+
+/// The verdicts on all metrics with noise, at [`ALPHA`] for all together.
+fn judge_all(noisy: Vec<Noisy<'_>>, limit: f64) -> Vec<GateComparison> {
+    let moved = |values: &[f64], factor: f64| -> Vec<f64> {
+        values.iter().map(|value| value * factor).collect()
+    };
+    let worse: Vec<f64> = noisy
         .iter()
-        .any(|c| c.verdict == GateVerdict::Regression);
+        .map(|of| judge::chance_greater(&of.new, &moved(&of.old, 1.0 + limit)))
+        .collect();
+    let better: Vec<f64> = noisy
+        .iter()
+        .map(|of| judge::chance_greater(&moved(&of.old, (1.0 - limit).max(0.0)), &of.new))
+        .collect();
+    let is_worse = judge::holm(&worse, ALPHA);
+    let is_better = judge::holm(&better, ALPHA);
+    let judged = |(i, of): (usize, Noisy<'_>)| {
+        let (old, new) = (judge::median(&of.old), judge::median(&of.new));
+        let change = new / old - 1.0;
+        let verdict = if change > limit && is_worse[i] {
+            GateVerdict::Regression
+        } else if change < -limit && is_better[i] {
+            GateVerdict::Improved
+        } else {
+            GateVerdict::Ok
+        };
+        GateComparison {
+            metric: of.metric,
+            old: Some(old),
+            new: Some(new),
+            change_percent: Some(100.0 * change),
+            old_processes: of.old,
+            new_processes: of.new,
+            p_value: Some(worse[i]),
+            verdict,
+            ..blank(of.row, Some(of.row.mode))
+        }
+    };
+    noisy.into_iter().enumerate().map(judged).collect()
 }
 
 /// Time of a pass over that of the calibration workload around it, of each sample.
@@ -162,24 +159,6 @@ fn cpu_ratios(row: &PowerRow) -> Vec<f64> {
         .collect()
 }
 
-/// The same of the energy by the TDP model.
-fn estimated_ratios(row: &PowerRow, cores: u64) -> Vec<f64> {
-    let samples = &row.samples;
-    let energy = |wall: f64, cpu: f64| REST * wall + (1.0 - REST) * cpu / cores as f64;
-    let work = samples.wall_seconds.iter().zip(&samples.cpu_seconds);
-    let calibration = samples
-        .calibration_seconds
-        .iter()
-        .zip(&samples.calibration_cpu_seconds);
-    work.zip(calibration)
-        .map(|((wall, cpu), (calibration_wall, calibration_cpu))| {
-            energy(*wall, *cpu)
-                / row.passes_per_sample as f64
-                / energy(*calibration_wall, *calibration_cpu)
-        })
-        .collect()
-}
-
 /// The same of the energy by a counter. Its steps are large against a window of the calibration, so
 /// that the mean of all windows stands for each.
 fn measured_ratios(row: &PowerRow, series: &CounterSamples) -> Vec<f64> {
@@ -193,57 +172,33 @@ fn measured_ratios(row: &PowerRow, series: &CounterSamples) -> Vec<f64> {
         .collect()
 }
 
-/// Samples of one metric that has noise.
-struct Noisy<'a> {
-    row: &'a PowerRow,
-    metric: String,
-    old: Vec<f64>,
-    new: Vec<f64>,
-}
-
-impl Noisy<'_> {
-    fn judge(&self, limit: f64, alpha: f64) -> GateComparison {
-        let judged = judge::samples(&self.old, &self.new, limit, alpha);
-        GateComparison {
-            metric: self.metric.clone(),
-            old: Some(judged.old),
-            new: Some(judged.new),
-            change_percent: Some(judged.change_percent),
-            p_value: Some(judged.p_value),
-            verdict: judged.verdict,
-            ..blank(self.row, Some(self.row.mode))
-        }
-    }
-}
-
-/// The metrics with noise of two rows; energy by the TDP model if both had so many `cores`.
-fn noisy<'a>(old: &'a PowerRow, row: &'a PowerRow, cores: Option<u64>) -> Vec<Noisy<'a>> {
-    let of = |metric: &str, old: Vec<f64>, new: Vec<f64>| Noisy {
+/// The metrics with noise of two rows, each with its protocol.
+fn noisy<'a>(
+    (old_protocol, old): (&PowerProtocol, &PowerRow),
+    (protocol, row): (&PowerProtocol, &'a PowerRow),
+) -> Vec<Noisy<'a>> {
+    let of = |metric: &str, old: &[f64], new: &[f64]| Noisy {
         row,
         metric: metric.to_owned(),
-        old,
-        new,
+        old: old_protocol.process_medians(old),
+        new: protocol.process_medians(new),
     };
     let mut metrics = vec![
         of(
             "latency / calibration",
-            latency_ratios(old),
-            latency_ratios(row),
+            &latency_ratios(old),
+            &latency_ratios(row),
         ),
-        of("CPU time / calibration", cpu_ratios(old), cpu_ratios(row)),
+        of("CPU time / calibration", &cpu_ratios(old), &cpu_ratios(row)),
     ];
-    if let Some(cores) = cores {
-        let (old, new) = (estimated_ratios(old, cores), estimated_ratios(row, cores));
-        metrics.push(of("energy / calibration, estimated(tdp)", old, new));
-    }
     for series in &row.samples.counters {
         let mut of_old = old.samples.counters.iter();
         if let Some(before) = of_old.find(|before| before.source == series.source) {
             let metric = format!("energy / calibration, measured({})", series.source);
             metrics.push(of(
                 &metric,
-                measured_ratios(old, before),
-                measured_ratios(row, series),
+                &measured_ratios(old, before),
+                &measured_ratios(row, series),
             ));
         }
     }
@@ -317,6 +272,8 @@ fn blank(row: &PowerRow, mode: Option<PowerMode>) -> GateComparison {
         old: None,
         new: None,
         change_percent: None,
+        old_processes: Vec::new(),
+        new_processes: Vec::new(),
         p_value: None,
         verdict: GateVerdict::Ok,
     }

@@ -11,7 +11,7 @@ pub(crate) fn samples(record: &PowerRecord) -> anyhow::Result<Vec<u8>> {
     writer.write_record(header(record))?;
     for row in &record.rows {
         for i in 0..row.samples.wall_seconds.len() {
-            writer.write_record(line(record, row, i))?;
+            writer.write_record(line(record, row, i as u64))?;
         }
     }
     writer
@@ -40,16 +40,16 @@ fn header(record: &PowerRecord) -> Vec<String> {
         "precision",
         "mode",
         "kernel",
+        "process",
         "sample",
         "tokens",
         "wall_s",
         "cpu_s",
         "latency_s",
         "tokens_per_s",
-        "utilisation",
+        "busy_threads",
         "calibration_s",
         "calibration_cpu_s",
-        "resident_bytes",
         "model_bytes",
     ]
     .map(str::to_owned)
@@ -60,29 +60,27 @@ fn header(record: &PowerRecord) -> Vec<String> {
     names
 }
 
-fn line(record: &PowerRecord, row: &PowerRow, i: usize) -> Vec<String> {
-    let samples = &row.samples;
+fn line(record: &PowerRecord, row: &PowerRow, number: u64) -> Vec<String> {
+    let (samples, i) = (&row.samples, number as usize);
+    let of_process = record.protocol.samples;
     let (wall, tokens) = (samples.wall_seconds[i], row.tokens_per_sample as f64);
-    let utilisation = samples.utilisations(record.protocol.cores)[i];
+    let busy = samples.cpu_seconds[i] / wall;
     let mut cells = vec![
         row.model.name.clone(),
         row.model.file_sha256.clone(),
         row.model.precision.clone(),
         row.mode.name().to_owned(),
         row.kernel.clone(),
-        i.to_string(),
+        (number / of_process).to_string(),
+        (number % of_process).to_string(),
         row.tokens_per_sample.to_string(),
         wall.to_string(),
         samples.cpu_seconds[i].to_string(),
         (wall / row.passes_per_sample as f64).to_string(),
         (tokens / wall).to_string(),
-        utilisation.to_string(),
+        busy.to_string(),
         samples.calibration_seconds[i].to_string(),
         samples.calibration_cpu_seconds[i].to_string(),
-        samples
-            .resident_bytes
-            .get(i)
-            .map_or(String::new(), u64::to_string),
         row.model.bytes.to_string(),
     ];
     cells.extend(counters(record).map(|source| {
@@ -95,7 +93,7 @@ fn line(record: &PowerRecord, row: &PowerRow, i: usize) -> Vec<String> {
         })
     }));
     cells.extend(record.platforms.iter().map(|platform| {
-        let power = LoadModel::Linear.power_watts(platform, utilisation);
+        let power = LoadModel::Linear.power_watts(platform, platform.utilisation(busy));
         let seconds = wall / platform.relative_speed.unwrap_or(1.0);
         energy_per_token(power, seconds, tokens).to_string()
     }));

@@ -35,9 +35,14 @@ fn counters(record: &PowerRecord) -> String {
         if let Some(reason) = &counter.reason {
             return format!("{source}: {UNAVAILABLE}; {reason}\n");
         }
-        let (idle, spin) = (watts(counter.idle_watts), watts(counter.spin_watts));
+        let [idle, after, spin] = [
+            counter.idle_watts,
+            counter.idle_after_watts,
+            counter.spin_watts,
+        ]
+        .map(watts);
         format!(
-            "{source}: {}, {idle} W at rest, {spin} W with one thread busy\n",
+            "{source}: {}, {idle} W at rest before and {after} W after, {spin} W with one thread busy\n",
             counter.method
         )
     };
@@ -52,10 +57,11 @@ fn platforms(record: &PowerRecord) -> String {
             |speed| format!("at {speed} times this machine's speed"),
         );
         format!(
-            "tdp:{}: {} W, {} W at rest, {speed}; {} ({})\n",
+            "tdp:{}: {} W, {} W at rest, {} core(s), {speed}; {} ({})\n",
             platform.name,
             platform.tdp_watts,
             short(platform.idle_watts),
+            platform.cores,
             platform.source,
             platform.date
         )
@@ -66,11 +72,11 @@ fn platforms(record: &PowerRecord) -> String {
 fn protocol(record: &PowerRecord) -> String {
     let protocol = &record.protocol;
     format!(
-        "protocol: {} samples of {} tokens a pass, {} thread(s) of {} core(s), {} s a row, {} g CO2e/kWh\n",
+        "protocol: {} processes of {} samples, {} tokens a pass, {} thread(s), {} s a row, {} g CO2e/kWh\n",
+        protocol.processes,
         protocol.samples,
         protocol.seq_len_tokens,
         protocol.threads,
-        protocol.cores,
         short(protocol.min_seconds),
         protocol.carbon_intensity_g_per_kwh
     )
@@ -89,9 +95,14 @@ fn gate_report(gate: &GateResult) -> String {
             gate.comparisons.len()
         )
     };
+    let how = if gate.is_in_turns {
+        "measured in turns with it".to_owned()
+    } else {
+        format!("of {}", gate.baseline_created_at)
+    };
     format!(
         "{table}gate: {verdict}; permitted {} % in time and energy, counts exactly, bits per byte within \
-         0.0005; baseline of {}\n",
-        gate.max_regression_percent, gate.baseline_created_at
+         0.0005; baseline {how}\n",
+        gate.max_regression_percent
     )
 }

@@ -4,7 +4,7 @@ use itera_testing::snapshot;
 
 use crate::fixture::CliTest;
 
-const HEADER: &str = "name,kind,tdp_watts,idle_share,idle_watts,relative_speed,source,date\n";
+const HEADER: &str = "name,kind,cores,tdp_watts,idle_share,idle_watts,relative_speed,source,date\n";
 
 #[test]
 fn help() {
@@ -16,8 +16,9 @@ fn help() {
     Measure time, memory and energy per token of checkpoints, with their uncertainty.
 
     Without arguments, every shipped checkpoint is measured at every precision, and the result is
-    written to results/power.json and results/power-samples.csv. Energy is measured where the machine
-    has a counter that works, and estimated from the TDP of platforms.
+    written to results/power.json and results/power-samples.csv. Every row is measured by processes of
+    its own. Energy is measured where the machine has a counter that works, and estimated from the TDP
+    of platforms.
 
     Exit status: 0 done, 1 slower or larger than the baseline permits, 2 could not run or compare.
 
@@ -44,8 +45,11 @@ fn help() {
               Platforms of your own: a CSV file with the columns of data/platforms.csv, read in its
               place
 
+          --processes <N>
+              Processes that measure each row, one after the other [default: 10]
+
           --samples <N>
-              Samples of each row of the result [default: 50]
+              Samples of each process [default: 5]
 
           --seq-len <N>
               Tokens of a pass [default: 128]
@@ -79,10 +83,12 @@ fn help() {
               File for all samples as CSV [without other arguments: results/power-samples.csv]
 
           --emissions-csv <FILE>
-              Append a row in the form of codecarbon's emissions.csv to this file
+              Append a row in the form of codecarbon's emissions.csv to this file: by a counter, or for
+              this machine or the one platform that is named
 
-          --baseline <FILE>
-              Compare with this result, and exit with status 1 if something became worse
+          --baseline <FILE|PROGRAM>
+              Compare with this result, or with this other build of the program, which is then measured
+              in turns with this one; exit with status 1 if something became worse
 
           --max-regression <PCT>
               Percent by which time and energy may exceed the baseline's [default: 10]
@@ -103,13 +109,13 @@ fn help() {
 #[test]
 fn numbers_out_of_range() {
     let test = CliTest::new();
-    snapshot!(test, "--samples 1", @r"
+    snapshot!(test, "--samples 1 --processes 1", @r"
     success: false
     exit_code: 2
     ----- stdout -----
 
     ----- stderr -----
-    error: `--samples` is 1, expected 2 to 100000; one sample has no spread
+    error: `--processes` and `--samples` are 1; one sample has no spread
     ");
     snapshot!(test, "--seq-len 0", @r"
     success: false
@@ -147,9 +153,9 @@ fn numbers_out_of_range() {
 
     ----- stderr -----
     error: the following required arguments were not provided:
-      --baseline <FILE>
+      --baseline <FILE|PROGRAM>
 
-    Usage: itera-power --baseline <FILE> --max-regression <PCT>
+    Usage: itera-power --baseline <FILE|PROGRAM> --max-regression <PCT>
 
     For more information, try '--help'.
     ");
@@ -197,7 +203,7 @@ fn platforms_that_are_none() {
     ");
     test.write(
         "idle.csv",
-        format!("{HEADER}mine,a board,5,,6,,a meter,2026\n"),
+        format!("{HEADER}mine,a board,4,5,,6,,a meter,2026\n"),
     );
     snapshot!(test, "--platforms idle.csv", @r"
     success: false
@@ -209,7 +215,7 @@ fn platforms_that_are_none() {
     ");
     test.write(
         "negative.csv",
-        format!("{HEADER}mine,a board,-5,0.2,,,a meter,2026\n"),
+        format!("{HEADER}mine,a board,4,-5,0.2,,,a meter,2026\n"),
     );
     snapshot!(test, "--platforms negative.csv", @r"
     success: false
@@ -219,7 +225,7 @@ fn platforms_that_are_none() {
     ----- stderr -----
     error: `negative.csv`, line 2: tdp_watts is -5, expected above 0 and at most 10000
     ");
-    let row = "mine,a board,5,0.2,,,a meter,2026\n";
+    let row = "mine,a board,4,5,0.2,,,a meter,2026\n";
     test.write("twice.csv", format!("{HEADER}{row}{row}"));
     snapshot!(test, "--platforms twice.csv", @r"
     success: false
@@ -287,7 +293,7 @@ fn baselines_that_are_none() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot compare: cannot read the baseline `nowhere.json`; make one with `--output`: No such file or directory (os error 2)
+    error: cannot compare: cannot read the baseline `nowhere.json`; make one with `--output`, or give another build of this program: No such file or directory (os error 2)
     ");
     test.write("other.json", "{\"schema\": \"itera.validation/1\"}");
     snapshot!(test, "--checkpoint small --baseline other.json", @r"
@@ -296,7 +302,7 @@ fn baselines_that_are_none() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot compare: `other.json` is not what `itera-power --output` writes: field `schema` is `itera.validation/1`, expected `itera.power/1`
+    error: cannot compare: `other.json` is not what `itera-power --output` writes: field `schema` is `itera.validation/1`, expected `itera.power/2`
     ");
     test.write("half.json", "{\"schema\": \"itera.po");
     snapshot!(test, "--checkpoint small --baseline half.json", @r"

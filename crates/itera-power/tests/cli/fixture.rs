@@ -9,9 +9,13 @@ use std::{
 use itera_record::{PowerRecord, Record as _};
 use itera_testing::{TestFolder, bytes, small_checkpoint};
 
-/// The least that is a measurement and that the gate accepts.
+/// The least that is a measurement.
 pub(crate) const TINY: &str =
-    "--checkpoint small --samples 10 --seq-len 4 --min-seconds 0 --precision fp32";
+    "--checkpoint small --processes 2 --samples 2 --seq-len 4 --min-seconds 0 --precision fp32";
+
+/// The least that the gate accepts.
+pub(crate) const GATE: &str =
+    "--checkpoint small --processes 6 --samples 1 --seq-len 4 --min-seconds 0 --precision fp32";
 
 /// The program in a temporary folder.
 pub(crate) struct CliTest {

@@ -3,12 +3,12 @@
 use itera_record::{GateVerdict, Interval, PowerRecord};
 use itera_testing::snapshot;
 
-use crate::fixture::{CliTest, TINY};
+use crate::fixture::{CliTest, GATE};
 
 /// A folder with `base.json`, measured a moment ago.
 fn measured() -> CliTest {
     let test = CliTest::new();
-    test.record(TINY, "base.json");
+    test.record(GATE, "base.json");
     test
 }
 
@@ -62,7 +62,7 @@ fn summary_of(summary: itera_record::Summary, factor: f64) -> itera_record::Summ
 fn a_baseline_far_slower_is_improved_upon() {
     let test = measured();
     test.edit("base.json", "slow.json", |record| scale(record, 100.0));
-    let record = test.record(&format!("{TINY} --baseline slow.json"), "new.json");
+    let record = test.record(&format!("{GATE} --baseline slow.json"), "new.json");
     let gate = record.gate.unwrap();
     assert!(gate.passed);
     assert!(
@@ -76,16 +76,31 @@ fn a_baseline_far_slower_is_improved_upon() {
 fn a_baseline_far_faster_is_a_regression_and_the_result_is_written_all_the_same() {
     let test = measured();
     test.edit("base.json", "fast.json", |record| scale(record, 0.01));
-    let run = test.run(&format!("{TINY} --baseline fast.json --output new.json"));
+    let run = test.run(&format!("{GATE} --baseline fast.json --output new.json"));
     assert_eq!(run.status.code(), Some(1));
     let gate = test.read("new.json").gate.unwrap();
     assert!(!gate.passed);
     let text = String::from_utf8(run.stdout).unwrap();
     assert!(text.contains("REGRESSION in "), "{text}");
-    let talk = String::from_utf8(run.stderr).unwrap();
-    assert!(
-        talk.contains("small fp32 prefill seemed slower and was measured again"),
-        "{talk}"
+    // The record holds what was measured: the table and the rows are of one measurement.
+    let record = test.read("new.json");
+    let decode = &record.rows[1];
+    let ratios = decode
+        .samples
+        .wall_seconds
+        .iter()
+        .zip(&decode.samples.calibration_seconds);
+    let ratios: Vec<f64> = ratios
+        .map(|(wall, unit)| wall / decode.passes_per_sample as f64 / unit)
+        .collect();
+    let is_latency = |c: &&itera_record::GateComparison| {
+        c.metric.starts_with("latency") && c.mode == Some(decode.mode)
+    };
+    let comparisons = record.gate.unwrap().comparisons;
+    let found = comparisons.iter().find(is_latency).unwrap();
+    assert_eq!(
+        found.new_processes,
+        record.protocol.process_medians(&ratios)
     );
 }
 
@@ -98,14 +113,71 @@ fn a_model_that_grew_is_a_regression_at_any_speed() {
             row.model.bytes -= 1;
         }
     });
-    let run = test.run(&format!("{TINY} --baseline small.json"));
+    let run = test.run(&format!("{GATE} --baseline small.json"));
     assert_eq!(run.status.code(), Some(1));
+}
+
+#[test]
+fn another_build_is_measured_in_turns() {
+    let test = CliTest::new();
+    let this = env!("CARGO_BIN_EXE_itera-power");
+    let line = format!("{GATE} --mode decode --baseline {this} --max-regression 1000");
+    let record = test.record(&line, "new.json");
+    let gate = record.gate.unwrap();
+    assert!(gate.passed && gate.is_in_turns);
+    let latency = gate
+        .comparisons
+        .iter()
+        .find(|c| c.metric == "latency / calibration")
+        .unwrap();
+    let counts = (latency.old_processes.len(), latency.new_processes.len());
+    assert_eq!(counts, (6, 6));
+    assert!(latency.old_processes != latency.new_processes);
+    assert_eq!(record.rows[0].samples.wall_seconds.len(), 6);
+    // Too few processes are refused before they are measured.
+    let run =
+        test.run(&format!("{line} --output few.json").replace("--processes 6", "--processes 2"));
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("with 2 processes in the baseline and 2 now"),
+        "{said}"
+    );
+    assert!(!test.path("few.json").exists());
+}
+
+#[test]
+fn what_is_no_build_of_this_program_is_refused() {
+    let test = CliTest::new();
+    test.write("notes.txt", "some text");
+    snapshot!(test, "--checkpoint small --baseline notes.txt", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot compare: `notes.txt` is neither a result of `itera-power --output` nor a build of this program
+    ");
+    #[cfg(unix)]
+    {
+        let run = test.run(&format!("{GATE} --baseline /bin/true"));
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{said}");
+        assert!(said.contains("answered in another form"), "{said}");
+        let run = test.run(&format!("{GATE} --baseline /bin/false"));
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("--worker` ended with exit status: 1"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
 fn what_does_not_compare_ends_with_status_2_before_the_work() {
     let test = measured();
-    snapshot!(test, "--checkpoint small --baseline base.json --precision fp32 --samples 10", @r"
+    snapshot!(test, "--checkpoint small --baseline base.json --precision fp32", @r"
     success: false
     exit_code: 2
     ----- stdout -----
@@ -121,12 +193,12 @@ fn what_does_not_compare_ends_with_status_2_before_the_work() {
     ----- stderr -----
     error: cannot compare: the baseline has no row in common with this run; it has small fp32 prefill, small fp32 decode
     ");
-    snapshot!(test, "--checkpoint small --baseline base.json --precision fp32 --seq-len 4 --samples 5", @r"
+    snapshot!(test, "--checkpoint small --baseline base.json --precision fp32 --seq-len 4 --processes 2", @r"
     success: false
     exit_code: 2
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot compare: this run has 5 samples a row, expected at least 10
+    error: cannot compare: with 6 processes in the baseline and 2 now, 4 tests can show no regression, however slow the build; measure both with `--processes 6`, or fewer rows
     ");
 }

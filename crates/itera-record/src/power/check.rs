@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Record for PowerRecord {
-    const SCHEMA: &'static str = "itera.power/1";
+    const SCHEMA: &'static str = "itera.power/2";
 
     fn validate(&self) -> Result<(), RecordError> {
         self.envelope.validate(Self::SCHEMA)?;
@@ -43,8 +43,8 @@ impl PowerProtocol {
         for (field, count) in [
             ("protocol.seq_len_tokens", self.seq_len_tokens),
             ("protocol.threads", self.threads),
+            ("protocol.processes", self.processes),
             ("protocol.samples", self.samples),
-            ("protocol.cores", self.cores),
         ] {
             check::ensure(count > 0, field, count, "at least 1")?;
         }
@@ -59,6 +59,7 @@ impl PowerProtocol {
 impl PowerPlatform {
     fn validate(&self) -> Result<(), RecordError> {
         let field = |name: &str| format!("platforms[{}].{name}", self.name);
+        check::ensure(self.cores > 0, &field("cores"), self.cores, "at least 1")?;
         positive(&field("tdp_watts"), self.tdp_watts)?;
         in_range(&field("idle_watts"), self.idle_watts, 0.0, self.tdp_watts)?;
         self.relative_speed
@@ -91,6 +92,7 @@ impl CounterStatus {
         reason(&field("reason"), available, self.reason.as_deref())?;
         for (name, value) in [
             ("idle_watts", self.idle_watts),
+            ("idle_after_watts", self.idle_after_watts),
             ("spin_watts", self.spin_watts),
             ("step_joules", self.step_joules),
         ] {
@@ -155,13 +157,6 @@ impl PowerRow {
         {
             positive("samples.wall_seconds and calibration_seconds", value)?;
         }
-        if self.resident_bytes.is_some() {
-            count(
-                "samples.resident_bytes",
-                samples.resident_bytes.len(),
-                protocol,
-            )?;
-        }
         Ok(())
     }
 
@@ -180,24 +175,18 @@ impl PowerRow {
         self.cpu_seconds.check("cpu_seconds", &cpu)?;
         self.calibration_seconds
             .check("calibration_seconds", &samples.calibration_seconds)?;
-        in_range("utilisation.min", self.utilisation.min, 0.0, 1.0)?;
-        in_range("utilisation.max", self.utilisation.max, 0.0, 1.0)?;
-        self.utilisation
-            .check("utilisation", &samples.utilisations(protocol.cores))?;
-        self.resident_bytes.map_or(Ok(()), |resident| {
-            let bytes: Vec<f64> = samples.resident_bytes.iter().map(|b| *b as f64).collect();
-            resident.check("resident_bytes", &bytes)
-        })
+        self.busy_threads
+            .check("busy_threads", &samples.busy_threads())
     }
 }
 
-/// A figure is a median over samples; what medians of its factors give differs from it by less than
-/// this factor, even for a few samples on a busy machine.
+/// A figure is a median over samples of a product; the product of the medians differs from it by less than
+/// this factor beyond the spread of the samples.
 const MEDIANS: f64 = 4.0;
 
 impl EnergyFigure {
-    /// Energy is power times time: refuses a figure of another order than its own power and speed give,
-    /// or a speed of another order than that of the samples where nothing else is claimed.
+    /// Energy is power times time: refuses a figure that no sample is near, or a speed that no sample had where
+    /// nothing else is claimed.
     fn follows(&self, row: &PowerRow) -> Result<(), RecordError> {
         let (Some(gross), Some(power), Some(speed)) = (
             self.gross_joules_per_token,
@@ -207,20 +196,19 @@ impl EnergyFigure {
             return Ok(());
         };
         let field = |name: &str| format!("energy[{}].{name}", self.source);
-        let near = |field: &str, found: f64, expected: f64| {
-            let ratio = found / expected;
-            let holds = (1.0 / MEDIANS..=MEDIANS).contains(&ratio);
-            check::ensure(holds, field, found, format!("about {expected}"))
+        let relative_speed = match self.speed {
+            SpeedBasis::RelativeSpeed => speed / row.tokens_per_s.median,
+            SpeedBasis::Measured | SpeedBasis::ThisMachine => 1.0,
         };
-        near(
+        let least = relative_speed * row.tokens_per_s.min * (1.0 - 1e-9);
+        let most = relative_speed * row.tokens_per_s.max * (1.0 + 1e-9);
+        in_range(&field("tokens_per_s"), speed, least, most)?;
+        in_range(
             &field("gross_joules_per_token.nominal"),
             gross.nominal,
-            power.nominal / speed,
-        )?;
-        if self.speed == SpeedBasis::RelativeSpeed {
-            return Ok(());
-        }
-        near(&field("tokens_per_s"), speed, row.tokens_per_s.median)
+            power.nominal / most / MEDIANS,
+            power.nominal / least * MEDIANS,
+        )
     }
 
     fn validate(&self) -> Result<(), RecordError> {
@@ -284,6 +272,10 @@ impl GateResult {
         in_range("gate.alpha", self.alpha, 0.0, 1.0)?;
         for comparison in &self.comparisons {
             let field = format!("gate.{}", comparison.metric);
+            let processes = [&comparison.old_processes, &comparison.new_processes];
+            for &value in processes.into_iter().flatten() {
+                check::finite(&field, value)?;
+            }
             for value in [comparison.old, comparison.new, comparison.change_percent] {
                 value.map_or(Ok(()), |value| check::finite(&field, value))?;
             }
@@ -321,11 +313,12 @@ fn in_range(field: &str, value: f64, low: f64, high: f64) -> Result<(), RecordEr
 
 /// One value for each sample.
 fn count(field: &str, len: usize, protocol: &PowerProtocol) -> Result<(), RecordError> {
+    let (processes, samples) = (protocol.processes, protocol.samples);
     check::ensure(
-        len as u64 == protocol.samples,
+        Some(len as u64) == processes.checked_mul(samples),
         field,
         format!("a list of {len}"),
-        format!("one value for each of {} samples", protocol.samples),
+        format!("one value for each of {samples} samples of {processes} processes"),
     )
 }
 

@@ -48,7 +48,9 @@ pub struct PowerPlatform {
     pub name: String,
     /// What it is.
     pub description: String,
-    /// Power at full load.
+    /// Cores: a busy thread takes one of them.
+    pub cores: u64,
+    /// Power at full load, with all cores busy.
     pub tdp_watts: f64,
     /// Power at rest.
     pub idle_watts: f64,
@@ -71,6 +73,8 @@ pub struct CounterStatus {
     pub reason: Option<String>,
     /// Power at rest, before the measurement, in watts; null if not believed.
     pub idle_watts: Option<f64>,
+    /// Power at rest, after the measurement, in watts; null if not believed or not read.
+    pub idle_after_watts: Option<f64>,
     /// Power while one thread spun, in watts; null if not believed.
     pub spin_watts: Option<f64>,
     /// The smallest step that the counter was seen to make, in joules; null if not believed.
@@ -116,12 +120,21 @@ pub struct EnergyFigure {
     pub co2e_g_per_million_tokens: Option<Interval>,
 }
 
+impl PowerPlatform {
+    /// Share of the cores that so many busy threads take, 0 to 1.
+    pub fn utilisation(&self, busy_threads: f64) -> f64 {
+        (busy_threads / self.cores as f64).min(1.0)
+    }
+}
+
 /// Where the width of an interval comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DominatingTerm {
     /// The cubic load model in place of the linear one.
     CubicLoadModel,
+    /// TDP by the share of busy cores, without power at rest, in place of the linear load model.
+    ProcessShare,
     /// Full TDP in place of the linear load model.
     FullTdp,
     /// The spread over the samples, 5th to 95th percentile.
@@ -134,6 +147,7 @@ impl fmt::Display for DominatingTerm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CubicLoadModel => "cubic load model",
+            Self::ProcessShare => "no power at rest",
             Self::FullTdp => "full TDP",
             Self::RepeatSpread => "spread over repeats",
             Self::CounterStep => "step of the counter",

@@ -10,13 +10,16 @@ use super::PowerMode;
 /// What the gate was asked and what it found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
-    /// SHA-256 of the baseline's file, 64 lower-case hexadecimal digits.
+    /// SHA-256 of the baseline, a result or a program that was measured in turns with this one: 64
+    /// lower-case hexadecimal digits.
     pub baseline_sha256: String,
+    /// Whether the baseline is a program that was measured in turns with this one.
+    pub is_in_turns: bool,
     /// When the baseline was measured.
     pub baseline_created_at: String,
     /// How much slower or hungrier a row may be, in percent.
     pub max_regression_percent: f64,
-    /// Chance of one false alarm in the whole table, if samples were independent.
+    /// Chance of one false alarm in the whole table (Holm's method over all metrics with noise).
     pub alpha: f64,
     /// One for each metric of each row.
     pub comparisons: Vec<GateComparison>,
@@ -33,7 +36,7 @@ pub struct GateComparison {
     pub precision: String,
     /// Reading or writing; null for a metric that does not depend on it.
     pub mode: Option<PowerMode>,
-    /// The metric. Latency and energy are multiples of the calibration workload's.
+    /// The metric. Latency, CPU time and energy are multiples of the calibration workload's.
     pub metric: String,
     /// Its value in the baseline; null if it was not measured there.
     pub old: Option<f64>,
@@ -41,8 +44,12 @@ pub struct GateComparison {
     pub new: Option<f64>,
     /// `100 * (new / old - 1)`.
     pub change_percent: Option<f64>,
-    /// Chance of such a difference beyond what is permitted, if there is none (Mann-Whitney,
-    /// one-sided); null for a metric without noise.
+    /// Median of each process of the baseline; empty for a metric without noise.
+    pub old_processes: Vec<f64>,
+    /// Median of each process of this run, likewise.
+    pub new_processes: Vec<f64>,
+    /// Chance of such a difference beyond what is permitted, if there is none (Mann-Whitney over the
+    /// processes, one-sided, exact); null for a metric without noise.
     pub p_value: Option<f64>,
     /// What follows.
     pub verdict: GateVerdict,

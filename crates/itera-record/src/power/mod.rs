@@ -31,8 +31,8 @@ pub struct PowerRecord {
     pub platforms: Vec<PowerPlatform>,
     /// The energy counters that were looked for on this machine, believed or not.
     pub counters: Vec<CounterStatus>,
-    /// How busy the machine was before the measurement, while this program slept: CPU time of all
-    /// processes over cores and wall time, 0 to 1; null if it cannot be found out.
+    /// How busy the machine was before and after the measurement, while this program slept, the greater of
+    /// both: CPU time of all processes over cores and wall time, 0 to 1; null if it cannot be found out.
     pub idle_busy_share: Option<f64>,
     /// One row for each model file, precision and mode.
     pub rows: Vec<PowerRow>,
@@ -53,12 +53,12 @@ pub struct PowerProtocol {
     pub tokens: String,
     /// The calibration workload, timed between the samples.
     pub calibration: String,
-    /// Samples of each row.
+    /// Processes that measured each row, one after the other, each started anew.
+    pub processes: u64,
+    /// Samples of each process.
     pub samples: u64,
     /// Time that the samples of a row were planned to take together, in seconds.
     pub min_seconds: f64,
-    /// Logical cores, by which utilisation divides.
-    pub cores: u64,
     /// Grams of CO2 equivalent for a kilowatt-hour.
     pub carbon_intensity_g_per_kwh: f64,
 }
@@ -109,14 +109,10 @@ pub struct PowerRow {
     pub tokens_per_s: Summary,
     /// CPU time of this process for a pass of one thread, in seconds.
     pub cpu_seconds: Summary,
-    /// CPU time of this process over wall time and cores, 0 to 1.
-    pub utilisation: Summary,
-    /// Resident memory of the process after each sample, in bytes; null if the system does not tell.
-    pub resident_bytes: Option<Summary>,
-    /// Resident memory after the last sample less that before the model was loaded, in bytes.
-    pub resident_change_bytes: Option<i64>,
-    /// Highest resident memory while the row was measured, in bytes; of the process so far where the
-    /// system cannot restart the count.
+    /// CPU time of the process over wall time: the threads that were busy on the average.
+    pub busy_threads: Summary,
+    /// Highest resident memory of a process that loads this model and measures this row, and does
+    /// nothing else, in bytes; null if the system does not tell.
     pub peak_resident_bytes: Option<u64>,
     /// Wall time of a pass of the calibration workload, in seconds.
     pub calibration_seconds: Summary,
@@ -126,7 +122,8 @@ pub struct PowerRow {
     pub samples: PowerSamples,
 }
 
-/// The raw values of a row, one for each sample in each list.
+/// The raw values of a row, one for each sample in each list: first the samples of the first process,
+/// then those of the second, and so on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PowerSamples {
     /// Wall time of the whole sample.
@@ -137,8 +134,6 @@ pub struct PowerSamples {
     pub calibration_seconds: Vec<f64>,
     /// CPU time of a pass of the calibration workload, likewise.
     pub calibration_cpu_seconds: Vec<f64>,
-    /// Resident memory after the sample; empty if the system does not tell.
-    pub resident_bytes: Vec<u64>,
     /// Energy of the same windows by each counter that is believed.
     pub counters: Vec<CounterSamples>,
 }
@@ -162,13 +157,21 @@ impl PowerRow {
 }
 
 impl PowerSamples {
-    /// CPU time over wall time and cores of each sample; at most 1, since clocks of different kinds
-    /// may differ by a tick.
-    pub fn utilisations(&self, cores: u64) -> Vec<f64> {
-        let pairs = self.cpu_seconds.iter();
-        pairs
-            .zip(&self.wall_seconds)
-            .map(|(cpu, wall)| (cpu / wall / cores as f64).min(1.0))
+    /// CPU time over wall time of each sample: the threads that were busy.
+    pub fn busy_threads(&self) -> Vec<f64> {
+        let pairs = self.cpu_seconds.iter().zip(&self.wall_seconds);
+        pairs.map(|(cpu, wall)| cpu / wall).collect()
+    }
+}
+
+impl PowerProtocol {
+    /// The median of each process of values that belong to the samples of a row. Samples of one process
+    /// share its memory layout, so that they say less than as many processes would: what is compared is
+    /// one number for each process.
+    pub fn process_medians(&self, values: &[f64]) -> Vec<f64> {
+        let processes = values.chunks(self.samples.max(1) as usize);
+        processes
+            .filter_map(|values| Summary::quantile(values, 0.5))
             .collect()
     }
 }

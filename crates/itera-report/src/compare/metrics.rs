@@ -2,8 +2,8 @@
 //! equal for a comparison.
 
 use itera_record::{
-    EngineBenchRecord, EngineBenchRow, GateVerdict, HostInfo, PowerRecord, PowerRow, Summary,
-    ValidationRow,
+    EngineBenchRecord, EngineBenchRow, GateVerdict, HostInfo, PowerProtocol, PowerRecord, PowerRow,
+    Summary, ValidationRow,
 };
 
 use crate::{
@@ -11,14 +11,28 @@ use crate::{
     views,
 };
 
-/// The name that itera-power has for it too.
+/// Processes whose medians are too few to be noise.
+const FEW_PROCESSES: usize = 3;
+
+/// The names that itera-power has for them too.
 const LATENCY: &str = "latency / calibration";
+const CPU_TIME: &str = "CPU time / calibration";
+
+/// Share of the cores that others may use, beyond which time on the wall is also theirs.
+const BUSY_SHARE: f64 = 0.1;
 
 /// The first thing that was not equal when both were measured.
 pub(super) fn difference(old: &Metric, new: &Metric) -> Option<String> {
-    let mut pairs = old.protocol.iter().zip(&new.protocol);
-    let (old, new) = pairs.find(|(old, new)| old != new)?;
-    Some(format!("{} was {}, is {}", old.0, old.1, new.1))
+    let of = |metric: &Metric, name: &str| {
+        let mut conditions = metric.protocol.iter();
+        let found = conditions.find(|(other, _)| other == name);
+        found.map_or("not said".to_owned(), |(_, value)| value.clone())
+    };
+    let mut names = new.protocol.iter().chain(&old.protocol);
+    names.find_map(|(name, _)| {
+        let (was, is) = (of(old, name), of(new, name));
+        (was != is).then(|| format!("{name} was {was}, is {is}"))
+    })
 }
 
 /// An exact metric of a file, without conditions; the lower the better.
@@ -30,6 +44,7 @@ fn metric(source: &Source, subject: &str, name: &str, unit: &str, value: f64) ->
         direction: Direction::Lower,
         value,
         interval: None,
+        calibration: None,
         protocol: Vec::new(),
         source: source.label.clone(),
         source_sha256: source.sha256.clone(),
@@ -137,8 +152,10 @@ fn engine_speed(record: &EngineBenchRecord, row: &EngineBenchRow, source: &Sourc
         ])
 }
 
-/// Latency as a multiple of the calibration workload's, so that a slower machine is no regression;
-/// energy as it is, on equal machines.
+/// CPU time and latency as multiples of the calibration workload's, so that a slower machine is no regression;
+/// energy as it is, on equal machines, with the calibration beside it for the same reason. Where other
+/// programs ran, only CPU time is the program's own: a long sample is interrupted more often than the short
+/// calibration beside it.
 fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
     let subject = format!("{} {}", row.model.label(), row.mode.name());
     let adds = row.multiply_adds_per_token as f64;
@@ -149,53 +166,98 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
         "operations",
         adds,
     )];
+    let protocol = &record.protocol;
     let measured = |name: &str, unit: &str, value: f64| {
         metric(source, &subject, name, unit, value).under([
-            (
-                "tokens per pass",
-                record.protocol.seq_len_tokens.to_string(),
-            ),
-            ("threads", record.protocol.threads.to_string()),
-            ("calibration", record.protocol.calibration.clone()),
+            ("tokens per pass", protocol.seq_len_tokens.to_string()),
+            ("threads", protocol.threads.to_string()),
+            ("calibration", protocol.calibration.clone()),
             ("kernel", row.kernel.clone()),
         ])
     };
     let samples = &row.samples;
-    let pairs = samples
-        .wall_seconds
-        .iter()
-        .zip(&samples.calibration_seconds);
-    let passes = row.passes_per_sample as f64;
-    let ratios: Vec<f64> = pairs.map(|(wall, unit)| wall / passes / unit).collect();
-    all.extend(Summary::quantile(&ratios, 0.5).map(|value| Metric {
-        interval: quartiles(&ratios),
-        judged: judged(record, row),
-        ..measured(LATENCY, "times", value)
+    let ratios = |work: &[f64], unit: &[f64]| -> Vec<f64> {
+        let pairs = work.iter().zip(unit);
+        let passes = row.passes_per_sample as f64;
+        pairs.map(|(work, unit)| work / passes / unit).collect()
+    };
+    let rest = || rest_of_machine(record).map(|rest| ("rest of the machine".to_owned(), rest));
+    let times = ratios(&samples.wall_seconds, &samples.calibration_seconds);
+    let cpu_times = ratios(&samples.cpu_seconds, &samples.calibration_cpu_seconds);
+    all.extend(Summary::quantile(&times, 0.5).map(|value| {
+        let mut latency = Metric {
+            interval: noise(protocol, &times),
+            judged: judged(record, row, LATENCY),
+            ..measured(LATENCY, "times", value)
+        };
+        latency.protocol.extend(rest());
+        latency
+    }));
+    let cpu_time = Summary::quantile(&cpu_times, 0.5).filter(|value| value.is_finite());
+    all.extend(cpu_time.map(|value| Metric {
+        interval: noise(protocol, &cpu_times),
+        judged: judged(record, row, CPU_TIME),
+        ..measured(CPU_TIME, "times", value)
     }));
     // The bounds of an estimate are those of the model of the platform, which two runs have in common: they
-    // would hide any regression. So its noise is that of the samples.
+    // would hide any regression. So its noise is that of the time.
     all.extend(row.energy.iter().filter_map(|figure| {
         let value = 1e6 * figure.gross_joules_per_token?.nominal;
         let mut counters = samples.counters.iter();
         let counter = counters.find(|counter| counter.source == figure.source);
-        let noise = counter.map_or(&samples.wall_seconds, |counter| &counter.joules);
-        let median = Summary::quantile(noise, 0.5)?;
+        let ratios = counter.map_or_else(
+            || times.clone(),
+            |counter| ratios(&counter.joules, &counter.calibration_joules),
+        );
+        let calibration = counter.map_or(&samples.calibration_seconds, |counter| {
+            &counter.calibration_joules
+        });
+        let median = Summary::quantile(&ratios, 0.5)?;
         let kind = figure.method.split('(').next().unwrap_or_default();
         let name = format!("energy per token, {kind}({})", figure.source);
         let metric = Metric {
-            interval: quartiles(noise).map(|bounds| bounds.map(|bound| value * bound / median)),
+            interval: noise(protocol, &ratios)
+                .map(|bounds| bounds.map(|bound| value * bound / median)),
+            calibration: Summary::quantile(calibration, 0.5),
             ..measured(&name, "µJ", value)
         };
-        Some(metric.under([("machine", machine(&record.envelope.host))]))
+        let mut metric = metric.under([("machine", machine(&record.envelope.host))]);
+        metric.protocol.extend(rest());
+        metric.protocol.extend(
+            platform(record, &figure.source).map(|platform| ("platform".to_owned(), platform)),
+        );
+        Some(metric)
     }));
     all
 }
 
-/// What itera-power found about the latency of a row, and in comparison with which file.
-fn judged(record: &PowerRecord, row: &PowerRow) -> Option<(String, GateVerdict)> {
+/// What the estimate for a platform stands on; none for a counter.
+fn platform(record: &PowerRecord, source: &str) -> Option<String> {
+    let name = source.strip_prefix("tdp:")?;
+    let mut platforms = record.platforms.iter();
+    let platform = platforms.find(|platform| platform.name == name)?;
+    let speed = platform.relative_speed.unwrap_or(1.0);
+    Some(format!(
+        "{} W, {} W at rest, {} cores, speed {speed}",
+        platform.tdp_watts, platform.idle_watts, platform.cores
+    ))
+}
+
+/// What else the machine did, if it did: no other hour has that in common.
+fn rest_of_machine(record: &PowerRecord) -> Option<String> {
+    let share = record.idle_busy_share.filter(|share| *share > BUSY_SHARE)?;
+    Some(format!(
+        "busy ({:.0} % of the cores on {})",
+        100.0 * share,
+        record.envelope.created_at
+    ))
+}
+
+/// What itera-power found about a metric of a row, and in comparison with which file.
+fn judged(record: &PowerRecord, row: &PowerRow, metric: &str) -> Option<(String, GateVerdict)> {
     let gate = record.gate.as_ref()?;
     let found = gate.comparisons.iter().find(|comparison| {
-        comparison.metric == LATENCY
+        comparison.metric == metric
             && comparison.model == row.model.name
             && comparison.precision == row.model.precision
             && comparison.mode == Some(row.mode)
@@ -207,13 +269,28 @@ fn machine(host: &HostInfo) -> String {
     format!("{} with {} cores", host.cpu, host.cores)
 }
 
-/// The noise of a measured figure: the quartiles of its samples. The whole spread of the samples would hide
-/// a loss of a fifth; the interval of the median alone says nothing of how far two runs of one build lie
+/// The noise of a figure of several processes: their medians, but for the outermost tenth on either side.
+/// That is how far one build lies from itself; samples of one process lie closer together. Of a few
+/// processes, all samples.
+fn noise(protocol: &PowerProtocol, samples: &[f64]) -> Option<[f64; 2]> {
+    let medians = protocol.process_medians(samples);
+    if medians.len() < FEW_PROCESSES {
+        return between(samples, [0.0, 1.0]);
+    }
+    between(&medians, [0.1, 0.9])
+}
+
+/// The noise of a figure of one process: the quartiles of its samples. The whole spread of the samples would
+/// hide a loss of a fifth; the interval of the median alone says nothing of how far two runs of one build lie
 /// apart on a shared machine.
 fn quartiles(samples: &[f64]) -> Option<[f64; 2]> {
+    between(samples, [0.25, 0.75])
+}
+
+fn between(values: &[f64], [low, high]: [f64; 2]) -> Option<[f64; 2]> {
     Some([
-        Summary::quantile(samples, 0.25)?,
-        Summary::quantile(samples, 0.75)?,
+        Summary::quantile(values, low)?,
+        Summary::quantile(values, high)?,
     ])
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Comparison {
     pub(crate) old: Option<Metric>,
     pub(crate) new: Option<Metric>,
     pub(crate) verdict: Verdict,
+    /// The new value, had the machine been as fast as before.
+    adjusted: Option<Metric>,
     /// Worse by more than is tolerated, or gone.
     pub(crate) is_regression: bool,
 }
@@ -144,16 +146,20 @@ impl Comparison {
 
     /// The share by which it changed, where that says something.
     fn change(&self) -> Option<f64> {
-        let (old, new) = self.old.as_ref().zip(self.new.as_ref())?;
+        let (old, new) = self.old.as_ref().zip(self.adjusted.as_ref())?;
         let is_ratio = self.verdict.is_comparison() && old.value != 0.0;
         is_ratio.then(|| (new.value - old.value) / old.value.abs())
     }
 
     fn new(old: Option<Metric>, new: Option<Metric>, max_percent: Option<f64>) -> Self {
-        let verdict = verdict(old.as_ref(), new.as_ref());
-        let change = old.as_ref().zip(new.as_ref()).map_or(0.0, |(old, new)| {
-            100.0 * (new.value - old.value).abs() / old.value.abs().max(f64::MIN_POSITIVE)
-        });
+        let adjusted = new.as_ref().map(|new| adjusted(old.as_ref(), new));
+        let verdict = verdict(old.as_ref(), adjusted.as_ref());
+        let change = old
+            .as_ref()
+            .zip(adjusted.as_ref())
+            .map_or(0.0, |(old, new)| {
+                100.0 * (new.value - old.value).abs() / old.value.abs().max(f64::MIN_POSITIVE)
+            });
         let is_judged = old.as_ref().zip(new.as_ref()).and_then(judged).is_some();
         // What is not measured any more cannot be shown to be no worse.
         let is_regression = max_percent.is_some_and(|percent| match verdict {
@@ -165,8 +171,25 @@ impl Comparison {
             old,
             new,
             verdict,
+            adjusted,
             is_regression,
         }
+    }
+}
+
+/// The new figure, had the calibration workload beside it taken what it took before: a machine that other
+/// programs slow down, or that has another clock today, is no change of the build.
+fn adjusted(old: Option<&Metric>, new: &Metric) -> Metric {
+    let factor = match (old.and_then(|old| old.calibration), new.calibration) {
+        (Some(old), Some(new)) if old > 0.0 && new > 0.0 => old / new,
+        _ => 1.0,
+    };
+    Metric {
+        value: factor * new.value,
+        interval: new
+            .interval
+            .map(|bounds| bounds.map(|bound| factor * bound)),
+        ..new.clone()
     }
 }
 
@@ -230,6 +253,7 @@ mod tests {
             direction,
             value,
             interval,
+            calibration: None,
             protocol: vec![("text".to_owned(), "a".to_owned())],
             source: "file".to_owned(),
             source_sha256: "new".to_owned(),
@@ -289,6 +313,27 @@ mod tests {
     }
 
     #[test]
+    fn a_slower_machine_is_taken_out_and_a_slower_build_is_not() {
+        let energy = |value: f64, calibration: f64| {
+            let interval = Some([value * 0.98, value * 1.02]);
+            let mut metric = metric(value, interval, Direction::Lower);
+            metric.calibration = Some(calibration);
+            metric
+        };
+        let old = energy(100.0, 0.002);
+        let noise = judge(&old, &energy(150.0, 0.003), 2.0);
+        assert_eq!(noise, (Verdict::WithinNoise, false));
+        assert_eq!(
+            judge(&old, &energy(165.0, 0.003), 2.0),
+            (Verdict::Worse, true)
+        );
+        assert_eq!(
+            judge(&old, &energy(110.0, 0.002), 2.0),
+            (Verdict::Worse, true)
+        );
+    }
+
+    #[test]
     fn the_gate_of_itera_power_has_the_last_word_on_the_very_baseline() {
         let noisy = |value: f64| {
             let interval = Some([value * 0.95, value * 1.05]);
@@ -333,6 +378,12 @@ mod tests {
         let (verdict, is_regression) = judge(&old, &new, 0.0);
         assert_eq!(verdict.to_string(), "not comparable: text was a, is b");
         assert!(!is_regression && !verdict.is_comparison());
+        new.protocol = vec![("platform".to_owned(), "15 W".to_owned())];
+        let (verdict, _) = judge(&old, &new, 0.0);
+        assert_eq!(
+            verdict.to_string(),
+            "not comparable: platform was not said, is 15 W"
+        );
         let gone = Comparison::new(Some(old), None, Some(0.0));
         assert_eq!(gone.verdict, Verdict::NotMeasuredNow);
         assert!(gone.is_regression, "a figure that is gone passes no gate");

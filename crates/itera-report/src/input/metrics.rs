@@ -56,6 +56,10 @@ pub(crate) struct Metric {
     pub(crate) value: f64,
     /// Where the value may lie if it is measured again in the same way; none for a figure without noise.
     pub(crate) interval: Option<[f64; 2]>,
+    /// What the calibration workload beside it came to: a machine that was slower while the figure was
+    /// measured is taken out by it. None for a figure that has no such workload, or is a multiple of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) calibration: Option<f64>,
     /// What has to be equal, by name.
     pub(crate) protocol: Vec<(String, String)>,
     /// The file that it comes from.

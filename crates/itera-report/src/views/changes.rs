@@ -29,13 +29,21 @@ fn has_changed(of: &Comparison) -> bool {
     !matches!(of.verdict, Verdict::Same | Verdict::WithinNoise)
 }
 
-/// All comparisons, and the first of those that changed.
+/// A figure that moved; one that is new or was measured in another way says nothing of the model.
+fn has_moved(of: &Comparison) -> bool {
+    matches!(
+        of.verdict,
+        Verdict::Better | Verdict::Worse | Verdict::NotMeasuredNow
+    )
+}
+
+/// All comparisons, and the first of those that moved.
 pub(super) fn views(inputs: &Inputs) -> Vec<View> {
     let Some((release, all)) = against_release(inputs) else {
         return Vec::new();
     };
     let sources = Inputs::files([release]);
-    let changed = all.iter().filter(|of| has_changed(of)).take(SHOWN);
+    let changed = all.iter().filter(|of| has_moved(of)).take(SHOWN);
     views! { &sources;
         "changes" "Changes since the last release, all metrics" table(&all);
         "changes-first" "Changes since the last release" table(changed);

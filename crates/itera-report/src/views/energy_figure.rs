@@ -1,14 +1,14 @@
-//! One picture of energy: models by row, and side by side energy, time, tokens per joule and utilisation,
-//! with a sign for each platform or counter.
+//! One picture of energy: models by row, and side by side energy, time, tokens per joule and busy
+//! threads, with a sign for each platform or counter.
 
 use itera_chart::{Block, Dots, Entry, Group, Mark, Panel, Row, Scale, Sign};
-use itera_record::{EnergyFigure, Form, Interval, PowerMode, PowerRecord, PowerRow, Summary};
+use itera_record::{EnergyFigure, Form, Interval, PowerMode, PowerRow, Summary};
 
 use super::{
     Figure,
     power::{energy_of, is_platform, rows, source_name, sources},
 };
-use crate::input::{Inputs, Of};
+use crate::input::Inputs;
 
 /// Signs that can be told apart; more sources than these share one.
 const SIGNS: [Sign; 4] = [Sign::Circle, Sign::Square, Sign::Triangle, Sign::Diamond];
@@ -36,14 +36,14 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
         title: title.to_owned(),
         scale,
     };
-    let rows = decode.iter().map(|(record, row)| Row {
+    let rows = decode.iter().map(|(_, row)| Row {
         label: row.model.label(),
-        cells: cells(record, row, &sources),
+        cells: cells(row, &sources),
     });
     Some(Figure {
         name: "energy",
         alt: format!(
-            "Energy, time, tokens per joule and utilisation of {} models by platform; {} takes {}J a token on {}.",
+            "Energy, time, tokens per joule and busy threads of {} models by platform; {} takes {}J a token on {}.",
             decode.len(),
             first.model.label(),
             Form::Si.text(joules),
@@ -66,7 +66,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
                     panel("Energy", Scale::log("µJ/token, lower is better")),
                     panel("Time", Scale::linear("µs/token, lower is better").from_zero()),
                     panel("Yield", Scale::log("tokens/J, higher is better")),
-                    panel("Utilisation", Scale { to: Some(100.0), ..Scale::linear("% of all cores").from_zero() }),
+                    panel("Busy threads", Scale::linear("CPU time / time").from_zero()),
                 ],
                 groups: vec![Group { label: String::new(), rows: rows.collect() }],
             }],
@@ -77,7 +77,7 @@ pub(super) fn figure(inputs: &Inputs) -> Option<Figure> {
 }
 
 /// The marks of a row in the four panels.
-fn cells(record: &Of<PowerRecord>, row: &PowerRow, sources: &[&str]) -> Vec<Vec<Mark>> {
+fn cells(row: &PowerRow, sources: &[&str]) -> Vec<Vec<Mark>> {
     let by_source = |unit: &str, value: fn(&EnergyFigure) -> Option<Interval>| {
         let mark = |(i, source): (usize, &&str)| {
             let of = value(energy_of(row, source)?)?;
@@ -107,11 +107,10 @@ fn cells(record: &Of<PowerRecord>, row: &PowerRow, sources: &[&str]) -> Vec<Vec<
         Some(joules.map(|joules| 1e6 * joules))
     };
     let tokens = row.tokens_per_sample as f64;
-    let shares = row.samples.utilisations(record.item.protocol.cores);
     vec![
         by_source("µJ", micro),
         measured(row.samples.wall_seconds.clone(), 1e6 / tokens),
         by_source("tokens/J", |figure| figure.tokens_per_joule),
-        measured(shares, 100.0),
+        measured(row.samples.busy_threads(), 1.0),
     ]
 }

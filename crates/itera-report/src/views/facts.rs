@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    ablation, changes, engine, export, headline,
+    ablation, changes, engine, export,
     power::{energy_of, is_platform, rows, source_name, sources},
     quality::{self, Cost, best, groups, is_large, is_reference, leading, shipped, text_label},
     rows_of,
@@ -78,7 +78,6 @@ pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
             "ablation_runs": variants().map(|variant| variant.runs.len()).sum::<usize>(),
             "feedback": items(&inputs.feedback).map(|log| log.records).sum::<u64>(),
         },
-        "platform": source_name(headline::PLATFORM),
         "models": training::models(inputs),
     })
 }
@@ -189,7 +188,12 @@ fn power(inputs: &Inputs) -> Option<Value> {
     let is_shown = |row: &PowerRow| row.mode == PowerMode::Decode && row.model.precision == "int4";
     let energy = |source| {
         let (_, row) = rows(inputs).find(|(_, row)| is_shown(row))?;
-        let joules = energy_of(row, source)?.gross_joules_per_token?;
+        let figure = energy_of(row, source)?;
+        let joules = figure.gross_joules_per_token?;
+        // A projection, with the power of one machine and the speed of another, is no headline.
+        if figure.speed == SpeedBasis::ThisMachine {
+            return None;
+        }
         let (label, name) = (row.model.label(), source_name(source));
         Some(with(
             &joules,

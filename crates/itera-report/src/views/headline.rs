@@ -3,7 +3,7 @@
 use itera_record::{
     EnergyFigure,
     Form::{Change, Fixed, Short, Si},
-    PowerMode, Table, ValidationRow, Value, columns,
+    PowerMode, SpeedBasis, Table, ValidationRow, Value, columns,
 };
 
 use super::{
@@ -12,9 +12,6 @@ use super::{
     quality,
 };
 use crate::input::{Inputs, items};
-
-/// The platform whose energy the table shows.
-pub(super) const PLATFORM: &str = "tdp:laptop";
 
 struct Model<'i> {
     row: &'i ValidationRow,
@@ -132,11 +129,11 @@ fn model<'i>(inputs: &'i Inputs, row: &'i ValidationRow) -> Model<'i> {
         power.mode == PowerMode::Decode && is_same(power.model.base_name(), &power.model.precision)
     });
     let energy = decode.and_then(|(_, row)| {
-        let measured = row
-            .energy
-            .iter()
-            .find(|figure| figure.method.starts_with("measured"));
-        measured.or_else(|| row.energy.iter().find(|figure| figure.source == PLATFORM))
+        // A projection, with the power of one machine and the speed of another, is no headline.
+        let is_known = |figure: &&EnergyFigure| {
+            figure.gross_joules_per_token.is_some() && figure.speed != SpeedBasis::ThisMachine
+        };
+        row.energy.iter().find(is_known)
     });
     Model {
         row,

@@ -134,11 +134,13 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         text   "counter" "counter"    ""  |counter| Value::code(&counter.source);
         text   "method"  "method"     ""  |counter| &counter.method;
         number "idle_w"  "idle"       "W" |counter| Short.of(counter.idle_watts);
+        number "after_w" "idle after" "W" |counter| Short.of(counter.idle_after_watts);
         number "spin_w"  "under load" "W" |counter| Short.of(counter.spin_watts);
         text   "reason"  "why not"    ""  |counter| counter.reason.as_ref();
     };
     let columns = columns! { PowerPlatform:
         text   "platform"       "platform"       ""  |platform| &platform.name;
+        number "cores"          "cores"          ""  |platform| platform.cores;
         number "tdp_w"          "TDP"            "W" |platform| Short.of(platform.tdp_watts);
         number "idle_w"         "idle"           "W" |platform| Short.of(platform.idle_watts);
         number "relative_speed" "relative speed" ""  |platform| platform.relative_speed.map_or("not known".into(), |speed| Short.of(speed));

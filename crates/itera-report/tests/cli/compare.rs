@@ -1,6 +1,6 @@
 //! Comparison with older results, the check of the reports, the summary and the dashboard's form.
 
-use itera_record::Record as _;
+use itera_record::{Record as _, Summary};
 
 use crate::{
     fixture::{CliTest, snapshot},
@@ -119,6 +119,99 @@ fn a_slower_build_is_a_regression_in_time_and_energy() {
             "{metric}: {table}"
         );
     }
+}
+
+#[test]
+fn a_tenth_slower_is_found() {
+    let test = with_old();
+    test.write("results/power.json", power(1.1).to_json().unwrap());
+    let run = test.run("--compare old/results --fail-on-regression 2");
+    let table = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{table}");
+    let of_times =
+        |line: &&str| line.contains("calibration |") || line.contains("energy per token");
+    let lines = table.lines().filter(of_times);
+    assert!(lines.clone().count() >= 24, "{table}");
+    assert!(
+        lines.clone().all(|line| line.contains("REGRESSION")),
+        "{table}"
+    );
+}
+
+#[test]
+fn on_a_busy_machine_only_the_time_of_the_processor_is_compared() {
+    let test = with_old();
+    let mut record = power(1.0);
+    record.idle_busy_share = Some(0.9);
+    // Interrupted: on the wall twice as long.
+    for row in &mut record.rows {
+        let samples = &mut row.samples;
+        samples.wall_seconds.iter_mut().for_each(|s| *s *= 2.0);
+        let of = |f: &dyn Fn(f64) -> f64, values: &[f64]| {
+            Summary::of(&values.iter().map(|v| f(*v)).collect::<Vec<_>>()).unwrap()
+        };
+        let (passes, tokens) = (row.passes_per_sample as f64, row.tokens_per_sample as f64);
+        row.latency_seconds = of(&|s| s / passes, &samples.wall_seconds);
+        row.tokens_per_s = of(&|s| tokens / s, &samples.wall_seconds);
+        row.busy_threads = of(&|busy| busy, &samples.busy_threads());
+        for figure in &mut row.energy {
+            figure.tokens_per_s = figure.tokens_per_s.map(|speed| speed / 2.0);
+        }
+    }
+    test.write("results/power.json", record.to_json().unwrap());
+    let run = test.run("--compare old/results --fail-on-regression 2");
+    let table = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(0), "{table}");
+    for line in table.lines() {
+        if line.contains("latency / calibration") || line.contains("energy per token") {
+            assert!(
+                line.contains("not comparable: rest of the machine was not said, is busy"),
+                "{line}"
+            );
+        }
+        if line.contains("CPU time / calibration") {
+            assert!(line.contains("within noise"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn bounds_of_a_model_hide_no_energy() {
+    // Times are as they were, energies are three times as large; within the bounds that both have.
+    let test = with_old();
+    let mut record = power(1.0);
+    for figure in record.rows.iter_mut().flat_map(|row| &mut row.energy) {
+        for of in [
+            &mut figure.gross_joules_per_token,
+            &mut figure.co2e_g_per_million_tokens,
+        ] {
+            *of = of.map(|of| of.map(|value| 3.0 * value));
+        }
+        figure.tokens_per_joule = figure
+            .tokens_per_joule
+            .map(|of| of.map(|value| value / 3.0));
+    }
+    test.write("results/power.json", record.to_json().unwrap());
+    let run = test.run("--compare old/results --fail-on-regression 2");
+    let table = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{table}");
+    let mut energies = table
+        .lines()
+        .filter(|line| line.contains("energy per token"));
+    assert!(energies.all(|line| line.contains("REGRESSION")), "{table}");
+}
+
+#[test]
+fn another_model_of_a_platform_is_another_figure() {
+    let test = with_old();
+    let mut record = power(1.0);
+    record.platforms[0].idle_watts += 1.0;
+    test.write("results/power.json", record.to_json().unwrap());
+    let run = test.run("--compare old/results --fail-on-regression 2");
+    let table = String::from_utf8_lossy(&run.stdout).into_owned();
+    let said =
+        "not comparable: platform was 65 W, 13 W at rest, 2 cores, speed 1, is 65 W, 14 W at rest";
+    assert!(table.contains(said), "{table}");
 }
 
 #[test]
