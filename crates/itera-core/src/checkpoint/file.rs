@@ -141,16 +141,22 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, CheckpointError>
         (CONFIG_KEY, serde_json::to_string(config)),
         (TRAINING_KEY, sorted_text(training.clone())),
     ];
-    let json = tokenizer.to_json();
-    match tokenizer {
-        // As a text, it would be a tenth of a file that is small on purpose.
-        Tokenizer::Bpe(bpe) if !is_float => {
-            file.tensors.insert(MERGES.to_owned(), write_merges(bpe));
+    // As a text, it would be a tenth of a file that is small on purpose.
+    let json = match tokenizer {
+        _ if is_float => Some(tokenizer.to_json()),
+        Tokenizer::Bpe(bpe) => {
+            let merges = write_merges(bpe);
+            read_merges(&merges)?;
+            file.tensors.insert(MERGES.to_owned(), merges);
+            None
         }
-        _ => texts.push((TOKENIZER_KEY, sorted_text(json.clone()))),
+        Tokenizer::Bytes(_) | Tokenizer::Char(_) => Some(tokenizer.to_compact_json()),
+    };
+    if let Some(json) = json {
+        // What would not be read is not written.
+        Tokenizer::from_json(&json.to_string())?;
+        texts.push((TOKENIZER_KEY, sorted_text(json)));
     }
-    // What would not be read is not written.
-    Tokenizer::from_json(&json.to_string())?;
     for (key, text) in texts {
         let text = text.map_err(|source| ContainerError::MetadataJson { key, source })?;
         file.metadata.insert(key.to_owned(), text);

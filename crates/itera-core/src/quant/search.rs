@@ -59,10 +59,10 @@ pub(super) fn exact_scale(weights: &[f64], format: RowFormat) -> Option<f16> {
         (*scale > f16::ZERO || format.may_be_negative() && *scale < f16::ZERO)
             && weights.iter().all(is_value)
     };
-    // Try each integer that the largest weight could be.
-    (format.low..=format.high)
-        .filter(|q| *q != 0)
-        .map(|q| stored(largest / f64::from(q)))
+    // Try each integer that the largest weight could be, the smallest first: a multiple of it would do too.
+    (1..=format.low.unsigned_abs())
+        .flat_map(|q| [f64::from(q), -f64::from(q)])
+        .map(|q| stored(largest / q))
         .find(is_exact)
 }
 

@@ -64,7 +64,7 @@ impl Runtimes {
             let outcome = match loaded {
                 // tract 0.23 has no integers of 4 bits.
                 Err(error) if file.precision == Precision::Int4 => Outcome::Lacks(chain(&error)),
-                loaded => measure(loaded, file, reference, &shapes::shapes(file.kind, "tract")),
+                loaded => measure(loaded, file, reference, &shapes::shapes(file, "tract")),
             };
             checks.push(check("tract", tract::VERSION, outcome));
         }
@@ -72,7 +72,7 @@ impl Runtimes {
             Some(Ok(library)) => {
                 let loaded = library.session(file, 1);
                 let loaded = loaded.map(|session| Box::new(session) as Box<dyn Session>);
-                let shapes = shapes::shapes(file.kind, "onnxruntime");
+                let shapes = shapes::shapes(file, "onnxruntime");
                 let outcome = measure(loaded, file, reference, &shapes);
                 checks.push(check("onnxruntime", &library.version, outcome));
             }

@@ -19,9 +19,11 @@ pub(super) const LENGTHS: [usize; 6] = [1, 31, 32, 33, 1000, 4096];
 /// The largest batch.
 pub(super) const BATCH: usize = 3;
 
-/// The shapes that a runtime is tried with. tract prepares a graph anew for each, which takes it long.
-pub(super) fn shapes(kind: Kind, runtime: &str) -> Vec<Shape> {
-    match (kind, runtime) {
+/// The shapes that a runtime is tried with. tract prepares a graph anew for each, which takes it long, and reads no
+/// batch with a step graph whose layers are stacked: it takes the batch for the axis of the scan.
+pub(super) fn shapes(file: &OnnxFile, runtime: &str) -> Vec<Shape> {
+    match (file.kind, runtime) {
+        (Kind::Step, "tract") if file.is_stacked => vec![(1, 33)],
         (Kind::Step, _) => vec![(1, 33), (BATCH, 33)],
         (Kind::Sequence, "tract") => vec![(1, 1000), (BATCH, 33)],
         (Kind::Sequence, _) => [1, BATCH]
