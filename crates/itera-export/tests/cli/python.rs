@@ -1,4 +1,4 @@
-//! The Python of the README, run where ONNX Runtime and numpy are installed.
+//! The Python of docs/export.md, run where ONNX Runtime and numpy are installed.
 
 use std::{fs, process::Command};
 
@@ -10,14 +10,11 @@ use crate::fixture::{CliTest, checkout, text};
 /// Tokens that the snippet writes.
 const TOKENS: usize = 50;
 
-/// The Python of the README's section on exports.
+/// The Python of the page on exports.
 fn snippet() -> String {
-    let readme = fs::read_to_string(checkout().join("README.md")).unwrap();
-    let section = readme
-        .split("### Export: `itera-export`")
-        .nth(1)
-        .expect("the section is there");
-    let code = section.split("```python\n").nth(1).expect("it has Python");
+    let page = fs::read_to_string(checkout().join("docs/export.md")).unwrap();
+    let (_, code) = page.split_once("```python").expect("it has Python");
+    let (_, code) = code.split_once('\n').expect("and more lines");
     code.split("```").next().unwrap().to_owned()
 }
 
@@ -39,7 +36,7 @@ fn greedy(checkpoint: &Checkpoint) -> Vec<u32> {
 }
 
 #[test]
-fn the_python_of_the_readme_writes_what_the_native_engine_writes() {
+fn the_python_of_the_page_writes_what_the_native_engine_writes() {
     let folder = checkout().join(".runtimes/python");
     let python = std::env::var("ITERA_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let probe = Command::new(&python)

@@ -105,19 +105,22 @@ mod with_burn {
         success: true
         exit_code: 0
         ----- stdout -----
-        text         model  precision  bits/byte  perplexity/byte  /character  /word  zstd -19  unigram  uniform  verdict
-        stories.txt  small  fp32          #.####          52#.###     54#.###  695 G     #.###    #.###    #.###  WORSE THAN A UNIFORM GUESS
+        text         model  precision  bits/byte  perplexity/byte  /character  /word  verdict
+        stories.txt  small  fp32          #.####          52#.###     54#.###  695 G  WORSE THAN A UNIFORM GUESS
+
+        text         model  precision  zstd -19   PPMd  unigram  uniform  text by this model, bytes  model file, bytes  both, bytes  text by zstd, bytes
+        stories.txt  small  fp32          #.###  #.###    #.###    #.###                        291             48,384       48,675                  181
 
         text         model  static, bits/byte  adapted, bits/byte    gain  updates
         stories.txt  small             #.####              #.####  0.00 %        6
 
         protocol document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0, pull #.###)
-        stories.txt all: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
+        stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
         ----- stderr -----
         scoring small (fp32) on stories.txt: 5 documents, 257 tokens
         scored in [TIME]
-        warning: small on stories.txt all is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
+        warning: small on stories.txt is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
         ");
     }
 
