@@ -32,14 +32,16 @@ pub fn tool(name: &str) -> ToolInfo {
 
 /// What records say about a model: its name, the digest of its file, its sizes.
 pub fn model_info(name: &str, file_sha256: &str, checkpoint: &Checkpoint) -> ModelInfo {
+    let (params, bytes) = (checkpoint.config.parameters(), checkpoint.weight_bytes());
     ModelInfo {
         name: name.to_owned(),
         file_sha256: file_sha256.to_owned(),
-        params: checkpoint.config.parameters() as u64,
+        params: params as u64,
         active_params: checkpoint.config.active_parameters() as u64,
         precision: checkpoint.precision().to_string(),
-        bytes: checkpoint.weight_bytes() as u64,
-        bits_per_weight: checkpoint.bits_per_weight(),
+        bytes: bytes as u64,
+        // Not by `Checkpoint::bits_per_weight`, which would pack all weights once more to count them.
+        bits_per_weight: 8.0 * bytes as f64 / params as f64,
     }
 }
 

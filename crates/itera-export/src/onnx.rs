@@ -1,6 +1,6 @@
 //! The command `onnx`: writes files.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 use itera_cli::{Align, ExitStatus, Files, Table, note, print, results_folder};
@@ -31,11 +31,17 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
         GraphArg::Sequence => vec![Kind::Sequence],
         GraphArg::Both => Kind::ALL.to_vec(),
     };
-    let (mut files, mut known) = (Vec::new(), Files::default());
-    let mut texts = BTreeMap::new();
+    let (mut files, mut texts, mut known) = (Vec::new(), Vec::new(), Files::default());
     for name in &names {
-        for precision in args.precision.list() {
+        for (nth, precision) in args.precision.list().into_iter().enumerate() {
             let loaded = load(name, precision)?;
+            if nth == 0 {
+                for (part, text) in companions(&loaded)? {
+                    let path = folder.join(format!("{}.{part}", loaded.name));
+                    known = known.write(format!("the {part} of {name}"), &path);
+                    texts.push((path, text));
+                }
+            }
             if let Some(path) = &loaded.path {
                 known = known.read(format!("the checkpoint {name}"), path);
             }
@@ -50,12 +56,6 @@ pub(crate) fn run(args: &OnnxArgs) -> anyhow::Result<ExitStatus> {
                 let path = folder.join(file_name(&loaded.name, kind, precision));
                 known = known.write(format!("the {kind} graph of {name} at {precision}"), &path);
                 files.push((file, path, started.elapsed().as_secs_f64()));
-            }
-            for (part, text) in companions(&loaded)? {
-                let path = folder.join(format!("{}.{part}", loaded.name));
-                if texts.insert(path.clone(), text).is_none() {
-                    known = known.write(format!("the {part} of {name}"), &path);
-                }
             }
         }
     }

@@ -67,7 +67,7 @@ impl Measured<'_> {
         self.with_gross(figure, across_models(&gross))
     }
 
-    /// The figure of a counter that is believed; `failure` is why it gave no samples, if it gave none.
+    /// The energy by a counter that passed its checks; `failure` is the reason if it gave no samples.
     pub(crate) fn measure(&self, counter: &CounterStatus, failure: Option<&str>) -> EnergyFigure {
         let series = self
             .samples
@@ -224,7 +224,8 @@ fn positive(interval: Interval) -> Interval {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle value; 0 for none, which no caller has.
+pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 

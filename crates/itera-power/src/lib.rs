@@ -51,9 +51,6 @@ use crate::{
 /// Name of the program in records.
 const TOOL: &str = "itera-power";
 
-/// Share of the cores that others may use before the figures are doubtful.
-const BUSY_SHARE: f64 = 0.1;
-
 /// Does what the command line says.
 ///
 /// # Errors
@@ -122,7 +119,10 @@ fn finding_notes(finding: &Finding) -> Vec<String> {
             "the power limit of this machine is {watts:.0} W, which is none; it is no platform"
         ));
     }
-    if let Some(share) = finding.busy_share.filter(|share| *share > BUSY_SHARE) {
+    if let Some(share) = finding
+        .busy_share
+        .filter(|share| *share > PowerRecord::BUSY_SHARE)
+    {
         notes.push(format!(
             "other programs used {:.0} % of the cores before the measurement; stop them for figures to keep",
             100.0 * share

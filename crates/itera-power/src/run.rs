@@ -94,7 +94,7 @@ pub(crate) fn measure(
     let protocol = &options.protocol;
     let mut request = Request {
         checkpoint: job.name.clone(),
-        precision: job.model_info().precision,
+        precision: job.loaded.checkpoint.precision().to_string(),
         mode,
         tokens: job.tokens.clone(),
         threads: options.threads,

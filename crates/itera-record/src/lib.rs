@@ -21,6 +21,7 @@ pub mod num;
 mod power;
 mod quantization;
 mod serve_bench;
+mod statistics;
 mod table;
 mod training;
 mod validation;
@@ -48,6 +49,7 @@ pub use quantization::{CalibrationText, QuantizationCost, QuantizationRecord, Qu
 pub use serve_bench::{
     ServeAdaptation, ServeBar, ServeBenchRecord, ServeLoad, ServeMeasurement, ServeProtocol,
 };
+pub use statistics::{holm, student_t};
 pub use table::{Align, Column, Form, Head, Table, Value};
 pub use training::{DataSource, TrainingRecord};
 pub use validation::{

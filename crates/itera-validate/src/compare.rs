@@ -7,12 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use itera_cli::{Align, ExitStatus, Table, note, print, warn};
-use itera_record::{LEAST_DOCUMENTS, ValidationRow, ci95};
+use itera_record::{LEAST_DOCUMENTS, ValidationRow, ci95, holm};
 
-use crate::{
-    output, read_record,
-    significance::{holm, sign_flip_p},
-};
+use crate::{output, read_record, significance::sign_flip_p};
 
 /// Differences that chance would make less often count as shown.
 const ALPHA: f64 = 0.05;

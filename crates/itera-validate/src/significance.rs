@@ -32,21 +32,6 @@ pub(crate) fn sign_flip_p(differences: &[f64]) -> f64 {
     (as_large + 1) as f64 / (DRAWS + 1) as f64
 }
 
-/// The p-values of several tests, each raised so that all of them together keep the level of one
-/// (Holm 1979).
-pub(crate) fn holm(p_values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p_values.len()).collect();
-    order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
-    let mut adjusted = vec![0.0; p_values.len()];
-    let mut largest = 0.0_f64;
-    for (rank, &test) in order.iter().enumerate() {
-        let left = (p_values.len() - rank) as f64;
-        largest = largest.max((left * p_values[test]).min(1.0));
-        adjusted[test] = largest;
-    }
-    adjusted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,15 +48,5 @@ mod tests {
         // Six of seven agree: |sum| of 5 or 7 in 16 of 128.
         let p = sign_flip_p(&[1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0]);
         assert!((p - 0.125).abs() < 0.01, "{p}");
-    }
-
-    #[test]
-    fn holm_is_that_of_his_example() {
-        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
-        for (found, expected) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
-            assert!((found - expected).abs() < 1e-12, "{adjusted:?}");
-        }
-        assert_eq!(holm(&[]), Vec::<f64>::new());
-        assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
     }
 }

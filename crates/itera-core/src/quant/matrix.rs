@@ -26,8 +26,8 @@ pub(super) fn round(
     let Some(format) = item.format() else {
         return tensor.clone();
     };
+    let values: Vec<f64> = tensor.to_f32().into_iter().map(f64::from).collect();
     if item.step_size.is_some() {
-        let values: Vec<f64> = tensor.to_f32().into_iter().map(f64::from).collect();
         let scale = item.scale(&values, format);
         let mut rounded = Rounded::with_scales(&values, format, |_, _| scale);
         rounded.scales = vec![scale; values.len() / group];
@@ -40,7 +40,6 @@ pub(super) fn round(
         hessians
     };
     let share = tensor.len() / hessians.len();
-    let values: Vec<f64> = tensor.to_f32().into_iter().map(f64::from).collect();
     let mut all = Rounded::default();
     for (hessian, rows) in hessians.iter().zip(values.chunks(share.max(1))) {
         let rounder = Rounder::new(method, hessian, format);

@@ -40,7 +40,7 @@ fn row(name: String, before: &Tensor, after: &Tensor) -> TensorReport {
         error += (f64::from(after) - f64::from(before)).powi(2);
         power += f64::from(before).powi(2);
     }
-    let len = after.len();
+    let (len, bytes) = (after.len(), after.stored_bytes());
     TensorReport {
         name,
         len,
@@ -49,9 +49,9 @@ fn row(name: String, before: &Tensor, after: &Tensor) -> TensorReport {
             TensorData::Int8 { group, .. } | TensorData::Int4 { group, .. } => Some(group),
             TensorData::F32(_) | TensorData::F16(_) => None,
         },
-        bits_per_weight: 8.0 * after.stored_bytes() as f64 / len.max(1) as f64,
+        bits_per_weight: 8.0 * bytes as f64 / len.max(1) as f64,
         mean_square_error: error / len.max(1) as f64,
         relative_error: if power > 0.0 { error / power } else { 0.0 },
-        bytes: after.stored_bytes(),
+        bytes,
     }
 }

@@ -1,6 +1,6 @@
 //! What follows from two numbers, and from two lists of them.
 
-use itera_record::{GateComparison, GateVerdict, Summary};
+use itera_record::{GateComparison, GateVerdict};
 
 /// The chance that values are so far beyond others, if they are as likely below as above: the Mann-Whitney
 /// test, one-sided and exact. Ties count for the others.
@@ -33,19 +33,10 @@ pub(super) fn least_chance(n: usize, m: usize) -> f64 {
     chance(n, m, n * m)
 }
 
-/// Which of these chances are too small to be one, at `alpha` for all together: Holm's method. The smallest
-/// is held against `alpha` over all, the next over one less, until the first that holds.
+/// Which of these chances are too small to be one, at `alpha` for all together by Holm's method.
 pub(super) fn holm(chances: &[f64], alpha: f64) -> Vec<bool> {
-    let mut order: Vec<usize> = (0..chances.len()).collect();
-    order.sort_by(|a, b| chances[*a].total_cmp(&chances[*b]));
-    let mut rejected = vec![false; chances.len()];
-    for (rank, &i) in order.iter().enumerate() {
-        if chances[i] >= alpha / (chances.len() - rank) as f64 {
-            break;
-        }
-        rejected[i] = true;
-    }
-    rejected
+    let adjusted = itera_record::holm(chances).into_iter();
+    adjusted.map(|chance| chance < alpha).collect()
 }
 
 /// Compares a number of which less is better; it may differ by `epsilon`.
@@ -75,11 +66,6 @@ pub(super) fn exact(
         verdict,
         ..blank
     }
-}
-
-/// The middle value; 0 for none, which no caller has.
-pub(super) fn median(values: &[f64]) -> f64 {
-    Summary::quantile(values, 0.5).unwrap_or_default()
 }
 
 #[cfg(test)]

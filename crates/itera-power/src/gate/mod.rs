@@ -20,6 +20,8 @@ use itera_record::{
 pub(crate) use baseline::Baseline;
 pub(crate) use comparable::{Planned, check, check_design};
 
+use crate::figures::median;
+
 /// Chance of one false alarm in a whole table.
 const ALPHA: f64 = 0.01;
 
@@ -110,7 +112,7 @@ fn judge_all(noisy: Vec<Noisy<'_>>, limit: f64) -> Vec<GateComparison> {
     let is_worse = judge::holm(&worse, ALPHA);
     let is_better = judge::holm(&better, ALPHA);
     let judged = |(i, of): (usize, Noisy<'_>)| {
-        let (old, new) = (judge::median(&of.old), judge::median(&of.new));
+        let (old, new) = (median(&of.old), median(&of.new));
         let change = new / old - 1.0;
         let verdict = if change > limit && is_worse[i] {
             GateVerdict::Regression
@@ -134,33 +136,8 @@ fn judge_all(noisy: Vec<Noisy<'_>>, limit: f64) -> Vec<GateComparison> {
     noisy.into_iter().enumerate().map(judged).collect()
 }
 
-/// Time of a pass over that of the calibration workload around it, of each sample.
-fn latency_ratios(row: &PowerRow) -> Vec<f64> {
-    let pairs = row
-        .samples
-        .wall_seconds
-        .iter()
-        .zip(&row.samples.calibration_seconds);
-    pairs
-        .map(|(wall, calibration)| wall / row.passes_per_sample as f64 / calibration)
-        .collect()
-}
-
-/// CPU time of a pass over that of the calibration workload: what other programs on the machine hardly
-/// change.
-fn cpu_ratios(row: &PowerRow) -> Vec<f64> {
-    let pairs = row
-        .samples
-        .cpu_seconds
-        .iter()
-        .zip(&row.samples.calibration_cpu_seconds);
-    pairs
-        .map(|(cpu, calibration)| cpu / row.passes_per_sample as f64 / calibration)
-        .collect()
-}
-
-/// The same of the energy by a counter. Its steps are large against a window of the calibration, so
-/// that the mean of all windows stands for each.
+/// Energy of a pass by a counter over that of the calibration workload. Its steps are large against a window
+/// of the calibration, so that the mean of all windows stands for each.
 fn measured_ratios(row: &PowerRow, series: &CounterSamples) -> Vec<f64> {
     let windows = series.calibration_joules.len() as f64;
     let calibration = series.calibration_joules.iter().sum::<f64>() / windows;
@@ -185,11 +162,15 @@ fn noisy<'a>(
     };
     let mut metrics = vec![
         of(
-            "latency / calibration",
-            &latency_ratios(old),
-            &latency_ratios(row),
+            GateComparison::LATENCY,
+            &old.latency_ratios(),
+            &row.latency_ratios(),
         ),
-        of("CPU time / calibration", &cpu_ratios(old), &cpu_ratios(row)),
+        of(
+            GateComparison::CPU_TIME,
+            &old.cpu_ratios(),
+            &row.cpu_ratios(),
+        ),
     ];
     for series in &row.samples.counters {
         let mut of_old = old.samples.counters.iter();
@@ -249,13 +230,13 @@ fn exact(old: &PowerRow, row: &PowerRow) -> Vec<GateComparison> {
 
 /// A row that only one of both has.
 fn one_sided(row: &PowerRow, verdict: GateVerdict) -> GateComparison {
-    let ratio = Some(judge::median(&latency_ratios(row)));
+    let ratio = Some(median(&row.latency_ratios()));
     let (old, new) = match verdict {
         GateVerdict::NotMeasured => (ratio, None),
         _ => (None, ratio),
     };
     GateComparison {
-        metric: "latency / calibration".to_owned(),
+        metric: GateComparison::LATENCY.to_owned(),
         old,
         new,
         verdict,

@@ -27,6 +27,14 @@ pub struct GateResult {
     pub passed: bool,
 }
 
+impl GateComparison {
+    /// The metric of time on the wall.
+    pub const LATENCY: &str = "latency / calibration";
+
+    /// The metric of CPU time.
+    pub const CPU_TIME: &str = "CPU time / calibration";
+}
+
 /// One metric of one row, in the baseline and now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateComparison {

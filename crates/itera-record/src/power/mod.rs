@@ -154,6 +154,39 @@ impl PowerRow {
     pub fn key(&self) -> (&str, &str, PowerMode) {
         (&self.model.name, &self.model.precision, self.mode)
     }
+
+    /// Time of a pass over that of the calibration workload around it, of each sample.
+    pub fn latency_ratios(&self) -> Vec<f64> {
+        let samples = &self.samples;
+        self.ratios(&samples.wall_seconds, &samples.calibration_seconds)
+    }
+
+    /// The same of CPU time, which other programs on the machine hardly change.
+    pub fn cpu_ratios(&self) -> Vec<f64> {
+        let samples = &self.samples;
+        self.ratios(&samples.cpu_seconds, &samples.calibration_cpu_seconds)
+    }
+
+    /// What the passes of each sample took over what one pass of the calibration around it took, for one pass.
+    pub fn ratios(&self, work: &[f64], calibration: &[f64]) -> Vec<f64> {
+        let passes = self.passes_per_sample as f64;
+        let pairs = work.iter().zip(calibration);
+        pairs
+            .map(|(work, calibration)| work / passes / calibration)
+            .collect()
+    }
+}
+
+impl PowerRecord {
+    /// Share of the cores that other programs may use before times on the wall are theirs too.
+    pub const BUSY_SHARE: f64 = 0.1;
+}
+
+impl EnergyFigure {
+    /// Whether it has the power of one machine and the speed of another, which is no headline.
+    pub fn is_projection(&self) -> bool {
+        self.speed == SpeedBasis::ThisMachine
+    }
 }
 
 impl PowerSamples {

@@ -2,8 +2,8 @@
 //! equal for a comparison.
 
 use itera_record::{
-    EngineBenchRecord, EngineBenchRow, GateVerdict, HostInfo, PowerProtocol, PowerRecord, PowerRow,
-    Summary, ValidationRow,
+    EngineBenchRecord, EngineBenchRow, GateComparison, GateVerdict, HostInfo, PowerProtocol,
+    PowerRecord, PowerRow, Summary, ValidationRow,
 };
 
 use crate::{
@@ -13,13 +13,6 @@ use crate::{
 
 /// Processes whose medians are too few to be noise.
 const FEW_PROCESSES: usize = 3;
-
-/// The names that itera-power has for them too.
-const LATENCY: &str = "latency / calibration";
-const CPU_TIME: &str = "CPU time / calibration";
-
-/// Share of the cores that others may use, beyond which time on the wall is also theirs.
-const BUSY_SHARE: f64 = 0.1;
 
 /// The first thing that was not equal when both were measured.
 pub(super) fn difference(old: &Metric, new: &Metric) -> Option<String> {
@@ -176,19 +169,13 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
         ])
     };
     let samples = &row.samples;
-    let ratios = |work: &[f64], unit: &[f64]| -> Vec<f64> {
-        let pairs = work.iter().zip(unit);
-        let passes = row.passes_per_sample as f64;
-        pairs.map(|(work, unit)| work / passes / unit).collect()
-    };
     let rest = || rest_of_machine(record).map(|rest| ("rest of the machine".to_owned(), rest));
-    let times = ratios(&samples.wall_seconds, &samples.calibration_seconds);
-    let cpu_times = ratios(&samples.cpu_seconds, &samples.calibration_cpu_seconds);
+    let (times, cpu_times) = (row.latency_ratios(), row.cpu_ratios());
     all.extend(Summary::quantile(&times, 0.5).map(|value| {
         let mut latency = Metric {
             interval: noise(protocol, &times),
-            judged: judged(record, row, LATENCY),
-            ..measured(LATENCY, "times", value)
+            judged: judged(record, row, GateComparison::LATENCY),
+            ..measured(GateComparison::LATENCY, "times", value)
         };
         latency.protocol.extend(rest());
         latency
@@ -196,8 +183,8 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
     let cpu_time = Summary::quantile(&cpu_times, 0.5).filter(|value| value.is_finite());
     all.extend(cpu_time.map(|value| Metric {
         interval: noise(protocol, &cpu_times),
-        judged: judged(record, row, CPU_TIME),
-        ..measured(CPU_TIME, "times", value)
+        judged: judged(record, row, GateComparison::CPU_TIME),
+        ..measured(GateComparison::CPU_TIME, "times", value)
     }));
     // The bounds of an estimate are those of the model of the platform, which two runs have in common: they
     // would hide any regression. So its noise is that of the time.
@@ -207,7 +194,7 @@ fn power(record: &PowerRecord, row: &PowerRow, source: &Source) -> Vec<Metric> {
         let counter = counters.find(|counter| counter.source == figure.source);
         let ratios = counter.map_or_else(
             || times.clone(),
-            |counter| ratios(&counter.joules, &counter.calibration_joules),
+            |counter| row.ratios(&counter.joules, &counter.calibration_joules),
         );
         let calibration = counter.map_or(&samples.calibration_seconds, |counter| {
             &counter.calibration_joules
@@ -245,7 +232,9 @@ fn platform(record: &PowerRecord, source: &str) -> Option<String> {
 
 /// What else the machine did, if it did: no other hour has that in common.
 fn rest_of_machine(record: &PowerRecord) -> Option<String> {
-    let share = record.idle_busy_share.filter(|share| *share > BUSY_SHARE)?;
+    let share = record
+        .idle_busy_share
+        .filter(|share| *share > PowerRecord::BUSY_SHARE)?;
     Some(format!(
         "busy ({:.0} % of the cores on {})",
         100.0 * share,

@@ -5,9 +5,8 @@ use itera_record::{
     Form::{Fixed, Signed},
     Table, Value, columns,
     columns::name_of_text,
+    student_t,
 };
-
-use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::View;
 use crate::input::{Inputs, items};
@@ -257,11 +256,6 @@ fn validation(study: &AblationStudy) -> String {
     }
 }
 
-/// The 97.5 % quantile of Student's t.
-fn student_t(degrees: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, degrees.max(1) as f64).map_or(f64::NAN, |t| t.inverse_cdf(0.975))
-}
-
 #[cfg(test)]
 mod tests {
     use itera_record::AblationRun;
@@ -331,12 +325,5 @@ mod tests {
             &words("--batch 8 --warmup 70 --size d_state=8"),
         );
         assert_eq!(own, "--size d_conv=2");
-    }
-
-    #[test]
-    fn quantiles_of_student_are_those_of_a_table() {
-        for (degrees, expected) in [(1, 12.706), (2, 4.303), (9, 2.262)] {
-            assert!((student_t(degrees) - expected).abs() < 1e-3, "{degrees}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use itera_record::{
-    ExportVerdict, GateResult, ModelInfo, PowerMode, PowerRow, ServeBar, SpeedBasis, ValidationRow,
+    ExportVerdict, GateResult, ModelInfo, PowerMode, PowerRow, ServeBar, ValidationRow,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -190,8 +190,7 @@ fn power(inputs: &Inputs) -> Option<Value> {
         let (_, row) = rows(inputs).find(|(_, row)| is_shown(row))?;
         let figure = energy_of(row, source)?;
         let joules = figure.gross_joules_per_token?;
-        // A projection, with the power of one machine and the speed of another, is no headline.
-        if figure.speed == SpeedBasis::ThisMachine {
+        if figure.is_projection() {
             return None;
         }
         let (label, name) = (row.model.label(), source_name(source));
@@ -299,7 +298,7 @@ fn caveats(inputs: &Inputs) -> Value {
         all.filter(|figure| figure.gross_joules_per_token.is_some())
     };
     let projected: BTreeSet<&str> = figures()
-        .filter(|figure| figure.speed == SpeedBasis::ThisMachine)
+        .filter(|figure| figure.is_projection())
         .map(|figure| source_name(&figure.source))
         .collect();
     let counters: BTreeSet<(&str, &str)> = items(&inputs.power)

@@ -3,7 +3,7 @@
 use itera_record::{
     EnergyFigure,
     Form::{Change, Fixed, Short, Si},
-    PowerMode, SpeedBasis, Table, ValidationRow, Value, columns,
+    PowerMode, Table, ValidationRow, Value, columns,
 };
 
 use super::{
@@ -129,9 +129,8 @@ fn model<'i>(inputs: &'i Inputs, row: &'i ValidationRow) -> Model<'i> {
         power.mode == PowerMode::Decode && is_same(power.model.base_name(), &power.model.precision)
     });
     let energy = decode.and_then(|(_, row)| {
-        // A projection, with the power of one machine and the speed of another, is no headline.
         let is_known = |figure: &&EnergyFigure| {
-            figure.gross_joules_per_token.is_some() && figure.speed != SpeedBasis::ThisMachine
+            figure.gross_joules_per_token.is_some() && !figure.is_projection()
         };
         row.energy.iter().find(is_known)
     });

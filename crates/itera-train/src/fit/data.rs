@@ -103,6 +103,9 @@ struct Form {
 impl Form {
     /// A document, by its number in the text. One that has blank lines already stays as it is.
     fn of(self, number: usize, document: &[u8]) -> Cow<'_, [u8]> {
+        if self.blank_lines <= 0.0 {
+            return Cow::Borrowed(document);
+        }
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(number as u64);
         if !random.random_bool(self.blank_lines) || document.windows(2).any(|two| two == b"\n\n") {
