@@ -58,9 +58,19 @@ impl Progress {
         }
     }
 
+    /// Whether nobody sees the bar.
+    pub fn is_hidden(&self) -> bool {
+        self.bar.is_hidden()
+    }
+
+    /// Does something that writes to standard error without tearing the bar.
+    pub fn suspend(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
+    }
+
     /// Writes a message to standard error without tearing the bar.
     pub fn note(&self, message: impl Display) {
-        self.bar.suspend(|| output::note(message));
+        self.suspend(|| output::note(message));
     }
 }
 

@@ -24,7 +24,7 @@ const TINYSTORIES_SAMPLE: &[u8] = include_bytes!("../../../data/samples/tinystor
 const BLOCK: u64 = 8 << 20;
 
 /// The byte order mark of UTF-8; at the beginning of a file it is no text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A text divided into documents.
 #[derive(Clone, Debug)]

@@ -1,6 +1,9 @@
 //! SHA-256 and the texts that are known by it, so that a result can say which text it is about.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, Read},
+};
 
 use sha2::{Digest as _, Sha256};
 
@@ -186,6 +189,21 @@ fn thousands(value: u64) -> String {
 /// The SHA-256 of `bytes` in lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(Sha256::new_with_prefix(bytes))
+}
+
+/// The same of all that `reader` gives.
+///
+/// # Errors
+/// The reader's.
+pub fn sha256_of(mut reader: impl Read) -> io::Result<String> {
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        let taken = reader.read(&mut buffer)?;
+        if taken == 0 {
+            return Ok(hex(hasher));
+        }
+        hasher.update(&buffer[..taken]);
+    }
 }
 
 /// The digest of everything that `hasher` has read.

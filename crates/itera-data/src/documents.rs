@@ -90,7 +90,7 @@ fn articles(text: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Whether a line reads ` = Title = `: one equals sign on each side.
-fn is_title(line: &[u8]) -> bool {
+pub(crate) fn is_title(line: &[u8]) -> bool {
     line.trim_ascii_end()
         .strip_prefix(b" = ")
         .and_then(|rest| rest.strip_suffix(b" ="))
@@ -116,7 +116,7 @@ fn stories(text: &[u8], separated: bool) -> Vec<Range<usize>> {
     stories
 }
 
-fn is_separator(line: &[u8]) -> bool {
+pub(crate) fn is_separator(line: &[u8]) -> bool {
     line.trim_ascii() == END_OF_TEXT.as_bytes()
 }
 
@@ -132,7 +132,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// The range without one `\n` or `\r\n` at its end.
-fn without_line_end(text: &[u8], range: Range<usize>) -> Range<usize> {
+pub(crate) fn without_line_end(text: &[u8], range: Range<usize>) -> Range<usize> {
     let bytes = &text[range.clone()];
     let kept = bytes
         .strip_suffix(b"\n")

@@ -20,13 +20,15 @@ mod format;
 mod lanes;
 mod places;
 mod random;
+#[cfg(feature = "records")]
+pub mod records;
 mod tokens;
 mod warning;
 
 pub use corpus::{Block, Corpus};
 pub use counts::{Counts, first_invalid_utf8};
 pub use dataset::{Dataset, Split};
-pub use digest::{Verdict, sha256_hex};
+pub use digest::{Verdict, sha256_hex, sha256_of};
 pub use documents::{END_OF_TEXT, Layout};
 pub use error::{DataError, LanesError};
 pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};

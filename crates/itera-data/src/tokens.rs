@@ -29,6 +29,13 @@ impl TokenSet {
         Ok(())
     }
 
+    /// Removes the last document, if there is one.
+    pub fn pop(&mut self) {
+        if self.ends.pop().is_some() {
+            self.ids.truncate(self.start(self.len()));
+        }
+    }
+
     /// Appends the documents of `part`.
     pub fn append(&mut self, part: &Self) {
         let start = self.tokens();
@@ -103,6 +110,10 @@ mod tests {
             let mut joined = set(&documents[..at]);
             joined.append(&set(&documents[at..]));
             assert_eq!(joined, whole, "{at}");
+            for _ in at..=whole.len() {
+                joined.pop();
+            }
+            assert_eq!(joined, set(&documents[..at.saturating_sub(1)]));
         }
     }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use itera_record::{
     AblationRecord, EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord, Record,
-    ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord,
+    ScoresRecord, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord,
 };
 
 /// Compares the schema of `R` with its file, or writes the file.
@@ -51,6 +51,11 @@ fn engine_bench_schema_is_checked_in() {
 #[test]
 fn quantization_schema_is_checked_in() {
     check::<QuantizationRecord>();
+}
+
+#[test]
+fn scores_schema_is_checked_in() {
+    check::<ScoresRecord>();
 }
 
 #[test]

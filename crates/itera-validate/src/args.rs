@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use itera_cli::PrecisionArg;
 use itera_core::checkpoint::Precision;
-use itera_data::{Dataset, Split};
+use itera_data::{Dataset, Split, records::DocumentRule};
 
 use crate::options::Shard;
 
@@ -30,9 +30,14 @@ pub struct Args {
 /// What to do other than scoring.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Join the results of all shards into the result of one run, bit for bit.
+    /// Score documents one by one, from files of any form and size, into a file of rows.
+    ///
+    /// Reads plain text, JSON lines, CSV, TSV and Parquet, also packed as gz, zst, bz2 or xz; what a file is, its
+    /// content says. Memory does not grow with the input. A run that was ended goes on with --resume.
+    Score(StreamArgs),
+    /// Join the results of all shards into the result of one run, bit for bit; also the rows of `score`.
     Merge {
-        /// Results written with --shard.
+        /// Results written with --shard, or the folder with the rows of all shards.
         #[arg(required = true, value_name = "PART")]
         parts: Vec<PathBuf>,
         /// File for the joined result.
@@ -64,6 +69,84 @@ pub(crate) enum Command {
         /// Name of the kernel.
         kernel: String,
     },
+}
+
+/// Which documents to score, and where their rows go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StreamArgs {
+    /// Files, folders, patterns, names of data sets, hf:OWNER/NAME[:CONFIG][:SPLIT] for what is in Hugging
+    /// Face's cache, or - for standard input.
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<String>,
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH", default_value = "micro-tinystories")]
+    pub(crate) checkpoint: String,
+    /// Precision of the weights [default: that of the checkpoint].
+    #[arg(long)]
+    pub(crate) precision: Option<Precision>,
+    /// Instruction set: auto (the fastest), avx512, avx2, neon or scalar.
+    #[arg(long, value_name = "KERNEL", default_value = "auto")]
+    pub(crate) kernel: String,
+    /// A second checkpoint, whose bits per byte are subtracted: what is left is small for texts that the first
+    /// knows and the second does not.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) against: Option<String>,
+    /// Field or column that holds the text.
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    pub(crate) text_field: String,
+    /// Field or column that holds the id [default: the file and the byte at which the document begins].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id_field: Option<String>,
+    /// What a document of a plain text is: story (between lines <|endoftext|>), article, line, paragraph or
+    /// whole [default: article where a file begins with one, else story].
+    #[arg(long, value_name = "RULE")]
+    pub(crate) document_rule: Option<DocumentRule>,
+    /// What becomes of a record that is broken: it ends the run, or it is left out and counted.
+    #[arg(long, default_value = "fail")]
+    pub(crate) on_error: OnError,
+    /// A row for each token: its place in the document, its likelihood, its rank among all tokens.
+    #[arg(long)]
+    pub(crate) tokens: bool,
+    /// Write the text into the row too.
+    #[arg(long, conflicts_with = "tokens")]
+    pub(crate) keep_text: bool,
+    /// Only rows of at least so many bits per byte.
+    #[arg(long, value_name = "X", conflicts_with = "tokens")]
+    pub(crate) min_bits_per_byte: Option<f64>,
+    /// Only rows of at most so many bits per byte.
+    #[arg(long, value_name = "X", conflicts_with = "tokens")]
+    pub(crate) max_bits_per_byte: Option<f64>,
+    /// Only rows whose bits per byte are at most so much above those of --against.
+    #[arg(
+        long,
+        value_name = "X",
+        conflicts_with = "tokens",
+        allow_hyphen_values = true
+    )]
+    pub(crate) max_difference: Option<f64>,
+    /// Threads that score [default: one per core]; the result does not depend on them.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Read one of N shares of the input, for example 1/4, or auto for what Slurm or Kubernetes says; the
+    /// output is then NAME.1-of-4.jsonl for NAME.jsonl, and `merge` joins them.
+    #[arg(long, value_name = "I/N|auto")]
+    pub(crate) shard: Option<String>,
+    /// File for the rows, by its ending .jsonl, .csv or .parquet, the first two also with .gz or .zst
+    /// [default: JSON lines on standard output].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Go on with the output where an earlier run was ended, or begin it.
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+/// What becomes of a record that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    /// The run ends.
+    Fail,
+    /// It is left out and counted.
+    Skip,
 }
 
 /// What to measure, and where to put the result.

@@ -14,6 +14,8 @@
 //! | `output` | table, JSON, CSV |
 //! | `merge`, `compare`, `significance` | what can be done with results |
 //! | `bench` | how fast the engine runs |
+//!
+//! `stream` scores documents one by one, from any source and of any size, into rows; it has an order of its own.
 
 mod adapt;
 mod args;
@@ -31,8 +33,13 @@ mod protocol;
 mod row;
 mod selection;
 mod significance;
+mod stream;
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use itera_cli::{ExitStatus, Progress, note};
@@ -59,7 +66,8 @@ const TOOL: &str = "itera-validate";
 pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         None => score(args.score),
-        Some(Command::Merge { parts, output }) => merge::run(&parts, &output),
+        Some(Command::Score(args)) => stream::run(args),
+        Some(Command::Merge { parts, output }) => merge_any(&parts, &output),
         Some(Command::Compare {
             a,
             b,
@@ -71,6 +79,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
             precision,
             kernel,
         }) => bench::memory::decode(&checkpoint, precision, &kernel),
+    }
+}
+
+/// Joins the parts, rows of documents or results.
+fn merge_any(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus> {
+    let summaries = stream::merge::summaries(parts)?;
+    if summaries.is_empty() {
+        merge::run(parts, output)
+    } else {
+        stream::merge::run(&summaries, output)
     }
 }
 

@@ -115,12 +115,7 @@ impl Options {
             Some(_) => EngineArg::Burn,
             None => args.engine,
         };
-        let available = || thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = args.threads.unwrap_or_else(available);
-        ensure!(
-            (1..=MAX_THREADS).contains(&threads),
-            "`--threads` is {threads}, expected 1 to {MAX_THREADS}"
-        );
+        let threads = threads(args.threads)?;
         let options = Self {
             checkpoints: args.checkpoint,
             dataset: args.dataset,
@@ -154,6 +149,17 @@ impl Options {
         }
         files
     }
+}
+
+/// The number of threads: that of cores if none is given.
+pub(crate) fn threads(given: Option<usize>) -> anyhow::Result<usize> {
+    let available = || thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = given.unwrap_or_else(available);
+    ensure!(
+        (1..=MAX_THREADS).contains(&threads),
+        "`--threads` is {threads}, expected 1 to {MAX_THREADS}"
+    );
+    Ok(threads)
 }
 
 /// The kernel of this name; `auto` is the fastest.

@@ -84,7 +84,7 @@ pub(crate) fn score(
 
 /// Which documents are scored together: neighbours, as many as [`GROUP`] tokens and
 /// [`Scorer::GROUP`] documents hold, or one that is longer.
-fn groups(tokens: &TokenSet) -> Vec<Range<usize>> {
+pub(crate) fn groups(tokens: &TokenSet) -> Vec<Range<usize>> {
     let mut groups = Vec::<Range<usize>>::new();
     let mut tokens_in_last = 0;
     for (index, document) in tokens.iter().enumerate() {

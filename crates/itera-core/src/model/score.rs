@@ -90,6 +90,34 @@ impl Model {
         nats
     }
 
+    /// The same with the rank of each token: 1 for the one that is expected most, a tie being won by the lower id.
+    ///
+    /// # Panics
+    /// If a token is not below `vocab_size`.
+    pub fn score_ranked(
+        &self,
+        state: &mut State,
+        work: &mut Workspace,
+        context: u32,
+        tokens: &[u32],
+    ) -> Vec<(f64, usize)> {
+        let mut ranked = Vec::with_capacity(tokens.len());
+        let sequences = &mut [Sequence::predicting(tokens, context, state)];
+        self.predict_batch(sequences, work, |_, target, logits| {
+            let (own, before) = (logits[target as usize], target as usize);
+            let is_ahead =
+                |&(id, &logit): &(usize, &f32)| logit > own || (logit == own && id < before);
+            let rank = 1 + logits.iter().enumerate().filter(is_ahead).count();
+            ranked.push((self.nats(target, logits), rank));
+        });
+        ranked
+    }
+
+    /// Negative log-likelihood of `target` under `logits`.
+    fn nats(&self, target: u32, logits: &[f32]) -> f64 {
+        self.kernel.run(LogSumExp(logits)) - f64::from(logits[target as usize])
+    }
+
     /// The same for many sequences at once. Calls `then(index, nats)` for every token, in order
     /// for each sequence, but with the sequences in turns. The results do not depend on what is
     /// scored together.
@@ -103,9 +131,7 @@ impl Model {
         mut then: impl FnMut(usize, f64),
     ) {
         self.predict_batch(sequences, work, |index, target, logits| {
-            let total = self.kernel.run(LogSumExp(logits));
-            let likelihood = f64::from(logits[target as usize]) - total;
-            then(index, -likelihood);
+            then(index, self.nats(target, logits));
         });
     }
 

@@ -64,6 +64,7 @@ impl CliTest {
             r"kernels of this processor are [^;]*;",
             "kernels of this processor are [KERNELS];",
         );
+        settings.add_filter(r"\d+\.\d{9,}", "[NUMBER]");
         settings.add_filter(r"scored in [^\n]*", "scored in [TIME]");
         settings
     }

@@ -8,4 +8,5 @@ mod fixture;
 mod precision;
 mod real_data;
 mod results;
+mod rows;
 mod scoring;

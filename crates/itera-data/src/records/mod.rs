@@ -1,0 +1,412 @@
+//! Documents one after the other, from files of any form and size, without holding them all.
+//!
+//! ```text
+//! names --inputs--> files --decode--> bytes --text | json | table | parquet--> parts of documents
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `inputs` | which files a name means |
+//! | `shard` | which part of them one of several processes reads |
+//! | `decode` | compressed files |
+//! | `text` | plain text by a rule |
+//! | `json`, `table`, `parquet` | a column of JSON lines, of CSV or TSV, of Parquet |
+//!
+//! A long document of plain text comes in parts, cut where no tokenizer joins the two sides. All others
+//! are whole, and no longer than [`LONGEST`].
+
+mod decode;
+mod error;
+mod inputs;
+mod json;
+mod parquet;
+mod shard;
+mod table;
+mod text;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    path::Path,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use self::{
+    decode::{Decoded, decode},
+    json::JsonLines,
+    parquet::ParquetRows,
+    shard::Span,
+    table::TableRows,
+    text::TextDocuments,
+};
+use sha2::{Digest as _, Sha256};
+
+pub use self::{
+    error::RecordError,
+    inputs::{Input, find_inputs},
+};
+use crate::format::{begins_with_json_line, of_other_than_text};
+use crate::{corpus::BYTE_ORDER_MARK, digest::hex};
+
+/// Bytes of the longest record, and of the longest word of a plain text.
+pub const LONGEST: usize = 64 << 20;
+
+/// Bytes of a part of a long document.
+const PART: usize = 256 << 10;
+
+/// Bytes at the beginning of a file by which its form is told.
+const HEAD: usize = 64 << 10;
+
+/// What a document is in a plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentRule {
+    /// What stands between lines `<|endoftext|>`; all of a text that has none.
+    Story,
+    /// An article of WikiText: from one top-level heading to the next.
+    Article,
+    /// A line that is not blank, without its line end.
+    Line,
+    /// Lines between blank lines.
+    Paragraph,
+    /// A whole file.
+    Whole,
+}
+
+impl DocumentRule {
+    /// Every rule with its name.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("story", Self::Story),
+        ("article", Self::Article),
+        ("line", Self::Line),
+        ("paragraph", Self::Paragraph),
+        ("whole", Self::Whole),
+    ];
+}
+
+impl fmt::Display for DocumentRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMED.iter().find(|(_, rule)| rule == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for DocumentRule {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::NAMED.into_iter().find(|(known, _)| *known == name);
+        known.map(|(_, rule)| rule).ok_or_else(|| {
+            let names = Self::NAMED.map(|(name, _)| name).join(", ");
+            format!("no rule is called `{name}`; rules are {names}")
+        })
+    }
+}
+
+/// How records are read.
+#[derive(Clone, Debug)]
+pub struct RecordOptions {
+    /// The field or column that holds the text.
+    pub text_field: String,
+    /// The field or column that holds the id; none for file and place.
+    pub id_field: Option<String>,
+    /// None for articles where a plain text begins with one, else stories.
+    pub rule: Option<DocumentRule>,
+    /// Which part to read of how many, from 1.
+    pub shard: Option<(u64, u64)>,
+}
+
+/// A document, or a part of a long one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Of the first part of a document: its id. Without a field for it, the name of the file and the byte at
+    /// which the document begins there, when unpacked; of Parquet, the number of the row.
+    pub id: Option<String>,
+    /// The text; joined, the parts of a document are all of it.
+    pub text: Vec<u8>,
+    /// Whether this is the last part of its document.
+    pub is_last: bool,
+}
+
+impl Part {
+    fn whole(id: String, text: Vec<u8>) -> Self {
+        Self {
+            id: Some(id),
+            text,
+            is_last: true,
+        }
+    }
+}
+
+/// Reads documents from one file after the other.
+pub struct Records {
+    options: RecordOptions,
+    inputs: VecDeque<(Input, Span)>,
+    open: Option<Box<dyn Iterator<Item = Result<Part, RecordError>> + Send>>,
+    bytes: u64,
+    read: Arc<AtomicU64>,
+    hasher: Sha256,
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records")
+            .field("options", &self.options)
+            .field("inputs", &self.inputs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    /// Opens nothing yet but what is needed to divide the inputs into shards.
+    ///
+    /// # Errors
+    /// A file cannot be read, or standard input is to be divided.
+    pub fn new(inputs: Vec<Input>, options: RecordOptions) -> Result<Self, RecordError> {
+        let spans = shard::spans(&inputs, &options)?;
+        let bytes = spans.iter().filter_map(|(_, span)| span.bytes()).sum();
+        Ok(Self {
+            options,
+            inputs: spans.into(),
+            open: None,
+            bytes,
+            read: Arc::default(),
+            hasher: Sha256::new(),
+        })
+    }
+
+    /// SHA-256 of the ids and texts that were given out so far.
+    pub fn sha256(&self) -> String {
+        hex(self.hasher.clone())
+    }
+
+    fn hash(&mut self, part: &Part) {
+        for bytes in [part.id.as_ref().map(String::as_bytes), Some(&part.text)] {
+            if let Some(bytes) = bytes {
+                self.hasher.update((bytes.len() as u64).to_le_bytes());
+                self.hasher.update(bytes);
+            }
+        }
+        self.hasher.update([u8::from(part.is_last)]);
+    }
+
+    /// Bytes of the files to read, as they lie on the disk.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Those that have been read so far: a counter that another thread may look at.
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.read)
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Part, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(open) = &mut self.open {
+                if let Some(part) = open.next() {
+                    if let Ok(part) = &part {
+                        self.hash(part);
+                    }
+                    return Some(part);
+                }
+                self.open = None;
+            }
+            let (input, span) = self.inputs.pop_front()?;
+            match open(&input, span, &self.options, &self.read) {
+                Ok(documents) => self.open = Some(documents),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+type Documents = Box<dyn Iterator<Item = Result<Part, RecordError>> + Send>;
+
+/// The documents of one file, by its form.
+fn open(
+    input: &Input,
+    span: Span,
+    options: &RecordOptions,
+    read: &Arc<AtomicU64>,
+) -> Result<Documents, RecordError> {
+    let name = input.to_string();
+    let fail = |source| RecordError::Read {
+        name: name.clone(),
+        source,
+    };
+    if let (Input::File { path, .. }, Span::RowGroups(range)) = (input, &span) {
+        let rows = ParquetRows::open(name, path, range.clone(), options, Arc::clone(read))?;
+        return Ok(Box::new(rows));
+    }
+    let source: Box<dyn Read + Send> = match input {
+        Input::Standard => Box::new(io::stdin()),
+        Input::File { path, .. } => Box::new(File::open(path).map_err(fail)?),
+    };
+    let counted = Counted {
+        source,
+        read: Arc::clone(read),
+    };
+    let Decoded {
+        mut reader,
+        compression,
+    } = decode(counted).map_err(fail)?;
+    let head = peek(&mut reader).map_err(fail)?;
+    let kind = Kind::of(head, &name, options, compression)?;
+    // Only now is it known where its records can be told apart.
+    let (reader, range) = match (span, input) {
+        (Span::Bytes(range), Input::File { path, .. })
+            if compression.is_none() && kind.has_lines() =>
+        {
+            let start = kind.record_at(path, range.start).map_err(fail)?;
+            let mut file = File::open(path).map_err(fail)?;
+            file.seek(SeekFrom::Start(start)).map_err(fail)?;
+            let counted = Counted {
+                source: Box::new(file),
+                read: Arc::clone(read),
+            };
+            let reader: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(HEAD, counted));
+            (reader, start..range.end)
+        }
+        _ => (reader, 0..u64::MAX),
+    };
+    Ok(match kind {
+        Kind::JsonLines => Box::new(JsonLines::new(name, reader, range, options)),
+        Kind::Table(delimiter) => Box::new(TableRows::new(name, reader, delimiter, options)?),
+        Kind::Text(rule) => Box::new(TextDocuments::new(name, reader, range, rule)),
+    })
+}
+
+/// The first [`HEAD`] bytes of a reader, which stay in it.
+fn peek(reader: &mut Box<dyn BufRead + Send>) -> io::Result<&[u8]> {
+    let mut head = Vec::new();
+    reader.take(HEAD as u64).read_to_end(&mut head)?;
+    let rest = std::mem::replace(reader, Box::new(io::empty()));
+    // Twice as much, so that the next look at the buffer finds all of it.
+    let whole = io::Cursor::new(head).chain(rest);
+    *reader = Box::new(BufReader::with_capacity(2 * HEAD, whole));
+    reader.fill_buf()
+}
+
+/// The form of a file that is not Parquet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    JsonLines,
+    /// Values with this byte between them.
+    Table(u8),
+    Text(DocumentRule),
+}
+
+impl Kind {
+    /// The form by the beginning of a file.
+    fn of(
+        head: &[u8],
+        name: &str,
+        options: &RecordOptions,
+        compression: Option<&'static str>,
+    ) -> Result<Self, RecordError> {
+        let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
+        if begins_with_json_line(text) {
+            return Ok(Self::JsonLines);
+        }
+        let not_text = |format: &str, remedy: &str| RecordError::NotText {
+            name: name.to_owned(),
+            format: match compression {
+                Some(compression) => format!("{format} in {compression}"),
+                None => format.to_owned(),
+            },
+            remedy: remedy.to_owned(),
+        };
+        if let Some((format, remedy)) = of_other_than_text(head) {
+            return Err(not_text(format, remedy));
+        }
+        if let Some(format) = binary(head) {
+            return Err(not_text(
+                format,
+                "give files of text, JSON lines, CSV or Parquet",
+            ));
+        }
+        let first = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        for delimiter in [b',', b'\t'] {
+            if table::has_column(first, delimiter, &options.text_field) {
+                return Ok(Self::Table(delimiter));
+            }
+        }
+        let of_itself = || {
+            if text::begins_with_article(head) {
+                DocumentRule::Article
+            } else {
+                DocumentRule::Story
+            }
+        };
+        Ok(Self::Text(options.rule.unwrap_or_else(of_itself)))
+    }
+
+    /// Whether a reader that begins in the middle of a file can tell where a record begins.
+    const fn has_lines(self) -> bool {
+        matches!(
+            self,
+            Self::JsonLines | Self::Text(DocumentRule::Line | DocumentRule::Story)
+        )
+    }
+
+    /// Where the first record begins that begins at or behind `start`.
+    fn record_at(self, path: &Path, start: u64) -> io::Result<u64> {
+        if start == 0 {
+            return Ok(0);
+        }
+        let is_end = |line: &[u8]| match self {
+            Self::Text(DocumentRule::Story) => text::is_separator(line),
+            _ => true,
+        };
+        shard::behind_line(path, start, is_end)
+    }
+}
+
+/// What a file is whose first bytes no text has.
+fn binary(head: &[u8]) -> Option<&'static str> {
+    const KNOWN: [(&[u8], &str); 8] = [
+        (b"\x89PNG\r\n", "a PNG picture"),
+        (b"\xff\xd8\xff", "a JPEG picture"),
+        (b"GIF8", "a GIF picture"),
+        (b"%PDF-", "a PDF document"),
+        (b"\x7fELF", "a program"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"ARROW1", "an Arrow file"),
+        (b"\xff\xff\xff\xff", "an Arrow stream"),
+    ];
+    let known = KNOWN.iter().find(|(magic, _)| head.starts_with(magic));
+    let is_tar = || head.get(257..262) == Some(b"ustar");
+    known
+        .map(|(_, name)| *name)
+        .or_else(|| is_tar().then_some("an archive of several files"))
+        .or_else(|| {
+            head.contains(&0)
+                .then_some("no text: it has bytes that are 0")
+        })
+}
+
+/// Counts what is read.
+struct Counted {
+    source: Box<dyn Read + Send>,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let taken = self.source.read(buffer)?;
+        self.read.fetch_add(taken as u64, Ordering::Relaxed);
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests;

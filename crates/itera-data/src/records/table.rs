@@ -1,0 +1,114 @@
+//! CSV and TSV: a record a row, the text in one column.
+
+use std::io::BufRead;
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+
+use super::{BYTE_ORDER_MARK, Part, RecordError, RecordOptions};
+
+/// Whether the first line of a file is a header with this column.
+pub(super) fn has_column(line: &[u8], delimiter: u8, column: &str) -> bool {
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .from_reader(line.trim_ascii_end());
+    let headers = reader.byte_headers();
+    // One column alone is a text of one word.
+    headers.is_ok_and(|names| names.len() > 1 && position(names, column).is_some())
+}
+
+fn position(names: &ByteRecord, column: &str) -> Option<usize> {
+    names
+        .iter()
+        .position(|name| name.strip_prefix(BYTE_ORDER_MARK).unwrap_or(name) == column.as_bytes())
+}
+
+/// The rows of a file.
+pub(super) struct TableRows<R> {
+    name: String,
+    rows: Reader<R>,
+    text: usize,
+    id: Option<usize>,
+    row: ByteRecord,
+    is_over: bool,
+}
+
+impl<R: BufRead> TableRows<R> {
+    pub(super) fn new(
+        name: String,
+        reader: R,
+        delimiter: u8,
+        options: &RecordOptions,
+    ) -> Result<Self, RecordError> {
+        let mut rows = ReaderBuilder::new()
+            .delimiter(delimiter)
+            .from_reader(reader);
+        let headers = rows
+            .byte_headers()
+            .map_err(|error| read_error(&name, error))?;
+        let column = |field: &String, option| {
+            position(headers, field).ok_or_else(|| RecordError::NoField {
+                name: name.clone(),
+                what: "column",
+                field: field.clone(),
+                found: headers
+                    .iter()
+                    .map(|name| String::from_utf8_lossy(name).into_owned())
+                    .collect(),
+                option,
+            })
+        };
+        let text = column(&options.text_field, "text-field")?;
+        let id = options.id_field.as_ref();
+        let id = id.map(|field| column(field, "id-field")).transpose()?;
+        Ok(Self {
+            name,
+            rows,
+            text,
+            id,
+            row: ByteRecord::new(),
+            is_over: false,
+        })
+    }
+}
+
+impl<R: BufRead> Iterator for TableRows<R> {
+    type Item = Result<Part, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let at = self.rows.position().clone();
+        match self.rows.read_byte_record(&mut self.row) {
+            Ok(false) => None,
+            Ok(true) => {
+                let id = self
+                    .id
+                    .map(|column| String::from_utf8_lossy(&self.row[column]));
+                let byte = self.row.position().map_or(at.byte(), csv::Position::byte);
+                let id = id.map_or_else(|| format!("{}:{byte}", self.name), Into::into);
+                Some(Ok(Part::whole(id, self.row[self.text].to_vec())))
+            }
+            Err(error) => Some(Err(match error.kind() {
+                csv::ErrorKind::UnequalLengths {
+                    expected_len, len, ..
+                } => RecordError::Broken {
+                    name: self.name.clone(),
+                    place: format!("line {}", at.line()),
+                    reason: format!("{len} columns, expected {expected_len}"),
+                },
+                _ => {
+                    self.is_over = true;
+                    read_error(&self.name, error)
+                }
+            })),
+        }
+    }
+}
+
+fn read_error(name: &str, error: csv::Error) -> RecordError {
+    RecordError::Read {
+        name: name.to_owned(),
+        source: error.into(),
+    }
+}
