@@ -1,14 +1,15 @@
-//! AVX2 with FMA: a vector is two registers, and integers are multiplied as 16-bit numbers.
+//! AVX2 with FMA: a vector is two registers. Bytes are multiplied by `vpmaddubsw`, which adds two products in 16
+//! bits; no sum here leaves them.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_packs_epi16, _mm_packs_epi32, _mm_setr_epi32, _mm_storeu_si128,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castsi256_ps, _mm256_castsi256_si128,
-    _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu32_epi64, _mm256_cvtps_epi32,
-    _mm256_div_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-    _mm256_permute4x64_epi64, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi32,
-    _mm256_set1_epi64x, _mm256_set1_ps, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_sub_ps,
+    __m256, __m256i, _mm_packs_epi16, _mm_packs_epi32, _mm_storeu_si128, _mm256_abs_epi8,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_si256,
 };
 
 use super::{
@@ -75,8 +76,7 @@ macro_rules! binary {
 
 impl Lanes for Avx2 {
     type F = [__m256; 2];
-    /// Register `i` holds rows `4 i` to `4 i + 3`, two partial sums of each side by side.
-    type Sums = [__m256i; 4];
+    type Sums = [__m256i; 2];
     type W = [__m256i; 2];
 
     const REGISTERS: usize = 8;
@@ -181,53 +181,54 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn load_sums(self, from: &[i32; WIDTH]) -> Self::Sums {
-        // A row's sum goes into the first of its two parts.
-        let quarters = from.as_chunks::<4>().0;
-        proven!([
-            first_of_pairs(quarters[0]),
-            first_of_pairs(quarters[1]),
-            first_of_pairs(quarters[2]),
-            first_of_pairs(quarters[3]),
-        ])
+        let (halves, _) = from.as_chunks::<8>();
+        proven!(both!(i => _mm256_loadu_si256(halves[i].as_ptr().cast())))
     }
 
     #[inline(always)]
     fn dot4(self, sums: Self::Sums, w: Self::W, x: [u8; 4]) -> Self::Sums {
-        // `vpmaddubsw` would be shorter, but its 16-bit sums saturate.
-        let [a, b, c, d] = x.map(|x| u64::from(i16::from(x.cast_signed()).cast_unsigned()));
-        let x = (a | b << 16 | c << 32 | d << 48).cast_signed();
+        // One side must be without a sign, so it goes to the other: at most 2 * 128 * 127.
         proven!({
-            let x = _mm256_set1_epi64x(x);
-            [
-                madd(sums[0], _mm256_castsi256_si128(w[0]), x),
-                madd(sums[1], _mm256_extracti128_si256::<1>(w[0]), x),
-                madd(sums[2], _mm256_castsi256_si128(w[1]), x),
-                madd(sums[3], _mm256_extracti128_si256::<1>(w[1]), x),
-            ]
+            let x = _mm256_set1_epi32(i32::from_ne_bytes(x));
+            both!(i => {
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[i]), _mm256_sign_epi8(x, w[i]));
+                _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            })
+        })
+    }
+
+    /// [`Lanes::dot8`] multiplies halves plus 8, which have no sign; what that is too much is taken off here.
+    #[inline(always)]
+    fn begin_halves(self, sums: Self::Sums, x: &[[u8; 4]]) -> Self::Sums {
+        let x = x.as_flattened().iter();
+        let total: i32 = x.map(|x| i32::from(x.cast_signed())).sum();
+        proven!(both!(i => _mm256_sub_epi32(sums[i], _mm256_set1_epi32(16 * 8 * total))))
+    }
+
+    #[inline(always)]
+    fn dot8(self, sums: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
+        // At most 4 * 15 * 127 in 16 bits; times 16 as they are added in 32.
+        proven!({
+            let x = [
+                _mm256_set1_epi32(i32::from_ne_bytes(x[0])),
+                _mm256_set1_epi32(i32::from_ne_bytes(x[1])),
+            ];
+            let half = _mm256_set1_epi8(0x0f);
+            both!(i => {
+                let w = _mm256_xor_si256(w[i], _mm256_set1_epi8(0x88_u8.cast_signed()));
+                let low = _mm256_and_si256(w, half);
+                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(w), half);
+                let pairs = _mm256_add_epi16(
+                    _mm256_maddubs_epi16(low, x[0]),
+                    _mm256_maddubs_epi16(high, x[1]),
+                );
+                _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(16)))
+            })
         })
     }
 
     #[inline(always)]
     fn finish_sums(self, sums: Self::Sums) -> Self::F {
-        proven!(both!(i => {
-            // Adding neighbours leaves rows 0 1 4 5 2 3 6 7; the permutation puts them in order.
-            let pairs = _mm256_hadd_epi32(sums[2 * i], sums[2 * i + 1]);
-            _mm256_cvtepi32_ps(_mm256_permute4x64_epi64::<0b11_01_10_00>(pairs))
-        }))
+        proven!(both!(i => _mm256_cvtepi32_ps(sums[i])))
     }
-}
-
-/// `[a, 0, b, 0, c, 0, d, 0]`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn first_of_pairs(rows: [i32; 4]) -> __m256i {
-    let [a, b, c, d] = rows;
-    _mm256_cvtepu32_epi64(_mm_setr_epi32(a, b, c, d))
-}
-
-/// `sums + w x` of four rows: products of 16-bit numbers, neighbours added.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn madd(sums: __m256i, w: __m128i, x: __m256i) -> __m256i {
-    _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_cvtepi8_epi16(w), x))
 }

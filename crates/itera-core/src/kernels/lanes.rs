@@ -73,6 +73,19 @@ pub(crate) trait Lanes: Copy {
     /// The sums as floats.
     fn finish_sums(self, sums: Self::Sums) -> Self::F;
 
+    /// What sums of products of [`dot8`](Lanes::dot8) with all of `x` begin with.
+    #[inline(always)]
+    fn begin_halves(self, sums: Self::Sums, _x: &[[u8; 4]]) -> Self::Sums {
+        sums
+    }
+
+    /// [`dot4`](Lanes::dot4) of the low halves of `w` with `x[0]` and of the high ones with `x[1]`, times 16.
+    #[inline(always)]
+    fn dot8(self, sums: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
+        let sums = self.dot4(sums, self.low_nibbles(w), x[0]);
+        self.dot4(sums, self.high_nibbles(w), x[1])
+    }
+
     /// Zero in every lane.
     #[inline(always)]
     fn zero(self) -> Self::F {

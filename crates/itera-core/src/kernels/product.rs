@@ -296,17 +296,20 @@ fn group_sums<L: Lanes, const BITS: usize, const R: usize, const T: usize>(
     for r in 0..R {
         let start = l.load_sums(&starts[r]);
         for t in 0..T {
-            sums[t][r] = start;
+            sums[t][r] = if BITS == 4 {
+                l.begin_halves(start, words[t])
+            } else {
+                start
+            };
         }
     }
     for (i, codes) in codes.iter().enumerate() {
         for r in 0..R {
             let w = l.load_weights(&codes[r]);
             if BITS == 4 {
-                let (low, high) = (l.low_nibbles(w), l.high_nibbles(w));
                 for t in 0..T {
-                    sums[t][r] = l.dot4(sums[t][r], low, words[t][2 * i]);
-                    sums[t][r] = l.dot4(sums[t][r], high, words[t][2 * i + 1]);
+                    let x = [words[t][2 * i], words[t][2 * i + 1]];
+                    sums[t][r] = l.dot8(sums[t][r], w, x);
                 }
             } else {
                 for t in 0..T {
