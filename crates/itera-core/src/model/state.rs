@@ -47,6 +47,22 @@ impl State {
             .flat_map(|layer| layer.h.iter().chain(layer.conv.iter()).copied())
     }
 
+    /// Takes over recurrent values in the order of [`values`](Self::values).
+    ///
+    /// # Panics
+    /// If there are fewer or more of them.
+    pub fn set_values(&mut self, values: &[f32]) {
+        assert_eq!(values.len() * size_of::<f32>(), self.bytes(), "bytes of the values");
+        let mut rest = values;
+        for layer in &mut self.layers {
+            for part in [&mut layer.h, &mut layer.conv] {
+                let (own, others) = rest.split_at(part.len());
+                part.copy_from_slice(own);
+                rest = others;
+            }
+        }
+    }
+
     /// Bytes of the recurrent values: the cost of another session.
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter();
