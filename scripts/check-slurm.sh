@@ -44,7 +44,7 @@ dd if=/dev/urandom of="$folder/key" bs=1024 count=1 status=none
 chmod 700 "$folder"
 chmod 400 "$folder/key"
 munged --foreground --force --key-file "$folder/key" --socket "$folder/munge" --pid-file "$folder/munge.pid" \
-    --log-file "$folder/munge.log" --seed-file "$folder/seed" &
+    --log-file "$folder/munge.log" --seed-file "$folder/seed" > "$folder/munged.log" 2>&1 &
 daemons+=($!)
 host=$(hostname -s)
 cat > "$folder/slurm.conf" <<CONF
@@ -53,7 +53,7 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge
+AuthInfo=socket=$folder/munge,cred_expire=5
 CredType=cred/munge
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -103,7 +103,8 @@ for _ in {1..120}; do
     [[ -e $folder/scores/rows.2-of-4.jsonl.partial ]] && break
     sleep 0.25
 done
-scontrol requeue "${job}_1" || true
+scontrol requeue "${job}_1"
+scontrol show job "${job}_1" | grep -q Restarts=1 || { printf 'the task was not requeued\n' >&2; exit 1; }
 for _ in {1..1200}; do
     [[ -z $(squeue --noheader --jobs "$job" 2>/dev/null) ]] && break
     sleep 0.5

@@ -7,6 +7,8 @@ use std::{
     ops::Range,
 };
 
+use foldhash::fast::RandomState;
+
 use super::{TokenizerError, pieces::pieces};
 
 /// The most bytes of all merged tokens: each merge could double the longest.
@@ -22,7 +24,9 @@ pub struct BpeTokenizer {
     /// The pair that id `FIRST_MERGE + i` stands for.
     merges: Vec<Pair>,
     /// The same, looked up the other way.
-    merged: HashMap<Pair, u32>,
+    merged: HashMap<Pair, u32, RandomState>,
+    /// Tokens that a piece of their bytes becomes: most words of a text that the vocabulary was made for.
+    whole: HashMap<Box<[u8]>, u16, RandomState>,
     /// Bytes of each token, by id; none for end-of-text.
     bytes: Vec<Box<[u8]>>,
 }
@@ -46,7 +50,8 @@ impl BpeTokenizer {
             .collect();
         Self {
             merges: Vec::new(),
-            merged: HashMap::new(),
+            merged: HashMap::default(),
+            whole: HashMap::default(),
             bytes,
         }
     }
@@ -79,9 +84,16 @@ impl BpeTokenizer {
     /// Gives the next id to `pair`, whose ids must exist.
     pub(super) fn push_merge(&mut self, pair: Pair) {
         let joined = [self.token_bytes(pair.0), self.token_bytes(pair.1)].concat();
-        self.merged.insert(pair, self.bytes.len() as u32);
-        self.bytes.push(joined.into());
+        let id = self.bytes.len() as u32;
+        self.merged.insert(pair, id);
+        self.bytes.push(joined.clone().into());
         self.merges.push(pair);
+        // Other merges of the same bytes may come before it; those behind it cannot.
+        let mut ids = Vec::new();
+        self.merge_by_queue(&joined, &mut ids, &mut BinaryHeap::new());
+        if ids == [id as u16] {
+            self.whole.insert(joined.into(), id as u16);
+        }
     }
 
     /// The pairs behind the ids from 257 on.
@@ -98,13 +110,16 @@ impl BpeTokenizer {
         self.bytes.get(id as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// Appends the tokens of `text`. Pieces repeat, so most are merged once and then copied.
+    /// Appends the tokens of `text`. Most pieces are tokens; the others repeat, so that each is merged once and
+    /// then copied.
     pub(super) fn encode_into(&self, text: &[u8], ids: &mut Vec<u16>) {
-        let mut seen: HashMap<&[u8], Range<usize>> = HashMap::new();
+        let mut seen: HashMap<&[u8], Range<usize>, RandomState> = HashMap::default();
         let mut queue = BinaryHeap::new();
         for piece in pieces(text) {
             if let &[byte] = piece {
                 ids.push(u16::from(byte));
+            } else if let Some(&id) = self.whole.get(piece) {
+                ids.push(id);
             } else if let Some(range) = seen.get(piece) {
                 ids.extend_from_within(range.clone());
             } else {
@@ -246,6 +261,10 @@ mod tests {
             let expected = encode_by_definition(&tokenizer, piece.as_bytes());
             let (mut ids, mut queue) = (Vec::new(), BinaryHeap::new());
             tokenizer.merge_by_queue(piece.as_bytes(), &mut ids, &mut queue);
+            prop_assert_eq!(&ids, &expected);
+            // Letters are one piece, which may be a token.
+            ids.clear();
+            tokenizer.encode_into(piece.as_bytes(), &mut ids);
             prop_assert_eq!(&ids, &expected);
             // Behind what the buffer holds already.
             tokenizer.merge_in_turn(piece.as_bytes(), &mut ids);
