@@ -44,6 +44,19 @@ export ITERA_TEST_POSTGRES="postgres://itera@127.0.0.1:$port/itera?sslmode=verif
 cargo test --locked --lib --test socket "$@" -- store:: postgres
 
 find_server "${CARGO_TARGET_DIR:-target}/debug/itera-serve"
+
+# A database that others use too: in a schema of its own the server leaves tables of the same names as they are.
+as createdb -h 127.0.0.1 -p "$port" -U itera shared
+ask() { psql -qtA -h 127.0.0.1 -p "$port" -U itera shared -c "$1"; }
+ask "CREATE TABLE settings (theirs int); CREATE TABLE versions (theirs int); CREATE SCHEMA itera"
+start_server --database "${ITERA_TEST_POSTGRES/itera?/shared?}&options=-c%20search_path%3Ditera"
+trap 'stop_server; end' EXIT
+curl -sf "$url/adapt/status" >/dev/null
+stop_server
+trap end EXIT
+[[ $(ask "SELECT string_agg(column_name, ' ') FROM information_schema.columns WHERE table_schema = 'public'") == "theirs theirs" ]]
+[[ $(ask "SELECT count(*) > 0 FROM itera.settings") == t ]]
+
 start_server --database "$ITERA_TEST_POSTGRES"
 trap 'stop_server; end' EXIT
 POSTGRES=$(head -1 "$cluster/data/postmaster.pid")

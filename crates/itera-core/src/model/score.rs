@@ -106,7 +106,7 @@ impl Model {
         self.predict_batch(sequences, work, |_, target, logits| {
             let (own, before) = (logits[target as usize], target as usize);
             let is_ahead =
-                |&(id, &logit): &(usize, &f32)| logit > own || (logit == own && id < before);
+                |&(id, &logit): &(usize, &f32)| logit > own || (id < before && logit >= own);
             let rank = 1 + logits.iter().enumerate().filter(is_ahead).count();
             ranked.push((self.nats(target, logits), rank));
         });

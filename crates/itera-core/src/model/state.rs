@@ -52,7 +52,7 @@ impl State {
     /// # Panics
     /// If there are fewer or more of them.
     pub fn set_values(&mut self, values: &[f32]) {
-        assert_eq!(values.len() * size_of::<f32>(), self.bytes(), "bytes of the values");
+        assert_eq!(size_of_val(values), self.bytes(), "bytes of the values");
         let mut rest = values;
         for layer in &mut self.layers {
             for part in [&mut layer.h, &mut layer.conv] {

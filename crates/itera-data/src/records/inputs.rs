@@ -203,7 +203,7 @@ fn beginnings(word: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    fn names(inputs: Vec<Input>) -> Vec<String> {
+    fn names(inputs: &[Input]) -> Vec<String> {
         inputs.iter().map(ToString::to_string).collect()
     }
 
@@ -222,7 +222,7 @@ mod tests {
         let places = Places::new(Vec::new());
         let root = folder.path().display().to_string();
         let found = find_inputs(&root, &places).unwrap();
-        assert_eq!(names(found), ["a/10.txt", "a/2.txt", "b.txt"]);
+        assert_eq!(names(&found), ["a/10.txt", "a/2.txt", "b.txt"]);
         let found = find_inputs(&format!("{root}/a/*.txt"), &places).unwrap();
         assert_eq!(found.len(), 2);
         for (name, message) in [
@@ -254,7 +254,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }
-        let found = |name| hugging_face(name, hub.path()).map(names);
+        let found = |name| hugging_face(name, hub.path()).map(|found| names(&found));
         assert_eq!(found("me/tales").unwrap().len(), 3);
         assert_eq!(found("me/tales:en:train").unwrap().len(), 2);
         assert_eq!(

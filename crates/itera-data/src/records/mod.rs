@@ -167,8 +167,8 @@ impl Records {
     ///
     /// # Errors
     /// A file cannot be read, or standard input is to be divided.
-    pub fn new(inputs: Vec<Input>, options: RecordOptions) -> Result<Self, RecordError> {
-        let spans = shard::spans(&inputs, &options)?;
+    pub fn new(inputs: &[Input], options: RecordOptions) -> Result<Self, RecordError> {
+        let spans = shard::spans(inputs, &options)?;
         let bytes = spans.iter().filter_map(|(_, span)| span.bytes()).sum();
         Ok(Self {
             options,
@@ -186,11 +186,10 @@ impl Records {
     }
 
     fn hash(&mut self, part: &Part) {
-        for bytes in [part.id.as_ref().map(String::as_bytes), Some(&part.text)] {
-            if let Some(bytes) = bytes {
-                self.hasher.update((bytes.len() as u64).to_le_bytes());
-                self.hasher.update(bytes);
-            }
+        let id = part.id.as_ref().map(String::as_bytes);
+        for bytes in id.into_iter().chain([&part.text[..]]) {
+            self.hasher.update((bytes.len() as u64).to_le_bytes());
+            self.hasher.update(bytes);
         }
         self.hasher.update([u8::from(part.is_last)]);
     }

@@ -59,11 +59,10 @@ pub(super) fn spans(
             source,
         };
         let len = match input {
-            Input::Standard if count > 1 => return Err(RecordError::Shards),
             Input::File { path, .. } if fs::metadata(path).map_err(fail)?.is_file() => {
                 Some(fs::metadata(path).map_err(fail)?.len())
             }
-            Input::File { .. } if count > 1 => return Err(RecordError::Shards),
+            _ if count > 1 => return Err(RecordError::Shards),
             _ => None,
         };
         files.push((input, len));

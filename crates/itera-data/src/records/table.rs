@@ -89,19 +89,20 @@ impl<R: BufRead> Iterator for TableRows<R> {
                 let id = id.map_or_else(|| format!("{}:{byte}", self.name), Into::into);
                 Some(Ok(Part::whole(id, self.row[self.text].to_vec())))
             }
-            Err(error) => Some(Err(match error.kind() {
-                csv::ErrorKind::UnequalLengths {
+            Err(error) => {
+                if let csv::ErrorKind::UnequalLengths {
                     expected_len, len, ..
-                } => RecordError::Broken {
-                    name: self.name.clone(),
-                    place: format!("line {}", at.line()),
-                    reason: format!("{len} columns, expected {expected_len}"),
-                },
-                _ => {
-                    self.is_over = true;
-                    read_error(&self.name, error)
+                } = error.kind()
+                {
+                    return Some(Err(RecordError::Broken {
+                        name: self.name.clone(),
+                        place: format!("line {}", at.line()),
+                        reason: format!("{len} columns, expected {expected_len}"),
+                    }));
                 }
-            })),
+                self.is_over = true;
+                Some(Err(read_error(&self.name, error)))
+            }
         }
     }
 }

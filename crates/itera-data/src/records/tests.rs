@@ -3,7 +3,7 @@
 use std::{fs, io::Write as _};
 
 use ::parquet::{
-    basic::Compression,
+    basic::{Compression, ZstdLevel},
     data_type::{ByteArray, ByteArrayType},
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::parser::parse_message_type,
@@ -37,7 +37,7 @@ fn read(path: &Path, options: &RecordOptions) -> Result<Vec<(String, Vec<u8>)>, 
     };
     let mut documents: Vec<(String, Vec<u8>)> = Vec::new();
     let mut is_open = false;
-    for part in Records::new(vec![input], options.clone())? {
+    for part in Records::new(&[input], options.clone())? {
         let part = part?;
         assert_eq!(part.id.is_none(), is_open);
         is_open = !part.is_last;
@@ -111,7 +111,7 @@ fn every_form_gives_the_same_texts() {
     for compression in [
         Compression::SNAPPY,
         Compression::UNCOMPRESSED,
-        Compression::ZSTD(Default::default()),
+        Compression::ZSTD(ZstdLevel::default()),
     ] {
         assert_eq!(
             texts(parquet_file(&TEXTS, 3, compression), &options()),
@@ -248,7 +248,7 @@ fn a_broken_record_has_its_place_and_the_next_is_read() {
         Input::Standard => unreachable!(),
     };
     fs::write(&path, lines).unwrap();
-    let found: Vec<_> = Records::new(vec![input], options()).unwrap().collect();
+    let found: Vec<_> = Records::new(&[input], options()).unwrap().collect();
     let message = |index: usize| found[index].as_ref().unwrap_err().to_string();
     assert_eq!(found.len(), 6);
     assert!(
@@ -321,7 +321,7 @@ fn a_long_document_comes_in_parts_that_join() {
         unreachable!()
     };
     fs::write(path, &text).unwrap();
-    let parts: Vec<_> = Records::new(vec![input.clone()], options())
+    let parts: Vec<_> = Records::new(std::slice::from_ref(&input), options())
         .unwrap()
         .map(Result::unwrap)
         .collect();
@@ -380,8 +380,8 @@ proptest! {
     #[test]
     fn shards_divide_lines_and_row_groups(texts in prop::collection::vec("[a-z]{0,12}", 1..30), count in 1_u64..6) {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let lines: String = texts.iter().map(|text| format!("{{\"text\": \"{text}\"}}\n")).collect();
-        for bytes in [lines.into_bytes(), parquet_file(&texts, 4, Compression::SNAPPY)] {
+        let lines: Vec<String> = texts.iter().map(|text| format!("{{\"text\": \"{text}\"}}\n")).collect();
+        for bytes in [lines.concat().into_bytes(), parquet_file(&texts, 4, Compression::SNAPPY)] {
             let input = file(bytes);
             let whole = read(input.path(), &options()).unwrap();
             prop_assert_eq!(whole.len(), texts.len());

@@ -28,10 +28,10 @@ fn is_blank(line: &[u8]) -> bool {
 /// The documents of a text from one byte on, as far as they begin before another.
 pub(super) struct TextDocuments<R> {
     name: String,
-    reader: R,
+    lines: Lines<R>,
     rule: DocumentRule,
-    /// Where the next line begins, and where no document begins any more.
-    range: Range<u64>,
+    /// Where no document begins any more.
+    end: u64,
     /// What has been read of the document that is open, and not given out.
     open: Vec<u8>,
     /// Where that document begins.
@@ -44,58 +44,78 @@ pub(super) struct TextDocuments<R> {
     titles: usize,
     /// A heading, if the line behind it is blank.
     title: Option<Vec<u8>>,
-    /// Whether the line that was read last goes on.
-    goes_on: bool,
     ready: VecDeque<Part>,
     is_over: bool,
 }
 
+/// The lines of a text.
+struct Lines<R> {
+    reader: R,
+    /// Where the next one begins.
+    at: u64,
+    /// Whether the last one was a piece that goes on.
+    goes_on: bool,
+}
+
 /// A line, or a piece of a long one.
 struct Line {
+    /// Where it begins: behind a byte order mark.
+    start: u64,
     bytes: Vec<u8>,
     /// Whether the piece is a line from beginning to end.
     is_whole: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The next one; none at the end.
+    fn read(&mut self) -> io::Result<Option<Line>> {
+        let (mut start, mut bytes) = (self.at, Vec::new());
+        let taken = self
+            .reader
+            .by_ref()
+            .take(FRAGMENT)
+            .read_until(b'\n', &mut bytes)?;
+        self.at += taken as u64;
+        let ends = bytes.last() == Some(&b'\n') || (taken as u64) < FRAGMENT;
+        let is_whole = ends && !std::mem::replace(&mut self.goes_on, !ends);
+        if start == 0 && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+            start = BYTE_ORDER_MARK.len() as u64;
+        }
+        Ok((taken > 0).then_some(Line {
+            start,
+            bytes,
+            is_whole,
+        }))
+    }
 }
 
 impl<R: BufRead> TextDocuments<R> {
     pub(super) fn new(name: String, reader: R, range: Range<u64>, rule: DocumentRule) -> Self {
         Self {
             name,
-            reader,
             rule,
             open: Vec::new(),
             start: range.start,
             is_begun: false,
             is_separated: range.start > 0,
             is_over: range.is_empty(),
-            range,
+            end: range.end,
+            lines: Lines {
+                reader,
+                at: range.start,
+                goes_on: false,
+            },
             titles: 0,
             title: None,
-            goes_on: false,
             ready: VecDeque::new(),
         }
-    }
-
-    fn read(&mut self) -> io::Result<Option<Line>> {
-        let mut bytes = Vec::new();
-        let mut limited = self.reader.by_ref().take(FRAGMENT);
-        let taken = limited.read_until(b'\n', &mut bytes)?;
-        let ends = bytes.last() == Some(&b'\n') || (taken as u64) < FRAGMENT;
-        let is_whole = ends && !self.goes_on;
-        self.goes_on = !ends;
-        if self.range.start == 0 && bytes.starts_with(BYTE_ORDER_MARK) {
-            bytes.drain(..BYTE_ORDER_MARK.len());
-            self.start = BYTE_ORDER_MARK.len() as u64;
-        }
-        self.range.start += taken as u64;
-        Ok((taken > 0).then_some(Line { bytes, is_whole }))
     }
 
     /// Reads until a part is ready or the text ends.
     fn advance(&mut self) -> Result<(), RecordError> {
         while self.ready.is_empty() && !self.is_over {
-            let at = self.range.start;
-            let line = self.read().map_err(|source| {
+            let line = self.lines.read().map_err(|source| {
                 self.is_over = true;
                 RecordError::Read {
                     name: self.name.clone(),
@@ -103,7 +123,7 @@ impl<R: BufRead> TextDocuments<R> {
                 }
             })?;
             match line {
-                Some(line) => self.take(&line, at),
+                Some(line) => self.take(&line),
                 None => self.end(),
             }
             self.give_parts()?;
@@ -112,36 +132,39 @@ impl<R: BufRead> TextDocuments<R> {
     }
 
     /// Puts a line where it belongs.
-    fn take(&mut self, line: &Line, at: u64) {
+    fn take(&mut self, line: &Line) {
+        if self.open.is_empty() && self.title.is_none() && !self.is_begun {
+            self.start = line.start;
+        }
         match self.rule {
             DocumentRule::Story if line.is_whole && is_separator(&line.bytes) => {
                 self.is_separated = true;
                 self.close();
-                self.begin(self.range.start);
+                self.begin(self.lines.at);
             }
             DocumentRule::Paragraph if line.is_whole && is_blank(&line.bytes) => {
                 self.close();
-                self.begin(self.range.start);
+                self.begin(self.lines.at);
             }
             DocumentRule::Line => {
                 self.open.extend_from_slice(&line.bytes);
                 if line.bytes.ends_with(b"\n") {
                     self.close();
-                    self.begin(self.range.start);
+                    self.begin(self.lines.at);
                 }
             }
-            DocumentRule::Article => self.take_of_article(line, at),
+            DocumentRule::Article => self.take_of_article(line),
             _ => self.open.extend_from_slice(&line.bytes),
         }
     }
 
     /// A heading begins an article if a blank line follows; what stands before the first one is of the first.
-    fn take_of_article(&mut self, line: &Line, at: u64) {
+    fn take_of_article(&mut self, line: &Line) {
         if let Some(title) = self.title.take() {
             if is_blank(&line.bytes) {
                 if self.titles > 0 {
                     self.close();
-                    self.begin(at - title.len() as u64);
+                    self.begin(line.start - title.len() as u64);
                 }
                 self.titles += 1;
             }
@@ -158,10 +181,11 @@ impl<R: BufRead> TextDocuments<R> {
         self.is_over = true;
         if self.title.is_some() {
             let end = Line {
+                start: self.lines.at,
                 bytes: Vec::new(),
                 is_whole: false,
             };
-            self.take_of_article(&end, self.range.start);
+            self.take_of_article(&end);
         }
         if !self.open.is_empty() || self.is_begun {
             self.close();
@@ -188,7 +212,7 @@ impl<R: BufRead> TextDocuments<R> {
     fn begin(&mut self, at: u64) {
         self.start = at;
         self.is_begun = false;
-        if at >= self.range.end {
+        if at >= self.end {
             self.is_over = true;
         }
     }

@@ -158,7 +158,7 @@ impl Batches {
         if !give(LongPart::Text(first)) {
             return Ok(false);
         }
-        while let Some(part) = self.records.next() {
+        for part in self.records.by_ref() {
             let part = part.map_err(with_remedy)?;
             if !give(LongPart::Text(part.text)) {
                 return Ok(false);

@@ -87,7 +87,7 @@ pub(crate) fn run(args: StreamArgs) -> anyhow::Result<ExitStatus> {
         tell(&record);
         return Ok(ExitStatus::Done);
     }
-    let records = Records::new(options.inputs.clone(), options.records.clone())?;
+    let records = Records::new(&options.inputs, options.records.clone())?;
     let mut output = Output::open(&options, &loaded)?;
     let started = Instant::now();
     let progress = Progress::new(records.bytes(), "bytes");

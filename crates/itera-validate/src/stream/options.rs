@@ -31,14 +31,20 @@ pub(super) struct Options {
     pub(super) kernel: Kernel,
     pub(super) against: Option<String>,
     pub(super) skips_broken: bool,
-    /// Whether a row is a token.
-    pub(super) tokens: bool,
-    pub(super) keeps_text: bool,
+    pub(super) subject: Subject,
     pub(super) limits: Limits,
     pub(super) threads: usize,
     /// None for standard output.
     pub(super) output: Option<OutputFile>,
     pub(super) resumes: bool,
+}
+
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Documents,
+    DocumentsWithText,
+    Tokens,
 }
 
 /// Which documents get a row.
@@ -155,8 +161,11 @@ impl Options {
             kernel: kernel(&args.kernel)?,
             against: args.against,
             skips_broken: args.on_error == OnError::Skip,
-            tokens: args.tokens,
-            keeps_text: args.keep_text,
+            subject: match (args.tokens, args.keep_text) {
+                (true, _) => Subject::Tokens,
+                (false, true) => Subject::DocumentsWithText,
+                (false, false) => Subject::Documents,
+            },
             limits: Limits {
                 min_bits_per_byte: args.min_bits_per_byte,
                 max_bits_per_byte: args.max_bits_per_byte,

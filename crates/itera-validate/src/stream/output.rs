@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Scored,
-    options::{Options, OutputFile, Packing, Rows},
+    options::{Options, OutputFile, Packing, Rows, Subject},
     parquet,
     rows::RowWriter,
 };
@@ -50,7 +50,7 @@ pub(super) struct Known {
 /// Where rows go.
 pub(super) enum Output {
     Standard { totals: ScoresTotals },
-    File(Growing),
+    File(Box<Growing>),
 }
 
 /// A file that grows.
@@ -131,7 +131,7 @@ impl Output {
             growing.frame = header;
             growing.flush()?;
         }
-        Ok(Self::File(growing))
+        Ok(Self::File(Box::new(growing)))
     }
 
     /// What is there already; none for an output that begins.
@@ -177,7 +177,7 @@ impl Output {
             text_field,
             id_field,
             document_rule: rule.map(|rule| rule.to_string()),
-            rows: if options.tokens {
+            rows: if options.subject == Subject::Tokens {
                 "tokens"
             } else {
                 "documents"
@@ -348,7 +348,7 @@ fn run_digest(options: &Options, models: &[&LoadedCheckpoint]) -> String {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>(),
             (&records.text_field, &records.id_field, records.rule),
-            (options.tokens, options.keeps_text),
+            options.subject,
             options.limits,
             form,
         )

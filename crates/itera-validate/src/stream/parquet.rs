@@ -19,7 +19,7 @@ use parquet::{
 };
 use serde_json::{Map, Value};
 
-use super::options::Options;
+use super::options::{Options, Subject};
 
 /// Rows of a group.
 const GROUP: usize = 65_536;
@@ -112,7 +112,7 @@ fn columns(options: &Options) -> Vec<Column> {
         ("against_bits_per_byte", Optional),
         ("difference_bits_per_byte", Optional),
     ];
-    let mut columns = if options.tokens {
+    let mut columns = if options.subject == Subject::Tokens {
         of_token.to_vec()
     } else {
         of_document.to_vec()
@@ -120,7 +120,7 @@ fn columns(options: &Options) -> Vec<Column> {
     if options.against.is_some() {
         columns.extend(against);
     }
-    if options.keeps_text && !options.tokens {
+    if options.subject == Subject::DocumentsWithText {
         columns.push(("text", Text));
     }
     let column = |(name, kind)| Column { name, kind };

@@ -8,7 +8,7 @@ use itera_record::ScoresTotals;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    options::{Limits, Options, Rows},
+    options::{Limits, Options, Rows, Subject},
     scorer::{Score, Sizes},
 };
 
@@ -16,8 +16,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct RowWriter {
     is_csv: bool,
-    pub(super) tokens: bool,
-    pub(super) keeps_text: bool,
+    pub(super) subject: Subject,
     pub(super) skips_broken: bool,
     has_against: bool,
     limits: Limits,
@@ -76,12 +75,15 @@ impl RowWriter {
         let form = options.output.as_ref().map(|output| output.form.rows);
         Self {
             is_csv: form == Some(Rows::Csv),
-            tokens: options.tokens,
-            keeps_text: options.keeps_text,
+            subject: options.subject,
             skips_broken: options.skips_broken,
             has_against: options.against.is_some(),
             limits: options.limits,
         }
+    }
+
+    pub(super) fn keeps_text(&self) -> bool {
+        self.subject == Subject::DocumentsWithText
     }
 
     /// What the file begins with.
@@ -89,7 +91,7 @@ impl RowWriter {
         if !self.is_csv {
             return Vec::new();
         }
-        let names: &[&[&str]] = if self.tokens {
+        let names: &[&[&str]] = if self.subject == Subject::Tokens {
             &[&["id", "token", "offset", "bytes", "nll_nats", "rank"]]
         } else {
             &[
@@ -112,7 +114,7 @@ impl RowWriter {
                 } else {
                     &[]
                 },
-                if self.keeps_text { &["text"] } else { &[] },
+                if self.keeps_text() { &["text"] } else { &[] },
             ]
         };
         let mut line = names.concat().join(",").into_bytes();
@@ -177,7 +179,7 @@ impl RowWriter {
             difference_bits_per_byte: against.and_then(|nats| bits(score.nll_nats - nats)),
             text: document
                 .text
-                .filter(|_| self.keeps_text)
+                .filter(|_| self.keeps_text())
                 .map(String::from_utf8_lossy),
         }
     }

@@ -16,6 +16,7 @@ use unicode_segmentation::UnicodeSegmentation as _;
 use super::{
     Scored,
     batches::{Document, LongPart, Work},
+    options::Subject,
     rows::{DocumentRow, RowWriter, TokenRow},
 };
 use crate::{
@@ -157,7 +158,7 @@ impl<'m> Scorer<'m> {
                 }
             }
         }
-        if self.rows.tokens {
+        if self.rows.subject == Subject::Tokens {
             return self.rows_of_tokens(&readable, scored);
         }
         let scores: Vec<Vec<Score>> = self.models.iter_mut().map(Reader::score).collect();
@@ -291,7 +292,7 @@ impl<'r, 'm> Long<'r, 'm> {
 
     fn read(&mut self, text: &[u8]) -> anyhow::Result<()> {
         self.sizes.add(Sizes::of(text));
-        if self.rows.keeps_text {
+        if self.rows.keeps_text() {
             self.text.extend_from_slice(text);
         }
         for index in 0..self.models.len() {
@@ -315,9 +316,11 @@ impl<'r, 'm> Long<'r, 'm> {
             let segment: Vec<u32> = widen(segment).collect();
             let previous = std::mem::replace(&mut self.previous[index], segment[segment.len() - 1]);
             let (state, work) = (&mut reader.state, &mut reader.work);
-            if !self.rows.tokens {
+            if self.rows.subject != Subject::Tokens {
                 let nats = reader.model.model.score(state, work, previous, &segment);
-                nats.iter().for_each(|nats| score.nll_nats += nats);
+                for nats in nats {
+                    score.nll_nats += nats;
+                }
                 score.tokens += segment.len() as u64;
                 continue;
             }
@@ -353,7 +356,7 @@ impl<'r, 'm> Long<'r, 'm> {
             scores: &self.scores,
             text: Some(&self.text),
         };
-        if self.rows.tokens {
+        if self.rows.subject == Subject::Tokens {
             row.check()?;
             row.count(&mut self.totals);
         } else {

@@ -104,7 +104,7 @@ fn every_form_of_a_file_has_the_same_scores() {
         .iter()
         .map(|text| serde_json::json!({ "text": text }).to_string())
         .collect();
-    test.write("lines.jsonl", &lines.join("\n"));
+    test.write("lines.jsonl", lines.join("\n"));
     assert_eq!(nats(&rows(&succeed(&test, "lines.jsonl"))), expected);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(lines.join("\n").as_bytes()).unwrap();
@@ -141,18 +141,18 @@ fn every_form_of_a_file_has_the_same_scores() {
 #[test]
 fn threads_change_no_byte_and_a_long_document_comes_in_parts() {
     let test = CliTest::new();
-    test.write("many.txt", &many_stories(6000));
+    test.write("many.txt", many_stories(6000));
     let one = succeed(&test, "many.txt --threads 1");
     assert_eq!(one.lines().count(), 6000);
     assert_eq!(succeed(&test, "many.txt --threads 4"), one);
     let long = "Tim ran to the park. ".repeat(30_000);
     test.write(
         "long.txt",
-        &format!("a\n<|endoftext|>\n{long}\n<|endoftext|>\nb\n"),
+        format!("a\n<|endoftext|>\n{long}\n<|endoftext|>\nb\n"),
     );
     test.write(
         "long.jsonl",
-        &serde_json::json!({ "text": long }).to_string(),
+        serde_json::json!({ "text": long }).to_string(),
     );
     let parts = rows(&succeed(&test, "long.txt --threads 3"));
     let whole = rows(&succeed(&test, "long.jsonl"));
@@ -184,10 +184,10 @@ fn a_row_may_be_a_token() {
         .iter()
         .fold(0.0, |sum, row| sum + row["nll_nats"].as_f64().unwrap());
     assert_eq!(Some(sum), documents[0]["nll_nats"].as_f64());
-    let ends = first
+    let mut ends = first
         .iter()
         .map(|row| row["offset"].as_u64().unwrap() + row["bytes"].as_u64().unwrap());
-    assert_eq!(ends.last(), documents[0]["bytes"].as_u64());
+    assert_eq!(ends.next_back(), documents[0]["bytes"].as_u64());
     assert!(
         first
             .iter()
@@ -226,7 +226,7 @@ fn a_second_model_is_subtracted_and_limits_are_a_filter() {
 #[test]
 fn shards_join_to_the_file_of_one_run() {
     let test = CliTest::new();
-    test.write("in/a.txt", &many_stories(300));
+    test.write("in/a.txt", many_stories(300));
     test.write("in/b.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
     for ending in ["jsonl", "csv"] {
         succeed(&test, &format!("in --output whole.{ending}"));
@@ -281,7 +281,7 @@ fn shards_join_to_the_file_of_one_run() {
 #[test]
 fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     let test = CliTest::new();
-    test.write("many.txt", &many_stories(10_000));
+    test.write("many.txt", many_stories(10_000));
     for (name, most) in [("rows.jsonl", 20), ("rows.csv.gz", 3), ("rows.parquet", 3)] {
         succeed(&test, &format!("many.txt --output whole-{name}"));
         let whole = fs::read(test.path(&format!("whole-{name}"))).unwrap();
@@ -324,15 +324,13 @@ fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
 
 /// Leaves an unfinished output behind.
 fn unfinished(test: &CliTest) {
-    let broken = many_stories(20_000)
-        .lines()
-        .filter(|line| line.starts_with("Tim"))
-        .map(|line| format!("{{\"text\": \"{line}\"}}\n"))
-        .collect::<String>();
-    test.write(
-        "broken.jsonl",
-        &format!("{broken}{{\"text\": \n{{\"text\": \"end\"}}\n"),
-    );
+    let stories = many_stories(20_000);
+    let stories = stories.lines().filter(|line| line.starts_with("Tim"));
+    let mut lines: Vec<String> = stories
+        .map(|line| format!("{{\"text\": \"{line}\"}}"))
+        .collect();
+    lines.extend(["{\"text\": ", "{\"text\": \"end\"}\n"].map(str::to_owned));
+    test.write("broken.jsonl", lines.join("\n"));
     let said = refuse(test, "broken.jsonl --output rows.jsonl");
     assert!(
         said.contains("broken.jsonl, line 20001: no JSON object with texts: EOF"),
@@ -379,7 +377,7 @@ fn an_input_that_has_changed_is_not_gone_on_with() {
     let test = CliTest::new();
     unfinished(&test);
     let text = fs::read_to_string(test.path("broken.jsonl")).unwrap();
-    test.write("broken.jsonl", &text.replacen("Tim", "Sue", 1));
+    test.write("broken.jsonl", text.replacen("Tim", "Sue", 1));
     let said = refuse(&test, "broken.jsonl --output rows.jsonl --resume");
     assert!(
         said.contains("the input is not the one that the unfinished output was made from"),
@@ -460,7 +458,7 @@ fn what_cannot_be_done_is_said_before_the_work() {
 #[cfg(unix)]
 fn a_reader_that_is_gone_ends_the_run() {
     let test = CliTest::new();
-    test.write("many.txt", &many_stories(20_000));
+    test.write("many.txt", many_stories(20_000));
     let mut child = test.command("score --checkpoint small many.txt");
     let mut child: Child = child
         .stdout(Stdio::piped())
