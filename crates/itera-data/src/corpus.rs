@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Counts, DataError, Dataset, Layout, Places, Split, Verdict, digest::hex, first_invalid_utf8,
-    format::of_other_than_text, warning::warnings,
+    format::of_other_than_text, warning::Oddities,
 };
 
 /// Original text written for this project in the manner of WikiText-2 v1.
@@ -235,7 +235,11 @@ impl Corpus {
 
     /// What in the text is probably meant otherwise than it is read, a line with the remedy for each.
     pub fn warnings(&self) -> Vec<String> {
-        warnings(&self.name, self.documents())
+        let mut oddities = Oddities::default();
+        for (layout, text) in self.documents() {
+            oddities += Oddities::of(layout, text);
+        }
+        oddities.warnings(&self.name)
     }
 
     /// The compiled-in corpus of this name.

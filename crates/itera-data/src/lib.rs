@@ -35,3 +35,4 @@ pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
 pub use places::{Places, workspace_around};
 pub use random::{Domain, rng};
 pub use tokens::TokenSet;
+pub use warning::Oddities;

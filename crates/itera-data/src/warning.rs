@@ -1,37 +1,63 @@
 //! Texts that are read otherwise than they were probably meant.
 
+use std::ops::AddAssign;
+
 use crate::{END_OF_TEXT, Layout};
 
-/// What is odd about the documents of the corpus `name`, a line with the remedy for each.
-pub(crate) fn warnings<'a>(
-    name: &str,
-    documents: impl Iterator<Item = (Layout, &'a [u8])>,
-) -> Vec<String> {
-    let (mut separators, mut returns, mut feeds) = (0, 0, 0);
-    for (layout, text) in documents {
-        if layout == Layout::Stories {
-            separators += marks(text);
-        }
-        for byte in text {
-            returns += usize::from(*byte == b'\r');
-            feeds += usize::from(*byte == b'\n');
+/// What is odd about documents, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// [`END_OF_TEXT`] inside documents, in any case of letters.
+    separators: usize,
+    returns: usize,
+    feeds: usize,
+}
+
+impl Oddities {
+    /// Those of one document.
+    pub fn of(layout: Layout, text: &[u8]) -> Self {
+        let count = |wanted| text.iter().filter(|byte| **byte == wanted).count();
+        Self {
+            separators: match layout {
+                Layout::Stories => marks(text),
+                Layout::WikiText => 0,
+            },
+            returns: count(b'\r'),
+            feeds: count(b'\n'),
         }
     }
-    let separators = (separators > 0).then(|| {
-        format!(
-            "`{name}` holds {END_OF_TEXT} {separators} times as text; to separate documents, write it \
-             in small letters on a line of its own"
-        )
-    });
-    // A few are part of a text, one for every other line are not.
-    let returns = (2 * returns > feeds).then(|| {
-        let remedy = if feeds > 0 { "-d '\\r'" } else { "'\\r' '\\n'" };
-        format!(
-            "the lines of `{name}` end with carriage returns, which count as text; use `tr {remedy}` if \
-             models were trained without them"
-        )
-    });
-    separators.into_iter().chain(returns).collect()
+
+    /// A line with the remedy for each kind that the text `name` has.
+    pub fn warnings(&self, name: &str) -> Vec<String> {
+        let Self {
+            separators,
+            returns,
+            feeds,
+        } = *self;
+        let separators = (separators > 0).then(|| {
+            format!(
+                "`{name}` holds {END_OF_TEXT} {separators} times as text; to separate documents, write it \
+                 in small letters on a line of its own"
+            )
+        });
+        // A few are part of a text, one for every other line are not.
+        let returns = (2 * returns > feeds).then(|| {
+            let remedy = if feeds > 0 { "-d '\\r'" } else { "'\\r' '\\n'" };
+            format!(
+                "the lines of `{name}` end with carriage returns, which count as text; use `tr {remedy}` if \
+                 models were trained without them"
+            )
+        });
+        separators.into_iter().chain(returns).collect()
+    }
+}
+
+impl AddAssign for Oddities {
+    fn add_assign(&mut self, other: Self) {
+        self.separators += other.separators;
+        self.returns += other.returns;
+        self.feeds += other.feeds;
+    }
 }
 
 /// How often [`END_OF_TEXT`] occurs, in any case of letters.

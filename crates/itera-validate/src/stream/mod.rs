@@ -38,7 +38,7 @@ use std::{
 
 use itera_cli::{ExitStatus, OutputLock, Progress, note, warn};
 use itera_core::{model::bits_per_byte, models::LoadedCheckpoint};
-use itera_data::records::Records;
+use itera_data::{Oddities, records::Records};
 use itera_record::{ScoresRecord, ScoresTotals};
 
 use self::{
@@ -61,6 +61,7 @@ struct Scored {
     batch: Batch,
     rows: Vec<u8>,
     totals: ScoresTotals,
+    oddities: Oddities,
     broken: Vec<String>,
 }
 
@@ -94,7 +95,10 @@ pub(crate) fn run(args: StreamArgs) -> anyhow::Result<ExitStatus> {
     let mut teller = Teller::new(&progress, &records);
     let rows = RowWriter::new(&options);
     pipeline(&options, records, &models, &rows, &mut output, &mut teller)?;
+    let oddities = teller.oddities;
     drop(progress);
+    let names = options.names.join(" ");
+    oddities.warnings(&names).iter().for_each(warn);
     let seconds = started.elapsed().as_secs_f64();
     let record = output.finish(&options, &loaded, seconds)?;
     tell(&record);
@@ -166,6 +170,7 @@ fn write_in_order(
         early.insert(scored.batch.number, scored);
         while let Some(scored) = early.remove(&next) {
             scored.broken.iter().for_each(|error| teller.broken(error));
+            teller.oddities += scored.oddities;
             output.write(&scored)?;
             next += 1;
         }
@@ -182,6 +187,7 @@ struct Teller<'p> {
     started: Instant,
     told: Instant,
     broken: usize,
+    oddities: Oddities,
 }
 
 impl<'p> Teller<'p> {
@@ -194,6 +200,7 @@ impl<'p> Teller<'p> {
             started: now,
             told: now,
             broken: 0,
+            oddities: Oddities::default(),
         }
     }
 

@@ -160,6 +160,7 @@ impl RowWriter {
         let Sizes {
             counts,
             unicode_words,
+            ..
         } = document.sizes;
         let score = document.scores[0];
         let against = document.scores.get(1).map(|score| score.nll_nats);

@@ -9,7 +9,7 @@ use itera_core::{
     models::{LoadedCheckpoint, load_at_precision, load_checkpoint},
     tokenizer::{Tokenizer, TokenizerError},
 };
-use itera_data::{Counts, Layout, TokenSet};
+use itera_data::{Counts, Layout, Oddities, TokenSet};
 use itera_record::ScoresTotals;
 use unicode_segmentation::UnicodeSegmentation as _;
 
@@ -67,6 +67,7 @@ pub(super) struct Sizes {
     pub(super) counts: Counts,
     /// Words by the rules of Unicode (UAX #29).
     pub(super) unicode_words: u64,
+    pub(super) oddities: Oddities,
 }
 
 impl Sizes {
@@ -77,12 +78,14 @@ impl Sizes {
             unicode_words: chunks
                 .map(|chunk| chunk.valid().unicode_words().count() as u64)
                 .sum(),
+            oddities: Oddities::of(Layout::Stories, text),
         }
     }
 
     fn add(&mut self, other: Self) {
         self.counts = self.counts + other.counts;
         self.unicode_words += other.unicode_words;
+        self.oddities += other.oddities;
     }
 }
 
@@ -113,6 +116,7 @@ impl<'m> Scorer<'m> {
                     batch,
                     rows: Vec::new(),
                     totals: ScoresTotals::default(),
+                    oddities: Oddities::default(),
                     broken,
                 };
                 self.documents(documents, &mut scored)?;
@@ -125,11 +129,13 @@ impl<'m> Scorer<'m> {
                     match part {
                         LongPart::Text(text) => long.read(&text)?,
                         LongPart::End(batch) => {
+                            let oddities = long.sizes.oddities;
                             let (rows, totals) = long.end()?;
                             return Ok(Some(Scored {
                                 batch,
                                 rows,
                                 totals,
+                                oddities,
                                 broken: Vec::new(),
                             }));
                         }
@@ -164,9 +170,11 @@ impl<'m> Scorer<'m> {
         let scores: Vec<Vec<Score>> = self.models.iter_mut().map(Reader::score).collect();
         for (index, document) in readable.iter().enumerate() {
             let of_document: Vec<Score> = scores.iter().map(|scores| scores[index]).collect();
+            let sizes = Sizes::of(&document.text);
+            scored.oddities += sizes.oddities;
             let row = DocumentRow {
                 id: &document.id,
-                sizes: Sizes::of(&document.text),
+                sizes,
                 scores: &of_document,
                 text: Some(&document.text),
             };
@@ -200,6 +208,7 @@ impl<'m> Scorer<'m> {
         for (document, tokens) in documents.iter().zip(tokens.iter()) {
             let mut long = Long::new(&document.id, &mut self.models, self.rows);
             long.sizes = Sizes::of(&document.text);
+            scored.oddities += long.sizes.oddities;
             long.read_tokens(0, tokens, &document.text)?;
             let (rows, totals) = long.end()?;
             scored.rows.extend(rows);

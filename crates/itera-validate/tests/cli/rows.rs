@@ -410,6 +410,22 @@ fn characters_outside_the_alphabet_are_counted_and_bytes_that_are_none_are_broke
 }
 
 #[test]
+fn what_is_probably_meant_otherwise_is_said() {
+    let test = CliTest::new();
+    test.write(
+        "inside.txt",
+        "one <|endoftext|> two <|EndOfText|>\r\nthree\r\n",
+    );
+    let run = run(&test, "inside.txt");
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        said.contains("holds <|endoftext|> 2 times as text"),
+        "{said}"
+    );
+    assert!(said.contains("end with carriage returns"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_the_work() {
     let test = CliTest::new();
     test.write("two.jsonl", "{\"text\": \"a\"}\n");
