@@ -60,15 +60,6 @@ fn is_utf16(sample: &[u8]) -> bool {
             || (zeros(1) <= few && zeros(0) >= half - few))
 }
 
-/// Whether the first line is a JSON object, or goes on behind these bytes and has begun as one.
-#[cfg(feature = "records")]
-pub(crate) fn begins_with_json_line(bytes: &[u8]) -> bool {
-    let line = bytes.trim_ascii_start();
-    let is_cut = !line.contains(&b'\n') && line.starts_with(b"{\"");
-    let goes_on = || serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof());
-    is_json_line(bytes) || (is_cut && goes_on())
-}
-
 /// Whether the first line is a JSON object.
 fn is_json_line(bytes: &[u8]) -> bool {
     let line = bytes.split(|&byte| byte == b'\n').next();

@@ -91,9 +91,9 @@ pub(crate) struct StreamArgs {
     /// knows and the second does not.
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) against: Option<String>,
-    /// Field or column that holds the text.
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    pub(crate) text_field: String,
+    /// Field or column that holds the text [default: text].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) text_field: Option<String>,
     /// Field or column that holds the id [default: the file and the byte at which the document begins].
     #[arg(long, value_name = "NAME")]
     pub(crate) id_field: Option<String>,

@@ -24,7 +24,7 @@ pub(super) fn decode(mut source: impl Read + Send + 'static) -> io::Result<Decod
     source.by_ref().take(6).read_to_end(&mut head)?;
     let is = |magic: &[u8]| head.starts_with(magic);
     let (gzip, zstd) = (is(b"\x1f\x8b"), is(b"\x28\xb5\x2f\xfd"));
-    let (xz, bzip2) = (is(b"\xfd7zXZ\0"), is(b"BZh"));
+    let (xz, bzip2) = (is(b"\xfd7zXZ"), is(b"BZh"));
     let source: Source<_> = Cursor::new(head).chain(source);
     Ok(if gzip {
         packed(MultiGzDecoder::new(source), "gzip data")

@@ -19,7 +19,7 @@ pub enum RecordError {
         reason: String,
     },
     /// The system refuses, or the file is damaged or cut short.
-    #[error("cannot read `{name}` to its end")]
+    #[error("cannot read `{name}` to its end; it may be damaged, cut short or not yours to read")]
     Read {
         /// The file.
         name: String,

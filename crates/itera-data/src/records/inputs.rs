@@ -23,6 +23,13 @@ pub enum Input {
 }
 
 impl Input {
+    /// Names a file by all of its path.
+    pub fn take_whole_name(&mut self) {
+        if let Self::File { path, name } = self {
+            *name = path.display().to_string();
+        }
+    }
+
     fn file(path: PathBuf, name: String) -> Self {
         Self::File { path, name }
     }
@@ -123,7 +130,10 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, RecordError> {
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        let metadata = fs::metadata(&path).map_err(fail)?;
+        let metadata = fs::metadata(&path).map_err(|source| RecordError::Read {
+            name: path.display().to_string(),
+            source,
+        })?;
         if metadata.is_dir() {
             files.extend(below(&path)?);
         } else if metadata.is_file() && metadata.len() > 0 {

@@ -107,11 +107,19 @@ fn fields(line: &[u8], options: &RecordOptions) -> Result<(String, Option<String
     let mut deserializer = serde_json::Deserializer::from_slice(line);
     let found = deserializer.deserialize_map(Fields(options));
     let found = found.and_then(|found| deserializer.end().map(|()| found));
-    let found = found.map_err(|error| format!("no JSON object with texts: {error}"))?;
+    let found = found.map_err(|error| {
+        // The line that serde counts is always the first.
+        let error = error.to_string();
+        let (what, column) = error.split_once(" at line 1").unwrap_or((&error, ""));
+        format!(
+            "no JSON object with texts: {what}{}",
+            column.replace(" column", " at column")
+        )
+    })?;
     let text = found.text.ok_or_else(|| {
         format!(
             "no field `{}`; it has {}; name it with `--text-field`",
-            options.text_field,
+            options.text_field(),
             found.others.join(", ")
         )
     })?;
@@ -142,7 +150,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
         let mut found = Found::default();
         while let Some(key) = map.next_key::<String>()? {
-            if key == self.0.text_field {
+            if key == self.0.text_field() {
                 found.text = Some(map.next_value_seed(Text {
                     field: &key,
                     numbers: false,

@@ -51,7 +51,7 @@ pub use self::{
     error::RecordError,
     inputs::{Input, find_inputs},
 };
-use crate::format::{begins_with_json_line, of_other_than_text};
+use crate::format::of_other_than_text;
 use crate::{corpus::BYTE_ORDER_MARK, digest::hex};
 
 /// Bytes of the longest record, and of the longest word of a plain text.
@@ -111,14 +111,21 @@ impl FromStr for DocumentRule {
 /// How records are read.
 #[derive(Clone, Debug)]
 pub struct RecordOptions {
-    /// The field or column that holds the text.
-    pub text_field: String,
+    /// The field or column that holds the text; none for `text`, and for plain text where there is no such column.
+    pub text_field: Option<String>,
     /// The field or column that holds the id; none for file and place.
     pub id_field: Option<String>,
     /// None for articles where a plain text begins with one, else stories.
     pub rule: Option<DocumentRule>,
     /// Which part to read of how many, from 1.
     pub shard: Option<(u64, u64)>,
+}
+
+impl RecordOptions {
+    /// The field or column that holds the text.
+    pub fn text_field(&self) -> &str {
+        self.text_field.as_deref().unwrap_or("text")
+    }
 }
 
 /// A document, or a part of a long one.
@@ -305,7 +312,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The form by the beginning of a file.
+    /// The form by the beginning of a file; where that leaves it open, by the ending of its name.
     fn of(
         head: &[u8],
         name: &str,
@@ -313,31 +320,57 @@ impl Kind {
         compression: Option<&'static str>,
     ) -> Result<Self, RecordError> {
         let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
-        if begins_with_json_line(text) {
+        let refuse = |format: &str, remedy: &str| {
+            Err(RecordError::NotText {
+                name: name.to_owned(),
+                format: match compression {
+                    Some(compression) => format!("{format} in {compression}"),
+                    None => format.to_owned(),
+                },
+                remedy: remedy.to_owned(),
+            })
+        };
+        if text.trim_ascii_start().starts_with(b"{\"") || has_ending(name, &["jsonl", "ndjson"]) {
             return Ok(Self::JsonLines);
         }
-        let not_text = |format: &str, remedy: &str| RecordError::NotText {
-            name: name.to_owned(),
-            format: match compression {
-                Some(compression) => format!("{format} in {compression}"),
-                None => format.to_owned(),
-            },
-            remedy: remedy.to_owned(),
-        };
+        if head.starts_with(b"PAR1") && head.contains(&0) {
+            return refuse("a Parquet file", "give it as a file that is not packed");
+        }
+        if head.starts_with(b"\xff\xfe\0\0") {
+            return refuse("UTF-32", "convert it with `iconv -f UTF-32 -t UTF-8`");
+        }
+        if is_json_document(text) {
+            return refuse(
+                "a JSON document",
+                "make lines of it: `jq -c '.[]'` for an array of objects",
+            );
+        }
         if let Some((format, remedy)) = of_other_than_text(head) {
-            return Err(not_text(format, remedy));
+            return refuse(format, remedy);
         }
         if let Some(format) = binary(head) {
-            return Err(not_text(
-                format,
-                "give files of text, JSON lines, CSV or Parquet",
-            ));
+            return refuse(format, "give files of text, JSON lines, CSV or Parquet");
         }
-        let first = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        for delimiter in [b',', b'\t'] {
-            if table::has_column(first, delimiter, &options.text_field) {
-                return Ok(Self::Table(delimiter));
-            }
+        let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let is_table = has_ending(name, &["csv", "tsv", "tab"]);
+        let has_column =
+            |delimiter: &u8| table::has_column(first, *delimiter, options.text_field(), is_table);
+        if let Some(delimiter) = [b',', b'\t', b';'].into_iter().find(has_column) {
+            return Ok(Self::Table(delimiter));
+        }
+        if is_table {
+            // Which of them, its header says; there is no such column.
+            return Ok(Self::Table(if has_ending(name, &["csv"]) {
+                b','
+            } else {
+                b'\t'
+            }));
+        }
+        if let Some(field) = &options.text_field {
+            return refuse(
+                "plain text",
+                &format!("it has no field or column `{field}`; leave out `--text-field`"),
+            );
         }
         let of_itself = || {
             if text::begins_with_article(head) {
@@ -370,9 +403,31 @@ impl Kind {
     }
 }
 
+/// Whether a name ends so, an ending of a packed file aside.
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    let mut parts = name.rsplit('.').map(str::to_ascii_lowercase);
+    let mut last = parts.next().unwrap_or_default();
+    if ["gz", "zst", "bz2", "xz"].contains(&last.as_str()) {
+        last = parts.next().unwrap_or_default();
+    }
+    endings.contains(&last.as_str())
+}
+
+/// Whether a text is one JSON value of several lines, or begins as one.
+fn is_json_document(head: &[u8]) -> bool {
+    let text = head.trim_ascii_start();
+    let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(text);
+    (text.starts_with(b"[") || text.starts_with(b"{"))
+        && text.contains(&b'"')
+        && parsed.map_or_else(|error| error.is_eof() && head.len() >= HEAD, |_| true)
+}
+
 /// What a file is whose first bytes no text has.
 fn binary(head: &[u8]) -> Option<&'static str> {
-    const KNOWN: [(&[u8], &str); 8] = [
+    const KNOWN: [(&[u8], &str); 11] = [
+        (b"\x04\x22\x4d\x18", "LZ4 data"),
+        (b"\x1f\x9d", "data of `compress`"),
+        (b"{\\rtf", "an RTF document"),
         (b"\x89PNG\r\n", "a PNG picture"),
         (b"\xff\xd8\xff", "a JPEG picture"),
         (b"GIF8", "a GIF picture"),

@@ -107,7 +107,7 @@ impl ParquetRows {
     ) -> Result<Self, RecordError> {
         let reader = reader(&name, path)?;
         let schema = reader.metadata().file_metadata().schema();
-        let find = |field: &String, option| {
+        let find = |field: &str, option| {
             let found = schema
                 .get_fields()
                 .iter()
@@ -115,7 +115,7 @@ impl ParquetRows {
             found.cloned().ok_or_else(|| RecordError::NoField {
                 name: name.clone(),
                 what: "column",
-                field: field.clone(),
+                field: field.to_owned(),
                 found: schema
                     .get_fields()
                     .iter()
@@ -124,10 +124,10 @@ impl ParquetRows {
                 option,
             })
         };
-        let mut columns = vec![find(&options.text_field, "text-field")?];
+        let mut columns = vec![find(options.text_field(), "text-field")?];
         if let Some(field) = &options.id_field {
             let column = find(field, "id-field")?;
-            if *field != options.text_field {
+            if field != options.text_field() {
                 columns.push(column);
             }
         }
@@ -171,7 +171,7 @@ impl ParquetRows {
     fn part(&self, row: &Row) -> Result<Part, String> {
         let (mut text, mut id) = (None, None);
         for (name, field) in row.get_column_iter() {
-            if *name == self.options.text_field {
+            if name == self.options.text_field() {
                 text = Some(match field {
                     Field::Str(text) => text.as_bytes().to_vec(),
                     Field::Bytes(bytes) => bytes.data().to_vec(),

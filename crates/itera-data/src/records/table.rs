@@ -4,16 +4,16 @@ use std::io::BufRead;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
-use super::{BYTE_ORDER_MARK, Part, RecordError, RecordOptions};
+use super::{BYTE_ORDER_MARK, LONGEST, Part, RecordError, RecordOptions};
 
-/// Whether the first line of a file is a header with this column.
-pub(super) fn has_column(line: &[u8], delimiter: u8, column: &str) -> bool {
+/// Whether the first line of a file is a header with this column; one column alone is a text of one word unless the
+/// file `is_table` by its name.
+pub(super) fn has_column(line: &[u8], delimiter: u8, column: &str, is_table: bool) -> bool {
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .from_reader(line.trim_ascii_end());
     let headers = reader.byte_headers();
-    // One column alone is a text of one word.
-    headers.is_ok_and(|names| names.len() > 1 && position(names, column).is_some())
+    headers.is_ok_and(|names| (is_table || names.len() > 1) && position(names, column).is_some())
 }
 
 fn position(names: &ByteRecord, column: &str) -> Option<usize> {
@@ -45,11 +45,11 @@ impl<R: BufRead> TableRows<R> {
         let headers = rows
             .byte_headers()
             .map_err(|error| read_error(&name, error))?;
-        let column = |field: &String, option| {
+        let column = |field: &str, option| {
             position(headers, field).ok_or_else(|| RecordError::NoField {
                 name: name.clone(),
                 what: "column",
-                field: field.clone(),
+                field: field.to_owned(),
                 found: headers
                     .iter()
                     .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -57,7 +57,7 @@ impl<R: BufRead> TableRows<R> {
                 option,
             })
         };
-        let text = column(&options.text_field, "text-field")?;
+        let text = column(options.text_field(), "text-field")?;
         let id = options.id_field.as_ref();
         let id = id.map(|field| column(field, "id-field")).transpose()?;
         Ok(Self {
@@ -81,6 +81,11 @@ impl<R: BufRead> Iterator for TableRows<R> {
         let at = self.rows.position().clone();
         match self.rows.read_byte_record(&mut self.row) {
             Ok(false) => None,
+            Ok(true) if self.row.as_slice().len() > LONGEST => Some(Err(RecordError::Broken {
+                name: self.name.clone(),
+                place: format!("line {}", at.line()),
+                reason: format!("a row of over {LONGEST} bytes; a quotation mark may be missing"),
+            })),
             Ok(true) => {
                 let id = self
                     .id

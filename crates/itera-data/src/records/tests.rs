@@ -22,7 +22,7 @@ const TEXTS: [&str; 4] = [
 
 fn options() -> RecordOptions {
     RecordOptions {
-        text_field: "text".to_owned(),
+        text_field: None,
         id_field: None,
         rule: None,
         shard: None,
@@ -208,6 +208,7 @@ fn a_json_line_may_be_longer_than_what_is_looked_at() {
     let line = serde_json::json!({"meta": {}, "text": text}).to_string();
     assert_eq!(texts(format!("\u{feff}{line}\n"), &options()), [&text[..]]);
     assert_eq!(texts("{\n", &options()), ["{\n"]);
+    assert_eq!(texts("[1] One\n", &options()), ["[1] One\n"]);
 }
 
 #[test]
@@ -296,7 +297,7 @@ fn what_is_no_text_is_refused_by_its_name() {
         "{message}"
     );
     let other = RecordOptions {
-        text_field: "body".to_owned(),
+        text_field: Some("body".to_owned()),
         ..options()
     };
     let message = read(

@@ -191,7 +191,8 @@ fn with_remedy(error: RecordError) -> anyhow::Error {
     let is_of_one_record = error.is_of_one_record();
     let error = anyhow::Error::new(error);
     if is_of_one_record {
-        error.context("a record is broken; leave such records out with `--on-error skip`")
+        error.context("a record is broken; leave such records out with `--on-error skip`; with `--resume` an output goes \
+             on behind what is written")
     } else {
         error
     }

@@ -70,6 +70,12 @@ pub(crate) fn run(summaries: &[PathBuf], output: &Path) -> anyhow::Result<ExitSt
         .write("`--output`", &output.path)
         .write("the summary", output.summary())
         .check()?;
+    ensure!(
+        !output.journal().exists(),
+        "`{}` is an unfinished output of `score`; give another `--output`, or remove it and `{}`",
+        output.partial().display(),
+        output.journal().display()
+    );
     let _lock = OutputLock::take(&output.path)?;
     let partial = output.partial();
     let cannot = || format!("cannot write `{}`", output.path.display());

@@ -246,9 +246,17 @@ fn tell(record: &ScoresRecord) {
         ..
     } = totals;
     let bits = bits_per_byte(totals.nll_nats, *bytes as f64);
+    let score = if *bytes > 0 {
+        format!("; {bits:.4} bits/byte")
+    } else {
+        String::new()
+    };
     note(format!(
-        "documents {documents}, bytes {bytes}, tokens {tokens}, rows {rows}; {bits:.4} bits/byte"
+        "documents {documents}, bytes {bytes}, tokens {tokens}, rows {rows}{score}"
     ));
+    if *documents == 0 {
+        warn("the input holds no document");
+    }
     let rate = *bytes as f64 / 1e6 / seconds.max(1e-9);
     note(format!("scored in {seconds:.1} s, {rate:.3} MB/s"));
     if *broken > 0 {

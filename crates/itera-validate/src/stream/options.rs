@@ -1,8 +1,10 @@
 //! The command line, checked.
 
 use std::{
+    collections::HashSet,
     env,
     ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -25,6 +27,8 @@ pub(super) struct Options {
     /// As they were given.
     pub(super) names: Vec<String>,
     pub(super) inputs: Vec<Input>,
+    /// Length of each; none where it has no end yet.
+    pub(super) input_bytes: Vec<Option<u64>>,
     pub(super) records: RecordOptions,
     pub(super) checkpoint: String,
     pub(super) precision: Option<Precision>,
@@ -115,13 +119,12 @@ impl Options {
         let places = Places::of_environment();
         let mut inputs = Vec::new();
         for name in &args.inputs {
-            inputs.extend(find_inputs(name, &places)?);
-        }
-        for (at, input) in inputs.iter().enumerate() {
-            ensure!(
-                !inputs[..at].contains(input),
-                "the input `{input}` is given twice; give each once"
-            );
+            let mut found = find_inputs(name, &places)?;
+            if args.inputs.len() > 1 {
+                // What a folder's own name would tell apart.
+                found.iter_mut().for_each(Input::take_whole_name);
+            }
+            inputs.extend(found);
         }
         for (option, limit) in [
             ("--min-bits-per-byte", args.min_bits_per_byte),
@@ -141,6 +144,12 @@ impl Options {
             !args.tokens || args.against.is_none(),
             "`--tokens` writes rows of one model; leave out `--against`"
         );
+        refuse_twice(&inputs)?;
+        let lens = inputs.iter().map(|input| match input {
+            Input::Standard => None,
+            Input::File { path, .. } => fs::metadata(path).ok().map(|metadata| metadata.len()),
+        });
+        let input_bytes = lens.collect();
         let output = args.output.filter(|path| path != Path::new("-"));
         ensure!(
             output.is_some() || !args.resume,
@@ -150,6 +159,7 @@ impl Options {
         let options = Self {
             names: args.inputs,
             inputs,
+            input_bytes,
             records: RecordOptions {
                 text_field: args.text_field,
                 id_field: args.id_field,
@@ -184,6 +194,19 @@ impl Options {
         let Some(output) = &self.output else {
             return Ok(());
         };
+        for name in &self.names {
+            let (folder, path) = (Path::new(name), &output.path);
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            let parent = fs::canonicalize(parent.unwrap_or(Path::new(".")));
+            let is_inside = |folder: PathBuf| parent.is_ok_and(|parent| parent.starts_with(folder));
+            ensure!(
+                !(folder.is_dir() && fs::canonicalize(folder).is_ok_and(is_inside)),
+                "`{}` would lie in the input folder `{name}` and be read by the next run; name a file elsewhere",
+                path.display()
+            );
+        }
         let mut files = Files::default();
         for input in &self.inputs {
             if let Input::File { path, .. } = input {
@@ -231,6 +254,22 @@ impl OutputFile {
     pub(super) fn journal(&self) -> PathBuf {
         self.with_ending(".resume")
     }
+}
+
+/// Refuses a file that is there by two names.
+fn refuse_twice(inputs: &[Input]) -> anyhow::Result<()> {
+    let place = |input: &Input| match input {
+        Input::Standard => Some(PathBuf::from("-")),
+        Input::File { path, .. } => fs::canonicalize(path).ok(),
+    };
+    let mut known = HashSet::new();
+    for input in inputs {
+        ensure!(
+            place(input).is_none_or(|place| known.insert(place)),
+            "the input `{input}` is given twice; give each once"
+        );
+    }
+    Ok(())
 }
 
 /// The file of rows of one shard: `NAME.1-of-4.jsonl` for `NAME.jsonl`.

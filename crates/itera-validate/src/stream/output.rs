@@ -163,11 +163,12 @@ impl Output {
         let model = |loaded: &LoadedCheckpoint| {
             model_info(&loaded.name, &loaded.file_sha256, &loaded.checkpoint)
         };
+        let text_field = options.records.text_field().to_owned();
         let RecordOptions {
-            text_field,
             id_field,
             rule,
             shard,
+            ..
         } = options.records.clone();
         let mut record = ScoresRecord {
             envelope: envelope::<ScoresRecord>(TOOL, models.first().map(|loaded| model(loaded))),
@@ -293,6 +294,10 @@ pub(super) fn finished(
         return Ok(None);
     }
     let summary = names.summary();
+    let is_begun = names.journal().exists();
+    if is_begun && !summary.exists() {
+        return Ok(None);
+    }
     let read = |path: &Path| anyhow::Ok(ScoresRecord::from_json(&fs::read(path)?)?);
     let record = read(&summary).with_context(|| {
         format!(
@@ -301,9 +306,21 @@ pub(super) fn finished(
             summary.display()
         )
     })?;
+    let is_same = record.run_sha256 == run_digest(options, models);
+    let digest = file_digest(&names.path).ok();
+    let is_whole = digest.is_some() && digest == record.output_sha256;
+    if is_begun && !(is_same && is_whole) {
+        // What lies there is of an earlier run; the journal is of a later one.
+        return Ok(None);
+    }
     ensure!(
-        record.run_sha256 == run_digest(options, models),
+        is_same,
         "`{}` was made with other options, inputs or weights; remove it, or give another `--output`",
+        names.path.display()
+    );
+    ensure!(
+        is_whole,
+        "`{}` is not the file that its summary is about; remove both, or give another `--output`",
         names.path.display()
     );
     for left in [names.journal(), names.partial()] {
@@ -347,6 +364,7 @@ fn run_digest(options: &Options, models: &[&LoadedCheckpoint]) -> String {
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>(),
+            &options.input_bytes,
             (&records.text_field, &records.id_field, records.rule),
             options.subject,
             options.limits,

@@ -87,6 +87,7 @@ fn a_row_is_a_document_with_the_score_of_the_summary() {
     {"id":"stories.txt:0","bytes":318,"chars":316,"words":63,"unicode_words":63,"tokens":318,"unknown_tokens":0,"nll_nats":[NUMBER],"bits_per_byte":[NUMBER]}
 
     ----- stderr -----
+    warning: `stories.txt` holds <|endoftext|> 4 times as text; to separate documents, write it in small letters on a line of its own
     documents 1, bytes 318, tokens 318, rows 1; #.#### bits/byte
     scored in [TIME]
     "#);
@@ -410,6 +411,54 @@ fn characters_outside_the_alphabet_are_counted_and_bytes_that_are_none_are_broke
 }
 
 #[test]
+fn a_finished_output_is_no_reason_to_forget_a_later_run() {
+    let test = CliTest::new();
+    test.write("a.jsonl", "{\"text\": \"one\"}\n");
+    succeed(&test, "a.jsonl --output rows.jsonl");
+    test.write(
+        "a.jsonl",
+        "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"text\": \n",
+    );
+    let said = refuse(&test, "a.jsonl --output rows.jsonl --resume");
+    assert!(
+        said.contains("was made with other options, inputs or weights"),
+        "{said}"
+    );
+    refuse(&test, "a.jsonl --output rows.jsonl");
+    succeed(
+        &test,
+        "a.jsonl --output rows.jsonl --resume --on-error skip",
+    );
+    assert_eq!(summary(&test.path("rows.jsonl")).totals.documents, 2);
+    test.write("rows.jsonl", "changed");
+    let said = refuse(
+        &test,
+        "a.jsonl --output rows.jsonl --resume --on-error skip",
+    );
+    assert!(
+        said.contains("is not the file that its summary is about"),
+        "{said}"
+    );
+}
+
+#[test]
+fn shards_of_inputs_that_grew_are_not_joined() {
+    let test = CliTest::new();
+    test.write("a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+    succeed(&test, "a.jsonl --shard 1/2 --output parts/rows.jsonl");
+    test.write(
+        "a.jsonl",
+        "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"text\": \"three\"}\n",
+    );
+    succeed(&test, "a.jsonl --shard 2/2 --output parts/rows.jsonl");
+    let merged = test
+        .command("merge parts --output rows.jsonl")
+        .output()
+        .unwrap();
+    assert_eq!(merged.status.code(), Some(2));
+}
+
+#[test]
 fn what_is_probably_meant_otherwise_is_said() {
     let test = CliTest::new();
     test.write(
@@ -429,6 +478,9 @@ fn what_is_probably_meant_otherwise_is_said() {
 fn what_cannot_be_done_is_said_before_the_work() {
     let test = CliTest::new();
     test.write("two.jsonl", "{\"text\": \"a\"}\n");
+    test.write("body.csv", "id,body\n1,one\n");
+    test.write("array.json", "[\n {\"text\": \"a\"}\n]\n");
+    test.write("first.jsonl", "\n{\"text\": \"a\n{\"text\": \"b\"}\n");
     for (arguments, message) in [
         ("no.txt", "there is no file `no.txt`"),
         ("stories.txt stories.txt", "is given twice"),
@@ -441,6 +493,18 @@ fn what_cannot_be_done_is_said_before_the_work() {
             "names no form of rows",
         ),
         ("two.jsonl --output two.jsonl", "are the same file"),
+        ("two.jsonl ./two.jsonl", "is given twice"),
+        (". --output x.jsonl", "would lie in the input folder `.`"),
+        (
+            "stories.txt --text-field body",
+            "is plain text; it has no field or column `body`",
+        ),
+        ("body.csv", "no column `text`; it has id, body"),
+        ("array.json", "is a JSON document; make lines of it"),
+        (
+            "first.jsonl",
+            "first.jsonl, line 2: no JSON object with texts",
+        ),
         ("stories.txt --resume", "`--resume` needs the file"),
         (
             "- --shard 1/2 --output x.jsonl",
