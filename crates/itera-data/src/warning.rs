@@ -16,14 +16,18 @@ pub struct Oddities {
 impl Oddities {
     /// Those of one document.
     pub fn of(layout: Layout, text: &[u8]) -> Self {
-        let count = |wanted| text.iter().filter(|byte| **byte == wanted).count();
+        let (mut returns, mut feeds) = (0, 0);
+        for byte in text {
+            returns += usize::from(*byte == b'\r');
+            feeds += usize::from(*byte == b'\n');
+        }
         Self {
             separators: match layout {
                 Layout::Stories => marks(text),
                 Layout::WikiText => 0,
             },
-            returns: count(b'\r'),
-            feeds: count(b'\n'),
+            returns,
+            feeds,
         }
     }
 
