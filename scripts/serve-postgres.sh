@@ -49,7 +49,7 @@ find_server "${CARGO_TARGET_DIR:-target}/debug/itera-serve"
 as createdb -h 127.0.0.1 -p "$port" -U itera shared
 ask() { psql -qtA -h 127.0.0.1 -p "$port" -U itera shared -c "$1"; }
 ask "CREATE TABLE settings (theirs int); CREATE TABLE versions (theirs int); CREATE SCHEMA itera"
-start_server --database "${ITERA_TEST_POSTGRES/itera?/shared?}&options=-c%20search_path%3Ditera"
+start_server --database "${ITERA_TEST_POSTGRES/\/itera\?//shared?}&options=-c%20search_path%3Ditera"
 trap 'stop_server; end' EXIT
 curl -sf "$url/adapt/status" >/dev/null
 stop_server
