@@ -10,8 +10,8 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Counts, DataError, Dataset, Layout, Places, Split, Verdict, digest::hex, first_invalid_utf8,
-    format::of_other_than_text, warning::Oddities,
+    Counts, DataError, Dataset, DocumentRule, Places, Split, Verdict, digest::hex,
+    first_invalid_utf8, format::of_other_than_text, warning::Oddities,
 };
 
 /// Original text written for this project in the manner of WikiText-2 v1.
@@ -41,17 +41,18 @@ pub struct Corpus {
     pub sha256: String,
     /// Which text it is, judged by the digest.
     pub verdict: Verdict,
-    /// Together the file, each but the last cut behind a separator.
-    blocks: Vec<Block>,
+    /// Together the file, each but the last cut behind a separator; of records, their texts.
+    pub(crate) blocks: Vec<Block>,
 }
 
 /// Some documents of a corpus in one piece of memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Block {
-    bytes: Vec<u8>,
-    layout: Layout,
+    pub(crate) bytes: Vec<u8>,
+    /// The rule by which words are counted.
+    pub(crate) rule: DocumentRule,
     /// Where each document lies in `bytes`: in order, without overlap, none empty.
-    documents: Vec<Range<usize>>,
+    pub(crate) documents: Vec<Range<usize>>,
 }
 
 impl Block {
@@ -85,35 +86,58 @@ impl Corpus {
         split: Option<Split>,
         places: &Places,
     ) -> Result<Self, DataError> {
+        Self::load_by_rule(dataset, split, places, None)
+    }
+
+    /// The same with the rule for documents, where it is not that of the text.
+    pub(crate) fn load_by_rule(
+        dataset: &Dataset,
+        split: Option<Split>,
+        places: &Places,
+        rule: Option<DocumentRule>,
+    ) -> Result<Self, DataError> {
         if let Some(sample) = Self::sample(dataset) {
             return Ok(sample);
         }
-        let (path, of_name) = match (dataset, split.or(dataset.default_split())) {
-            (Dataset::File(path), _) => (path.clone(), None),
-            (_, split) => {
-                let split = split.unwrap_or(Split::Test);
-                (places.find(dataset, split)?, Some(split))
+        let path = match dataset {
+            Dataset::File(path) => path.clone(),
+            _ => {
+                let split = split.or(dataset.default_split()).unwrap_or(Split::Test);
+                places.find(dataset, split)?
             }
         };
-        let mut corpus = Self::read(&path, dataset, u64::MAX)?;
-        if let Some(expected) = Verdict::digest_of(dataset)
-            && corpus.sha256 != expected
+        Self::read(&path, dataset, rule, u64::MAX)?.checked(dataset, split)
+    }
+
+    /// The corpus, if its digest does not prove another text or split than was asked for.
+    pub(crate) fn checked(
+        self,
+        dataset: &Dataset,
+        split: Option<Split>,
+    ) -> Result<Self, DataError> {
+        let path = self.path.clone().unwrap_or_default();
+        if let Some(text) = dataset.known()
+            && let Some(expected) = text.only_digest()
+            && self.sha256 != expected
         {
             return Err(DataError::OtherText {
-                dataset: dataset.clone(),
+                text,
                 path,
                 expected,
-                found: corpus.sha256,
+                found: self.sha256,
             });
         }
-        if let (Some(asked), Some(found)) = (split.or(of_name), corpus.split)
-            && asked != found
-        {
-            return Err(DataError::OtherSplit { path, asked, found });
+        let of_name = split.or(dataset.default_split());
+        match (of_name, self.split) {
+            (Some(asked), Some(found)) if asked != found => {
+                Err(DataError::OtherSplit { path, asked, found })
+            }
+            _ if dataset.known().is_some() => Ok(Self {
+                split: of_name,
+                ..self
+            }),
+            _ => Ok(self),
         }
-        corpus.split = of_name.or(corpus.split);
-        corpus.path = Some(path);
-        Ok(corpus)
     }
 
     /// The documents in at most so many bytes at the beginning of a split; the digest is that of
@@ -128,20 +152,25 @@ impl Corpus {
         bytes: u64,
     ) -> Result<Self, DataError> {
         let path = places.find(dataset, split)?;
-        let corpus = Self::read(&path, dataset, bytes)?;
+        let corpus = Self::read(&path, dataset, None, bytes)?;
         Ok(Self {
             split: Some(split),
-            path: Some(path),
             ..corpus
         })
     }
 
     /// The corpus in the first `limit` bytes of the file at `path`. A digest that is known overrides
-    /// the name and layout of `dataset` and gives the split.
-    fn read(path: &Path, dataset: &Dataset, limit: u64) -> Result<Self, DataError> {
+    /// the name and rule of `dataset` and gives the split; a rule that was asked for overrides both.
+    fn read(
+        path: &Path,
+        dataset: &Dataset,
+        asked: Option<DocumentRule>,
+        limit: u64,
+    ) -> Result<Self, DataError> {
+        let first_rule = asked.unwrap_or(dataset.rule());
         let blocks = File::open(path).and_then(|file| {
             let len = file.metadata()?.len().min(limit);
-            read_blocks(file.take(limit), len, BLOCK, dataset.layout())
+            read_blocks(file.take(limit), len, BLOCK, first_rule)
         });
         let (blocks, hasher) = blocks.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => DataError::NoSuchFile {
@@ -163,13 +192,20 @@ impl Corpus {
         let file_bytes = blocks.iter().map(|block| block.len() as u64).sum();
         let sha256 = hex(hasher);
         let verdict = Verdict::of(&sha256, file_bytes);
-        let (layout, split) = match verdict.proves() {
-            Some((layout, split)) => (layout, Some(split)),
-            None if matches!(dataset, Dataset::File(_)) => (Layout::of(&blocks), None),
-            None => (dataset.layout(), None),
+        let proven = verdict.proves();
+        let rule = match (asked, proven, dataset) {
+            (Some(rule), ..) | (None, Some((rule, _)), _) => rule,
+            (None, None, Dataset::File(_)) => DocumentRule::of(&blocks),
+            (None, None, _) => first_rule,
+        };
+        // Cut by one rule, the blocks are no whole documents of another.
+        let blocks = if rule == first_rule {
+            blocks
+        } else {
+            vec![blocks.concat()]
         };
         let name = verdict.dataset().map_or(name, |known| known.to_string());
-        let blocks = divide(blocks, layout);
+        let blocks = divide(blocks, rule);
         if blocks.iter().all(|block| block.documents.is_empty()) {
             return Err(DataError::Empty {
                 name,
@@ -178,8 +214,8 @@ impl Corpus {
         }
         Ok(Self {
             name,
-            split,
-            path: None,
+            split: proven.map(|(_, split)| split),
+            path: Some(path.to_owned()),
             file_bytes,
             sha256,
             verdict,
@@ -193,10 +229,10 @@ impl Corpus {
     }
 
     /// Every document, in order, with the rule by which its words are counted.
-    pub fn documents(&self) -> impl Iterator<Item = (Layout, &[u8])> {
+    pub fn documents(&self) -> impl Iterator<Item = (DocumentRule, &[u8])> {
         self.blocks
             .iter()
-            .flat_map(|block| block.texts().map(|text| (block.layout, text)))
+            .flat_map(|block| block.texts().map(|text| (block.rule, text)))
     }
 
     /// The text of each document, in order.
@@ -214,7 +250,7 @@ impl Corpus {
     /// count; a WikiText file has none, so that these are the sizes of the whole file.
     pub fn counts(&self) -> Counts {
         self.documents()
-            .map(|(layout, text)| Counts::of(layout, text))
+            .map(|(rule, text)| Counts::of(rule, text))
             .sum()
     }
 
@@ -236,20 +272,20 @@ impl Corpus {
     /// What in the text is probably meant otherwise than it is read, a line with the remedy for each.
     pub fn warnings(&self) -> Vec<String> {
         let mut oddities = Oddities::default();
-        for (layout, text) in self.documents() {
-            oddities += Oddities::of(layout, text);
+        for (rule, text) in self.documents() {
+            oddities += Oddities::of(rule, text);
         }
         oddities.warnings(&self.name)
     }
 
     /// The compiled-in corpus of this name.
     fn sample(dataset: &Dataset) -> Option<Self> {
-        let sources: &[(Layout, &[u8])] = match dataset {
-            Dataset::SampleWikiText2 => &[(Layout::WikiText, WIKITEXT2_SAMPLE)],
-            Dataset::SampleTinyStories => &[(Layout::Stories, TINYSTORIES_SAMPLE)],
+        let sources: &[(DocumentRule, &[u8])] = match dataset {
+            Dataset::SampleWikiText2 => &[(DocumentRule::Article, WIKITEXT2_SAMPLE)],
+            Dataset::SampleTinyStories => &[(DocumentRule::Story, TINYSTORIES_SAMPLE)],
             Dataset::Sample => &[
-                (Layout::WikiText, WIKITEXT2_SAMPLE),
-                (Layout::Stories, TINYSTORIES_SAMPLE),
+                (DocumentRule::Article, WIKITEXT2_SAMPLE),
+                (DocumentRule::Story, TINYSTORIES_SAMPLE),
             ],
             _ => return None,
         };
@@ -258,7 +294,7 @@ impl Corpus {
             .fold(Sha256::new(), |hasher, (_, text)| hasher.chain_update(text));
         let blocks = sources
             .iter()
-            .flat_map(|(layout, text)| divide(vec![text.to_vec()], *layout))
+            .flat_map(|(rule, text)| divide(vec![text.to_vec()], *rule))
             .collect();
         Some(Self {
             name: dataset.to_string(),
@@ -278,7 +314,7 @@ fn read_blocks(
     mut source: impl Read,
     len: u64,
     step: u64,
-    layout: Layout,
+    rule: DocumentRule,
 ) -> io::Result<(Vec<Vec<u8>>, Sha256)> {
     let (mut blocks, mut hasher) = (Vec::new(), Sha256::new());
     let (mut read, mut limit, mut block) = (0, step, Vec::new());
@@ -293,7 +329,7 @@ fn read_blocks(
             blocks.push(block);
             return Ok((blocks, hasher));
         }
-        if let Some(cut) = layout.last_cut(&block) {
+        if let Some(cut) = rule.last_cut(&block) {
             let rest = block.split_off(cut);
             blocks.push(block);
             block = rest;
@@ -304,7 +340,7 @@ fn read_blocks(
 }
 
 /// Divides a text, cut at separators, into documents.
-fn divide(texts: Vec<Vec<u8>>, layout: Layout) -> Vec<Block> {
+fn divide(texts: Vec<Vec<u8>>, rule: DocumentRule) -> Vec<Block> {
     let separated = texts.len() > 1;
     let mark = |text: &[u8]| {
         text.starts_with(BYTE_ORDER_MARK)
@@ -313,13 +349,13 @@ fn divide(texts: Vec<Vec<u8>>, layout: Layout) -> Vec<Block> {
     let mut skipped = texts.first().and_then(|text| mark(text)).unwrap_or(0);
     let block = |bytes: Vec<u8>| {
         let start = std::mem::take(&mut skipped);
-        let mut documents = layout.documents(&bytes[start..], separated);
+        let mut documents = rule.documents(&bytes[start..], separated);
         for document in &mut documents {
             *document = document.start + start..document.end + start;
         }
         Block {
             bytes,
-            layout,
+            rule,
             documents,
         }
     };
@@ -333,13 +369,13 @@ mod tests {
     use super::*;
 
     fn blocks(text: &[u8], step: u64) -> Vec<Vec<u8>> {
-        let (blocks, hasher) = read_blocks(text, 0, step, Layout::Stories).unwrap();
+        let (blocks, hasher) = read_blocks(text, 0, step, DocumentRule::Story).unwrap();
         assert_eq!(hex(hasher), crate::sha256_hex(text));
         blocks
     }
 
     fn texts(blocks: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        let blocks = divide(blocks, Layout::Stories);
+        let blocks = divide(blocks, DocumentRule::Story);
         blocks
             .iter()
             .flat_map(|block| block.texts().map(<[u8]>::to_vec))

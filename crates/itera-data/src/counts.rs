@@ -2,7 +2,7 @@
 
 use std::{iter::Sum, ops::Add};
 
-use crate::Layout;
+use crate::DocumentRule;
 
 /// Sizes of a piece of text; those of documents add up to those of their corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,14 +12,14 @@ pub struct Counts {
     /// Unicode scalar values. Where the text is not UTF-8, each invalid sequence counts as the one
     /// replacement character that a lossy conversion would put there.
     pub chars: u64,
-    /// Words: runs of bytes that are not ASCII white space, and for [`Layout::WikiText`] one more
+    /// Words: runs of bytes that are not ASCII white space, and for [`DocumentRule::Article`] one more
     /// per line end, as the word-level literature counts.
     pub words: u64,
 }
 
 impl Counts {
     /// Counts one text.
-    pub fn of(layout: Layout, text: &[u8]) -> Self {
+    pub fn of(rule: DocumentRule, text: &[u8]) -> Self {
         let chars = text
             .utf8_chunks()
             .map(|chunk| chunk.valid().chars().count() + usize::from(!chunk.invalid().is_empty()))
@@ -28,9 +28,9 @@ impl Counts {
             .split(u8::is_ascii_whitespace)
             .filter(|word| !word.is_empty())
             .count();
-        let line_ends = match layout {
-            Layout::WikiText => text.split(|&byte| byte == b'\n').count() - 1,
-            Layout::Stories => 0,
+        let line_ends = match rule {
+            DocumentRule::Article => text.split(|&byte| byte == b'\n').count() - 1,
+            _ => 0,
         };
         Self {
             bytes: text.len() as u64,
@@ -77,9 +77,9 @@ mod tests {
             chars: 12,
             words,
         };
-        assert_eq!(Counts::of(Layout::Stories, text), counts(3));
-        assert_eq!(Counts::of(Layout::WikiText, text), counts(5));
-        assert_eq!(Counts::of(Layout::Stories, b""), Counts::default());
+        assert_eq!(Counts::of(DocumentRule::Story, text), counts(3));
+        assert_eq!(Counts::of(DocumentRule::Article, text), counts(5));
+        assert_eq!(Counts::of(DocumentRule::Story, b""), Counts::default());
     }
 
     #[test]
@@ -88,6 +88,6 @@ mod tests {
         assert_eq!(first_invalid_utf8(text), Some(2));
         assert_eq!(first_invalid_utf8("é".as_bytes()), None);
         let lossy = String::from_utf8_lossy(text).chars().count() as u64;
-        assert_eq!(Counts::of(Layout::Stories, text).chars, lossy);
+        assert_eq!(Counts::of(DocumentRule::Story, text).chars, lossy);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::{DataError, Layout};
+use crate::{DataError, DocumentRule, KnownText};
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,14 +51,8 @@ impl FromStr for Split {
 /// `FromStr` knows the [`names`](Self::names); every other text is a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dataset {
-    /// WikiText-2 v1 (the `.tokens` files with `<unk>`).
-    WikiText2,
-    /// TinyStories V1.
-    TinyStories,
-    /// The first 219 stories of the official validation split of TinyStories V1, for final figures.
-    TinyStoriesHead,
-    /// The stories by which this project chooses settings: a selection, not the official split.
-    TinyStoriesDev,
+    /// A text of the table `data/datasets.toml`.
+    Known(&'static KnownText),
     /// Both samples in one corpus, WikiText-2's manner first.
     Sample,
     /// The compiled-in sample in the manner of WikiText-2.
@@ -70,31 +64,24 @@ pub enum Dataset {
 }
 
 impl Dataset {
-    /// Every name that is not a path.
-    const NAMED: [(&'static str, Self); 7] = [
-        ("wikitext2", Self::WikiText2),
-        ("tinystories", Self::TinyStories),
-        ("tinystories-head", Self::TinyStoriesHead),
-        ("tinystories-dev", Self::TinyStoriesDev),
+    /// The texts that are compiled in.
+    const SAMPLES: [(&'static str, Self); 3] = [
         ("sample", Self::Sample),
         ("sample-wikitext2", Self::SampleWikiText2),
         ("sample-tinystories", Self::SampleTinyStories),
     ];
 
     /// Every name that is not a path.
-    pub fn names() -> [&'static str; 7] {
-        Self::NAMED.map(|(name, _)| name)
+    pub fn names() -> Vec<&'static str> {
+        let known = KnownText::all().unwrap_or_default().iter();
+        let samples = Self::SAMPLES.map(|(name, _)| name);
+        known.map(|text| &*text.name).chain(samples).collect()
     }
 
     /// The splits that this data set has. Samples and files are one text, whatever split is asked
     /// for, and have none.
-    pub const fn splits(&self) -> &'static [Split] {
-        match self {
-            Self::WikiText2 => &Split::ALL,
-            Self::TinyStories => &[Split::Valid, Split::Train],
-            Self::TinyStoriesHead | Self::TinyStoriesDev => &[Split::Valid],
-            _ => &[],
-        }
+    pub fn splits(&self) -> Vec<Split> {
+        self.known().map(KnownText::splits).unwrap_or_default()
     }
 
     /// The split that validation uses unless told otherwise: test where there is one.
@@ -111,72 +98,50 @@ impl Dataset {
         }
     }
 
-    /// The data set and split that models of this kind of text are trained on; none for samples and
-    /// files.
-    pub const fn training_text(&self) -> Option<(Self, Split)> {
+    /// What the table says of it; none for samples and files.
+    pub const fn known(&self) -> Option<&'static KnownText> {
         match self {
-            Self::WikiText2 => Some((Self::WikiText2, Split::Train)),
-            Self::TinyStories | Self::TinyStoriesHead | Self::TinyStoriesDev => {
-                Some((Self::TinyStories, Split::Train))
-            }
+            Self::Known(text) => Some(text),
             _ => None,
         }
     }
 
-    /// Whether the name stands for one text, which is known by its digest.
-    pub(crate) const fn is_one_text(&self) -> bool {
-        matches!(self, Self::TinyStoriesHead | Self::TinyStoriesDev)
+    /// The data set whose train split lies beside the text; none for samples and files.
+    pub fn training_text(&self) -> Option<Self> {
+        let own = self.known()?;
+        let trains =
+            |text: &&KnownText| text.folder == own.folder && text.splits().contains(&Split::Train);
+        KnownText::all().ok()?.iter().find(trains).map(Self::Known)
     }
 
-    /// How to get the text, as a sentence goes on.
-    pub(crate) fn remedy(&self) -> String {
-        let folder = self.folder().unwrap_or_default();
-        let set = format!("set ITERA_DATA_DIR to the folder that holds `{folder}/`");
-        match self {
-            Self::TinyStoriesDev => {
-                format!("{set}; this selection is no official text and cannot be fetched")
-            }
-            other => format!("run `scripts/fetch-data.sh --only {other}`, or {set}"),
+    /// The sample in the manner of this text.
+    pub fn sample(&self) -> Self {
+        match self.rule() {
+            DocumentRule::Article => Self::SampleWikiText2,
+            _ => Self::SampleTinyStories,
         }
     }
 
     /// How documents and words are told apart in a file of this data set.
-    pub(crate) const fn layout(&self) -> Layout {
+    pub(crate) fn rule(&self) -> DocumentRule {
         match self {
-            Self::WikiText2 | Self::SampleWikiText2 => Layout::WikiText,
-            _ => Layout::Stories,
-        }
-    }
-
-    /// The folder of this data set inside a data folder; none for samples and files.
-    pub const fn folder(&self) -> Option<&'static str> {
-        match self {
-            Self::WikiText2 => Some("wikitext-2"),
-            Self::TinyStories | Self::TinyStoriesHead | Self::TinyStoriesDev => Some("tinystories"),
-            _ => None,
-        }
-    }
-
-    /// The file names of a split, ours first, then the official one.
-    pub(crate) fn file_names(&self, split: Split) -> Vec<String> {
-        let ours = format!("{split}.txt");
-        match self {
-            Self::WikiText2 => vec![ours, format!("wiki.{split}.tokens")],
-            Self::TinyStories => vec![ours, format!("TinyStories-{split}.txt")],
-            Self::TinyStoriesHead => vec!["official-head.txt".to_owned()],
-            Self::TinyStoriesDev => vec!["dev.txt".to_owned(), ours],
-            _ => Vec::new(),
+            Self::Known(text) => text.rule,
+            Self::SampleWikiText2 => DocumentRule::Article,
+            _ => DocumentRule::Story,
         }
     }
 }
 
 impl fmt::Display for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::File(path) = self {
-            return path.display().fmt(f);
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Known(text) => f.write_str(&text.name),
+            sample => {
+                let known = Self::SAMPLES.into_iter().find(|(_, known)| known == sample);
+                f.write_str(known.map_or("", |(name, _)| name))
+            }
         }
-        let name = Self::NAMED.into_iter().find(|(_, dataset)| dataset == self);
-        f.write_str(name.map_or("", |(name, _)| name))
     }
 }
 
@@ -187,8 +152,10 @@ impl FromStr for Dataset {
         if name.is_empty() {
             return Err(DataError::EmptyName);
         }
-        let known = Self::NAMED.into_iter().find(|(known, _)| *known == name);
-        Ok(known.map_or_else(|| Self::File(name.into()), |(_, dataset)| dataset))
+        if let Some((_, sample)) = Self::SAMPLES.into_iter().find(|(known, _)| *known == name) {
+            return Ok(sample);
+        }
+        Ok(KnownText::find(name)?.map_or_else(|| Self::File(name.into()), Self::Known))
     }
 }
 
@@ -218,8 +185,21 @@ mod tests {
 
     #[test]
     fn default_splits_are_for_validation() {
-        assert_eq!(Dataset::WikiText2.default_split(), Some(Split::Test));
-        assert_eq!(Dataset::TinyStories.default_split(), Some(Split::Valid));
-        assert_eq!(Dataset::Sample.default_split(), None);
+        let split = |name: &str| name.parse::<Dataset>().unwrap().default_split();
+        assert_eq!(split("wikitext2"), Some(Split::Test));
+        assert_eq!(split("tinystories"), Some(Split::Valid));
+        assert_eq!(split("sample"), None);
+    }
+
+    #[test]
+    fn a_text_is_learnt_from_the_train_split_beside_it() {
+        let trains = |name: &str| {
+            let dataset: Dataset = name.parse().unwrap();
+            dataset.training_text().map(|text| text.to_string())
+        };
+        assert_eq!(trains("tinystories-head").as_deref(), Some("tinystories"));
+        assert_eq!(trains("wikitext2").as_deref(), Some("wikitext2"));
+        assert_eq!(trains("enwik8"), None);
+        assert_eq!(trains("sample"), None);
     }
 }

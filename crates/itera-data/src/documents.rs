@@ -1,77 +1,126 @@
 //! Where documents begin and end in the bytes of a corpus.
 
-use std::ops::Range;
+use std::{fmt, ops::Range, str::FromStr};
+
+use serde::Deserialize;
 
 /// The line that separates stories, blanks around it aside. The same characters inside a line are
 /// text.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// The rule by which a text divides into documents and words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// WikiText: a document begins at each top-level heading and every byte belongs to exactly
-    /// one document. Words are whitespace-separated, plus one per line end.
-    WikiText,
-    /// Stories between [`END_OF_TEXT`] lines, or a plain text without such lines, which is one
-    /// document. Words are whitespace-separated.
-    Stories,
+///
+/// Words are runs of bytes that are not ASCII white space; of an [`Article`](Self::Article) each line end counts
+/// as one more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentRule {
+    #[default]
+    /// What stands between lines [`END_OF_TEXT`]; all of a text that has none.
+    Story,
+    /// An article of WikiText: from one top-level heading to the next, so that every byte belongs to one
+    /// document.
+    Article,
+    /// A line that is not blank, without its line end.
+    Line,
+    /// Lines between blank lines.
+    Paragraph,
+    /// A whole file.
+    Whole,
 }
 
-impl Layout {
-    /// The layout of a text of unknown origin: that of WikiText where it begins with a top-level
-    /// heading and has no separators.
+impl DocumentRule {
+    /// Every rule with its name.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("story", Self::Story),
+        ("article", Self::Article),
+        ("line", Self::Line),
+        ("paragraph", Self::Paragraph),
+        ("whole", Self::Whole),
+    ];
+
+    /// The rule for a text of unknown origin: articles where it begins with a top-level heading and has no
+    /// separators.
     pub(crate) fn of(blocks: &[Vec<u8>]) -> Self {
         let [text] = blocks else {
-            return Self::Stories;
+            return Self::Story;
         };
         let is_blank = |line: &Range<usize>| text[line.clone()].trim_ascii().is_empty();
         let mut first = lines(text).skip_while(is_blank);
         let is_article = first.next().is_some_and(|line| is_title(&text[line]))
             && first.next().is_some_and(|line| is_blank(&line));
         if is_article && !lines(text).any(|line| is_separator(&text[line])) {
-            Self::WikiText
+            Self::Article
         } else {
-            Self::Stories
+            Self::Story
         }
     }
 
     /// The documents of `text`, in order, without overlap, none of them empty. `separated`: the text
     /// follows a separator of the same file.
     ///
-    /// `WikiText`: a top-level heading is a line ` = Title = ` (not ` = = Sub = = `) followed by a
+    /// `Article`: a top-level heading is a line ` = Title = ` (not ` = = Sub = = `) followed by a
     /// blank line. The blank line is what tells a heading from a line of a formula; the official
     /// splits give 60 articles for test and 60 for validation by this rule, where the pattern
     /// alone would find 62 in test. Text before the first heading (in the official files one blank
     /// line) belongs to the first document; the blank line before every other heading belongs to
     /// the article that it ends.
     ///
-    /// `Stories`: the line end before a separator, the separator and the line end after it are
+    /// `Story`: the line end before a separator, the separator and the line end after it are
     /// not part of any document. Where there is a separator at all, the line end that closes the
     /// file counts as if one more separator followed. Without a separator every byte is one
     /// document. Stories of nothing but white space are dropped.
     pub(crate) fn documents(self, text: &[u8], separated: bool) -> Vec<Range<usize>> {
         match self {
             _ if text.is_empty() => Vec::new(),
-            Self::WikiText => articles(text),
-            Self::Stories => stories(text, separated),
+            Self::Article => articles(text),
+            Self::Story => stories(text, separated),
+            Self::Line => lines(text)
+                .map(|line| without_line_end(text, line))
+                .filter(|line| !text[line.clone()].trim_ascii().is_empty())
+                .collect(),
+            Self::Paragraph => paragraphs(text),
+            Self::Whole => std::iter::once(0..text.len()).collect(),
         }
     }
 
     /// Where `text` can be cut so that both parts divide into the documents of the whole: behind the
-    /// last separator line that is complete.
+    /// last line that is complete and ends a document.
     pub(crate) fn last_cut(self, text: &[u8]) -> Option<usize> {
-        if self == Self::WikiText {
-            return None;
-        }
+        let ends: fn(&[u8]) -> bool = match self {
+            Self::Article | Self::Whole => return None,
+            Self::Story => is_separator,
+            Self::Line => |_| true,
+            Self::Paragraph => |line| line.trim_ascii().is_empty(),
+        };
         let mut end = text.iter().rposition(|&byte| byte == b'\n')? + 1;
         loop {
             let before = text[..end - 1].iter().rposition(|&byte| byte == b'\n');
             let start = before.map_or(0, |before| before + 1);
-            if is_separator(&text[start..end]) {
+            if ends(&text[start..end]) {
                 return Some(end);
             }
             end = before? + 1;
         }
+    }
+}
+
+impl fmt::Display for DocumentRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMED.iter().find(|(_, rule)| rule == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for DocumentRule {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::NAMED.into_iter().find(|(known, _)| *known == name);
+        known.map(|(_, rule)| rule).ok_or_else(|| {
+            let names = Self::NAMED.map(|(name, _)| name).join(", ");
+            format!("no rule is called `{name}`; rules are {names}")
+        })
     }
 }
 
@@ -116,6 +165,22 @@ fn stories(text: &[u8], separated: bool) -> Vec<Range<usize>> {
     stories
 }
 
+fn paragraphs(text: &[u8]) -> Vec<Range<usize>> {
+    let is_blank = |line: &Range<usize>| text[line.clone()].trim_ascii().is_empty();
+    let (mut paragraphs, mut open) = (Vec::new(), None);
+    for line in lines(text) {
+        if is_blank(&line) {
+            paragraphs.extend(open.take());
+        } else {
+            let start = open.map_or(line.start, |open: Range<usize>| open.start);
+            open = Some(start..line.end);
+        }
+    }
+    paragraphs.extend(open);
+    let without_end = |paragraph| without_line_end(text, paragraph);
+    paragraphs.into_iter().map(without_end).collect()
+}
+
 pub(crate) fn is_separator(line: &[u8]) -> bool {
     line.trim_ascii() == END_OF_TEXT.as_bytes()
 }
@@ -145,9 +210,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn split(layout: Layout, text: &str) -> Vec<&str> {
-        layout
-            .documents(text.as_bytes(), false)
+    fn split(rule: DocumentRule, text: &str) -> Vec<&str> {
+        rule.documents(text.as_bytes(), false)
             .into_iter()
             .map(|range| &text[range])
             .collect()
@@ -169,7 +233,7 @@ mod tests {
             ("", &[]),
         ];
         for (text, expected) in cases {
-            assert_eq!(split(Layout::Stories, text), expected, "{text:?}");
+            assert_eq!(split(DocumentRule::Story, text), expected, "{text:?}");
         }
     }
 
@@ -177,16 +241,16 @@ mod tests {
     fn articles_begin_at_headings_that_a_blank_line_follows() {
         let text = " \n = One = \n \n text \n = = Part = = \n \n x = 1 : \n = 2 km = \n so . \n \n = Two = \n \n end \n";
         assert_eq!(
-            split(Layout::WikiText, text),
+            split(DocumentRule::Article, text),
             [
                 " \n = One = \n \n text \n = = Part = = \n \n x = 1 : \n = 2 km = \n so . \n \n",
                 " = Two = \n \n end \n"
             ]
         );
-        assert_eq!(split(Layout::WikiText, "no heading"), ["no heading"]);
-        assert_eq!(split(Layout::WikiText, "").len(), 0);
+        assert_eq!(split(DocumentRule::Article, "no heading"), ["no heading"]);
+        assert_eq!(split(DocumentRule::Article, "").len(), 0);
         assert_eq!(
-            split(Layout::WikiText, " = A =\n\n = B ="),
+            split(DocumentRule::Article, " = A =\n\n = B ="),
             [" = A =\n\n", " = B ="]
         );
     }
@@ -197,7 +261,7 @@ mod tests {
             lines in prop::collection::vec("( = [ab= ]{0,4} = | |x)\n?", 0..20),
         ) {
             let text = lines.concat();
-            let joined: String = split(Layout::WikiText, &text).concat();
+            let joined: String = split(DocumentRule::Article, &text).concat();
             prop_assert_eq!(joined, text);
         }
 
@@ -207,7 +271,7 @@ mod tests {
         ) {
             let text = lines.concat();
             let mut last = 0;
-            for story in Layout::Stories.documents(text.as_bytes(), false) {
+            for story in DocumentRule::Story.documents(text.as_bytes(), false) {
                 prop_assert!(story.start >= last && !story.is_empty());
                 last = story.end;
                 prop_assert!(text[story].lines().all(|line| line.trim() != END_OF_TEXT));
@@ -220,12 +284,12 @@ mod tests {
             end in 0_usize..400,
         ) {
             let text = lines.concat();
-            let whole = split(Layout::Stories, &text);
-            let Some(cut) = Layout::Stories.last_cut(&text.as_bytes()[..end.min(text.len())]) else {
+            let whole = split(DocumentRule::Story, &text);
+            let Some(cut) = DocumentRule::Story.last_cut(&text.as_bytes()[..end.min(text.len())]) else {
                 return Ok(());
             };
-            let mut parts = split(Layout::Stories, &text[..cut]);
-            let rest = Layout::Stories.documents(&text.as_bytes()[cut..], true);
+            let mut parts = split(DocumentRule::Story, &text[..cut]);
+            let rest = DocumentRule::Story.documents(&text.as_bytes()[cut..], true);
             parts.extend(rest.into_iter().map(|story| &text[cut..][story]));
             prop_assert_eq!(parts, whole);
         }

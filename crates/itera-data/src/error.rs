@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io, path::PathBuf};
 
 use thiserror::Error;
 
-use crate::{Dataset, LanesPosition, Split};
+use crate::{Dataset, KnownText, LanesPosition, Split};
 
 /// Why a corpus could not be loaded.
 #[derive(Debug, Error)]
@@ -12,6 +12,9 @@ pub enum DataError {
     /// The name of the data set is the empty string.
     #[error("the name of the data set is empty; names are {}, or the path of a text file", Dataset::names().join(", "))]
     EmptyName,
+    /// A table of texts in a data folder is not of its form.
+    #[error("{0}; mend the file or delete it")]
+    Table(String),
     /// No split has this name.
     #[error("no split is called `{0}`; splits are test, valid, train")]
     UnknownSplit(String),
@@ -23,16 +26,16 @@ pub enum DataError {
         /// The split asked for.
         split: Split,
         /// The splits there are.
-        available: &'static [Split],
+        available: Vec<Split>,
     },
     /// A named data set is in none of the places looked at.
     #[error(
-        "the {split} split of {dataset} was not found; looked for{}\n{}",
-        lines(looked_at), dataset.remedy()
+        "the {split} split of {} was not found; looked for{}\n{}",
+        text.name, lines(looked_at), text.remedy()
     )]
     Missing {
-        /// The data set asked for.
-        dataset: Dataset,
+        /// The text asked for.
+        text: &'static KnownText,
         /// The split asked for.
         split: Split,
         /// Every path tried, in order.
@@ -77,11 +80,11 @@ pub enum DataError {
     },
     /// The name stands for one text, and the file holds another.
     #[error(
-        "`{}` is not {dataset}, whose sha256 is {expected}, but {found}; {}", path.display(), dataset.remedy()
+        "`{}` is not {}, whose sha256 is {expected}, but {found}; {}", path.display(), text.name, text.remedy()
     )]
     OtherText {
-        /// The data set asked for.
-        dataset: Dataset,
+        /// The text asked for.
+        text: &'static KnownText,
         /// The file.
         path: PathBuf,
         /// SHA-256 of the text of that name.
@@ -89,6 +92,10 @@ pub enum DataError {
         /// SHA-256 of the file.
         found: String,
     },
+    /// Records cannot be read.
+    #[cfg(feature = "records")]
+    #[error(transparent)]
+    Record(#[from] crate::records::RecordError),
     /// There is nothing to score or to learn from.
     #[error(
         "`{name}` holds no document ({bytes} bytes); expected text, give another file or fetch it again"

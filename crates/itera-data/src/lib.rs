@@ -17,22 +17,26 @@ mod digest;
 mod documents;
 mod error;
 mod format;
+mod known;
 mod lanes;
 mod places;
 mod random;
 #[cfg(feature = "records")]
 pub mod records;
 mod tokens;
+mod verdict;
 mod warning;
 
 pub use corpus::{Block, Corpus};
 pub use counts::{Counts, first_invalid_utf8};
 pub use dataset::{Dataset, Split};
-pub use digest::{Verdict, sha256_hex, sha256_of};
-pub use documents::{END_OF_TEXT, Layout};
+pub use digest::{sha256_hex, sha256_of};
+pub use documents::{DocumentRule, END_OF_TEXT};
 pub use error::{DataError, LanesError};
+pub use known::{KnownFile, KnownText};
 pub use lanes::{LaneOptions, Lanes, LanesPosition, Segment};
 pub use places::{Places, workspace_around};
 pub use random::{Domain, rng};
 pub use tokens::TokenSet;
+pub use verdict::Verdict;
 pub use warning::Oddities;

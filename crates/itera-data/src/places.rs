@@ -7,8 +7,8 @@ use std::{
 
 use crate::{DataError, Dataset, Split};
 
-/// Data folders in the order in which they are looked at; each may hold `wikitext-2/` and
-/// `tinystories/`.
+/// Data folders in the order in which they are looked at; each may hold the folders of known texts, and a table of
+/// more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     folders: Vec<PathBuf>,
@@ -43,6 +43,11 @@ impl Places {
         Self { folders }
     }
 
+    /// The folders, in order.
+    pub(crate) fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
     /// The file that holds `split` of `dataset`: `<folder>/<data set>/<split>.txt`, or the same
     /// under its official name.
     ///
@@ -50,24 +55,29 @@ impl Places {
     /// The data set has no such split, or no folder holds it. A [`Dataset`] that needs no folder
     /// (a sample, a file) is never found here.
     pub fn find(&self, dataset: &Dataset, split: Split) -> Result<PathBuf, DataError> {
-        let available = dataset.splits();
-        let (true, Some(folder)) = (available.contains(&split), dataset.folder()) else {
+        let known = dataset
+            .known()
+            .and_then(|text| Some((text, text.file(split)?)));
+        let Some((text, file)) = known else {
             return Err(DataError::NoSuchSplit {
                 dataset: dataset.clone(),
                 split,
-                available,
+                available: dataset.splits(),
             });
         };
-        let names = dataset.file_names(split);
         let looked_at: Vec<_> = self
             .folders
             .iter()
-            .flat_map(|place| names.iter().map(move |name| place.join(folder).join(name)))
+            .flat_map(|place| {
+                file.files
+                    .iter()
+                    .map(|name| place.join(&text.folder).join(name))
+            })
             .collect();
         match looked_at.iter().find(|path| path.is_file()) {
             Some(path) => Ok(path.clone()),
             None => Err(DataError::Missing {
-                dataset: dataset.clone(),
+                text,
                 split,
                 looked_at,
             }),
@@ -87,6 +97,10 @@ pub fn workspace_around(here: &Path) -> Option<&Path> {
 mod tests {
     use super::*;
 
+    fn dataset(name: &str) -> Dataset {
+        name.parse().unwrap()
+    }
+
     #[test]
     fn earlier_folders_and_our_names_win() {
         let dir = tempfile::tempdir().unwrap();
@@ -97,7 +111,7 @@ mod tests {
             path
         };
         let places = Places::new(vec![first.clone(), second.clone()]);
-        let find = |split| places.find(&Dataset::WikiText2, split);
+        let find = |split| places.find(&dataset("wikitext2"), split);
 
         let last = write(second.join("wikitext-2/test.txt"));
         assert_eq!(find(Split::Test).unwrap(), last);
@@ -108,7 +122,7 @@ mod tests {
 
         let official = write(second.join("tinystories/TinyStories-valid.txt"));
         assert_eq!(
-            places.find(&Dataset::TinyStories, Split::Valid).unwrap(),
+            places.find(&dataset("tinystories"), Split::Valid).unwrap(),
             official
         );
     }
@@ -117,7 +131,7 @@ mod tests {
     fn a_missing_data_set_names_the_places_and_the_remedy() {
         let places = Places::new(vec!["/nowhere/a".into(), "/nowhere/b".into()]);
         let error = places
-            .find(&Dataset::WikiText2, Split::Valid)
+            .find(&dataset("wikitext2"), Split::Valid)
             .unwrap_err()
             .to_string();
         assert_eq!(
@@ -135,7 +149,7 @@ mod tests {
     #[test]
     fn tiny_stories_has_no_test_split() {
         let error = Places::new(Vec::new())
-            .find(&Dataset::TinyStories, Split::Test)
+            .find(&dataset("tinystories"), Split::Test)
             .unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use crate::{END_OF_TEXT, Layout};
+use crate::{DocumentRule, END_OF_TEXT, first_invalid_utf8};
 
 /// What is odd about documents, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,23 +11,26 @@ pub struct Oddities {
     separators: usize,
     returns: usize,
     feeds: usize,
+    /// Documents that are not UTF-8.
+    undecodable: usize,
 }
 
 impl Oddities {
     /// Those of one document.
-    pub fn of(layout: Layout, text: &[u8]) -> Self {
+    pub fn of(rule: DocumentRule, text: &[u8]) -> Self {
         let (mut returns, mut feeds) = (0, 0);
         for byte in text {
             returns += usize::from(*byte == b'\r');
             feeds += usize::from(*byte == b'\n');
         }
         Self {
-            separators: match layout {
-                Layout::Stories => marks(text),
-                Layout::WikiText => 0,
+            separators: match rule {
+                DocumentRule::Story => marks(text),
+                _ => 0,
             },
             returns,
             feeds,
+            undecodable: usize::from(first_invalid_utf8(text).is_some()),
         }
     }
 
@@ -37,6 +40,7 @@ impl Oddities {
             separators,
             returns,
             feeds,
+            undecodable,
         } = *self;
         let separators = (separators > 0).then(|| {
             format!(
@@ -52,7 +56,17 @@ impl Oddities {
                  models were trained without them"
             )
         });
-        separators.into_iter().chain(returns).collect()
+        let undecodable = (undecodable > 0).then(|| {
+            format!(
+                "not all of `{name}` is UTF-8 (documents: {undecodable}), its bytes are scored as they are; convert \
+                 Latin-1 with `iconv -f LATIN1 -t UTF-8`"
+            )
+        });
+        separators
+            .into_iter()
+            .chain(returns)
+            .chain(undecodable)
+            .collect()
     }
 }
 
@@ -61,6 +75,7 @@ impl AddAssign for Oddities {
         self.separators += other.separators;
         self.returns += other.returns;
         self.feeds += other.feeds;
+        self.undecodable += other.undecodable;
     }
 }
 

@@ -19,6 +19,15 @@ fn load(name: &str) -> Result<Corpus, DataError> {
     Corpus::load(&name.parse()?, None, &no_places())
 }
 
+fn known(name: &str) -> Dataset {
+    name.parse().unwrap()
+}
+
+fn verdict(name: &str, split: Split) -> Verdict {
+    let text = known(name).known().unwrap();
+    Verdict::Known { text, split }
+}
+
 /// The corpus at `$ITERA_DATA_DIR`, or `None` and a visible line where it is not there.
 fn official(dataset: &Dataset, split: Split) -> Option<Corpus> {
     let folder = env::var_os("ITERA_DATA_DIR").map(PathBuf::from);
@@ -66,10 +75,10 @@ fn the_official_wikitext2_splits_have_their_published_sizes() {
         ),
     ];
     for (split, counts) in expected {
-        let Some(corpus) = official(&Dataset::WikiText2, split) else {
+        let Some(corpus) = official(&known("wikitext2"), split) else {
             continue;
         };
-        assert_eq!(corpus.verdict, Verdict::OfficialWikiText2V1 { split });
+        assert_eq!(corpus.verdict, verdict("wikitext2", split));
         assert_eq!(corpus.counts(), counts);
         let file = corpus.texts().collect::<Vec<_>>().concat();
         assert_eq!(
@@ -86,7 +95,7 @@ fn the_official_wikitext2_splits_have_their_published_sizes() {
 
 #[test]
 fn an_official_file_under_another_name_is_still_official() {
-    let Some(by_name) = official(&Dataset::WikiText2, Split::Test) else {
+    let Some(by_name) = official(&known("wikitext2"), Split::Test) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -112,7 +121,7 @@ fn an_official_file_under_another_name_is_still_official() {
 
 #[test]
 fn the_head_of_the_official_stories_is_known_by_name_and_by_path() {
-    let Some(by_name) = official(&Dataset::TinyStoriesHead, Split::Valid) else {
+    let Some(by_name) = official(&known("tinystories-head"), Split::Valid) else {
         return;
     };
     assert_eq!(
@@ -123,7 +132,7 @@ fn the_head_of_the_official_stories_is_known_by_name_and_by_path() {
         ),
         (219, 185_537, 188_822)
     );
-    assert_eq!(by_name.verdict, Verdict::TinyStoriesHead);
+    assert_eq!(by_name.verdict, verdict("tinystories-head", Split::Valid));
     let path = by_name.path.unwrap();
     let by_path = Corpus::load(&Dataset::File(path.clone()), None, &no_places()).unwrap();
     assert_eq!(
@@ -137,7 +146,7 @@ fn the_head_of_the_official_stories_is_known_by_name_and_by_path() {
     fs::create_dir(&folder).unwrap();
     fs::copy(path, folder.join("dev.txt")).unwrap();
     let places = Places::new(vec![dir.path().to_owned()]);
-    let error = Corpus::load(&Dataset::TinyStoriesDev, None, &places).unwrap_err();
+    let error = Corpus::load(&known("tinystories-dev"), None, &places).unwrap_err();
     assert!(matches!(error, DataError::OtherText { .. }), "{error}");
     assert!(error.to_string().contains("cannot be fetched"), "{error}");
 }
@@ -158,7 +167,7 @@ fn a_file_that_begins_like_an_article_is_divided_into_articles() {
     )
     .unwrap();
     let places = Places::new(vec![dir.path().to_owned()]);
-    let by_name = Corpus::load(&Dataset::WikiText2, Some(Split::Train), &places).unwrap();
+    let by_name = Corpus::load(&known("wikitext2"), Some(Split::Train), &places).unwrap();
     assert_eq!(by_path.n_documents(), 3);
     assert!(by_path.texts().eq(by_name.texts()));
     assert_eq!(by_path.counts(), by_name.counts());
@@ -178,16 +187,16 @@ fn the_beginning_of_a_split_is_read_alone() {
     )
     .unwrap();
     let places = Places::new(vec![dir.path().to_owned()]);
-    let corpus = Corpus::beginning(&Dataset::TinyStories, Split::Train, &places, 20).unwrap();
+    let corpus = Corpus::beginning(&known("tinystories"), Split::Train, &places, 20).unwrap();
     assert_eq!(corpus.texts().collect::<Vec<_>>(), [&b"one"[..], b"tw"]);
     assert_eq!(corpus.file_bytes, 20);
-    let whole = Corpus::beginning(&Dataset::TinyStories, Split::Train, &places, 1 << 20).unwrap();
+    let whole = Corpus::beginning(&known("tinystories"), Split::Train, &places, 1 << 20).unwrap();
     assert_eq!(whole.n_documents(), 3);
 }
 
 #[test]
 fn a_split_under_the_name_of_another_is_refused() {
-    let Some(test) = official(&Dataset::WikiText2, Split::Test) else {
+    let Some(test) = official(&known("wikitext2"), Split::Test) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -195,7 +204,7 @@ fn a_split_under_the_name_of_another_is_refused() {
     fs::create_dir(&folder).unwrap();
     fs::copy(test.path.unwrap(), folder.join("valid.txt")).unwrap();
     let places = Places::new(vec![dir.path().to_owned()]);
-    let error = Corpus::load(&Dataset::WikiText2, Some(Split::Valid), &places).unwrap_err();
+    let error = Corpus::load(&known("wikitext2"), Some(Split::Valid), &places).unwrap_err();
     assert!(
         matches!(
             error,
@@ -212,7 +221,7 @@ fn a_split_under_the_name_of_another_is_refused() {
 #[test]
 fn tiny_stories_divide_into_what_lies_between_separators() {
     for split in [Split::Valid, Split::Train] {
-        let Some(corpus) = official(&Dataset::TinyStories, split) else {
+        let Some(corpus) = official(&known("tinystories"), split) else {
             continue;
         };
         let file = File::open(corpus.path.as_ref().unwrap()).unwrap();
@@ -414,7 +423,7 @@ fn what_cannot_be_read_is_named() {
     assert_eq!(
         error,
         "there is no file `tinystory`, and no data set of that name; names are \
-         wikitext2, tinystories, tinystories-head, tinystories-dev, sample, sample-wikitext2, \
+         wikitext2, tinystories, tinystories-head, tinystories-dev, tinystories-v2, wikitext2-raw, wikitext103, enwik8, text8, lambada, sample, sample-wikitext2, \
          sample-tinystories"
     );
     let dir = tempfile::tempdir().unwrap();

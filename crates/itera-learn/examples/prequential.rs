@@ -65,7 +65,7 @@ fn setting(seed: u64) -> Outcome<Setting> {
     let base = load_checkpoint("micro-tinystories")?.checkpoint;
     let places = Places::of_environment();
     let tokenizer = &base.tokenizer;
-    let wiki = Corpus::load(&Dataset::WikiText2, Some(Split::Valid), &places)?;
+    let wiki = Corpus::load(&"wikitext2".parse()?, Some(Split::Valid), &places)?;
     let mut stream = Vec::new();
     for article in wiki.texts() {
         let tokens = tokenizer.encode(article)?;
@@ -85,8 +85,8 @@ fn setting(seed: u64) -> Outcome<Setting> {
         .into_iter()
         .skip(seed as usize % stride)
         .step_by(stride);
-    let train = Corpus::load(&Dataset::TinyStories, Some(Split::Train), &places)?;
-    let valid = Corpus::load(&Dataset::TinyStories, Some(Split::Valid), &places)?;
+    let train = Corpus::load(&"tinystories".parse()?, Some(Split::Train), &places)?;
+    let valid = Corpus::load(&"tinystories".parse()?, Some(Split::Valid), &places)?;
     let guard = |skip, take| -> Outcome<Vec<GuardDocument>> {
         let texts = valid.texts().skip(skip).take(take);
         texts.map(|text| document(tokenizer, text)).collect()

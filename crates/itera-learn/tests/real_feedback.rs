@@ -74,7 +74,12 @@ fn fifty_corrections_help_with_the_next_fifty_and_spare_the_base_text() {
         return;
     }
     let base = load_checkpoint("micro-tinystories").unwrap().checkpoint;
-    let articles = texts(&Dataset::WikiText2, Split::Valid, &base, usize::MAX);
+    let articles = texts(
+        &"wikitext2".parse().unwrap(),
+        Split::Valid,
+        &base,
+        usize::MAX,
+    );
     let snippets: Vec<Example> = articles
         .iter()
         .flat_map(|(tokens, _)| tokens.chunks_exact(PROMPT + OUTPUT))
@@ -90,9 +95,9 @@ fn fifty_corrections_help_with_the_next_fifty_and_spare_the_base_text() {
     let records: Vec<Example> = snippets.into_iter().step_by(stride).collect();
     let (learnt, next) = records.split_at(RECORDS);
 
-    let replay = texts(&Dataset::TinyStories, Split::Train, &base, 400);
+    let replay = texts(&"tinystories".parse().unwrap(), Split::Train, &base, 400);
     let replay: Vec<Vec<u32>> = replay.into_iter().map(|(tokens, _)| tokens).collect();
-    let stories = texts(&Dataset::TinyStories, Split::Valid, &base, 300);
+    let stories = texts(&"tinystories".parse().unwrap(), Split::Valid, &base, 300);
     let guard: Vec<GuardDocument> = stories[..40]
         .iter()
         .map(|(tokens, bytes)| GuardDocument {

@@ -19,15 +19,21 @@ pub fn name_of_text(sha256: &str) -> Option<&'static str> {
 /// name of the split that it lay under.
 const TINYSTORIES_DEV: &str = "ace5ae488323262f7c09f03c1b83bd07482960bdc0d36c3da85180a9cc06f592";
 
+/// A text in words: `wikitext2 test`; no split where the text has `all` or the name is that of one text.
+pub fn text_name(dataset: &str, split: &str) -> String {
+    match (dataset, split) {
+        (_, "all") | ("tinystories-head" | "tinystories-dev", _) => dataset.to_owned(),
+        _ => format!("{dataset} {split}"),
+    }
+}
+
 impl ValidationRow {
     /// The text in words: `wikitext2 test`.
     pub fn text_name(&self) -> String {
         if let Some(name) = name_of_text(&self.dataset_sha256) {
             return name.to_owned();
         }
-        let is_one_text = self.split == "all" || self.dataset.starts_with("tinystories-");
-        let split = if is_one_text { "" } else { &self.split };
-        format!("{} {split}", self.dataset).trim_end().to_owned()
+        text_name(&self.dataset, &self.split)
     }
 
     /// Whether the text is the official file of its data set.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use itera_cli::warn;
-use itera_data::{Block, Corpus, DataError, Dataset, Places, Split};
+use itera_data::{Block, Corpus, DataError, Dataset, Places, Split, records::RecordOptions};
 use itera_record::DataSource;
 
 /// Of this many documents of a single text, one is held out for evaluation.
@@ -26,15 +26,14 @@ impl Texts {
     pub(crate) fn load(dataset: &Dataset, valid: Option<&Path>) -> Result<Self, DataError> {
         let places = Places::of_environment();
         let single = !dataset.splits().contains(&Split::Train);
-        let train = Corpus::load(dataset, (!single).then_some(Split::Train), &places)?;
+        let load = |dataset: &Dataset, split| {
+            Corpus::load_records(dataset, split, &places, &RecordOptions::default())
+        };
+        let train = load(dataset, (!single).then_some(Split::Train))?;
         let valid = match valid {
-            Some(path) => Some(Corpus::load(
-                &Dataset::File(path.to_owned()),
-                None,
-                &places,
-            )?),
+            Some(path) => Some(load(&Dataset::File(path.to_owned()), None)?),
             None if single => None,
-            None => Some(Corpus::load(dataset, Some(Split::Valid), &places)?),
+            None => Some(load(dataset, Some(Split::Valid))?),
         };
         let held_out = if valid.is_none() {
             train.n_documents() / HOLD_OUT_ONE_IN

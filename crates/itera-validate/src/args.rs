@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use itera_cli::PrecisionArg;
 use itera_core::checkpoint::Precision;
-use itera_data::{Dataset, Split, records::DocumentRule};
+use itera_data::{Dataset, DocumentRule, Split};
 
 use crate::options::Shard;
 
@@ -181,9 +181,17 @@ pub(crate) struct ScoreArgs {
     /// Checkpoint by name or path; may be repeated [default: every shipped one].
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) checkpoint: Vec<String>,
-    /// wikitext2, tinystories, tinystories-head, sample, or a text file [default: the checkpoint's own].
+    /// A data set by name (wikitext2, tinystories-head, sample, ...), a file, a folder, a pattern or
+    /// hf:OWNER/NAME[:CONFIG][:SPLIT]; may be repeated [default: the checkpoint's own].
     #[arg(long, value_name = "NAME|PATH")]
-    pub(crate) dataset: Option<Dataset>,
+    pub(crate) dataset: Vec<Dataset>,
+    /// Field or column that holds the text [default: text].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) text_field: Option<String>,
+    /// What a document of a plain text is: story, article, line, paragraph or whole [default: that of the data
+    /// set; of a file, article where it begins with one, else story].
+    #[arg(long, value_name = "RULE")]
+    pub(crate) document_rule: Option<DocumentRule>,
     /// test, valid or train [default: test where there is one, else valid].
     #[arg(long)]
     pub(crate) split: Option<Split>,
@@ -249,6 +257,9 @@ pub(crate) struct ScoreArgs {
     /// Print the JSON on standard output instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Layout of the JSON.
+    #[arg(long, default_value = "itera")]
+    pub(crate) format: Format,
 }
 
 /// Where the state starts afresh.
@@ -261,6 +272,15 @@ pub(crate) enum ProtocolArg {
     /// At every window of a document. Windows do not cross documents, so that figures differ from those of Hugging
     /// Face's guide (whose windows do) and of llama.cpp (which scores the second half of each).
     Window,
+}
+
+/// Layout of the result as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// That of this project, which its tools read.
+    Itera,
+    /// That of lm-evaluation-harness, one model and a task for each text.
+    LmEval,
 }
 
 /// What to compare with.

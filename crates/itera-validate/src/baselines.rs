@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use itera_cli::note;
 use itera_core::{files::write_atomic, tokenizer::Tokenizer};
 use itera_data::{
-    Corpus, DataError, Dataset, Places,
+    Corpus, DataError, Dataset, Places, Split,
     baselines::{uniform_bits_per_byte, unigram_bits_per_byte},
     sha256_hex,
 };
@@ -132,13 +132,11 @@ impl Compressors {
     /// The text that models of this kind of text are trained on, if it is there and another.
     fn training_text(&self, corpus: &Corpus) -> Result<Option<Corpus>, DataError> {
         let dataset = corpus.name.parse::<Dataset>()?;
-        let Some((dataset, split)) = dataset
-            .training_text()
-            .filter(|(_, split)| corpus.split != Some(*split))
-        else {
+        let is_itself = corpus.split == Some(Split::Train);
+        let Some(dataset) = dataset.training_text().filter(|_| !is_itself) else {
             return Ok(None);
         };
-        match Corpus::beginning(&dataset, split, &self.places, PRIMING_BYTES) {
+        match Corpus::beginning(&dataset, Split::Train, &self.places, PRIMING_BYTES) {
             Err(DataError::Missing { .. }) => Ok(None),
             outcome => outcome.map(Some),
         }

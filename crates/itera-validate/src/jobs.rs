@@ -8,6 +8,7 @@ use itera_core::{
     models::{LoadedCheckpoint, load_at_precision, load_checkpoint, shipped_models},
 };
 use itera_data::{Corpus, DataError, Dataset, Places, Split};
+use itera_record::columns::text_name;
 
 use crate::{
     engine::{self, Engine},
@@ -144,9 +145,9 @@ impl Work {
         loaded: &LoadedCheckpoint,
     ) -> anyhow::Result<Vec<usize>> {
         let mut texts = Vec::new();
-        if let Some(dataset) = &options.dataset {
-            for member in dataset.members() {
-                let text = self.load_text(member, options.split, places)?;
+        if !options.datasets.is_empty() {
+            for member in options.datasets.iter().flat_map(Dataset::members) {
+                let text = self.load_text(member, options.split, options, places)?;
                 let corpus = &self.texts[text].corpus;
                 if let (Some(split), None) = (options.split, corpus.split) {
                     bail!(
@@ -159,28 +160,26 @@ impl Work {
             return Ok(texts);
         }
         for dataset in own_datasets(loaded)? {
-            let sample = sample_of(&dataset);
-            texts.push(match self.load_text(dataset, options.split, places) {
-                Err(
-                    DataError::Missing {
-                        dataset: Dataset::TinyStoriesDev,
-                        ..
+            let sample = dataset.sample();
+            texts.push(
+                match self.load_text(dataset, options.split, options, places) {
+                    Err(DataError::Missing { text, .. } | DataError::OtherText { text, .. })
+                        if text.name == SELECTION =>
+                    {
+                        continue;
                     }
-                    | DataError::OtherText {
-                        dataset: Dataset::TinyStoriesDev,
-                        ..
-                    },
-                ) => continue,
-                Err(DataError::Missing { dataset, split, .. }) => {
-                    self.notes.push(format!(
-                        "the {split} split of {dataset} is not here, so {} was scored on {sample}; \
-                         run `scripts/fetch-data.sh --only {dataset}` for the real text",
-                        loaded.name
+                    Err(DataError::Missing { text, split, .. }) => {
+                        self.notes.push(format!(
+                        "the {split} split of {name} is not here, so {} was scored on {sample}; \
+                         run `scripts/fetch-data.sh --only {name}` for the real text",
+                        loaded.name,
+                        name = text.name
                     ));
-                    self.load_text(sample, None, places)?
-                }
-                outcome => outcome?,
-            });
+                        self.load_text(sample, None, options, places)?
+                    }
+                    outcome => outcome?,
+                },
+            );
         }
         Ok(texts)
     }
@@ -209,12 +208,13 @@ impl Work {
         &mut self,
         dataset: Dataset,
         split: Option<Split>,
+        options: &Options,
         places: &Places,
     ) -> Result<usize, DataError> {
         if let Some(known) = self.texts.iter().position(|text| text.dataset == dataset) {
             return Ok(known);
         }
-        let corpus = Corpus::load(&dataset, split, places)?;
+        let corpus = Corpus::load_records(&dataset, split, places, &options.records)?;
         corpus.warnings().iter().for_each(warn);
         self.texts.push(Text { dataset, corpus });
         Ok(self.texts.len() - 1)
@@ -224,12 +224,7 @@ impl Work {
 impl Text {
     /// `wikitext2 test`, or the path of a file.
     pub(crate) fn label(&self) -> String {
-        match (&self.dataset, self.corpus.split) {
-            (Dataset::TinyStoriesHead | Dataset::TinyStoriesDev, _) | (_, None) => {
-                self.corpus.name.clone()
-            }
-            (_, Some(split)) => format!("{} {split}", self.corpus.name),
-        }
+        text_name(&self.corpus.name, self.split())
     }
 
     /// Name of the split; `all` for texts without splits.
@@ -242,27 +237,22 @@ impl Text {
 /// both kinds if it does not say. For TinyStories it is the part of the official split by which this project
 /// reports, and its own selection.
 fn own_datasets(loaded: &LoadedCheckpoint) -> anyhow::Result<Vec<Dataset>> {
-    let Some(name) = loaded.checkpoint.training["dataset"].as_str() else {
-        return Ok([&[Dataset::WikiText2][..], &STORIES].concat());
+    let parse = |name: &str| name.parse::<Dataset>();
+    let names = match loaded.checkpoint.training["dataset"].as_str() {
+        None => vec!["wikitext2", "tinystories-head", SELECTION],
+        Some("tinystories") => vec!["tinystories-head", SELECTION],
+        Some(name) => vec![name],
     };
-    match name.parse()? {
-        Dataset::TinyStories => Ok(STORIES.to_vec()),
-        Dataset::File(path) => bail!(
+    let datasets: Vec<_> = names.into_iter().map(parse).collect::<Result<_, _>>()?;
+    if let [Dataset::File(path)] = &datasets[..] {
+        bail!(
             "{} was trained on the file `{}`; name the text to score it on with `--dataset`",
             loaded.name,
             path.display()
-        ),
-        dataset => Ok(dataset.members()),
+        );
     }
+    Ok(datasets.iter().flat_map(Dataset::members).collect())
 }
 
-/// The texts of a model of stories.
-const STORIES: [Dataset; 2] = [Dataset::TinyStoriesHead, Dataset::TinyStoriesDev];
-
-/// The sample text in the manner of a data set.
-fn sample_of(dataset: &Dataset) -> Dataset {
-    match dataset {
-        Dataset::WikiText2 => Dataset::SampleWikiText2,
-        _ => Dataset::SampleTinyStories,
-    }
-}
+/// The text by which settings of models of stories are chosen.
+const SELECTION: &str = "tinystories-dev";

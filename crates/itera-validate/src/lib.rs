@@ -25,6 +25,7 @@ mod compare;
 mod divergence;
 mod engine;
 mod jobs;
+mod lm_eval;
 mod merge;
 mod metrics;
 mod options;

@@ -8,12 +8,12 @@ use itera_core::{
     checkpoint::Precision,
     kernels::{Kernel, KernelError},
 };
-use itera_data::{Dataset, Split};
+use itera_data::{Dataset, Split, records::RecordOptions};
 use itera_record::{Bootstrap, ProtocolKind, ScoringProtocol, ShardInfo};
 
 use crate::{
     adapt,
-    args::{EngineArg, ProtocolArg, ScoreArgs},
+    args::{EngineArg, Format, ProtocolArg, ScoreArgs},
 };
 
 /// Tokens in a window by default: what most transformer tools use.
@@ -34,7 +34,9 @@ pub(crate) struct Options {
     /// Names or paths; none for every shipped checkpoint.
     pub(crate) checkpoints: Vec<String>,
     /// None for each checkpoint's own.
-    pub(crate) dataset: Option<Dataset>,
+    pub(crate) datasets: Vec<Dataset>,
+    /// How they are read.
+    pub(crate) records: RecordOptions,
     /// None for the data set's own choice.
     pub(crate) split: Option<Split>,
     pub(crate) protocol: ScoringProtocol,
@@ -51,6 +53,7 @@ pub(crate) struct Options {
     pub(crate) output: Option<PathBuf>,
     pub(crate) csv: Option<PathBuf>,
     pub(crate) json: bool,
+    pub(crate) format: Format,
 }
 
 /// One of several parts of the documents, as typed: `I/N` with I from 1 to N.
@@ -118,7 +121,12 @@ impl Options {
         let threads = threads(args.threads)?;
         let options = Self {
             checkpoints: args.checkpoint,
-            dataset: args.dataset,
+            datasets: args.dataset,
+            records: RecordOptions {
+                text_field: args.text_field,
+                rule: args.document_rule,
+                ..RecordOptions::default()
+            },
             split: args.split,
             protocol,
             precisions: precisions.map(PrecisionArg::list),
@@ -131,6 +139,7 @@ impl Options {
             output: args.output.or(default_output),
             csv: args.csv,
             json: args.json,
+            format: args.format,
         };
         options.files().check()?;
         Ok(options)
@@ -139,7 +148,7 @@ impl Options {
     /// The files of the run, but for those that are found by name.
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::default();
-        if let Some(dataset) = &self.dataset {
+        for dataset in &self.datasets {
             files = files.read_dataset("`--dataset`", dataset);
         }
         for (option, path) in [("`--output`", &self.output), ("`--csv`", &self.csv)] {
@@ -218,7 +227,7 @@ fn protocol(args: &ScoreArgs) -> anyhow::Result<ScoringProtocol> {
 /// Whether nothing is said about what to score or how: the run whose result the project keeps.
 fn is_main_job(args: &ScoreArgs) -> bool {
     args.checkpoint.is_empty()
-        && args.dataset.is_none()
+        && args.dataset.is_empty()
         && args.split.is_none()
         && args.protocol.is_none()
         && args.window.is_none()

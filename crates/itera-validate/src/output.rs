@@ -10,7 +10,7 @@ use itera_record::{
     columns::{BASELINES, DIVERGENCES, GAINS, SCORE_FIELDS, SCORES},
 };
 
-use crate::options::Options;
+use crate::{args::Format, lm_eval, options::Options};
 
 /// Writes the files that the options name and prints the result, the one whatever becomes of the other;
 /// `notes` qualify it.
@@ -19,7 +19,10 @@ pub(crate) fn deliver(
     options: &Options,
     notes: &[String],
 ) -> anyhow::Result<()> {
-    let json = record.to_json().context("cannot write the result")?;
+    let json = match options.format {
+        Format::Itera => record.to_json().context("cannot write the result")?,
+        Format::LmEval => lm_eval::to_json(record)?,
+    };
     let written = write_files(record, options, &json);
     let printed = print_result(record, options, notes, json);
     written.and(printed)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::RecordError;
-use crate::{Dataset, Places};
+use crate::{DataError, Dataset, Places};
 
 /// Where documents are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,15 +64,10 @@ pub fn find_inputs(name: &str, places: &Places) -> Result<Vec<Input>, RecordErro
     if path.exists() {
         return Ok(vec![Input::file(path.to_owned(), name.to_owned())]);
     }
-    let known = name
-        .parse::<Dataset>()
-        .ok()
-        .filter(|dataset| !matches!(dataset, Dataset::File(_)));
-    if let Some((dataset, split)) =
-        known.and_then(|dataset| Some((dataset.default_split()?, dataset)).map(|(s, d)| (d, s)))
-    {
-        let found = places.find(&dataset, split);
-        let path = found.map_err(|error| RecordError::NoInput(error.to_string()))?;
+    let no_input = |error: DataError| RecordError::NoInput(error.to_string());
+    let dataset: Dataset = name.parse().map_err(no_input)?;
+    if let Some(split) = dataset.default_split() {
+        let path = places.find(&dataset, split).map_err(no_input)?;
         return Ok(vec![Input::file(path, name.to_owned())]);
     }
     let none = |why: &str| {

@@ -11,10 +11,12 @@
 //! | `decode` | compressed files |
 //! | `text` | plain text by a rule |
 //! | `json`, `table`, `parquet` | a column of JSON lines, of CSV or TSV, of Parquet |
+//! | `corpus` | all documents at once |
 //!
 //! A long document of plain text comes in parts, cut where no tokenizer joins the two sides. All others
 //! are whole, and no longer than [`LONGEST`].
 
+mod corpus;
 mod decode;
 mod error;
 mod inputs;
@@ -30,7 +32,6 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::Path,
-    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -52,7 +53,7 @@ pub use self::{
     inputs::{Input, find_inputs},
 };
 use crate::format::of_other_than_text;
-use crate::{corpus::BYTE_ORDER_MARK, digest::hex};
+use crate::{DocumentRule, corpus::BYTE_ORDER_MARK, digest::hex};
 
 /// Bytes of the longest record, and of the longest word of a plain text.
 pub const LONGEST: usize = 64 << 20;
@@ -63,53 +64,8 @@ const PART: usize = 256 << 10;
 /// Bytes at the beginning of a file by which its form is told.
 const HEAD: usize = 64 << 10;
 
-/// What a document is in a plain text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DocumentRule {
-    /// What stands between lines `<|endoftext|>`; all of a text that has none.
-    Story,
-    /// An article of WikiText: from one top-level heading to the next.
-    Article,
-    /// A line that is not blank, without its line end.
-    Line,
-    /// Lines between blank lines.
-    Paragraph,
-    /// A whole file.
-    Whole,
-}
-
-impl DocumentRule {
-    /// Every rule with its name.
-    pub const NAMED: [(&'static str, Self); 5] = [
-        ("story", Self::Story),
-        ("article", Self::Article),
-        ("line", Self::Line),
-        ("paragraph", Self::Paragraph),
-        ("whole", Self::Whole),
-    ];
-}
-
-impl fmt::Display for DocumentRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::NAMED.iter().find(|(_, rule)| rule == self);
-        f.write_str(name.map_or("", |(name, _)| name))
-    }
-}
-
-impl FromStr for DocumentRule {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let known = Self::NAMED.into_iter().find(|(known, _)| *known == name);
-        known.map(|(_, rule)| rule).ok_or_else(|| {
-            let names = Self::NAMED.map(|(name, _)| name).join(", ");
-            format!("no rule is called `{name}`; rules are {names}")
-        })
-    }
-}
-
 /// How records are read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RecordOptions {
     /// The field or column that holds the text; none for `text`, and for plain text where there is no such column.
     pub text_field: Option<String>,
@@ -150,11 +106,13 @@ impl Part {
     }
 }
 
+type Documents = Box<dyn Iterator<Item = Result<Part, RecordError>> + Send>;
+
 /// Reads documents from one file after the other.
 pub struct Records {
     options: RecordOptions,
     inputs: VecDeque<(Input, Span)>,
-    open: Option<Box<dyn Iterator<Item = Result<Part, RecordError>> + Send>>,
+    open: Option<Documents>,
     bytes: u64,
     read: Arc<AtomicU64>,
     hasher: Sha256,
@@ -235,8 +193,6 @@ impl Iterator for Records {
     }
 }
 
-type Documents = Box<dyn Iterator<Item = Result<Part, RecordError>> + Send>;
-
 /// The documents of one file, by its form.
 fn open(
     input: &Input,
@@ -289,6 +245,23 @@ fn open(
         Kind::Table(delimiter) => Box::new(TableRows::new(name, reader, delimiter, options)?),
         Kind::Text(rule) => Box::new(TextDocuments::new(name, reader, range, rule)),
     })
+}
+
+/// The form of a file that is neither packed nor Parquet; none of others.
+fn kind_of(name: &str, path: &Path, options: &RecordOptions) -> Result<Option<Kind>, RecordError> {
+    let fail = |source| RecordError::Read {
+        name: name.to_owned(),
+        source,
+    };
+    if parquet::is_parquet(path).map_err(fail)? {
+        return Ok(None);
+    }
+    let mut decoded = File::open(path).and_then(decode).map_err(fail)?;
+    if decoded.compression.is_some() {
+        return Ok(None);
+    }
+    let head = peek(&mut decoded.reader).map_err(fail)?;
+    Kind::of(head, name, options, None).map(Some)
 }
 
 /// The first [`HEAD`] bytes of a reader, which stay in it.

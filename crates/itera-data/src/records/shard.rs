@@ -11,9 +11,7 @@ use std::{
     path::Path,
 };
 
-use super::{
-    BYTE_ORDER_MARK, Input, Kind, RecordError, RecordOptions, decode::decode, parquet, peek,
-};
+use super::{BYTE_ORDER_MARK, Input, Kind, RecordError, RecordOptions, kind_of, parquet};
 
 /// The share of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +90,7 @@ pub(super) fn spans(
             }
         } else if count == 1 {
             spans.push((input.clone(), Span::Bytes(0..len)));
-        } else if can_be_entered(&name, path, options)? {
+        } else if kind_of(&name, path, options)?.is_some_and(Kind::has_lines) {
             if !own.is_empty() {
                 spans.push((input.clone(), Span::Bytes(own)));
             }
@@ -101,20 +99,6 @@ pub(super) fn spans(
         }
     }
     Ok(spans)
-}
-
-/// Whether a reader that begins in the middle can tell where a record begins.
-fn can_be_entered(name: &str, path: &Path, options: &RecordOptions) -> Result<bool, RecordError> {
-    let fail = |source| RecordError::Read {
-        name: name.to_owned(),
-        source,
-    };
-    let mut decoded = File::open(path).and_then(decode).map_err(fail)?;
-    if decoded.compression.is_some() {
-        return Ok(false);
-    }
-    let head = peek(&mut decoded.reader).map_err(fail)?;
-    Ok(Kind::of(head, name, options, None)?.has_lines())
 }
 
 /// Where the first line begins, at or behind `start`, whose line before is an end. The length of the file if none

@@ -21,12 +21,7 @@ const TEXTS: [&str; 4] = [
 ];
 
 fn options() -> RecordOptions {
-    RecordOptions {
-        text_field: None,
-        id_field: None,
-        rule: None,
-        shard: None,
-    }
+    RecordOptions::default()
 }
 
 /// The documents of a file, or the first error.
@@ -103,6 +98,39 @@ fn parquet_file(texts: &[&str], group: usize, compression: Compression) -> Vec<u
     }
     writer.close().unwrap();
     bytes
+}
+
+#[test]
+fn a_corpus_has_the_texts_of_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole: Vec<&str> = TEXTS.into_iter().filter(|text| !text.is_empty()).collect();
+    let corpus = |name: &str| {
+        let dataset = crate::Dataset::File(folder.path().join(name));
+        Corpus::load_records(&dataset, None, &Places::new(Vec::new()), &options())
+    };
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("a.jsonl", json_lines().as_bytes());
+    write("b.parquet", &parquet_file(&TEXTS, 2, Compression::SNAPPY));
+    for name in ["a.jsonl", "b.parquet"] {
+        let corpus = corpus(name).unwrap();
+        assert!(corpus.texts().eq(whole.iter().map(|text| text.as_bytes())));
+        let bytes = fs::read(folder.path().join(name)).unwrap();
+        assert_eq!(corpus.sha256, crate::sha256_hex(&bytes));
+        assert_eq!(corpus.file_bytes, bytes.len() as u64);
+    }
+    let of_folder = corpus("").unwrap();
+    assert_eq!(of_folder.n_documents(), 2 * whole.len());
+    assert_eq!(of_folder.path, None);
+    write("broken.jsonl", b"{\"text\": \"a\"}\n{\"text\": 1}\n");
+    let error = corpus("broken.jsonl").unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+    let error = Corpus::load_records(
+        &crate::Dataset::File("-".into()),
+        None,
+        &Places::new(Vec::new()),
+        &options(),
+    );
+    assert!(error.unwrap_err().to_string().contains("score -"));
 }
 
 #[test]
@@ -341,10 +369,14 @@ fn a_long_document_comes_in_parts_that_join() {
     fs::remove_file(path).unwrap();
 }
 
-/// The documents of a file of stories by [`Corpus`].
-fn by_corpus(path: &Path) -> Vec<Vec<u8>> {
+/// The documents of a file by [`Corpus`], by a rule.
+fn by_corpus(path: &Path, rule: DocumentRule) -> Vec<Vec<u8>> {
     let dataset = crate::Dataset::File(path.to_owned());
-    let corpus = Corpus::load(&dataset, None, &Places::new(Vec::new()));
+    let options = RecordOptions {
+        rule: Some(rule),
+        ..options()
+    };
+    let corpus = Corpus::load_records(&dataset, None, &Places::new(Vec::new()), &options);
     corpus.map_or_else(
         |_| Vec::new(),
         |corpus| corpus.texts().map(<[u8]>::to_vec).collect(),
@@ -359,16 +391,11 @@ proptest! {
     ) {
         let text = lines.concat();
         let input = file(&text);
-        let story = RecordOptions { rule: Some(DocumentRule::Story), ..options() };
-        let whole = read(input.path(), &story).unwrap();
-        let found: Vec<_> = whole.iter().map(|(_, text)| text.clone()).collect();
-        let is_article = text::begins_with_article(text.strip_prefix('\u{feff}').unwrap_or(&text).as_bytes());
-        if !is_article {
-            prop_assert_eq!(&found, &by_corpus(input.path()));
-        }
-        for rule in [DocumentRule::Story, DocumentRule::Line, DocumentRule::Whole] {
+        for (_, rule) in DocumentRule::NAMED {
             let options = RecordOptions { rule: Some(rule), ..options() };
             let whole = read(input.path(), &options).unwrap();
+            let found: Vec<_> = whole.iter().map(|(_, text)| text.clone()).collect();
+            prop_assert_eq!(&found, &by_corpus(input.path(), rule), "{}", rule);
             let shard = |index| {
                 let options = RecordOptions { shard: Some((index, count)), ..options.clone() };
                 read(input.path(), &options).unwrap()

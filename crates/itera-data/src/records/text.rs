@@ -6,9 +6,12 @@ use std::{
     ops::Range,
 };
 
-use super::{BYTE_ORDER_MARK, DocumentRule, LONGEST, PART, Part, RecordError};
+use super::{BYTE_ORDER_MARK, LONGEST, PART, Part, RecordError};
 pub(super) use crate::documents::is_separator;
-use crate::documents::{is_title, without_line_end};
+use crate::{
+    DocumentRule,
+    documents::{is_title, without_line_end},
+};
 
 /// Bytes of a line that are read at a time; no separator or heading is longer.
 const FRAGMENT: u64 = 64 << 10;

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use itera_data::{Corpus, Dataset, Places, Split, sha256_hex};
+use itera_data::{Corpus, Places, Split, sha256_hex};
 use server::{Files, Server};
 
 const SPLITS: [(&str, &[u8]); 3] = [
@@ -131,7 +131,7 @@ fn wikitext_is_fetched_checked_unpacked_and_then_left_alone() {
     let places = Places::new(vec![fixture.file("")]);
     for (split, text) in SPLITS {
         let split: Split = split.parse().unwrap();
-        let corpus = Corpus::load(&Dataset::WikiText2, Some(split), &places).unwrap();
+        let corpus = Corpus::load(&"wikitext2".parse().unwrap(), Some(split), &places).unwrap();
         assert_eq!(corpus.sha256, sha256_hex(text));
     }
 

@@ -103,8 +103,7 @@ fn corpus(args: &VerifyArgs, loaded: &LoadedCheckpoint) -> anyhow::Result<Corpus
         .unwrap_or_default();
     let (own, sample) = match own.parse() {
         Ok(Dataset::File(_)) | Err(_) => (None, Dataset::SampleTinyStories),
-        Ok(Dataset::WikiText2) => (Some(Dataset::WikiText2), Dataset::SampleWikiText2),
-        Ok(Dataset::TinyStories) => (Some(Dataset::TinyStories), Dataset::SampleTinyStories),
+        Ok(own @ Dataset::Known(_)) => (Some(own.clone()), own.sample()),
         Ok(sample) => return Ok(Corpus::load(&sample, None, &places)?),
     };
     let (why, remedy) = match own {

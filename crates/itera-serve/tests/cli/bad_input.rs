@@ -198,7 +198,7 @@ fn settings_of_the_adaptation() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot read the text nothing.txt: there is no file `nothing.txt`, and no data set of that name; names are wikitext2, tinystories, tinystories-head, tinystories-dev, sample, sample-wikitext2, sample-tinystories
+    error: cannot read the text nothing.txt: there is no file `nothing.txt`, and no data set of that name; names are wikitext2, tinystories, tinystories-head, tinystories-dev, tinystories-v2, wikitext2-raw, wikitext103, enwik8, text8, lambada, sample, sample-wikitext2, sample-tinystories
     ");
 }
 

@@ -72,17 +72,16 @@ pub(crate) fn run(args: StreamArgs) -> anyhow::Result<ExitStatus> {
     let against = options.against.as_ref();
     let against = against.map(|name| Model::load(name, options.precision, options.kernel));
     let against = against.transpose()?;
-    for loaded in [Some(&model), against.as_ref()].into_iter().flatten() {
-        loaded.loaded.caveat().iter().for_each(warn);
+    let models: Vec<&Model> = [&model].into_iter().chain(&against).collect();
+    let loaded: Vec<&LoadedCheckpoint> = models.iter().map(|model| &model.loaded).collect();
+    for caveat in loaded.iter().filter_map(|loaded| loaded.caveat()) {
+        warn(caveat);
     }
     let lock = options
         .output
         .as_ref()
         .map(|file| OutputLock::take(&file.path));
     let _lock = lock.transpose()?;
-    let models = [Some(&model), against.as_ref()];
-    let loaded: Vec<&LoadedCheckpoint> =
-        models.iter().flatten().map(|model| &model.loaded).collect();
     if let Some(record) = output::finished(&options, &loaded)? {
         note("the output is whole already");
         tell(&record);
@@ -109,7 +108,7 @@ pub(crate) fn run(args: StreamArgs) -> anyhow::Result<ExitStatus> {
 fn pipeline(
     options: &Options,
     records: Records,
-    models: &[Option<&Model>; 2],
+    models: &[&Model],
     rows: &RowWriter,
     output: &mut Output,
     teller: &mut Teller,
@@ -139,7 +138,7 @@ fn pipeline(
 fn work_off(
     to_do: &Mutex<Receiver<Work>>,
     done: &SyncSender<anyhow::Result<Scored>>,
-    models: &[Option<&Model>; 2],
+    models: &[&Model],
     rows: &RowWriter,
 ) {
     let mut scorer = scorer::Scorer::new(models, rows);

@@ -9,7 +9,7 @@ use itera_core::{
     models::{LoadedCheckpoint, load_at_precision, load_checkpoint},
     tokenizer::{Tokenizer, TokenizerError},
 };
-use itera_data::{Counts, Layout, Oddities, TokenSet};
+use itera_data::{Counts, DocumentRule, Oddities, TokenSet};
 use itera_record::ScoresTotals;
 use unicode_segmentation::UnicodeSegmentation as _;
 
@@ -74,11 +74,11 @@ impl Sizes {
     fn of(text: &[u8]) -> Self {
         let chunks = text.utf8_chunks();
         Self {
-            counts: Counts::of(Layout::Stories, text),
+            counts: Counts::of(DocumentRule::Story, text),
             unicode_words: chunks
                 .map(|chunk| chunk.valid().unicode_words().count() as u64)
                 .sum(),
-            oddities: Oddities::of(Layout::Stories, text),
+            oddities: Oddities::of(DocumentRule::Story, text),
         }
     }
 
@@ -96,10 +96,9 @@ pub(super) struct Scorer<'m> {
 }
 
 impl<'m> Scorer<'m> {
-    pub(super) fn new(models: &[Option<&'m Model>; 2], rows: &'m RowWriter) -> Self {
-        let models = models.iter().flatten();
+    pub(super) fn new(models: &[&'m Model], rows: &'m RowWriter) -> Self {
         Self {
-            models: models.map(|model| Reader::new(model)).collect(),
+            models: models.iter().map(|model| Reader::new(model)).collect(),
             rows,
         }
     }

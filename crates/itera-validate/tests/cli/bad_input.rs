@@ -117,7 +117,7 @@ fn texts_that_cannot_be_scored() {
     ----- stdout -----
 
     ----- stderr -----
-    error: there is no file `nowhere.txt`, and no data set of that name; names are wikitext2, tinystories, tinystories-head, tinystories-dev, sample, sample-wikitext2, sample-tinystories
+    error: there is no file `nowhere.txt`, and no data set of that name; names are wikitext2, tinystories, tinystories-head, tinystories-dev, tinystories-v2, wikitext2-raw, wikitext103, enwik8, text8, lambada, sample, sample-wikitext2, sample-tinystories
     ");
     test.write("latin1.txt", b"caf\xe9 au lait\n");
     test.add_model("letters", &small_checkpoint(characters("abc"), 2));
@@ -127,6 +127,7 @@ fn texts_that_cannot_be_scored() {
     ----- stdout -----
 
     ----- stderr -----
+    warning: not all of `latin1.txt` is UTF-8 (documents: 1), its bytes are scored as they are; convert Latin-1 with `iconv -f LATIN1 -t UTF-8`
     error: cannot score letters on latin1.txt: cannot read document 1 of latin1.txt: byte 3 of the text is not valid UTF-8, which the char tokenizer needs; the tokenizers `bytes` and `bpe` accept any bytes
     ");
 }

@@ -5,6 +5,7 @@ mod adapt;
 mod bad_input;
 mod bench;
 mod fixture;
+mod forms;
 mod precision;
 mod real_data;
 mod results;

@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf};
 
 use itera_core::{model::Model, models::load_checkpoint};
-use itera_data::{Corpus, Dataset, Places, Split};
+use itera_data::{Corpus, Places, Split};
 use itera_testing::skip;
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ fn the_carried_state_pays_at_every_position() {
     let tokenizer = &loaded.checkpoint.tokenizer;
     let end_of_text = tokenizer.end_of_text();
     let places = Places::new(vec![data]);
-    let corpus = Corpus::load(&Dataset::WikiText2, Some(Split::Valid), &places).unwrap();
+    let corpus = Corpus::load(&"wikitext2".parse().unwrap(), Some(Split::Valid), &places).unwrap();
     let (mut carried, mut fresh) = ([0.0; BUCKETS], [0.0; BUCKETS]);
     let texts = corpus.texts().map(|text| tokenizer.encode(text).unwrap());
     for tokens in texts

@@ -58,10 +58,8 @@ impl Texts {
 /// The compiled-in sample in the manner of the model's own text.
 fn own_sample(checkpoint: &Checkpoint) -> Dataset {
     let dataset = checkpoint.training.get("dataset");
-    match dataset.and_then(serde_json::Value::as_str) {
-        Some("wikitext2" | "sample-wikitext2") => Dataset::SampleWikiText2,
-        _ => Dataset::SampleTinyStories,
-    }
+    let name = dataset.and_then(serde_json::Value::as_str);
+    name.map_or(Dataset::SampleTinyStories, |name| parse(name).sample())
 }
 
 /// A name or a path; every text is one.
