@@ -150,12 +150,19 @@ impl<'de> Visitor<'de> for Fields<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
         let mut found = Found::default();
         while let Some(key) = map.next_key::<String>()? {
-            if key == self.0.text_field() {
+            let is_text = key == self.0.text_field();
+            let is_id = !is_text && self.0.id_field.as_ref() == Some(&key);
+            if is_text && found.text.is_some() || is_id && found.id.is_some() {
+                return Err(serde::de::Error::custom(format_args!(
+                    "`{key}` stands twice"
+                )));
+            }
+            if is_text {
                 found.text = Some(map.next_value_seed(Text {
                     field: &key,
                     numbers: false,
                 })?);
-            } else if self.0.id_field.as_ref() == Some(&key) {
+            } else if is_id {
                 found.id = Some(map.next_value_seed(Text {
                     field: &key,
                     numbers: true,

@@ -12,6 +12,7 @@ use std::{
 };
 
 use parquet::{
+    basic::Type as PhysicalType,
     errors::ParquetError,
     file::{reader::FileReader, serialized_reader::SerializedFileReader},
     record::{
@@ -83,6 +84,10 @@ fn read_error(name: &str, error: ParquetError) -> RecordError {
     }
 }
 
+fn holds_texts(column: &Type) -> bool {
+    column.is_primitive() && column.get_physical_type() == PhysicalType::BYTE_ARRAY
+}
+
 /// The rows of some row groups.
 pub(super) struct ParquetRows {
     name: String,
@@ -107,26 +112,26 @@ impl ParquetRows {
     ) -> Result<Self, RecordError> {
         let reader = reader(&name, path)?;
         let schema = reader.metadata().file_metadata().schema();
-        let find = |field: &str, option| {
-            let found = schema
-                .get_fields()
-                .iter()
-                .find(|column| column.name() == field);
+        let find = |field: &str, what, option, suits: fn(&Type) -> bool| {
+            let suitable = || schema.get_fields().iter().filter(|column| suits(column));
+            let found = suitable().find(|column| column.name() == field);
             found.cloned().ok_or_else(|| RecordError::NoField {
                 name: name.clone(),
-                what: "column",
+                what,
                 field: field.to_owned(),
-                found: schema
-                    .get_fields()
-                    .iter()
-                    .map(|column| column.name().to_owned())
-                    .collect(),
+                found: suitable().map(|column| column.name().to_owned()).collect(),
                 option,
             })
         };
-        let mut columns = vec![find(options.text_field(), "text-field")?];
+        let text = find(
+            options.text_field(),
+            "column of texts",
+            "text-field",
+            holds_texts,
+        )?;
+        let mut columns = vec![text];
         if let Some(field) = &options.id_field {
-            let column = find(field, "id-field")?;
+            let column = find(field, "column of values", "id-field", Type::is_primitive)?;
             if field != options.text_field() {
                 columns.push(column);
             }
@@ -176,16 +181,13 @@ impl ParquetRows {
                     Field::Str(text) => text.as_bytes().to_vec(),
                     Field::Bytes(bytes) => bytes.data().to_vec(),
                     Field::Null => return Err(format!("`{name}` is null")),
-                    _ => {
-                        return Err(format!(
-                            "`{name}` holds no texts; name another column with `--text-field`"
-                        ));
-                    }
+                    _ => return Err(format!("`{name}` holds no texts")),
                 });
             }
             if self.options.id_field.as_ref() == Some(name) {
                 id = Some(match field {
                     Field::Str(text) => text.clone(),
+                    Field::Bytes(bytes) => String::from_utf8_lossy(bytes.data()).into_owned(),
                     Field::Null => return Err(format!("`{name}` is null")),
                     other => other.to_string(),
                 });

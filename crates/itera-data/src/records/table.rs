@@ -1,6 +1,6 @@
 //! CSV and TSV: a record a row, the text in one column.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
@@ -25,23 +25,49 @@ fn position(names: &ByteRecord, column: &str) -> Option<usize> {
 /// The rows of a file.
 pub(super) struct TableRows<R> {
     name: String,
-    rows: Reader<R>,
+    rows: Reader<Limited<R>>,
     text: usize,
     id: Option<usize>,
     row: ByteRecord,
+    /// Bytes between a row and where the reader says that the next one begins.
+    line_feed: u64,
     is_over: bool,
 }
 
+/// A reader that ends with an error where a row has no end.
+struct Limited<R> {
+    inner: R,
+    /// Bytes that it still gives.
+    left: usize,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let taken = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(taken).ok_or_else(|| {
+            io::Error::other(format!(
+                "a row of over {LONGEST} bytes; a quotation mark may be missing"
+            ))
+        })?;
+        Ok(taken)
+    }
+}
+
 impl<R: BufRead> TableRows<R> {
+    /// `has_returns`: lines end with a carriage return and a line feed.
     pub(super) fn new(
         name: String,
         reader: R,
         delimiter: u8,
+        has_returns: bool,
         options: &RecordOptions,
     ) -> Result<Self, RecordError> {
         let mut rows = ReaderBuilder::new()
             .delimiter(delimiter)
-            .from_reader(reader);
+            .from_reader(Limited {
+                inner: reader,
+                left: LONGEST,
+            });
         let headers = rows
             .byte_headers()
             .map_err(|error| read_error(&name, error))?;
@@ -66,6 +92,7 @@ impl<R: BufRead> TableRows<R> {
             text,
             id,
             row: ByteRecord::new(),
+            line_feed: u64::from(has_returns),
             is_over: false,
         })
     }
@@ -79,18 +106,15 @@ impl<R: BufRead> Iterator for TableRows<R> {
             return None;
         }
         let at = self.rows.position().clone();
+        self.rows.get_mut().left = LONGEST;
         match self.rows.read_byte_record(&mut self.row) {
             Ok(false) => None,
-            Ok(true) if self.row.as_slice().len() > LONGEST => Some(Err(RecordError::Broken {
-                name: self.name.clone(),
-                place: format!("line {}", at.line()),
-                reason: format!("a row of over {LONGEST} bytes; a quotation mark may be missing"),
-            })),
             Ok(true) => {
                 let id = self
                     .id
                     .map(|column| String::from_utf8_lossy(&self.row[column]));
-                let byte = self.row.position().map_or(at.byte(), csv::Position::byte);
+                let byte =
+                    self.row.position().map_or(at.byte(), csv::Position::byte) + self.line_feed;
                 let id = id.map_or_else(|| format!("{}:{byte}", self.name), Into::into);
                 Some(Ok(Part::whole(id, self.row[self.text].to_vec())))
             }
@@ -106,7 +130,17 @@ impl<R: BufRead> Iterator for TableRows<R> {
                     }));
                 }
                 self.is_over = true;
-                Some(Err(read_error(&self.name, error)))
+                Some(Err(match read_error(&self.name, error) {
+                    // The limit, and not the system: none behind it can be found.
+                    RecordError::Read { source, .. } if source.kind() == io::ErrorKind::Other => {
+                        RecordError::Broken {
+                            name: self.name.clone(),
+                            place: format!("line {}", at.line()),
+                            reason: source.to_string(),
+                        }
+                    }
+                    error => error,
+                }))
             }
         }
     }

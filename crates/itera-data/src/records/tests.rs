@@ -101,6 +101,51 @@ fn parquet_file(texts: &[&str], group: usize, compression: Compression) -> Vec<u
 }
 
 #[test]
+fn a_row_of_a_table_begins_behind_the_line_end_whatever_it_is() {
+    for end in ["\n", "\r\n"] {
+        let text = ["n,text", "1,\"one\nand\"", "2,two", ""].join(end);
+        let found = read(file(&text).path(), &options()).unwrap();
+        let starts = ["1,", "2,"].map(|row| format!("f:{}", text.find(row).unwrap()));
+        let ids: Vec<_> = found.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, starts, "{end:?}");
+    }
+}
+
+#[test]
+fn a_quotation_mark_that_is_missing_ends_the_table() {
+    let mut text = "n,text\n1,one\n2,\"two\n".to_owned();
+    text.push_str(&"3,three\n".repeat(LONGEST / 4));
+    let said = match read(file(&text).path(), &options()) {
+        Ok(documents) => panic!("{} documents", documents.len()),
+        Err(error) => error.to_string(),
+    };
+    assert!(
+        said.contains("line 3") && said.contains("quotation mark"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_field_that_stands_twice_is_broken() {
+    let error = read(file(r#"{"text": "a", "text": "b"}"#).path(), &options()).unwrap_err();
+    assert!(error.to_string().contains("`text` stands twice"), "{error}");
+}
+
+#[test]
+fn a_column_of_numbers_is_no_column_of_texts() {
+    let bytes = parquet_file(&TEXTS, 2, Compression::UNCOMPRESSED);
+    let numbers = RecordOptions {
+        text_field: Some("n".to_owned()),
+        ..options()
+    };
+    let error = read(file(bytes).path(), &numbers).unwrap_err().to_string();
+    assert!(
+        error.contains("no column of texts `n`; it has text, key"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_corpus_has_the_texts_of_every_form() {
     let folder = tempfile::tempdir().unwrap();
     let whole: Vec<&str> = TEXTS.into_iter().filter(|text| !text.is_empty()).collect();
@@ -334,7 +379,8 @@ fn what_is_no_text_is_refused_by_its_name() {
     );
     let message = message.unwrap_err().to_string();
     assert!(
-        message.ends_with("no column `body`; it has n, text, key; name it with `--text-field`"),
+        message
+            .ends_with("no column of texts `body`; it has text, key; name it with `--text-field`"),
         "{message}"
     );
 }
