@@ -253,7 +253,7 @@ def stopped():
             locked.kill()
 
 
-GETS = ["/health", "/ready", "/v1/models", "/v1/models/x", "/adapt/status", "/metrics", "/metrics/prometheus", "/",
+GETS = ["/health", "/ready", "/v1/models", "/v1/models/x", "/adapt/status", "/metrics", "/stats", "/",
         "/docs", "/openapi.json", "/nothing"]
 POSTS = ["/infer", "/v1/completions", "/feedback", "/adapt/rollback"]
 ODD = [None, True, -1, 1e308, 2**63, "", "\0", "x" * 300, [], [[]], {}, [1, "a"], {"a": None}]

@@ -63,13 +63,13 @@ def load(address, folder, name, seconds, connections, pause_ms, request):
     """One load by wrk; the tokens are those that the server counted."""
     out = folder / f"{name}.json"
     env = dict(os.environ, BODY=json.dumps(request), PAUSE_MS=str(pause_ms), OUT=str(out))
-    before = call(address, "/metrics")["tokens_generated"]
+    before = call(address, "/stats")["tokens_generated"]
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
                "-s", str(ROOT / "scripts/serve-bench.lua"), f"http://{address}/infer"]
     subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
     # What was on its way when wrk stopped is given up by the server within a token.
     time.sleep(0.2)
-    tokens = call(address, "/metrics")["tokens_generated"] - before
+    tokens = call(address, "/stats")["tokens_generated"] - before
     found = json.loads(out.read_text())
     answers, errors = found.pop("answers"), found["errors"]
     requests = answers - errors

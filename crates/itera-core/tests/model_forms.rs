@@ -63,6 +63,15 @@ fn stepped(model: &Model, tokens: &[u32]) -> (Vec<u32>, Vec<u32>) {
     (logits, bits(state.values()))
 }
 
+#[test]
+fn groups_are_bounded_in_tokens_and_documents() {
+    let lens = [0, 2000, 48, 1, 2048, 3000, 1].into_iter().chain([1; 200]);
+    let groups = Scorer::groups(lens);
+    assert_eq!(groups[..5], [0..3, 3..4, 4..5, 5..6, 6..70]);
+    assert_eq!(groups.iter().map(ExactSizeIterator::len).max(), Some(64));
+    assert!(groups.into_iter().flatten().eq(0..207));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

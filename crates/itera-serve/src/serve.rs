@@ -11,7 +11,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use itera_cli::ExitStatus;
 use itera_core::models::Weights as Origin;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 use tracing_subscriber::{
     Layer as _,
     filter::{LevelFilter, Targets},
@@ -157,7 +161,8 @@ pub(crate) async fn assemble(
         queue,
     } = args.engine;
     let weights = Arc::clone(&base.weights);
-    let engine = Engine::start(weights, workers.unwrap_or(cores), slots, queue, &metrics)?;
+    let workers = workers.unwrap_or(cores);
+    let engine = Engine::start(weights, workers, slots, queue, &metrics)?;
     let engine = Arc::new(engine);
     let adapter = Adapter::new(
         &args.adapt,
@@ -182,6 +187,7 @@ pub(crate) async fn assemble(
         base,
         adapter,
         limits: Limits::new(NonZero::new(args.limits.rate_limit)),
+        scoring: Arc::new(Semaphore::new(workers)),
         settings,
         ending: false.into(),
         counts: app::Cached::default(),

@@ -184,8 +184,8 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "NAME=PRECISION")]
     pub(crate) tensor: Vec<TensorArg>,
     /// One scale for each tensor of integers, this share of the root mean square of its weights, in place of
-    /// scales for groups: a file packs such integers into fewer bits. With `--method search
-    /// --calibration-tokens 0`.
+    /// scales for groups: a file packs such integers into fewer bits. With `--method gptq`, or
+    /// `--method search --calibration-tokens 0`.
     #[arg(long, value_name = "X", conflicts_with = "mixed", value_parser = parse_step_size)]
     pub(crate) step_size: Option<f64>,
     /// Measure the bits per byte on validation text before and after, and with each tensor

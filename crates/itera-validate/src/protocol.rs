@@ -20,9 +20,6 @@ use crate::{
 /// Tokens given to an engine at a time: bounds memory and moves the progress bar.
 const SEGMENT: usize = 1024;
 
-/// Tokens of documents that are scored together. Longer documents are scored alone.
-const GROUP: usize = 2048;
-
 /// Called with the number of tokens scored.
 type OnTokens<'a> = &'a (dyn Fn(usize) + Sync);
 
@@ -43,7 +40,7 @@ pub(crate) fn score(
     };
     let nll_nats: Vec<f64> = match protocol.name {
         ProtocolKind::Document => {
-            let groups = groups(tokens);
+            let groups = Scorer::groups(tokens.iter().map(<[u16]>::len));
             let groups = groups.par_iter().with_max_len(1);
             let score = |reader: &mut Reader, group: &Range<usize>| {
                 if group.len() == 1 {
@@ -80,26 +77,6 @@ pub(crate) fn score(
         );
     }
     Ok(nll_nats)
-}
-
-/// Which documents are scored together: neighbours, as many as [`GROUP`] tokens and
-/// [`Scorer::GROUP`] documents hold, or one that is longer.
-pub(crate) fn groups(tokens: &TokenSet) -> Vec<Range<usize>> {
-    let mut groups = Vec::<Range<usize>>::new();
-    let mut tokens_in_last = 0;
-    for (index, document) in tokens.iter().enumerate() {
-        tokens_in_last += document.len();
-        match groups.last_mut() {
-            Some(last) if tokens_in_last <= GROUP && last.len() < Scorer::GROUP => {
-                last.end += 1;
-            }
-            _ => {
-                groups.push(index..index + 1);
-                tokens_in_last = document.len();
-            }
-        }
-    }
-    groups
 }
 
 /// A session that knows how a text begins.
@@ -296,19 +273,6 @@ mod tests {
             assert_eq!(nll.to_bits(), expected.to_bits(), "{} tokens", tokens.len());
         }
         assert_eq!(told, lists.iter().map(Vec::len).sum::<usize>());
-    }
-
-    #[test]
-    fn groups_are_bounded_in_tokens_and_documents() {
-        let lens = [0, 2000, 48, 1, 2048, 3000, 1].into_iter().chain([1; 200]);
-        let tokens: TokenSet = lens.map(|len| vec![7; len]).collect();
-        let groups = groups(&tokens);
-        assert_eq!(groups[..5], [0..3, 3..4, 4..5, 5..6, 6..70]);
-        assert_eq!(groups.iter().map(Range::len).max(), Some(64));
-        assert_eq!(
-            groups.into_iter().flatten().collect::<Vec<_>>(),
-            (0..207).collect::<Vec<_>>()
-        );
     }
 
     #[test]

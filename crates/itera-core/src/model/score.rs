@@ -1,6 +1,6 @@
 //! Likelihood of texts under the model.
 
-use std::f64::consts::LN_2;
+use std::{f64::consts::LN_2, ops::Range};
 
 use super::{Model, Sequence, State, Workspace};
 use crate::kernels::LogSumExp;
@@ -23,6 +23,28 @@ pub struct Scorer<'m> {
 impl Scorer<'_> {
     /// Documents that pass the model together at most, since each has a state.
     pub const GROUP: usize = 64;
+
+    /// Tokens that pass the model together at most, but for a document that is longer.
+    const GROUP_TOKENS: usize = 2048;
+
+    /// Which of the documents with so many tokens each to score together: neighbours, as many as fit.
+    pub fn groups(lens: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+        let mut groups = Vec::<Range<usize>>::new();
+        let mut tokens_in_last = 0;
+        for (index, len) in lens.into_iter().enumerate() {
+            tokens_in_last += len;
+            match groups.last_mut() {
+                Some(last) if tokens_in_last <= Self::GROUP_TOKENS && last.len() < Self::GROUP => {
+                    last.end += 1;
+                }
+                _ => {
+                    groups.push(index..index + 1);
+                    tokens_in_last = len;
+                }
+            }
+        }
+        groups
+    }
 
     /// Negative log-likelihood in nats of each document, summed token by token. No result depends on
     /// what is scored together.

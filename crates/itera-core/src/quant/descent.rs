@@ -59,17 +59,22 @@ impl<'a> Descent<'a> {
     pub(super) fn run(&mut self) {
         let mut error = self.refresh();
         for _ in 0..ROUNDS {
-            for _ in 0..SWEEPS {
-                if self.singles() + self.pairs() <= GAIN * error {
-                    break;
-                }
-            }
+            self.settle(error);
             self.fit_scales();
             let now = self.refresh();
             if now >= error * (1.0 - 1e-4) {
                 break;
             }
             error = now;
+        }
+    }
+
+    /// Only the integers, from a rounding of this `error`.
+    pub(super) fn settle(&mut self, error: f64) {
+        for _ in 0..SWEEPS {
+            if self.singles() + self.pairs() <= GAIN * error {
+                break;
+            }
         }
     }
 

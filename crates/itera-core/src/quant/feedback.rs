@@ -79,7 +79,7 @@ pub(super) fn feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> R
         .collect();
     let mut best = Rounded::nearest(weights, format);
     let mut least = metric.error(weights, &best, format);
-    let pass = with_feedback(weights, metric, format);
+    let pass = with_feedback(weights, metric, format, |rest| candidates(rest, format));
     for start in [pass, search(weights, &moments, format)] {
         let mut descent = Descent::new(weights, &metric.hessian, format, start);
         descent.run();
@@ -91,18 +91,37 @@ pub(super) fn feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> R
     best
 }
 
-/// Only the pass with feedback.
-fn with_feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> Rounded {
+/// The same for a row that is one group with a given scale.
+pub(super) fn at_scale(weights: &[f64], metric: &Metric, scale: f16, format: RowFormat) -> Rounded {
+    let nearest = Rounded::with_scales(weights, format, |_, _| scale);
+    let least = metric.error(weights, &nearest, format);
+    let pass = with_feedback(weights, metric, format, |_| vec![scale]);
+    let mut descent = Descent::new(weights, &metric.hessian, format, pass);
+    descent.settle(least);
+    if metric.error(weights, &descent.rounded, format) < least {
+        descent.rounded
+    } else {
+        nearest
+    }
+}
+
+/// Only the pass with feedback; `scales` gives those to try for the weights of a group.
+fn with_feedback(
+    weights: &[f64],
+    metric: &Metric,
+    format: RowFormat,
+    scales: impl Fn(&[f64]) -> Vec<f16>,
+) -> Rounded {
     let (order, upper) = (&metric.order, &metric.feedback);
     let mut rest: Vec<f64> = order.iter().map(|&column| weights[column]).collect();
     let mut integers = vec![0; weights.len()];
-    let mut scales = vec![f16::ZERO; weights.len() / format.group];
+    let mut chosen_scales = vec![f16::ZERO; weights.len() / format.group];
     let mut trial = vec![0.0; format.group];
     let mut chosen = vec![0; format.group];
     for begin in (0..weights.len()).step_by(format.group) {
         let end = begin + format.group;
         let mut best = (f64::INFINITY, f16::ZERO);
-        for scale in candidates(&rest[begin..end], format) {
+        for scale in scales(&rest[begin..end]) {
             trial.copy_from_slice(&rest[begin..end]);
             let error = round_group(&mut trial, &mut chosen, upper, begin, scale, format);
             if error < best.0 {
@@ -121,9 +140,12 @@ fn with_feedback(weights: &[f64], metric: &Metric, format: RowFormat) -> Rounded
         for (column, q) in order[begin..end].iter().zip(&chosen) {
             integers[*column] = *q;
         }
-        scales[order[begin] / format.group] = best.1;
+        chosen_scales[order[begin] / format.group] = best.1;
     }
-    Rounded { integers, scales }
+    Rounded {
+        integers,
+        scales: chosen_scales,
+    }
 }
 
 /// Rounds the group of columns from `begin` on, in the order of rounding. `rest`: the remaining

@@ -1,5 +1,7 @@
 //! Rounding a whole tensor, row by row.
 
+use half::f16;
+
 use super::{
     Method,
     feedback::{self, Metric},
@@ -27,12 +29,15 @@ pub(super) fn round(
         return tensor.clone();
     };
     let values: Vec<f64> = tensor.to_f32().into_iter().map(f64::from).collect();
-    if item.step_size.is_some() {
-        let scale = item.scale(&values, format);
-        let mut rounded = Rounded::with_scales(&values, format, |_, _| scale);
-        rounded.scales = vec![scale; values.len() / group];
-        return Tensor::of_integers(tensor.shape.clone(), item.precision, group, rounded);
-    }
+    // One scale for the whole tensor, or each row's own.
+    let scale = item.step_size.map(|_| item.scale(&values, format));
+    let row = match scale {
+        Some(_) => RowFormat {
+            group: cols,
+            ..format
+        },
+        None => format,
+    };
     let plain = [Square::identity(cols)];
     let hessians = if hessians.is_empty() {
         &plain[..]
@@ -42,12 +47,15 @@ pub(super) fn round(
     let share = tensor.len() / hessians.len();
     let mut all = Rounded::default();
     for (hessian, rows) in hessians.iter().zip(values.chunks(share.max(1))) {
-        let rounder = Rounder::new(method, hessian, format);
+        let rounder = Rounder::new(method, hessian, row);
         for weights in rows.chunks(cols) {
-            let rounded = rounder.round(weights, format);
+            let rounded = rounder.round(weights, scale, row);
             all.integers.extend(rounded.integers);
             all.scales.extend(rounded.scales);
         }
+    }
+    if let Some(scale) = scale {
+        all.scales = vec![scale; values.len() / group];
     }
     Tensor::of_integers(tensor.shape.clone(), item.precision, group, all)
 }
@@ -71,11 +79,16 @@ impl Rounder {
         }
     }
 
-    fn round(&self, weights: &[f64], format: RowFormat) -> Rounded {
-        match self {
-            Self::Nearest => Rounded::nearest(weights, format),
-            Self::Search(moments) => search(weights, moments, format),
-            Self::Feedback(metric) => feedback::feedback(weights, metric, format),
+    /// Rounds a row; a scale that is given is that of all its weights.
+    fn round(&self, weights: &[f64], scale: Option<f16>, format: RowFormat) -> Rounded {
+        match (self, scale) {
+            (Self::Feedback(metric), Some(scale)) => {
+                feedback::at_scale(weights, metric, scale, format)
+            }
+            (_, Some(scale)) => Rounded::with_scales(weights, format, |_, _| scale),
+            (Self::Nearest, None) => Rounded::nearest(weights, format),
+            (Self::Search(moments), None) => search(weights, moments, format),
+            (Self::Feedback(metric), None) => feedback::feedback(weights, metric, format),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: JSON for people and pages, text for Prometheus.
+//! `GET /metrics` for Prometheus, and `GET /stats`, the same as JSON for people and pages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,6 +52,7 @@ struct RequestsBody {
     failed: u64,
     infer: u64,
     completions: u64,
+    score: u64,
     feedback: u64,
     adapt: u64,
 }
@@ -99,31 +100,20 @@ struct AdaptiveBody {
     recent_accuracy: Option<f64>,
 }
 
-/// What the server measures of itself: JSON, or with `Accept: text/plain` text for Prometheus.
+/// What the server measures of itself: text for Prometheus, or with `Accept: application/json` what `GET /stats` gives.
 #[utoipa::path(
     get,
     path = "/metrics",
     responses((status = 200, description = "The figures",
-        content((MetricsResponse = "application/json"), (String = "text/plain"))))
+        content((String = "text/plain"), (MetricsResponse = "application/json"))))
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
-    if accept.is_some_and(wants_text) {
-        return prometheus(State(app)).await;
+    if accept.is_some_and(wants_json) {
+        return stats(State(app)).await.into_response();
     }
-    let counts = counts(&app).await;
-    Json(body(&app, counts)).into_response()
-}
-
-/// The same figures as text for Prometheus.
-#[utoipa::path(
-    get,
-    path = "/metrics/prometheus",
-    responses((status = 200, description = "The figures", body = String, content_type = "text/plain"))
-)]
-pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Response {
     let counts = counts(&app).await;
     let kind = [(
         header::CONTENT_TYPE,
@@ -132,8 +122,19 @@ pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Response {
     (kind, text(&app, counts)).into_response()
 }
 
-/// Whether plain text comes before JSON in an `Accept` header.
-fn wants_text(accept: &str) -> bool {
+/// What the server measures of itself, as JSON.
+#[utoipa::path(
+    get,
+    path = "/stats",
+    responses((status = 200, description = "The figures", body = MetricsResponse))
+)]
+pub(super) async fn stats(State(app): State<Arc<App>>) -> Json<MetricsResponse> {
+    let counts = counts(&app).await;
+    Json(body(&app, counts))
+}
+
+/// Whether JSON comes before text in an `Accept` header.
+fn wants_json(accept: &str) -> bool {
     let kinds = accept
         .split(',')
         .map(|kind| kind.split(';').next().unwrap_or(kind).trim());
@@ -143,10 +144,7 @@ fn wants_text(accept: &str) -> bool {
             "text/plain" | "application/openmetrics-text" | "application/json" | "*/*"
         )
     });
-    matches!(
-        known.next(),
-        Some("text/plain" | "application/openmetrics-text")
-    )
+    known.next() == Some("application/json")
 }
 
 async fn counts(app: &App) -> Option<Counts> {
@@ -170,6 +168,7 @@ fn body(app: &App, counts: Option<Counts>) -> MetricsResponse {
             failed,
             infer: of(Endpoint::Infer),
             completions: of(Endpoint::Completions),
+            score: of(Endpoint::Score),
             feedback: of(Endpoint::Feedback),
             adapt: of(Endpoint::Adapt),
         },
@@ -247,6 +246,12 @@ fn count_metrics(metrics: &Metrics, text: &mut Text) {
     let (written, read) = (metrics.tokens() as f64, metrics.prompt_tokens() as f64);
     one("itera_generated_tokens_total", "Tokens written.", written);
     one("itera_prompt_tokens_total", "Tokens of prompts read.", read);
+    let scored = metrics.scored_tokens() as f64;
+    one(
+        "itera_scored_tokens_total",
+        "Tokens of texts scored.",
+        scored,
+    );
     let feedback = metrics.feedback_records() as f64;
     one("itera_feedback_total", "Feedback stored.", feedback);
     let panics = metrics.panics() as f64;
@@ -332,13 +337,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prometheus_gets_text_and_browsers_get_json() {
-        assert!(wants_text("text/plain"));
-        assert!(wants_text(
+    fn who_asks_for_json_gets_it_and_scrapers_get_text() {
+        assert!(wants_json("application/json"));
+        assert!(wants_json("application/json, text/plain, */*"));
+        assert!(!wants_json("*/*"));
+        assert!(!wants_json("text/plain"));
+        assert!(!wants_json(
             "application/openmetrics-text;version=1.0.0,text/plain;q=0.5,*/*;q=0.1"
         ));
-        assert!(!wants_text("*/*"));
-        assert!(!wants_text("application/json, text/plain, */*"));
-        assert!(!wants_text("text/html,application/xhtml+xml,*/*;q=0.8"));
     }
 }

@@ -6,6 +6,7 @@
 //! | `access` | who may do what |
 //! | `layers` | around all routes: problem bodies, CORS, compression, limits of size and time |
 //! | `infer`, `completions`, `stream` | generation; `generate` is what they share |
+//! | `score`, `tokens` | likelihood of texts, and their tokens |
 //! | `feedback` | verdicts on answers |
 //! | `adapt` | learning, its status, rollback |
 //! | `metrics`, `health`, `page` | for operators and people |
@@ -22,7 +23,9 @@ mod layers;
 mod metrics;
 mod page;
 mod routes;
+mod score;
 mod stream;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ mod tests;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use itera_core::checkpoint::Precision;
+use tokio::sync::Semaphore;
 
 pub(crate) use self::{
     cached::Cached,
@@ -56,6 +60,8 @@ pub(crate) struct App {
     pub(crate) base: Arc<Base>,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) limits: Limits,
+    /// A seat for each thread that may score texts.
+    pub(crate) scoring: Arc<Semaphore>,
     pub(crate) settings: Settings,
     /// Whether the server has been told to end.
     pub(crate) ending: AtomicBool,

@@ -19,7 +19,7 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, completions, feedback, health, infer, layers, metrics, page,
+    adapt, completions, feedback, health, infer, layers, metrics, page, score, tokens,
 };
 use crate::problem::ProblemBody;
 
@@ -30,6 +30,10 @@ fn timed() -> Vec<(Need, Route)> {
     vec![
         (Need::Infer, routes!(infer::infer)),
         (Need::Infer, routes!(completions::completions)),
+        (Need::Infer, routes!(score::score)),
+        (Need::Infer, routes!(tokens::tokenize)),
+        (Need::Infer, routes!(tokens::detokenize)),
+        (Need::Read, routes!(tokens::tokenizer_info)),
         (Need::Rate, routes!(feedback::feedback)),
         (Need::Forget, routes!(feedback::forget)),
         (Need::Operate, routes!(adapt::rollback)),
@@ -37,7 +41,7 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Read, routes!(completions::model)),
         (Need::Read, routes!(adapt::status)),
         (Need::Scrape, routes!(metrics::metrics)),
-        (Need::Scrape, routes!(metrics::prometheus)),
+        (Need::Scrape, routes!(metrics::stats)),
         (Need::Probe, routes!(health::health)),
         (Need::Probe, routes!(health::v1_health)),
         (Need::Probe, routes!(health::ready)),

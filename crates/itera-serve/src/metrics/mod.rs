@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     answers: [[AtomicU64; 4]; Endpoint::ALL.len()],
     generated_tokens: AtomicU64,
     prompt_tokens: AtomicU64,
+    scored_tokens: AtomicU64,
     feedback_records: AtomicU64,
     /// Faults of generating threads and of handlers.
     panics: AtomicU64,
@@ -43,15 +44,17 @@ pub(crate) struct Metrics {
 pub(crate) enum Endpoint {
     Infer,
     Completions,
+    Score,
     Feedback,
     Adapt,
     Other,
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Infer,
         Self::Completions,
+        Self::Score,
         Self::Feedback,
         Self::Adapt,
         Self::Other,
@@ -61,6 +64,7 @@ impl Endpoint {
         match self {
             Self::Infer => "infer",
             Self::Completions => "completions",
+            Self::Score => "score",
             Self::Feedback => "feedback",
             Self::Adapt => "adapt",
             Self::Other => "other",
@@ -72,6 +76,7 @@ impl Endpoint {
         match path {
             "/infer" => Self::Infer,
             "/v1/completions" => Self::Completions,
+            "/v1/score" => Self::Score,
             "/feedback" => Self::Feedback,
             _ if path.starts_with("/feedback/") => Self::Feedback,
             _ if path.starts_with("/adapt") => Self::Adapt,
@@ -105,6 +110,7 @@ impl Metrics {
             answers: Default::default(),
             generated_tokens: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
+            scored_tokens: AtomicU64::new(0),
             feedback_records: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             latency: Histogram::new(),
@@ -121,6 +127,15 @@ impl Metrics {
     pub(crate) fn count_tokens(&self, tokens: usize) {
         self.generated_tokens
             .fetch_add(tokens as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_scored(&self, tokens: usize) {
+        self.scored_tokens
+            .fetch_add(tokens as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn scored_tokens(&self) -> u64 {
+        self.scored_tokens.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_feedback(&self) {

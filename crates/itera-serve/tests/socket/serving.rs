@@ -23,7 +23,7 @@ fn a_client_that_goes_frees_its_slot() {
     let dir = tempfile::tempdir().unwrap();
     // One slot: whoever comes next waits for it.
     let server = Server::start(dir.path(), "--workers 1 --slots 1");
-    let before = server.get("/metrics")["tokens_generated"].as_u64().unwrap();
+    let before = server.get("/stats")["tokens_generated"].as_u64().unwrap();
     // Of eighty long streams only the beginnings are read.
     let long = json!({"prompt": "Once", "max_tokens": 512, "stream": true, "temperature": 0,
         "stop": ["never written"]});
@@ -34,8 +34,8 @@ fn a_client_that_goes_frees_its_slot() {
         let event = std::iter::from_fn(|| client.line()).find(|line| line.starts_with("data: "));
         assert!(event.unwrap().contains("\"text\""));
     }
-    wait_until(|| server.get("/metrics")["queue"]["running"] == 0);
-    let metrics = server.get("/metrics");
+    wait_until(|| server.get("/stats")["queue"]["running"] == 0);
+    let metrics = server.get("/stats");
     let written = metrics["tokens_generated"].as_u64().unwrap() - before;
     assert!(
         written < 80 * 512 / 2,
@@ -79,7 +79,7 @@ fn health_answers_while_all_slots_are_taken() {
     let mut was_busy = false;
     for _ in 0..20 {
         assert_eq!(server.get("/health")["status"], "ok");
-        let waiting = server.get("/metrics")["queue"]["waiting"].as_u64().unwrap();
+        let waiting = server.get("/stats")["queue"]["waiting"].as_u64().unwrap();
         was_busy |= waiting > 0;
     }
     assert!(was_busy, "the requests were done before health was asked");

@@ -149,9 +149,11 @@ fn quantise(
          `--method search`"
     );
     ensure!(
-        args.step_size.is_none() || args.method == Method::Search && args.calibration_tokens == 0,
-        "`--step-size` rounds each weight to the nearest without calibration text; give \
-         `--method search --calibration-tokens 0`"
+        args.step_size.is_none()
+            || args.method == Method::Gptq
+            || args.method == Method::Search && args.calibration_tokens == 0,
+        "`--step-size` needs `--method gptq`, or `--method search --calibration-tokens 0`, which rounds each weight \
+         to the nearest"
     );
     let texts = if needs_text || args.validate || args.mixed {
         Some(calibration::texts(args.dataset.as_ref(), &source)?)

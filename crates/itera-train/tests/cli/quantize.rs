@@ -122,10 +122,24 @@ fn one_scale_for_a_tensor_takes_fewer_bytes_the_larger_it_is() {
 }
 
 #[test]
-fn one_scale_for_a_tensor_takes_no_calibration() {
-    assert_snapshot!(
-        test().command("quantize --checkpoint x.safetensors --precision int8 --step-size 0.3")
-    );
+fn one_scale_for_a_tensor_is_not_searched_with_calibration() {
+    assert_snapshot!(test().command(
+        "quantize --checkpoint x.safetensors --precision int8 --method search --step-size 0.3"
+    ));
+}
+
+#[test]
+fn feedback_rounds_to_one_scale_for_a_tensor_too() {
+    let test = test();
+    let options = "--checkpoint x.safetensors --precision int8 --step-size 0.4";
+    test.run(&format!("quantize {options} --output feedback.safetensors"));
+    let plain = "--method search --calibration-tokens 0 --output nearest.safetensors";
+    test.run(&format!("quantize {options} {plain}"));
+    let [feedback, nearest] = ["feedback.safetensors", "nearest.safetensors"].map(|name| {
+        Checkpoint::from_bytes(&test.read(name)).unwrap().tensors["layers.0.moe.w_in"].clone()
+    });
+    assert_ne!(feedback, nearest);
+    assert_eq!(feedback.to_f32().len(), nearest.to_f32().len());
 }
 
 #[test]

@@ -19,10 +19,7 @@ use super::{
     options::Subject,
     rows::{DocumentRow, RowWriter, TokenRow},
 };
-use crate::{
-    protocol::groups,
-    selection::{unknown_tokens, widen},
-};
+use crate::selection::{unknown_tokens, widen};
 
 /// Tokens of a long document that are read at a time.
 const SEGMENT: usize = 1024;
@@ -247,7 +244,7 @@ impl<'m> Reader<'m> {
     fn score(&mut self) -> Vec<Score> {
         let tokens = std::mem::take(&mut self.tokens);
         let mut scores = Vec::with_capacity(tokens.len());
-        for group in groups(&tokens) {
+        for group in model::Scorer::groups(tokens.iter().map(<[u16]>::len)) {
             let documents = group.map(|index| tokens.document(index));
             let wide: Vec<Vec<u32>> = documents.clone().map(|ids| widen(ids).collect()).collect();
             let slices: Vec<&[u32]> = wide.iter().map(Vec::as_slice).collect();

@@ -76,10 +76,30 @@ fn feedback_uses_that_inputs_are_alike() {
     let error = |rounded: &Rounded| metric.error(&weights, rounded, format);
     let moments: Vec<f64> = (0..64).map(|i| metric.hessian.at(i, i)).collect();
     let searched = error(&search(&weights, &moments, format));
-    let pass = error(&with_feedback(&weights, &metric, format));
+    let scales = |rest: &[f64]| candidates(rest, format);
+    let pass = error(&with_feedback(&weights, &metric, format, scales));
     let full = error(&feedback(&weights, &metric, format));
     assert!(pass < 0.7 * searched, "{pass} {searched}");
     assert!(full < 0.95 * pass, "{full} {pass}");
+}
+
+#[test]
+fn a_given_scale_stays_and_leaves_less_error_than_the_nearest_integers() {
+    let format = RowFormat {
+        group: 64,
+        ..RowFormat::TESTED[1]
+    };
+    let weights: Vec<f64> = (0..64)
+        .map(|i| f64::from(i * 37 % 64) / 64.0 - 0.5)
+        .collect();
+    let metric = Metric::new(hessian(64, 7), 64).unwrap();
+    let scale = f16::from_f64(0.1);
+    let rounded = at_scale(&weights, &metric, scale, format);
+    assert_eq!(rounded.scales, [scale]);
+    check_range(&rounded, format, 64);
+    let nearest = Rounded::with_scales(&weights, format, |_, _| scale);
+    let error = |rounded: &Rounded| metric.error(&weights, rounded, format);
+    assert!(error(&rounded) < 0.7 * error(&nearest));
 }
 
 #[test]

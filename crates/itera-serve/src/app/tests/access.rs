@@ -161,7 +161,7 @@ async fn probes_come_by_any_name() {
         ("/health", 200),
         ("/ready", 200),
         ("/metrics", 200),
-        ("/metrics/prometheus", 200),
+        ("/stats", 200),
         ("/", 421),
         ("/adapt/status", 421),
     ] {

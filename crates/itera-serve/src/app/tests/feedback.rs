@@ -148,7 +148,7 @@ async fn a_database_that_is_gone_is_told_and_nothing_panics() {
     assert_eq!(ready.json()["database"], "failing");
     assert_eq!(get(&app, "/adapt/status").await.code(), "store_unavailable");
     assert_eq!(get(&app, "/health").await.status, StatusCode::OK);
-    let metrics = get(&app, "/metrics").await.json();
+    let metrics = get(&app, "/stats").await.json();
     assert_eq!(metrics["adaptive"]["feedback_records"], Value::Null);
     ok(&app, "/infer", &json!({"input_text": "ab"})).await;
 }
@@ -208,6 +208,6 @@ async fn a_server_without_a_database_writes_and_says_what_it_does_not() {
         (ready.status, &ready.json()["database"]),
         (StatusCode::OK, &json!("none"))
     );
-    assert_eq!(get(&app, "/metrics").await.status, StatusCode::OK);
+    assert_eq!(get(&app, "/stats").await.status, StatusCode::OK);
     assert!(!dir.path().join("serve.db").exists());
 }

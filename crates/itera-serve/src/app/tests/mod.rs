@@ -7,6 +7,7 @@ mod feedback;
 mod infer;
 mod operation;
 mod random_bodies;
+mod score;
 
 use std::sync::Arc;
 

@@ -64,7 +64,7 @@ async fn a_handler_that_fails_is_answered_and_counted() {
 #[tokio::test]
 async fn metrics_count_what_happened() {
     let Server { app, dir: _dir } = Server::new("").await;
-    let before = get(&app, "/metrics").await.json();
+    let before = get(&app, "/stats").await.json();
     assert_eq!(before["latency_ms"], Value::Null);
     let id = answered(&app).await;
     ok(
@@ -74,7 +74,7 @@ async fn metrics_count_what_happened() {
     )
     .await;
     post(&app, "/infer", &json!({})).await;
-    let metrics = get(&app, "/metrics").await.json();
+    let metrics = get(&app, "/stats").await.json();
     assert_eq!(metrics["requests"]["infer"], 2);
     assert_eq!(metrics["requests"]["failed"], 1);
     assert_eq!(metrics["requests"]["feedback"], 1);
@@ -92,12 +92,12 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
-async fn prometheus_gets_its_form_at_both_places() {
+async fn prometheus_gets_its_form() {
     let Server { app, dir: _dir } = Server::new("").await;
     answered(&app).await;
     let asked = Request::get("/metrics").header(header::ACCEPT, "text/plain;version=0.0.4");
     let asked = send(&app, asked.body(Body::empty()).unwrap()).await;
-    for reply in [asked, get(&app, "/metrics/prometheus").await] {
+    for reply in [asked, get(&app, "/metrics").await] {
         let kind = reply.headers[header::CONTENT_TYPE].to_str().unwrap();
         assert!(kind.starts_with("text/plain"), "{kind}");
         let text = reply.text();
@@ -171,6 +171,11 @@ async fn the_document_names_every_endpoint() {
         "/infer",
         "/feedback",
         "/metrics",
+        "/stats",
+        "/v1/score",
+        "/tokenize",
+        "/detokenize",
+        "/tokenizer_info",
         "/adapt",
         "/adapt/status",
         "/adapt/rollback",

@@ -1,0 +1,270 @@
+//! `POST /v1/score`: how likely texts are.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use axum::{Extension, Json, extract::State};
+use itera_core::{
+    checkpoint::Precision,
+    model::{Scorer, bits_per_byte},
+    tokenizer::Tokenizer,
+};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use utoipa::ToSchema;
+
+use super::App;
+use crate::{
+    client::Client,
+    limits::Work,
+    problem::{Body, Problem},
+    weights::Variant,
+};
+
+/// Most texts of a request, and most tokens of them together.
+const MAX_TEXTS: usize = 256;
+const MAX_TOKENS: usize = 65_536;
+
+/// Most tokens of a request whose likelihoods are told one by one.
+const MAX_TOLD: usize = 16_384;
+
+/// What to score.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScoreRequest {
+    /// A text, or at most 256.
+    input: Texts,
+    /// A name of `GET /v1/models` [default: the first].
+    model: Option<String>,
+    /// Whether the likelihood of each token is told too [default: false].
+    #[serde(default)]
+    tokens: bool,
+}
+
+/// One text or several.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub(super) enum Texts {
+    /// One.
+    One(String),
+    /// At most 256.
+    Many(Vec<String>),
+}
+
+/// The scores in the order of the texts.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ScoreResponse {
+    model: String,
+    /// Precision of the weights.
+    precision: String,
+    /// Digest of the weights.
+    weights_version: String,
+    data: Vec<TextScore>,
+}
+
+/// What the model makes of a text that it reads from a fresh state.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct TextScore {
+    /// Negative log-likelihood in nats: that of `itera-validate score`, to the last bit.
+    nll_nats: f64,
+    bytes: usize,
+    tokens: usize,
+    /// `nll_nats / ln 2 / bytes`; null for an empty text.
+    bits_per_byte: Option<f64>,
+    /// Only if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_scores: Option<Vec<TokenScore>>,
+}
+
+/// What the model makes of a token.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct TokenScore {
+    id: u32,
+    /// Where it begins in the text, and its length, in bytes.
+    offset: usize,
+    bytes: usize,
+    nll_nats: f64,
+}
+
+/// Tell how likely texts are.
+#[utoipa::path(
+    post,
+    path = "/v1/score",
+    request_body = ScoreRequest,
+    responses((status = 200, description = "The scores", body = ScoreResponse))
+)]
+pub(super) async fn score(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    Body(request): Body<ScoreRequest>,
+) -> Result<Json<ScoreResponse>, Problem> {
+    let precision = precision(&app, request.model.as_deref())?;
+    let weights = app.engine.weights();
+    let texts = Arc::new(texts(request.input)?);
+    let documents = tokenized(&app, &texts).await?;
+    let tokens: usize = documents.iter().map(Vec::len).sum();
+    let _charge = app
+        .limits
+        .admit(&client, work(&documents, request.tokens)?)?;
+    let variant = weights.variant(precision);
+    let documents = Arc::new(documents);
+    let scores = nats(&app, variant, &documents).await?;
+    app.metrics.count_scored(tokens);
+    let tokenizer = &weights.checkpoint.tokenizer;
+    let data = texts.iter().zip(documents.iter()).zip(&scores);
+    let data = data.map(|((text, tokens), nats)| {
+        let told = request
+            .tokens
+            .then(|| token_scores(tokenizer, tokens, nats));
+        text_score(text, nats, told)
+    });
+    Ok(Json(ScoreResponse {
+        model: app.base.name.clone(),
+        precision: precision.to_string(),
+        weights_version: weights.version.to_string(),
+        data: data.collect(),
+    }))
+}
+
+fn precision(app: &App, name: Option<&str>) -> Result<Precision, Problem> {
+    app.precision(name).ok_or_else(|| {
+        let message = format!("no such model; there are {}", app.known_models());
+        Problem::field("model", message)
+    })
+}
+
+fn texts(input: Texts) -> Result<Vec<String>, Problem> {
+    let texts = match input {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    };
+    if texts.is_empty() || texts.len() > MAX_TEXTS {
+        let message = format!(
+            "`input` has {} texts, expected 1 to {MAX_TEXTS}; divide it over several requests",
+            texts.len()
+        );
+        return Err(Problem::field("input", message));
+    }
+    Ok(texts)
+}
+
+/// The tokens of each text.
+async fn tokenized(app: &Arc<App>, texts: &Arc<Vec<String>>) -> Result<Vec<Vec<u32>>, Problem> {
+    let (app, texts) = (Arc::clone(app), Arc::clone(texts));
+    let encode = move || {
+        let tokenizer = &app.base.weights.checkpoint.tokenizer;
+        let documents = texts.iter().map(|text| tokenizer.encode(text.as_bytes()));
+        documents.collect::<Result<Vec<_>, _>>()
+    };
+    let documents = tokio::task::spawn_blocking(encode).await;
+    let documents = documents.map_err(Problem::internal)?;
+    documents.map_err(|error| Problem::field("input", error.to_string()))
+}
+
+/// What the request costs, if anybody may ask for it.
+fn work(documents: &[Vec<u32>], tells_tokens: bool) -> Result<Work, Problem> {
+    let tokens = documents.iter().map(Vec::len).sum();
+    let most = if tells_tokens { MAX_TOLD } else { MAX_TOKENS };
+    if tokens > most {
+        let message = format!(
+            "the texts have {tokens} tokens, expected at most {most}; divide them over several requests"
+        );
+        return Err(Problem::field("input", message));
+    }
+    Ok(Work {
+        choices: 1,
+        tokens,
+        told: if tells_tokens { tokens } else { 0 },
+    })
+}
+
+/// Tells threads that nobody waits for them any more.
+struct GivesUp(Arc<AtomicBool>);
+
+impl Drop for GivesUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The likelihood of each token of each document, in nats. As many threads as the server generates with, less those
+/// that score for others; at least one.
+async fn nats(
+    app: &Arc<App>,
+    variant: &Arc<Variant>,
+    documents: &Arc<Vec<Vec<u32>>>,
+) -> Result<Vec<Vec<f64>>, Problem> {
+    let groups = Arc::new(Scorer::groups(documents.iter().map(Vec::len)));
+    let next = Arc::new(AtomicUsize::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let _gives_up = GivesUp(Arc::clone(&is_over));
+    let end_of_text = app.base.weights.checkpoint.tokenizer.end_of_text();
+    let mut threads = JoinSet::new();
+    for index in 0..groups.len() {
+        let seat = if index == 0 {
+            Arc::clone(&app.scoring).acquire_owned().await.ok()
+        } else {
+            Arc::clone(&app.scoring).try_acquire_owned().ok()
+        };
+        let Some(seat) = seat else { break };
+        let (variant, documents, groups) = (
+            Arc::clone(variant),
+            Arc::clone(documents),
+            Arc::clone(&groups),
+        );
+        let (next, is_over) = (Arc::clone(&next), Arc::clone(&is_over));
+        threads.spawn_blocking(move || {
+            let _seat = seat;
+            let mut scorer = variant.model.scorer(end_of_text);
+            let mut scored = Vec::new();
+            while !is_over.load(Ordering::Relaxed)
+                && let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let slices: Vec<&[u32]> =
+                    documents[group.clone()].iter().map(Vec::as_slice).collect();
+                let mut nats = vec![Vec::new(); slices.len()];
+                scorer.tokens(&slices, |document, next| nats[document].push(next));
+                scored.push((group.start, nats));
+            }
+            scored
+        });
+    }
+    let mut all = vec![Vec::new(); documents.len()];
+    while let Some(scored) = threads.join_next().await {
+        for (start, nats) in scored.map_err(Problem::internal)? {
+            for (place, nats) in all[start..].iter_mut().zip(nats) {
+                *place = nats;
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn text_score(text: &str, nats: &[f64], token_scores: Option<Vec<TokenScore>>) -> TextScore {
+    // From 0, token by token, as everywhere: the sum of none is 0 and not -0.
+    let nll_nats = nats.iter().fold(0.0, |sum, next| sum + next);
+    TextScore {
+        nll_nats,
+        bytes: text.len(),
+        tokens: nats.len(),
+        bits_per_byte: (!text.is_empty()).then(|| bits_per_byte(nll_nats, text.len() as f64)),
+        token_scores,
+    }
+}
+
+fn token_scores(tokenizer: &Tokenizer, tokens: &[u32], nats: &[f64]) -> Vec<TokenScore> {
+    let mut offset = 0;
+    let scores = tokens.iter().zip(nats).map(|(&id, &nll_nats)| {
+        let bytes = tokenizer.token_bytes(id).len();
+        offset += bytes;
+        TokenScore {
+            id,
+            offset: offset - bytes,
+            bytes,
+            nll_nats,
+        }
+    });
+    scores.collect()
+}
