@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Uses itera-serve through OpenAI's own Python client: models, completions, streams, probabilities, errors.
+# Uses itera-serve through OpenAI's own Python client: models, completions, chat, streams, probabilities, errors.
 #
 #   scripts/serve-openai.sh [BINARY]
 #
@@ -36,6 +36,15 @@ assert chunks[-1].usage == whole.usage and chunks[0].usage is None and len(chunk
 
 two = client.completions.create(model=name + ".int4", prompt=["a", "b"], n=2, max_tokens=2)
 assert [c.index for c in two.choices] == [0, 1, 2, 3]
+
+said = client.chat.completions.create(
+    model=name, messages=[{"role": "user", "content": ask["prompt"]}], max_completion_tokens=24, seed=3
+)
+assert said.choices[0].message.content == choice.text and said.usage == whole.usage, said
+pieces = client.chat.completions.create(
+    model=name, messages=[{"role": "user", "content": ask["prompt"]}], max_tokens=24, seed=3, stream=True
+)
+assert "".join(p.choices[0].delta.content for p in pieces if p.choices) == choice.text
 
 for change, kind in [
     ({"model": "gpt-4"}, openai.NotFoundError),

@@ -247,7 +247,7 @@ pub(crate) struct LimitArgs {
         long,
         env = "ITERA_MAX_BODY_BYTES",
         value_name = "N",
-        default_value_t = 65_536,
+        default_value_t = 1 << 20,
         value_parser = number(1024..=BYTES)
     )]
     pub(crate) max_body_bytes: usize,
@@ -260,6 +260,15 @@ pub(crate) struct LimitArgs {
         value_parser = number(1..=BYTES)
     )]
     pub(crate) max_prompt_bytes: usize,
+    /// Most tokens of an answer.
+    #[arg(
+        long,
+        env = "ITERA_MAX_TOKENS",
+        value_name = "N",
+        default_value_t = 512,
+        value_parser = clap::value_parser!(u64).range(1..=16_384)
+    )]
+    pub(crate) max_tokens: u64,
     /// Seconds after which a request that is not an adaptation is given up; a stream has ten times as long.
     #[arg(
         long,

@@ -14,13 +14,14 @@ use utoipa::ToSchema;
 
 use super::{
     App,
-    generate::{self, MAX_TOKENS, Plan, Stop, draw_seed, in_range, log, prompt_text},
+    chat::Form,
+    generate::{self, Plan, Stop, draw_seed, in_range, log, prompt_text},
     stream,
 };
 use crate::{
     body::Pieces,
     client::Client,
-    engine::{Completion, Logprobs, MAX_TOP, Prompt},
+    engine::{Adjustments, Completion, Logprobs, MAX_TOP, Prompt},
     problem::{Body, Problem},
     store::{now_ms, random_id},
 };
@@ -43,8 +44,8 @@ pub(super) struct CompletionRequest {
     /// The text to continue, as text or as tokens; a list gives an answer for each. Each starts with
     /// end-of-text, whether that is written or not.
     prompt: Prompts,
-    /// Most tokens to write [default: 16].
-    #[schema(minimum = 0, maximum = 512)]
+    /// Most tokens to write [default: 16]; at most those of `--max-tokens`.
+    #[schema(minimum = 0)]
     max_tokens: Option<u64>,
     /// 0 (always the likeliest token) to 2 [default: 1].
     #[schema(minimum = 0.0, maximum = 2.0)]
@@ -74,13 +75,26 @@ pub(super) struct CompletionRequest {
     /// Whoever the text is for, as the caller names people; stored as a digest, by which it can be deleted.
     #[schema(max_length = 256)]
     user: Option<String>,
-    /// Only 0, or left out.
+    /// Taken off the logit of a token that was written.
+    #[schema(minimum = -2.0, maximum = 2.0)]
     presence_penalty: Option<f64>,
-    /// Only 0, or left out.
+    /// The same for each time that it was written.
+    #[schema(minimum = -2.0, maximum = 2.0)]
     frequency_penalty: Option<f64>,
+    /// Above 1, tokens of the prompt and the answer come less often; not one of OpenAI's, nor are the next three.
+    #[schema(minimum = 0.01, maximum = 100.0)]
+    repetition_penalty: Option<f64>,
+    /// Only tokens with this share of the probability of the likeliest one.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    min_p: Option<f64>,
+    /// The text does not end before so many tokens.
+    #[schema(minimum = 0)]
+    min_tokens: Option<u64>,
+    /// The text does not end by itself.
+    ignore_eos: Option<bool>,
     /// Only `n`, or left out.
     best_of: Option<u64>,
-    /// Only empty, or left out.
+    /// Ids of tokens, and what is added to their logits: -100 to 100 for at most 300.
     logit_bias: Option<BTreeMap<String, f64>>,
     /// Only empty, or left out.
     suffix: Option<String>,
@@ -163,6 +177,7 @@ pub(super) struct Usage {
 /// A checked request.
 #[derive(Debug)]
 pub(super) struct Work {
+    pub(super) form: Form,
     /// The name that the client used.
     pub(super) model: String,
     pub(super) plan: Plan,
@@ -238,8 +253,18 @@ pub(super) async fn completions(
     Extension(client): Extension<Client>,
     Body(request): Body<CompletionRequest>,
 ) -> Result<Response, Problem> {
+    answer(app, client, request, Form::Text).await
+}
+
+/// The answers to a request, in a form.
+pub(super) async fn answer(
+    app: Arc<App>,
+    client: Client,
+    request: CompletionRequest,
+    form: Form,
+) -> Result<Response, Problem> {
     let streams = request.stream.unwrap_or(false);
-    let work = check(&app, request)?;
+    let work = check(&app, request, form)?;
     let prompts = work.prompts.iter().map(Input::len);
     let charge = app.limits.admit(&client, work.plan.work(prompts))?;
     if streams {
@@ -268,8 +293,7 @@ pub(super) async fn completions(
         });
     }
     response.usage = Some(usage);
-    let json = serde_json::to_vec(&response).map_err(Problem::internal)?;
-    drop(response);
+    let json = form.whole(response).map_err(Problem::internal)?;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     Ok((kind, Pieces::of(json.into(), charge)).into_response())
 }
@@ -298,7 +322,7 @@ pub(super) fn fingerprint(version: &str) -> String {
 }
 
 /// Checks every field.
-fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
+fn check(app: &App, request: CompletionRequest, form: Form) -> Result<Work, Problem> {
     refuse_unsupported(&request)?;
     let precision = app
         .precision(request.model.as_deref())
@@ -306,18 +330,21 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
     let echo = request.echo.unwrap_or(false);
     let max_tokens = request.max_tokens.unwrap_or(DEFAULT_TOKENS);
     let least = u64::from(!echo);
-    let max_tokens = in_range("max_tokens", max_tokens, &least, &MAX_TOKENS)?;
+    let most = app.settings.args.limits.max_tokens;
+    let max_tokens = in_range("max_tokens", max_tokens, &least, &most)?;
     let temperature = request.temperature.unwrap_or(1.0);
     let temperature = in_range("temperature", temperature, &0.0, &2.0)?;
     let logprobs = request
         .logprobs
         .map(|top| in_range("logprobs", top, &0, &(MAX_TOP as u64)))
         .transpose()?;
+    let adjustments = adjustments(app, &request, max_tokens)?;
     let seed = request.seed.unwrap_or_else(draw_seed);
     let n = request.n.unwrap_or(1);
     let n = in_range("n", n, &1, &MAX_OF_PROMPT)?;
     Ok(Work {
         prompts: inputs(app, request.prompt, n, seed)?,
+        form,
         model: request.model.unwrap_or_else(|| app.base.name.clone()),
         include_usage: request.stream_options.unwrap_or_default().include_usage,
         plan: Plan {
@@ -328,6 +355,7 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
                 top_p: generate::top_p(request.top_p)?,
                 seed,
             },
+            adjustments,
             max_tokens: max_tokens as usize,
             stop: generate::stops(request.stop)?,
             echo,
@@ -336,6 +364,65 @@ fn check(app: &App, request: CompletionRequest) -> Result<Work, Problem> {
             log: generate::Log::new(request.store, request.user)?,
         },
     })
+}
+
+/// Most biases of a request.
+const MAX_BIASES: usize = 300;
+
+/// Checks what is to be done to the logits.
+fn adjustments(
+    app: &App,
+    request: &CompletionRequest,
+    max_tokens: u64,
+) -> Result<Adjustments, Problem> {
+    let number = |param, value: Option<f64>, usual: f64, low, high| {
+        in_range(param, value.unwrap_or(usual), &low, &high).map(|value| value as f32)
+    };
+    let min_tokens = request.min_tokens.unwrap_or(0);
+    Ok(Adjustments {
+        repetition_penalty: number(
+            "repetition_penalty",
+            request.repetition_penalty,
+            1.0,
+            0.01,
+            100.0,
+        )?,
+        presence_penalty: number("presence_penalty", request.presence_penalty, 0.0, -2.0, 2.0)?,
+        frequency_penalty: number(
+            "frequency_penalty",
+            request.frequency_penalty,
+            0.0,
+            -2.0,
+            2.0,
+        )?,
+        min_p: number("min_p", request.min_p, 0.0, 0.0, 1.0)?,
+        bias: biases(app, request.logit_bias.as_ref())?,
+        min_tokens: in_range("min_tokens", min_tokens, &0, &max_tokens)? as usize,
+        ignores_end: request.ignore_eos.unwrap_or(false),
+    })
+}
+
+fn biases(app: &App, asked: Option<&BTreeMap<String, f64>>) -> Result<Vec<(u32, f32)>, Problem> {
+    let asked = asked.into_iter().flatten();
+    let known = app.base.weights.checkpoint.tokenizer.vocab_size() as u32;
+    let bias = |(token, &bias): (&String, &f64)| {
+        let id = token.parse::<u32>().ok().filter(|id| *id < known);
+        let id = id.ok_or_else(|| {
+            let message =
+                format!("`logit_bias` names the token `{token}`, expected ids below {known}");
+            Problem::field("logit_bias", message)
+        })?;
+        Ok((id, in_range("logit_bias", bias, &-100.0, &100.0)? as f32))
+    };
+    let biases: Vec<_> = asked.map(bias).collect::<Result<_, Problem>>()?;
+    if biases.len() > MAX_BIASES {
+        let message = format!(
+            "`logit_bias` has {} tokens, expected at most {MAX_BIASES}",
+            biases.len()
+        );
+        return Err(Problem::field("logit_bias", message));
+    }
+    Ok(biases)
 }
 
 /// A prompt for each choice; each choice has a seed of its own.
@@ -397,18 +484,11 @@ fn prompt_of_tokens(app: &App, tokens: &[u32]) -> Result<String, Problem> {
 
 /// Says so where something is asked for that is not done, and does not pretend.
 fn refuse_unsupported(request: &CompletionRequest) -> Result<(), Problem> {
-    let is_zero = |penalty: Option<f64>| penalty.is_none_or(|penalty| penalty == 0.0);
     let n = request.n.unwrap_or(1);
     let checks = [
-        ("presence_penalty", is_zero(request.presence_penalty)),
-        ("frequency_penalty", is_zero(request.frequency_penalty)),
         (
             "best_of",
             request.best_of.is_none_or(|best_of| best_of == n),
-        ),
-        (
-            "logit_bias",
-            request.logit_bias.as_ref().is_none_or(BTreeMap::is_empty),
         ),
         (
             "suffix",

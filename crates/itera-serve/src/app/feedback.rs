@@ -13,7 +13,9 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{App, access::unauthorized, completions::ID_PREFIX, generate::in_range};
+use super::{
+    App, access::unauthorized, chat::CHAT_PREFIX, completions::ID_PREFIX, generate::in_range,
+};
 use crate::{
     audit::audit,
     client::{Client, network},
@@ -150,7 +152,11 @@ fn unknown_id(id: &str) -> Problem {
 
 /// The id of an answer, as a completion or an answer of `/infer` gives it.
 fn answer_id(id: &str) -> Result<String, Problem> {
-    let id = id.strip_prefix(ID_PREFIX).unwrap_or(id);
+    let prefixes = [CHAT_PREFIX, ID_PREFIX];
+    let id = prefixes
+        .iter()
+        .find_map(|prefix| id.strip_prefix(prefix))
+        .unwrap_or(id);
     if id.is_empty() || id.len() > 128 || id.contains('\0') {
         let message = "`feedback_id` is no id: expected 1 to 128 characters";
         return Err(Problem::field("feedback_id", message));

@@ -11,14 +11,11 @@ use utoipa::ToSchema;
 use super::App;
 use crate::{
     client::Client,
-    engine::{Completion, Finish, GenerateError, Prompt, Reply, Request},
+    engine::{Adjustments, Completion, Finish, GenerateError, Prompt, Reply, Request},
     limits::Work,
     problem::Problem,
     store::{Answer, now_ms},
 };
-
-/// Most tokens of an answer.
-pub(super) const MAX_TOKENS: u64 = 512;
 
 /// Most stop texts, and the longest in bytes.
 const MAX_STOPS: usize = 4;
@@ -39,6 +36,7 @@ pub(super) enum Stop {
 pub(super) struct Plan {
     pub(super) precision: Precision,
     pub(super) sampling: SamplingConfig,
+    pub(super) adjustments: Adjustments,
     pub(super) max_tokens: usize,
     pub(super) stop: Vec<String>,
     pub(super) echo: bool,
@@ -102,6 +100,7 @@ impl Plan {
             prompt,
             precision: self.precision,
             sampling: self.sampling,
+            adjustments: self.adjustments.clone(),
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
             echo: self.echo,
@@ -114,6 +113,7 @@ impl Plan {
 
     /// What is needed to write the answer again, as JSON.
     fn parameters(&self) -> String {
+        let adjustments = &self.adjustments;
         json!({
             "max_length": self.max_tokens,
             "temperature": self.sampling.temperature,
@@ -121,6 +121,13 @@ impl Plan {
             "top_p": self.sampling.top_p,
             "seed": self.sampling.seed,
             "stop": self.stop,
+            "repetition_penalty": adjustments.repetition_penalty,
+            "presence_penalty": adjustments.presence_penalty,
+            "frequency_penalty": adjustments.frequency_penalty,
+            "logit_bias": adjustments.bias,
+            "min_p": adjustments.min_p,
+            "min_tokens": adjustments.min_tokens,
+            "ignore_eos": adjustments.ignores_end,
         })
         .to_string()
     }
@@ -185,10 +192,6 @@ pub(super) fn stops(stop: Option<Stop>) -> Result<Vec<String>, Problem> {
 /// Checks a prompt.
 pub(super) fn prompt_text(app: &App, param: &'static str, text: String) -> Result<String, Problem> {
     let most = app.settings.args.limits.max_prompt_bytes;
-    if text.is_empty() {
-        let message = format!("`{param}` is empty; give at least one character to go on from");
-        return Err(Problem::field(param, message));
-    }
     if text.len() > most {
         let message = format!(
             "`{param}` has {} bytes, expected at most {most}",

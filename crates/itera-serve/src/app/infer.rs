@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 
 use super::{
     App,
-    generate::{self, MAX_TOKENS, Plan, Stop, draw_seed, in_range, log, prompt_text},
+    generate::{self, Plan, Stop, draw_seed, in_range, log, prompt_text},
 };
 use crate::{
     client::Client,
-    engine::Prompt,
+    engine::{Adjustments, Prompt},
     problem::{Body, Problem},
     store::random_id,
 };
@@ -26,10 +26,10 @@ const DEFAULT_TEMPERATURE: f64 = 0.8;
 #[serde(deny_unknown_fields)]
 pub(super) struct InferRequest {
     /// The text to continue.
-    #[schema(min_length = 1, example = "Once upon a time")]
+    #[schema(example = "Once upon a time")]
     input_text: String,
-    /// Most tokens to write [default: 64].
-    #[schema(minimum = 1, maximum = 512)]
+    /// Most tokens to write [default: 64]; at most those of `--max-tokens`.
+    #[schema(minimum = 1)]
     max_length: Option<u64>,
     /// 0.1 to 2: the lower, the likelier the text [default: 0.8].
     #[schema(minimum = 0.1, maximum = 2.0)]
@@ -112,7 +112,12 @@ pub(super) async fn infer(
 fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
     let input_text = prompt_text(app, "input_text", request.input_text)?;
     let max_length = request.max_length.unwrap_or(DEFAULT_LENGTH);
-    let max_length = in_range("max_length", max_length, &1, &MAX_TOKENS)?;
+    let max_length = in_range(
+        "max_length",
+        max_length,
+        &1,
+        &app.settings.args.limits.max_tokens,
+    )?;
     let temperature = request.temperature.unwrap_or(DEFAULT_TEMPERATURE);
     let temperature = in_range("temperature", temperature, &0.1, &2.0)?;
     let precision = app.precision(request.model_variant.as_deref());
@@ -128,6 +133,7 @@ fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
             top_p: generate::top_p(request.top_p)?,
             seed: request.seed.unwrap_or_else(draw_seed),
         },
+        adjustments: Adjustments::default(),
         max_tokens: max_length as usize,
         stop: generate::stops(request.stop)?,
         echo: false,

@@ -5,7 +5,7 @@
 //! | `routes` | every path, what it needs, and the OpenAPI document |
 //! | `access` | who may do what |
 //! | `layers` | around all routes: problem bodies, CORS, compression, limits of size and time |
-//! | `infer`, `completions`, `stream` | generation; `generate` is what they share |
+//! | `infer`, `completions`, `chat`, `stream` | generation; `generate` is what they share |
 //! | `score`, `tokens` | likelihood of texts, and their tokens |
 //! | `feedback` | verdicts on answers |
 //! | `adapt` | learning, its status, rollback |
@@ -14,6 +14,7 @@
 mod access;
 mod adapt;
 mod cached;
+mod chat;
 mod completions;
 mod feedback;
 mod generate;

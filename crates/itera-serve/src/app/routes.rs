@@ -19,7 +19,7 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, completions, feedback, health, infer, layers, metrics, page, score, tokens,
+    adapt, chat, completions, feedback, health, infer, layers, metrics, page, score, tokens,
 };
 use crate::problem::ProblemBody;
 
@@ -30,6 +30,7 @@ fn timed() -> Vec<(Need, Route)> {
     vec![
         (Need::Infer, routes!(infer::infer)),
         (Need::Infer, routes!(completions::completions)),
+        (Need::Infer, routes!(chat::chat_completions)),
         (Need::Infer, routes!(score::score)),
         (Need::Infer, routes!(tokens::tokenize)),
         (Need::Infer, routes!(tokens::detokenize)),

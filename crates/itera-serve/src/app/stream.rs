@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{
     App,
+    chat::Form,
     completions::{
         Choice, CompletionResponse, LogprobsBody, Usage, Work, answer_id, fingerprint, head,
     },
@@ -58,9 +59,10 @@ pub(super) fn respond(
             .map_err(|_full| Problem::busy())?;
         sources.push(events(index, receiver));
     }
-    let told = Telling {
+    let mut told = Telling {
         head: head(&app, &work.model),
         open: work.prompts.len(),
+        is_first: true,
         usage: Usage::default(),
         waiting: VecDeque::new(),
         sources,
@@ -69,6 +71,12 @@ pub(super) fn respond(
         work,
         _charge: charge,
     };
+    if told.work.form == Form::Chat {
+        for index in 0..told.open {
+            told.choice(index, String::new(), None, None);
+        }
+    }
+    told.is_first = false;
     let events = stream::unfold(told, |mut telling| async move {
         let event = telling.next().await?;
         Some((Ok::<_, Infallible>(event), telling))
@@ -106,6 +114,8 @@ struct Telling {
     sources: SelectAll<BoxStream<'static, (usize, Option<Event>)>>,
     /// Choices that have not ended.
     open: usize,
+    /// Whether nothing is told yet.
+    is_first: bool,
     usage: Usage,
     /// Events that are ready.
     waiting: VecDeque<SseEvent>,
@@ -159,7 +169,7 @@ impl Telling {
             feedback_id,
             seed: self.work.prompts[index].seed,
         });
-        self.tell(&chunk);
+        self.tell(chunk);
     }
 
     /// The last chunk of a choice, and after the last choice what ends the stream.
@@ -201,14 +211,14 @@ impl Telling {
         if self.work.include_usage {
             let mut last = self.head.clone();
             last.usage = Some(self.usage);
-            self.tell(&last);
+            self.tell(last);
         }
         self.waiting.push_back(SseEvent::default().data("[DONE]"));
     }
 
-    fn tell(&mut self, chunk: &CompletionResponse) {
+    fn tell(&mut self, chunk: CompletionResponse) {
         // Plain data without maps of other keys than text: serialising cannot fail.
-        if let Ok(json) = serde_json::to_string(chunk) {
+        if let Ok(json) = self.work.form.piece(chunk, self.is_first) {
             self.waiting.push_back(SseEvent::default().data(json));
         }
     }

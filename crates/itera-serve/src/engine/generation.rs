@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use itera_core::{sampling::Sampler, tokenizer::Tokenizer};
 
 use super::{
-    Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request,
+    Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request, adjust::Adjuster,
     request::MIN_EVENTS, text::TextBuilder,
 };
 use crate::weights::{Variant, Weights};
@@ -52,6 +52,7 @@ pub(super) struct Writing {
     weights: Arc<Weights>,
     pub(super) variant: Arc<Variant>,
     sampler: Sampler,
+    adjuster: Option<Adjuster>,
     max_tokens: usize,
     top: Option<usize>,
     /// The prompt as far as it is scored, if its tokens get probabilities too.
@@ -106,14 +107,15 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
     if scores_prompt && request.tells_start {
         fresh.push_start();
     }
-    let prompt: Vec<u32> = [tokenizer.end_of_text()]
-        .into_iter()
-        .chain(tokens)
-        .collect();
+    let end_of_text = tokenizer.end_of_text();
+    let temperature = request.sampling.temperature;
+    let adjuster = Adjuster::new(&request.adjustments, temperature, end_of_text, &tokens);
+    let prompt: Vec<u32> = [end_of_text].into_iter().chain(tokens).collect();
     let writing = Writing {
         variant: Arc::clone(weights.variant(request.precision)),
         weights: Arc::clone(weights),
         sampler,
+        adjuster,
         max_tokens: request.max_tokens,
         top: request.logprobs,
         scored_prompt: scores_prompt.then(|| TextBuilder::new(Vec::new())),
@@ -163,7 +165,10 @@ impl Writing {
         if self.max_tokens == 0 {
             return self.finish(Finish::Length);
         }
-        let token = self.sampler.sample(logits);
+        let token = match &mut self.adjuster {
+            Some(adjuster) => self.sampler.sample(adjuster.adjust(logits, self.tokens)),
+            None => self.sampler.sample(logits),
+        };
         self.first_token.get_or_insert_with(Instant::now);
         if self.top.is_some() {
             let offset = self.text.characters();
@@ -174,6 +179,9 @@ impl Writing {
         }
         self.tokens += 1;
         self.written = Some(token);
+        if let Some(adjuster) = &mut self.adjuster {
+            adjuster.note(token);
+        }
         let weights = Arc::clone(&self.weights);
         if self
             .text

@@ -6,9 +6,11 @@
 //! | `queue` | requests that wait, at most so many, served client by client |
 //! | `worker` | a thread with its slots: each step reads one token, or a piece of a prompt, of each |
 //! | `generation` | one request on its way: sampling, stop words, limits, replies |
+//! | `adjust` | penalties and biases before a token is drawn |
 //! | `text` | tokens to text, whole characters only, and nothing that a stop word may take back |
 //! | `logprobs` | what the model thought of the tokens |
 
+mod adjust;
 mod generation;
 mod logprobs;
 mod queue;
@@ -28,6 +30,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 pub(crate) use self::{
+    adjust::Adjustments,
     logprobs::{Logprobs, MAX_TOP},
     queue::Full,
     request::{Completion, Event, Finish, GenerateError, MIN_EVENTS, Prompt, Reply, Request},

@@ -13,7 +13,7 @@ use itera_core::{
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use super::logprobs::Logprobs;
+use super::{adjust::Adjustments, logprobs::Logprobs};
 use crate::client::ClientId;
 
 /// A text to continue.
@@ -24,6 +24,7 @@ pub(crate) struct Request {
     pub(crate) prompt: Prompt,
     pub(crate) precision: Precision,
     pub(crate) sampling: SamplingConfig,
+    pub(crate) adjustments: Adjustments,
     /// Most tokens to write; end-of-text does not count.
     pub(crate) max_tokens: usize,
     /// Texts that end the answer and are not part of it.

@@ -32,6 +32,7 @@ fn request(prompt: &str, seed: u64, reply: Reply) -> Request {
             seed,
             ..SamplingConfig::default()
         },
+        adjustments: Adjustments::default(),
         max_tokens: 48,
         stop: Vec::new(),
         echo: false,

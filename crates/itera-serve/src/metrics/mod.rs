@@ -75,7 +75,7 @@ impl Endpoint {
     pub(crate) fn of(path: &str) -> Self {
         match path {
             "/infer" => Self::Infer,
-            "/v1/completions" => Self::Completions,
+            "/v1/completions" | "/v1/chat/completions" => Self::Completions,
             "/v1/score" => Self::Score,
             "/feedback" => Self::Feedback,
             _ if path.starts_with("/feedback/") => Self::Feedback,

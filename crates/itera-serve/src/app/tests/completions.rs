@@ -216,9 +216,14 @@ async fn a_stop_text_ends_a_stream_too() {
 async fn what_is_not_supported_is_said_and_not_ignored() {
     let Server { app, dir: _dir } = Server::new("").await;
     for (name, value, status, code) in [
-        ("presence_penalty", json!(0.5), 400, "unsupported_parameter"),
         ("best_of", json!(3), 400, "unsupported_parameter"),
-        ("logit_bias", json!({"5": 1}), 400, "unsupported_parameter"),
+        ("presence_penalty", json!(2.5), 422, "invalid_value"),
+        ("repetition_penalty", json!(0), 422, "invalid_value"),
+        ("logit_bias", json!({"x": 1}), 422, "invalid_value"),
+        ("logit_bias", json!({"999": 1}), 422, "invalid_value"),
+        ("logit_bias", json!({"5": 101}), 422, "invalid_value"),
+        ("min_p", json!(1.5), 422, "invalid_value"),
+        ("min_tokens", json!(3), 422, "invalid_value"),
         ("suffix", json!("x"), 400, "unsupported_parameter"),
         ("model", json!("gpt-4"), 404, "model_not_found"),
         ("max_tokens", json!(0), 422, "invalid_value"),
@@ -228,7 +233,6 @@ async fn what_is_not_supported_is_said_and_not_ignored() {
         ("prompt", json!([]), 422, "invalid_value"),
         ("prompt", json!([999]), 422, "invalid_value"),
         ("prompt", json!({"a": 1}), 422, "invalid_value"),
-        ("prompt", json!(["a", ""]), 422, "invalid_value"),
         ("temperature", json!(2.5), 422, "invalid_value"),
     ] {
         for stream in [false, true] {
@@ -245,11 +249,61 @@ async fn what_is_not_supported_is_said_and_not_ignored() {
         ("logit_bias", json!({})),
         ("suffix", Value::Null),
         ("temperature", json!(0)),
+        ("prompt", json!("")),
+        ("prompt", json!(["a", ""])),
     ] {
         let mut body = json!({"prompt": "ab", "max_tokens": 2});
         body[name] = value;
         ok(&app, "/v1/completions", &body).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_done_to_logits_changes_what_is_written() {
+    let Server { app, dir: _dir } = Server::new("--max-tokens 2000").await;
+    let written = async |changes: Value| {
+        let mut body = json!({"prompt": "ab", "max_tokens": 40, "temperature": 0, "logprobs": 0});
+        for (name, value) in changes.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let reply = ok(&app, "/v1/completions", &body).await;
+        let choice = &reply["choices"][0];
+        let finish = choice["finish_reason"].as_str().unwrap().to_owned();
+        (
+            choice["logprobs"]["tokens"].as_array().unwrap().clone(),
+            finish,
+        )
+    };
+    let all_alike = |tokens: &[Value]| tokens.iter().all(|token| *token == tokens[0]);
+    let (always, _) = written(json!({"logit_bias": {"97": 100}})).await;
+    assert_eq!((always.len(), all_alike(&always)), (40, true));
+    let penalised =
+        json!({"logit_bias": {"97": 100}, "frequency_penalty": 2, "presence_penalty": 2});
+    assert!(all_alike(&written(penalised).await.0));
+    let never = json!({"logit_bias": {"97": -100}, "repetition_penalty": 1.3});
+    assert!(!written(never).await.0.contains(&always[0]));
+    let end = app
+        .base
+        .weights
+        .checkpoint
+        .tokenizer
+        .end_of_text()
+        .to_string();
+    let ends = json!({"logit_bias": {&end: 100}});
+    assert_eq!(written(ends).await.1, "stop");
+    let late = json!({"logit_bias": {&end: 100}, "min_tokens": 7});
+    let (tokens, finish) = written(late).await;
+    // The end is among the probabilities.
+    assert_eq!((tokens.len(), &*finish), (8, "stop"));
+    let endless = json!({"logit_bias": {&end: 100}, "ignore_eos": true, "max_tokens": 1500});
+    let (tokens, finish) = written(endless).await;
+    assert_eq!((tokens.len(), &*finish), (1500, "length"));
+    // Only the likeliest token has all of its own probability.
+    let greedy = written(json!({})).await;
+    assert_eq!(
+        written(json!({"temperature": 1, "min_p": 1.0})).await,
+        greedy
+    );
 }
 
 #[tokio::test]

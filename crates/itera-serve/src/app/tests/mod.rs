@@ -2,6 +2,7 @@
 
 mod access;
 mod adapt;
+mod chat;
 mod completions;
 mod feedback;
 mod infer;

@@ -172,6 +172,7 @@ async fn the_document_names_every_endpoint() {
         "/feedback",
         "/metrics",
         "/stats",
+        "/v1/chat/completions",
         "/v1/score",
         "/tokenize",
         "/detokenize",
