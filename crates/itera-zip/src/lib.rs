@@ -86,13 +86,10 @@ fn compress(args: &CompressArgs) -> anyhow::Result<()> {
         .write_all(&header)
         .context("cannot write the output")?;
     let progress = Progress::new(input.bytes, "bytes");
+    let on_read = |bytes| progress.advance(bytes);
     let started = Instant::now();
     let mut sizes = pool
-        .install(|| {
-            file::compress(&loaded.codec, &mut input, &mut output, |bytes| {
-                progress.advance(bytes)
-            })
-        })
+        .install(|| file::compress(&loaded.codec, &mut input, &mut output, on_read))
         .with_context(|| format!("cannot compress {}", paths.input))?;
     output.finish()?;
     drop(progress);

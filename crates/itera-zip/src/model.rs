@@ -82,8 +82,8 @@ impl Loaded {
     }
 }
 
-fn digits(digest: [u8; 3]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+fn digits([a, b, c]: [u8; 3]) -> String {
+    format!("{a:02x}{b:02x}{c:02x}")
 }
 
 #[cfg(test)]
