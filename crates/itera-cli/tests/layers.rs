@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("itera-report", 2),
     ("itera-export", 2),
     ("itera-serve", 2),
+    ("itera-zip", 2),
 ];
 
 /// The crate that names Burn.

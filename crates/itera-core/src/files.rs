@@ -95,16 +95,77 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// The system's, with the path; the file is then as it was before.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    refuse_directory(path)?;
-    let written = if is_special(path) {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(bytes))
-    } else {
-        replace(&target_of(path), bytes)
-    };
-    written.map_err(|source| FileError::write(path, source))
+    let mut file = AtomicFile::create(path)?;
+    let written = file.write_all(bytes);
+    written.map_err(|source| FileError::write(path, source))?;
+    file.finish()
+}
+
+/// A file that is written in pieces, and is there whole or not at all: as [`write_atomic`] has it, for content that
+/// does not fit into memory. Dropped without [`finish`](Self::finish), it leaves the old file as it was.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A device or a pipe.
+    Special(File),
+    Beside {
+        temporary: NamedTempFile,
+        target: PathBuf,
+    },
+}
+
+impl AtomicFile {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// The system's, with the path.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        refuse_directory(path)?;
+        let place = if is_special(path) {
+            OpenOptions::new()
+                .write(true)
+                .open(path)
+                .map(Place::Special)
+        } else {
+            Place::beside(target_of(path))
+        };
+        Ok(Self {
+            place: place.map_err(|source| FileError::write(path, source))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// The system's, with the path; the file is then as it was before.
+    pub fn finish(self) -> Result<(), FileError> {
+        let Place::Beside { temporary, target } = self.place else {
+            return Ok(());
+        };
+        persist(temporary, &target).map_err(|source| FileError::write(&self.path, source))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.place {
+            Place::Special(file) => file.write(bytes),
+            Place::Beside { temporary, .. } => temporary.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.place {
+            Place::Special(file) => file.flush(),
+            Place::Beside { temporary, .. } => temporary.flush(),
+        }
+    }
 }
 
 /// Checks before a long run that [`write_atomic`] will succeed, and leaves nothing behind.
@@ -148,16 +209,21 @@ fn probe(target: &Path) -> io::Result<()> {
     tempfile::tempfile_in(existing.map_or(Path::new("."), or_current)).map(drop)
 }
 
-fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = directory_of(target);
-    fs::create_dir_all(directory)?;
-    let mut file = temporary(target, directory)?;
-    file.write_all(bytes)?;
+impl Place {
+    fn beside(target: PathBuf) -> io::Result<Self> {
+        let directory = directory_of(&target);
+        fs::create_dir_all(directory)?;
+        let temporary = temporary(&target, directory)?;
+        Ok(Self::Beside { temporary, target })
+    }
+}
+
+fn persist(file: NamedTempFile, target: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(target)?;
     // The new name reaches the disk with the directory; not every file system can flush one.
     #[cfg(unix)]
-    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+    let _ = File::open(directory_of(target)).and_then(|directory| directory.sync_all());
     Ok(())
 }
 

@@ -70,7 +70,7 @@ impl DocumentRule {
     /// not part of any document. Where there is a separator at all, the line end that closes the
     /// file counts as if one more separator followed. Without a separator every byte is one
     /// document. Stories of nothing but white space are dropped.
-    pub(crate) fn documents(self, text: &[u8], separated: bool) -> Vec<Range<usize>> {
+    pub fn documents(self, text: &[u8], separated: bool) -> Vec<Range<usize>> {
         match self {
             _ if text.is_empty() => Vec::new(),
             Self::Article => articles(text),

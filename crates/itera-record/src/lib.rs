@@ -26,6 +26,7 @@ mod statistics;
 mod table;
 mod training;
 mod validation;
+mod zip;
 
 pub use ablation::{AblationRecord, AblationRun, AblationStudy, AblationVariant};
 pub use adaptation::{
@@ -59,6 +60,7 @@ pub use validation::{
     PartSource, PrimingText, ProtocolKind, ScoringProtocol, ShardInfo, StateError, StaticScore,
     ValidationRecord, ValidationRow, ci95,
 };
+pub use zip::{ZipRecord, ZipRow};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

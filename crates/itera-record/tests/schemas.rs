@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use itera_record::{
     AblationRecord, EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord, Record,
-    ScoresRecord, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord,
+    ScoresRecord, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord, ZipRecord,
 };
 
 /// Compares the schema of `R` with its file, or writes the file.
@@ -71,4 +71,9 @@ fn simulation_schema_is_checked_in() {
 #[test]
 fn serve_bench_schema_is_checked_in() {
     check::<ServeBenchRecord>();
+}
+
+#[test]
+fn zip_schema_is_checked_in() {
+    check::<ZipRecord>();
 }

@@ -29,6 +29,7 @@ mod avx2;
 mod avx512;
 mod buffer;
 pub mod cephes;
+mod frequencies;
 mod lanes;
 mod math;
 mod matrix;
@@ -54,6 +55,7 @@ use thiserror::Error;
 
 pub(crate) use self::{
     buffer::Buffer,
+    frequencies::Frequencies,
     matrix::Matrix,
     norm::{AddScaled, GatedNorm, LogSumExp, RmsNorm, SwiGlu},
     product::Product,
