@@ -47,7 +47,10 @@ fn measure(args: &BenchArgs) -> anyhow::Result<ZipRecord> {
     for name in names {
         let loaded = Loaded::new(name, args.precision)?;
         note(format!("measuring {name} at {}", args.precision));
-        let dataset = args.dataset.clone().unwrap_or_else(|| own_text(&loaded));
+        let dataset = match &args.dataset {
+            Some(dataset) => dataset.clone(),
+            None => own_text(&loaded)?,
+        };
         rows.push(of_file(&loaded, &dataset)?);
         rows.push(of_messages(&loaded, &args.messages)?);
     }
@@ -59,12 +62,13 @@ fn measure(args: &BenchArgs) -> anyhow::Result<ZipRecord> {
 }
 
 /// The official text of the kind that a model was trained on.
-fn own_text(loaded: &Loaded) -> Dataset {
+fn own_text(loaded: &Loaded) -> anyhow::Result<Dataset> {
     let trained_on = loaded.checkpoint.checkpoint.training["dataset"].as_str();
-    match trained_on {
-        Some("wikitext2") => Dataset::WikiText2,
-        _ => Dataset::TinyStoriesHead,
-    }
+    let name = match trained_on {
+        Some("wikitext2") => "wikitext2",
+        _ => "tinystories-head",
+    };
+    Ok(name.parse()?)
 }
 
 fn of_file(loaded: &Loaded, dataset: &Dataset) -> anyhow::Result<ZipRow> {

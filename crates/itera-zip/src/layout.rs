@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use itera_data::Layout as Rule;
+use itera_data::DocumentRule;
 
 /// What stands between stories.
 const SEPARATOR: &[u8] = b"\n<|endoftext|>\n";
@@ -95,7 +95,7 @@ pub(crate) fn cut(text: &[u8]) -> usize {
 }
 
 fn articles(text: &[u8]) -> Vec<Range<usize>> {
-    Rule::WikiText.documents(text, false)
+    DocumentRule::Article.documents(text, false)
 }
 
 /// What stands between separators: one text more than there are of these.
