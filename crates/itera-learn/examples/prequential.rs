@@ -18,7 +18,7 @@ use itera_core::{
     models::load_checkpoint,
     tokenizer::Tokenizer,
 };
-use itera_data::{Corpus, Dataset, Places, Split};
+use itera_data::{Corpus, Places, Split};
 use itera_learn::adapt::{AdaptConfig, Example, GuardDocument, Material, Verdict, adapt};
 
 /// Tokens of a prompt, and of the correction that follows it.

@@ -210,6 +210,16 @@ pub(crate) struct EngineArgs {
         value_parser = number(0..=100_000)
     )]
     pub(crate) queue: usize,
+    /// Megabytes for what is remembered of prompts, so that one that begins like an earlier one of the same client is
+    /// read from there on; 0 for none.
+    #[arg(
+        long,
+        env = "ITERA_STATE_CACHE_MB",
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = number(0..=100_000)
+    )]
+    pub(crate) state_cache_mb: usize,
 }
 
 /// What a request may cost.

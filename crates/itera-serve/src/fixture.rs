@@ -60,7 +60,7 @@ impl Server {
         let mut server = Self::new(line).await;
         let app = Arc::get_mut(&mut server.app).unwrap();
         let (queue, weights) = (app.settings.args.engine.queue, app.engine.weights());
-        let stuck = crate::engine::Engine::start(weights, 0, 1, queue, &app.metrics);
+        let stuck = crate::engine::Engine::start(weights, 0, 1, queue, 0, &app.metrics);
         app.engine = Arc::new(stuck.unwrap());
         server
     }

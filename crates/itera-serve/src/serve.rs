@@ -159,10 +159,18 @@ pub(crate) async fn assemble(
         workers,
         slots,
         queue,
+        state_cache_mb,
     } = args.engine;
     let weights = Arc::clone(&base.weights);
     let workers = workers.unwrap_or(cores);
-    let engine = Engine::start(weights, workers, slots, queue, &metrics)?;
+    let engine = Engine::start(
+        weights,
+        workers,
+        slots,
+        queue,
+        state_cache_mb * 1_000_000,
+        &metrics,
+    )?;
     let engine = Arc::new(engine);
     let adapter = Adapter::new(
         &args.adapt,

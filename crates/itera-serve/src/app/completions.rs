@@ -172,6 +172,14 @@ pub(super) struct Usage {
     pub(super) prompt_tokens: usize,
     pub(super) completion_tokens: usize,
     pub(super) total_tokens: usize,
+    prompt_tokens_details: PromptTokens,
+}
+
+/// How prompts were read.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+struct PromptTokens {
+    /// Tokens that the server has read before, for this client.
+    cached_tokens: usize,
 }
 
 /// A checked request.
@@ -223,6 +231,7 @@ impl Usage {
         self.prompt_tokens += completion.prompt_tokens;
         self.completion_tokens += completion.tokens;
         self.total_tokens = self.prompt_tokens + self.completion_tokens;
+        self.prompt_tokens_details.cached_tokens += completion.cached_tokens;
     }
 }
 

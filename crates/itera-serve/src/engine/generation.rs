@@ -6,7 +6,7 @@ use itera_core::{sampling::Sampler, tokenizer::Tokenizer};
 
 use super::{
     Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request, adjust::Adjuster,
-    request::MIN_EVENTS, text::TextBuilder,
+    prefixes::STRIDE, request::MIN_EVENTS, text::TextBuilder,
 };
 use crate::weights::{Variant, Weights};
 
@@ -29,20 +29,45 @@ pub(super) struct Feed {
 impl Feed {
     /// The tokens of this step, and the token of the prompt that follows them, if one does.
     pub(super) fn next(&self) -> (&[u32], Option<u32>) {
-        let rest = &self.prompt[self.at..];
-        if rest.is_empty() {
+        if self.is_read() {
             return (&self.last, None);
         }
-        let len = rest.len().min(self.piece);
+        let (rest, len) = (&self.prompt[self.at..], self.step_len());
         (&rest[..len], rest.get(len).copied())
     }
 
-    /// The tokens of this step are read, and `written` comes next.
-    pub(super) fn advance(&mut self, written: Option<u32>) {
-        self.at = (self.at + self.piece).min(self.prompt.len());
+    /// Tokens of the prompt that a step reads.
+    fn step_len(&self) -> usize {
+        let rest = self.prompt.len() - self.at;
+        rest.min(self.piece).min(STRIDE - self.at % STRIDE)
+    }
+
+    /// End-of-text and the prompt.
+    pub(super) fn prompt(&self) -> &[u32] {
+        &self.prompt
+    }
+
+    /// Whether all of the prompt is read.
+    pub(super) const fn is_read(&self) -> bool {
+        self.at == self.prompt.len()
+    }
+
+    /// So many tokens of the prompt were read before; how many of them the client has given.
+    pub(super) const fn skip(&mut self, len: usize) -> usize {
+        self.at = len;
+        len - 1
+    }
+
+    /// The tokens of this step are read, and `written` comes next. What is read of the prompt so far, if what the model
+    /// remembers of it is worth keeping.
+    pub(super) fn advance(&mut self, written: Option<u32>) -> Option<&[u32]> {
         if let Some(token) = written {
             self.last = [token];
         }
+        let len = self.step_len();
+        self.at += len;
+        let is_place = self.is_read() || self.at.is_multiple_of(STRIDE);
+        (len > 0 && is_place && self.at > PIECE).then(|| &self.prompt[..self.at])
     }
 }
 
@@ -63,6 +88,10 @@ pub(super) struct Writing {
     /// Probabilities that no piece has brought yet.
     fresh: Logprobs,
     prompt_tokens: usize,
+    /// Tokens of the prompt that were not read again.
+    pub(super) cached_tokens: usize,
+    /// What predicts the token behind the prompt, after the step that has read it.
+    pub(super) prompt_logits: Option<Arc<[f32]>>,
     tokens: usize,
     received: Instant,
     first_token: Option<Instant>,
@@ -123,6 +152,8 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         echoed,
         fresh,
         prompt_tokens: prompt.len() - 1,
+        cached_tokens: 0,
+        prompt_logits: None,
         tokens: 0,
         received: request.received,
         first_token: None,
@@ -143,6 +174,11 @@ impl Writing {
     /// Whether the answer has ended, or nobody waits for it.
     pub(super) fn is_over(&self) -> bool {
         self.reply.as_ref().is_none_or(Reply::is_closed)
+    }
+
+    /// Whether the tokens of the prompt get probabilities too.
+    pub(super) const fn scores_prompt(&self) -> bool {
+        self.scored_prompt.is_some()
     }
 
     /// Tokens written so far.
@@ -239,6 +275,7 @@ impl Writing {
             text: text.into_text(),
             echoed: self.echoed,
             prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
             tokens: self.tokens,
             finish,
             logprobs: self

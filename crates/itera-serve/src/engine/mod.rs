@@ -5,6 +5,7 @@
 //! | `request` | what is asked for, and what comes back |
 //! | `queue` | requests that wait, at most so many, served client by client |
 //! | `worker` | a thread with its slots: each step reads one token, or a piece of a prompt, of each |
+//! | `prefixes` | what the model remembers of texts that were read before |
 //! | `generation` | one request on its way: sampling, stop words, limits, replies |
 //! | `adjust` | penalties and biases before a token is drawn |
 //! | `text` | tokens to text, whole characters only, and nothing that a stop word may take back |
@@ -13,6 +14,7 @@
 mod adjust;
 mod generation;
 mod logprobs;
+mod prefixes;
 mod queue;
 mod request;
 mod text;
@@ -35,7 +37,7 @@ pub(crate) use self::{
     queue::Full,
     request::{Completion, Event, Finish, GenerateError, MIN_EVENTS, Prompt, Reply, Request},
 };
-use self::{queue::Queue, worker::Worker};
+use self::{prefixes::Prefixes, queue::Queue, worker::Worker};
 use crate::{metrics::Metrics, weights::Weights};
 
 /// The generating threads, and the way to them.
@@ -47,7 +49,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts the threads. They end when the engine is closed and every request is answered.
+    /// Starts the threads, which keep at most `state_bytes` of what they remember of prompts. They end when the engine is
+    /// closed and every request is answered.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -56,8 +59,10 @@ impl Engine {
         workers: usize,
         slots: usize,
         waiting: usize,
+        state_bytes: usize,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
+        let prefixes = Arc::new(Prefixes::new(state_bytes));
         let queue = Arc::new(Queue::new(waiting, workers, slots));
         let weights = Arc::new(ArcSwap::new(weights));
         for index in 0..workers {
@@ -65,6 +70,7 @@ impl Engine {
                 queue: Arc::clone(&queue),
                 weights: Arc::clone(&weights),
                 metrics: Arc::clone(metrics),
+                prefixes: Arc::clone(&prefixes),
                 slots,
             };
             thread::Builder::new()

@@ -168,7 +168,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::engine::{Completion, Prompt, Reply};
+    use crate::engine::{Adjustments, Completion, Prompt, Reply};
 
     type Outcome = oneshot::Receiver<Result<Completion, GenerateError>>;
 
@@ -179,6 +179,7 @@ mod tests {
             prompt: Prompt::Text("a".to_owned()),
             precision: itera_core::checkpoint::Precision::Fp32,
             sampling: itera_core::sampling::SamplingConfig::default(),
+            adjustments: Adjustments::default(),
             max_tokens: 1,
             stop: Vec::new(),
             echo: false,

@@ -101,6 +101,8 @@ pub(crate) struct Completion {
     pub(crate) echoed: usize,
     /// Tokens of the prompt, without the end-of-text that starts it.
     pub(crate) prompt_tokens: usize,
+    /// Those of them that were read before and not again.
+    pub(crate) cached_tokens: usize,
     /// Tokens written.
     pub(crate) tokens: usize,
     pub(crate) finish: Finish,

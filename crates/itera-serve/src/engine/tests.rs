@@ -18,7 +18,7 @@ use crate::{
 fn engine(base: &Base, workers: usize, slots: usize, waiting: usize) -> (Engine, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new());
     let weights = Arc::clone(&base.weights);
-    let engine = Engine::start(weights, workers, slots, waiting, &metrics);
+    let engine = Engine::start(weights, workers, slots, waiting, 10_000_000, &metrics);
     (engine.unwrap(), metrics)
 }
 
@@ -113,6 +113,38 @@ fn answers_are_the_models_own_whatever_else_is_written() {
     }
     wait_until(|| engine.load().1 == 0);
     assert_eq!(metrics.tokens(), tokens);
+}
+
+#[test]
+fn a_prompt_that_was_read_before_gives_the_same_answer_without_being_read_again() {
+    let base = base();
+    let (engine, _) = engine(&base, 1, 2, 10);
+    let text = "one long text after the other ".repeat(40);
+    let ask = |prompt: &str, seed, client: u8| {
+        let (mut request, outcome) = whole(prompt, seed);
+        request.client = ClientId::Network([127, 0, 0, client].into());
+        engine.submit(request).unwrap();
+        let found = result(outcome);
+        let (text, finish, _) = reference(&base, prompt, seed);
+        assert_eq!(
+            (found.text, found.finish),
+            (text, finish),
+            "{seed} {client}"
+        );
+        found.cached_tokens
+    };
+    let len = text.len();
+    assert_eq!(ask(&text, 1, 1), 0);
+    assert_eq!(ask(&text, 2, 1), len);
+    assert_eq!(ask(&format!("{text}and on"), 3, 1), len);
+    // Two strides of 512 with the end-of-text, which is none of the client's.
+    assert_eq!(ask(&text[..1100], 4, 1), 1023);
+    assert_eq!(ask(&format!("{}{}", &text[..600], "else"), 5, 1), 511);
+    // Nobody learns from the time of an answer what others have asked.
+    assert_eq!(ask(&text, 2, 2), 0);
+    // Short prompts are read as fast as they are found.
+    assert_eq!(ask("ab", 1, 1), 0);
+    assert_eq!(ask("ab", 1, 1), 0);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use itera_core::model::{Sequence, State, Workspace};
 
 use super::{
     generation::{Feed, Writing, begin},
+    prefixes::{Owner, Prefixes, Read},
     queue::{Queue, Running},
 };
 use crate::{metrics::Metrics, weights::Weights};
@@ -23,12 +24,14 @@ pub(super) struct Worker {
     pub(super) queue: Arc<Queue>,
     pub(super) weights: Arc<ArcSwap<Weights>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) prefixes: Arc<Prefixes>,
     pub(super) slots: usize,
 }
 
 /// A request that is being written.
 #[derive(Debug)]
 struct Slot {
+    owner: Owner,
     feed: Feed,
     state: State,
     writing: Writing,
@@ -64,20 +67,44 @@ impl Worker {
                     continue;
                 }
                 let weights = self.weights.load_full();
+                let client = request.client.clone();
                 if let Some((feed, writing)) = begin(request, &weights) {
-                    let state = fresh_state(&mut spare, &writing);
-                    slots.push(Slot {
-                        feed,
-                        state,
-                        writing,
-                        stepped: false,
-                        _running: running,
-                    });
+                    let owner = Owner::new(client, &writing.variant);
+                    slots.push(self.slot(owner, feed, writing, running, &mut spare));
                 }
             }
-            slots.retain_mut(|slot: &mut Slot| !slot.writing.is_over());
-            step(&mut slots, &mut work);
             self.retire(&mut slots, &mut spare);
+            step(&mut slots, &mut work, &self.prefixes);
+            self.retire(&mut slots, &mut spare);
+        }
+    }
+
+    /// The slot of a request; what was read before of its prompt is not read again.
+    fn slot(
+        &self,
+        owner: Owner,
+        mut feed: Feed,
+        mut writing: Writing,
+        running: Running,
+        spare: &mut Vec<State>,
+    ) -> Slot {
+        let mut state = fresh_state(spare, &writing);
+        let known = (!writing.scores_prompt()).then(|| self.prefixes.find(&owner, feed.prompt()));
+        if let Some(read) = known.flatten() {
+            state.clone_from(&read.state);
+            writing.cached_tokens = feed.skip(read.tokens.len());
+            if let (true, Some(logits)) = (feed.is_read(), &read.logits) {
+                writing.accept(None, logits);
+                feed.advance(writing.written);
+            }
+        }
+        Slot {
+            owner,
+            feed,
+            state,
+            writing,
+            stepped: false,
+            _running: running,
         }
     }
 
@@ -102,7 +129,7 @@ fn fresh_state(spare: &mut Vec<State>, writing: &Writing) -> State {
 }
 
 /// One token, or a piece of a prompt, for every slot; those with the same weights together.
-fn step(slots: &mut [Slot], work: &mut Workspace) {
+fn step(slots: &mut [Slot], work: &mut Workspace, prefixes: &Prefixes) {
     for slot in slots.iter_mut() {
         slot.stepped = false;
     }
@@ -116,17 +143,31 @@ fn step(slots: &mut [Slot], work: &mut Workspace) {
             }
             slot.stepped = true;
             let (tokens, known) = slot.feed.next();
+            let ends_prompt = known.is_none() && !slot.feed.is_read();
             sequences.push(Sequence::new(tokens, &mut slot.state));
-            writings.push((&mut slot.writing, known));
+            writings.push((&mut slot.writing, known, ends_prompt));
         }
         variant
             .model
             .forward_batch(&mut sequences, work, |index, logits| {
-                let (writing, known) = &mut writings[index];
+                let (writing, known, ends_prompt) = &mut writings[index];
                 writing.accept(*known, logits);
+                if *ends_prompt {
+                    writing.prompt_logits = Some(logits.into());
+                }
             });
     }
     for slot in slots {
-        slot.feed.advance(slot.writing.written);
+        let logits = slot.writing.prompt_logits.take();
+        if let Some(tokens) = slot.feed.advance(slot.writing.written)
+            && !slot.writing.scores_prompt()
+        {
+            let read = Read {
+                tokens: tokens.into(),
+                state: slot.state.clone(),
+                logits,
+            };
+            prefixes.keep(&slot.owner, read);
+        }
     }
 }
