@@ -99,12 +99,11 @@ impl Corpus {
         if let Some(sample) = Self::sample(dataset) {
             return Ok(sample);
         }
-        let path = match dataset {
-            Dataset::File(path) => path.clone(),
-            _ => {
-                let split = split.or(dataset.default_split()).unwrap_or(Split::Test);
-                places.find(dataset, split)?
-            }
+        let path = if let Dataset::File(path) = dataset {
+            path.clone()
+        } else {
+            let split = split.or(dataset.default_split()).unwrap_or(Split::Test);
+            places.find(dataset, split)?
         };
         Self::read(&path, dataset, rule, u64::MAX)?.checked(dataset, split)
     }

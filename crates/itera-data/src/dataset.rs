@@ -115,6 +115,7 @@ impl Dataset {
     }
 
     /// The sample in the manner of this text.
+    #[must_use]
     pub fn sample(&self) -> Self {
         match self.rule() {
             DocumentRule::Article => Self::SampleWikiText2,

@@ -66,8 +66,8 @@ impl fmt::Display for Verdict {
                     write!(f, " {split} split")?;
                 }
                 f.write_str(", by its digest")?;
-                let remark = text.remark.iter();
-                remark.map(|remark| write!(f, "; {remark}")).collect()
+                let mut remark = text.remark.iter();
+                remark.try_for_each(|remark| write!(f, "; {remark}"))
             }
             Self::Sample => f.write_str("sample text compiled into this program"),
             Self::Unknown {

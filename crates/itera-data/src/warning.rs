@@ -58,7 +58,7 @@ impl Oddities {
         });
         let undecodable = (undecodable > 0).then(|| {
             format!(
-                "not all of `{name}` is UTF-8 (documents: {undecodable}), its bytes are scored as they are; convert \
+                "not all of `{name}` is UTF-8 (documents: {undecodable}), its bytes are read as they are; convert \
                  Latin-1 with `iconv -f LATIN1 -t UTF-8`"
             )
         });

@@ -231,6 +231,6 @@ fn plain(request: ChatRequest) -> Result<CompletionRequest, Problem> {
     if let Some(most) = max_completion_tokens {
         rest.insert("max_tokens".to_owned(), most.into());
     }
-    let request = serde_json::from_value(Value::Object(rest));
+    let request = serde_path_to_error::deserialize(Value::Object(rest));
     request.map_err(|error| Problem::field("messages", error.to_string()))
 }

@@ -450,6 +450,12 @@ fn inputs(app: &App, prompts: Prompts, n: u64, seed: u64) -> Result<Vec<Input>, 
         Ok(input(prompt_text(app, "prompt", text)?, None, has_start))
     };
     let end_of_text = app.engine.weights().checkpoint.tokenizer.end_of_text();
+    if matches!(&prompts, Prompts::Tokens(none) if none.is_empty()) {
+        return Err(Problem::field(
+            "prompt",
+            "`prompt` is an empty list; give a text, or an empty text to begin one",
+        ));
+    }
     let tokens = |mut tokens: Vec<u32>| -> Result<_, Problem> {
         let has_start = tokens.first() == Some(&end_of_text);
         tokens.drain(..usize::from(has_start));
