@@ -1,8 +1,11 @@
 //! `POST /v1/score`: how likely texts are.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use axum::{Extension, Json, extract::State};
@@ -180,12 +183,46 @@ fn work(documents: &[Vec<u32>], tells_tokens: bool) -> Result<Work, Problem> {
     })
 }
 
-/// Tells threads that nobody waits for them any more.
-struct GivesUp(Arc<AtomicBool>);
+/// The documents of a request, which several threads score.
+struct Shared {
+    variant: Arc<Variant>,
+    end_of_text: u32,
+    documents: Arc<Vec<Vec<u32>>>,
+    /// Which of them are scored together.
+    groups: Vec<Range<usize>>,
+    /// The group that nobody scores yet.
+    next: AtomicUsize,
+    /// Whether nobody waits for the scores any more.
+    is_over: AtomicBool,
+}
 
-impl Drop for GivesUp {
+/// A group by its first document, with the likelihood of each token of each of its documents in nats.
+type ScoredGroup = (usize, Vec<Vec<f64>>);
+
+impl Shared {
+    /// Scores one group after the other until there is none.
+    fn work_off(&self) -> Vec<ScoredGroup> {
+        let mut scorer = self.variant.model.scorer(self.end_of_text);
+        let mut scored = Vec::new();
+        while !self.is_over.load(Ordering::Relaxed)
+            && let Some(group) = self.groups.get(self.next.fetch_add(1, Ordering::Relaxed))
+        {
+            let documents = self.documents[group.clone()].iter();
+            let documents: Vec<&[u32]> = documents.map(Vec::as_slice).collect();
+            let mut nats = vec![Vec::new(); documents.len()];
+            scorer.tokens(&documents, |document, next| nats[document].push(next));
+            scored.push((group.start, nats));
+        }
+        scored
+    }
+}
+
+/// Ends the work when the request is given up.
+struct Waits(Arc<Shared>);
+
+impl Drop for Waits {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -196,40 +233,28 @@ async fn nats(
     variant: &Arc<Variant>,
     documents: &Arc<Vec<Vec<u32>>>,
 ) -> Result<Vec<Vec<f64>>, Problem> {
-    let groups = Arc::new(Scorer::groups(documents.iter().map(Vec::len)));
-    let next = Arc::new(AtomicUsize::new(0));
-    let is_over = Arc::new(AtomicBool::new(false));
-    let _gives_up = GivesUp(Arc::clone(&is_over));
-    let end_of_text = app.base.weights.checkpoint.tokenizer.end_of_text();
+    let shared = Arc::new(Shared {
+        variant: Arc::clone(variant),
+        end_of_text: app.base.weights.checkpoint.tokenizer.end_of_text(),
+        documents: Arc::clone(documents),
+        groups: Scorer::groups(documents.iter().map(Vec::len)),
+        next: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+    });
+    let _waits = Waits(Arc::clone(&shared));
+    let most = shared.groups.len();
     let mut threads = JoinSet::new();
-    for index in 0..groups.len() {
-        let seat = if index == 0 {
-            Arc::clone(&app.scoring).acquire_owned().await.ok()
-        } else {
-            Arc::clone(&app.scoring).try_acquire_owned().ok()
-        };
-        let Some(seat) = seat else { break };
-        let (variant, documents, groups) = (
-            Arc::clone(variant),
-            Arc::clone(documents),
-            Arc::clone(&groups),
-        );
-        let (next, is_over) = (Arc::clone(&next), Arc::clone(&is_over));
+    let mut seat = Arc::clone(&app.scoring).acquire_owned().await.ok();
+    while let Some(taken) = seat.take() {
+        let shared = Arc::clone(&shared);
         threads.spawn_blocking(move || {
-            let _seat = seat;
-            let mut scorer = variant.model.scorer(end_of_text);
-            let mut scored = Vec::new();
-            while !is_over.load(Ordering::Relaxed)
-                && let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed))
-            {
-                let slices: Vec<&[u32]> =
-                    documents[group.clone()].iter().map(Vec::as_slice).collect();
-                let mut nats = vec![Vec::new(); slices.len()];
-                scorer.tokens(&slices, |document, next| nats[document].push(next));
-                scored.push((group.start, nats));
-            }
+            let scored = shared.work_off();
+            drop(taken);
             scored
         });
+        if threads.len() < most {
+            seat = Arc::clone(&app.scoring).try_acquire_owned().ok();
+        }
     }
     let mut all = vec![Vec::new(); documents.len()];
     while let Some(scored) = threads.join_next().await {
