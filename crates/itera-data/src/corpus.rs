@@ -21,7 +21,7 @@ const WIKITEXT2_SAMPLE: &[u8] = include_bytes!("../../../data/samples/wikitext2-
 const TINYSTORIES_SAMPLE: &[u8] = include_bytes!("../../../data/samples/tinystories-sample.txt");
 
 /// Bytes read at a time, and freed at a time when they have been tokenised.
-const BLOCK: u64 = 8 << 20;
+pub(crate) const BLOCK: u64 = 8 << 20;
 
 /// The byte order mark of UTF-8; at the beginning of a file it is no text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -13,14 +13,22 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// The reader's.
-pub fn sha256_of(mut reader: impl Read) -> io::Result<String> {
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+pub fn sha256_of(reader: impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    update(&mut hasher, reader)?;
+    Ok(hex(hasher))
+}
+
+/// Takes in all that `reader` gives; how many bytes that is.
+pub(crate) fn update(hasher: &mut Sha256, mut reader: impl Read) -> io::Result<u64> {
+    let (mut bytes, mut buffer) = (0, vec![0; 1 << 20]);
     loop {
         let taken = reader.read(&mut buffer)?;
         if taken == 0 {
-            return Ok(hex(hasher));
+            return Ok(bytes);
         }
         hasher.update(&buffer[..taken]);
+        bytes += taken as u64;
     }
 }
 

@@ -1,14 +1,15 @@
 //! A corpus from files of any form: all documents at once.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs::File, path::Path};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Input, Kind, RecordError, RecordOptions, Records, find_inputs, kind_of};
-use crate::{Block, Corpus, DataError, Dataset, Places, Split, Verdict, digest::hex};
-
-/// Bytes of documents in a block, about.
-const BLOCK: usize = 8 << 20;
+use crate::{
+    Block, Corpus, DataError, Dataset, Places, Split, Verdict,
+    corpus::BLOCK,
+    digest::{hex, update},
+};
 
 impl Corpus {
     /// What [`load`](Self::load) gives, also of what is no plain text: JSON lines, CSV, Parquet and packed files,
@@ -73,7 +74,7 @@ impl Corpus {
                 block.documents.push(start..end);
             }
             start = end;
-            if end >= BLOCK {
+            if end as u64 >= BLOCK {
                 blocks.push(std::mem::take(&mut block));
                 start = 0;
             }
@@ -116,28 +117,15 @@ fn means_several(path: &Path) -> bool {
 
 /// The digest of all files, one behind the other, and their size.
 fn digest(inputs: &[Input]) -> Result<(String, u64), DataError> {
-    let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    let (mut hasher, mut bytes) = (Sha256::new(), 0);
     for input in inputs {
-        let Input::File { path, .. } = input else {
-            continue;
-        };
-        let fail = |source| read_error(path, source);
-        let mut file = File::open(path).map_err(fail)?;
-        loop {
-            let taken = file.read(&mut buffer).map_err(fail)?;
-            if taken == 0 {
-                break;
-            }
-            hasher.update(&buffer[..taken]);
-            bytes += taken as u64;
+        if let Input::File { path, .. } = input {
+            let read = File::open(path).and_then(|file| update(&mut hasher, file));
+            bytes += read.map_err(|source| DataError::Read {
+                path: path.clone(),
+                source,
+            })?;
         }
     }
     Ok((hex(hasher), bytes))
-}
-
-fn read_error(path: &Path, source: std::io::Error) -> DataError {
-    DataError::Read {
-        path: path.to_owned(),
-        source,
-    }
 }
