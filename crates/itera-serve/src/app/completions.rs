@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::{
     App,
     chat::Form,
-    generate::{self, Plan, Stop, draw_seed, in_range, log, prompt_text},
+    generate::{self, Plan, Texts, draw_seed, in_range, log, prompt_text},
     stream,
 };
 use crate::{
@@ -67,7 +67,8 @@ pub(super) struct CompletionRequest {
     logprobs: Option<u64>,
     /// Begin the answer with the prompt; with `logprobs` its tokens are scored too.
     echo: Option<bool>,
-    stop: Option<Stop>,
+    /// At most four texts that end the answer and are not part of it.
+    stop: Option<Texts>,
     /// The same seed gives the same text from the same weights [default: a drawn one].
     seed: Option<u64>,
     /// Whether the answers are stored, so that feedback can name them [default: true].

@@ -21,14 +21,23 @@ use crate::{
 const MAX_STOPS: usize = 4;
 const MAX_STOP_BYTES: usize = 64;
 
-/// A stop text or several.
+/// A text or several.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
-pub(super) enum Stop {
+pub(super) enum Texts {
     /// One.
     One(String),
-    /// At most four.
+    /// As many as the field permits.
     Many(Vec<String>),
+}
+
+impl Texts {
+    pub(super) fn into_list(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::Many(texts) => texts,
+        }
+    }
 }
 
 /// How to write, checked.
@@ -168,12 +177,8 @@ pub(super) fn top_p(value: Option<f64>) -> Result<Option<f32>, Problem> {
 }
 
 /// Checks stop texts.
-pub(super) fn stops(stop: Option<Stop>) -> Result<Vec<String>, Problem> {
-    let stops = match stop {
-        None => Vec::new(),
-        Some(Stop::One(stop)) => vec![stop],
-        Some(Stop::Many(stops)) => stops,
-    };
+pub(super) fn stops(stop: Option<Texts>) -> Result<Vec<String>, Problem> {
+    let stops = stop.map(Texts::into_list).unwrap_or_default();
     if stops.len() > MAX_STOPS {
         let message = format!(
             "`stop` has {} texts, expected at most {MAX_STOPS}",

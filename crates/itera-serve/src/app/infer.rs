@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{
     App,
-    generate::{self, Plan, Stop, draw_seed, in_range, log, prompt_text},
+    generate::{self, Plan, Texts, draw_seed, in_range, log, prompt_text},
 };
 use crate::{
     client::Client,
@@ -42,8 +42,8 @@ pub(super) struct InferRequest {
     top_p: Option<f64>,
     /// The same seed gives the same text from the same weights [default: a drawn one].
     seed: Option<u64>,
-    /// Texts that end the answer and are not part of it.
-    stop: Option<Stop>,
+    /// At most four texts that end the answer and are not part of it.
+    stop: Option<Texts>,
     /// Precision of the weights: fp32, int8 or int4, as far as the model has them.
     model_variant: Option<String>,
     /// Whether the answer is stored, so that feedback can name it [default: true].

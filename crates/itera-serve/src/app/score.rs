@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use utoipa::ToSchema;
 
-use super::App;
+use super::{App, generate::Texts};
 use crate::{
     client::Client,
     limits::Work,
@@ -44,16 +44,6 @@ pub(super) struct ScoreRequest {
     /// Whether the likelihood of each token is told too [default: false].
     #[serde(default)]
     tokens: bool,
-}
-
-/// One text or several.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a text or a list of texts")]
-pub(super) enum Texts {
-    /// One.
-    One(String),
-    /// At most 256.
-    Many(Vec<String>),
 }
 
 /// The scores in the order of the texts.
@@ -139,10 +129,7 @@ fn precision(app: &App, name: Option<&str>) -> Result<Precision, Problem> {
 }
 
 fn texts(input: Texts) -> Result<Vec<String>, Problem> {
-    let texts = match input {
-        Texts::One(text) => vec![text],
-        Texts::Many(texts) => texts,
-    };
+    let texts = input.into_list();
     if texts.is_empty() || texts.len() > MAX_TEXTS {
         let message = format!(
             "`input` has {} texts, expected 1 to {MAX_TEXTS}; divide it over several requests",
