@@ -34,7 +34,8 @@ for model in "${models[@]}"; do
             quantize "$model" "$precision" --checkpoint "$tuned" --of "$source" $(integers_of "$model" "$precision") \
                 --method search --calibration-tokens 0 --output "$output"
         elif [[ $precision == int8 ]]; then
-            quantize "$model" int8 --checkpoint "$source"
+            # shellcheck disable=SC2046 # several words
+            quantize "$model" int8 --checkpoint "$source" $(integers_of "$model" int8)
         else
             echo "$output stays as it is: $tuned is missing, which \`scripts/train-all.sh $model\` makes" >&2
         fi

@@ -183,16 +183,16 @@ pub(crate) struct QuantizeArgs {
     /// Another precision for one tensor; may be repeated.
     #[arg(long, value_name = "NAME=PRECISION")]
     pub(crate) tensor: Vec<TensorArg>,
-    /// One scale for each tensor of integers, this share of the root mean square of its weights, in place of
-    /// scales for groups: a file packs such integers into fewer bits. With `--method gptq`, or
-    /// `--method search --calibration-tokens 0`.
-    #[arg(long, value_name = "X", conflicts_with = "mixed", value_parser = parse_step_size)]
-    pub(crate) step_size: Option<f64>,
+    /// Bytes of the file at most, with --precision int8: integers are as fine as fits, finest where rounding
+    /// costs most on training text that is not calibrated with, and of any size up to 127, so that a file packs
+    /// them into few bits.
+    #[arg(long, value_name = "N", conflicts_with = "mixed")]
+    pub(crate) bytes: Option<usize>,
     /// Measure the bits per byte on validation text before and after, and with each tensor
     /// quantised alone.
     #[arg(long)]
     pub(crate) validate: bool,
-    /// Tokens of text to measure on with --validate and --mixed, whole documents.
+    /// Tokens of text to measure on with --validate, --mixed and --bytes, whole documents.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub(crate) validate_tokens: usize,
     /// File for the table as JSON.
@@ -242,14 +242,6 @@ pub(crate) struct PruneArgs {
 pub(crate) struct TensorArg {
     name: String,
     precision: Precision,
-}
-
-/// A step size of integers, as a share of the root mean square of the weights.
-pub(crate) fn parse_step_size(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(step) if (0.01..=1.0).contains(&step) => Ok(step),
-        _ => Err("expected a number from 0.01 to 1".to_owned()),
-    }
 }
 
 impl TensorArg {

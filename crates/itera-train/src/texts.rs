@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use itera_cli::warn;
+use itera_core::tokenizer::Tokenizer;
 use itera_data::{Block, Corpus, DataError, Dataset, Places, Split, records::RecordOptions};
 use itera_record::DataSource;
 
@@ -57,6 +59,20 @@ impl Texts {
     /// The documents to learn from.
     pub(crate) fn train_documents(&self) -> impl Iterator<Item = &[u8]> {
         self.train.texts().take(self.n_train())
+    }
+
+    /// How often each token of `tokenizer` occurs in the text to learn from, with an end of text for each document,
+    /// `[vocab]`.
+    pub(crate) fn token_counts(&self, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u64>> {
+        let mut counts = vec![0; tokenizer.vocab_size()];
+        for text in self.train_documents() {
+            let tokens = tokenizer.encode(text);
+            for token in tokens.with_context(|| format!("cannot tokenise {}", self.name()))? {
+                counts[token as usize] += 1;
+            }
+            counts[tokenizer.end_of_text() as usize] += 1;
+        }
+        Ok(counts)
     }
 
     /// The documents to evaluate on; none if there are too few.

@@ -2,8 +2,8 @@
 //! asymmetric numeral systems (Duda 2013, arXiv:1311.2540) with a state of 32 bits that moves by bytes.
 //!
 //! A stream is, in little-endian order: the lowest integer (i8); how many more there are up to the
-//! highest (u8); the frequency of each (u16), which together are [`TOTAL`]; the state (u32); and the
-//! bytes that move into it. Where that would not be shorter, or so short that [`decode`] would not believe it, the
+//! highest (u8); the frequency of each, which together are [`TOTAL`]; the state (u32); and the bytes that
+//! move into it. A frequency is a byte if it is below 128, else its lower 7 bits with 128 added, then the others. Where that would not be shorter, or so short that [`decode`] would not believe it, the
 //! stream is the integers as they are.
 
 /// Bits of a frequency.
@@ -11,6 +11,9 @@ const BITS: u32 = 12;
 
 /// Sum of the frequencies.
 const TOTAL: u32 = 1 << BITS;
+
+/// What a byte of a frequency has added if another follows.
+const FLAG: u32 = 128;
 
 /// The lowest state between two integers, and the state before the first.
 const LOWEST: u32 = 1 << 23;
@@ -20,7 +23,7 @@ const LOWEST: u32 = 1 << 23;
 const MOST_OF_A_BYTE: usize = 16;
 
 /// The stream of `integers`; `None` without any.
-pub(super) fn encode(integers: &[i8]) -> Option<Vec<u8>> {
+fn encode(integers: &[i8]) -> Option<Vec<u8>> {
     let table = Table::of(integers)?;
     let mut state = LOWEST;
     // From the last to the first, as decoding takes them from the end.
@@ -47,7 +50,7 @@ pub(super) fn encode(integers: &[i8]) -> Option<Vec<u8>> {
 }
 
 /// The `len` integers of a stream; `None` if it is not the stream of so many.
-pub(super) fn decode(stream: &[u8], len: usize) -> Option<Vec<i8>> {
+fn decode(stream: &[u8], len: usize) -> Option<Vec<i8>> {
     if !is_believed(len, stream.len()) {
         return None;
     }
@@ -77,6 +80,34 @@ pub(super) fn decode(stream: &[u8], len: usize) -> Option<Vec<i8>> {
 
 const fn is_believed(len: usize, bytes: usize) -> bool {
     len <= MOST_OF_A_BYTE * bytes
+}
+
+/// Appends the stream of `integers` after its length (u32); `None` if there are none or too many.
+pub(super) fn push(bytes: &mut Vec<u8>, integers: &[i8]) -> Option<()> {
+    let stream = encode(integers)?;
+    bytes.extend(u32::try_from(stream.len()).ok()?.to_le_bytes());
+    bytes.extend(stream);
+    Some(())
+}
+
+/// Bytes that are not read yet.
+pub(super) struct Unread<'a>(pub(super) &'a [u8]);
+
+impl Unread<'_> {
+    /// The next `N` bytes, if there are so many.
+    pub(super) fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (chunk, others) = self.0.split_first_chunk()?;
+        self.0 = others;
+        Some(*chunk)
+    }
+
+    /// The `len` integers that [`push`] appended.
+    pub(super) fn stream(&mut self, len: usize) -> Option<Vec<i8>> {
+        let length = usize::try_from(u32::from_le_bytes(self.chunk()?)).ok()?;
+        let (stream, others) = self.0.split_at_checked(length)?;
+        self.0 = others;
+        decode(stream, len)
+    }
 }
 
 /// How often each integer occurs, in parts of [`TOTAL`].
@@ -143,20 +174,36 @@ impl Table {
             self.lowest.cast_unsigned(),
             (self.frequencies.len() - 1) as u8,
         ];
-        let frequencies = self.frequencies.iter().map(|&frequency| frequency as u16);
-        bytes.extend(frequencies.flat_map(u16::to_le_bytes));
+        for &frequency in &self.frequencies {
+            if frequency < FLAG {
+                bytes.push(frequency as u8);
+            } else {
+                bytes.extend([(frequency % FLAG + FLAG) as u8, (frequency / FLAG) as u8]);
+            }
+        }
         bytes
     }
 
     /// The table at the start of a stream, and what follows it.
     fn parse(stream: &[u8]) -> Option<(Self, &[u8])> {
-        let (&[lowest, more], rest) = stream.split_first_chunk()?;
+        let (&[lowest, more], mut rest) = stream.split_first_chunk()?;
         let lowest = lowest.cast_signed();
         i8::try_from(i16::from(lowest) + i16::from(more)).ok()?;
-        let (frequencies, rest) = rest.split_at_checked(2 * (usize::from(more) + 1))?;
-        let (frequencies, _) = frequencies.as_chunks();
-        let frequencies = frequencies.iter().copied().map(u16::from_le_bytes);
-        let frequencies: Vec<u32> = frequencies.map(u32::from).collect();
+        let mut next = || {
+            let (&byte, others) = rest.split_first()?;
+            rest = others;
+            Some(u32::from(byte))
+        };
+        let mut frequencies = Vec::new();
+        for _ in 0..=more {
+            let low = next()?;
+            let high = if low < FLAG { 0 } else { next()? };
+            // A second byte of 0 would be another way to write the same.
+            if low >= FLAG && high == 0 {
+                return None;
+            }
+            frequencies.push(low % FLAG + FLAG * high);
+        }
         (frequencies.iter().sum::<u32>() == TOTAL).then(|| (Self::new(lowest, frequencies), rest))
     }
 }

@@ -6,7 +6,9 @@ use half::f16;
 
 use super::{
     CONFIG_KEY, Checkpoint, CheckpointError, FORMAT, FORMAT_OF_FLOATS, MERGES, TOKENIZER_KEY,
-    TRAINING_KEY, Tensor, TensorData, packed, validate,
+    TRAINING_KEY, Tensor, TensorData,
+    coding::{Unread, push},
+    packed, validate,
 };
 use crate::{
     config::{ModelConfig, TensorSpec},
@@ -41,26 +43,39 @@ pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     Ok(checkpoint)
 }
 
-/// The merges `[merges, 4]`, each as two ids of 16 bits.
+/// How many merges there are (u16), and the streams of each byte of their pairs: left low, left high, right low,
+/// right high.
 fn read_merges(stored: &RawTensor<'_>) -> Result<BpeTokenizer, CheckpointError> {
     stored.check_dtype(MERGES, Dtype::U8)?;
-    let (pairs, rest) = stored.bytes.as_chunks();
-    if stored.shape != [pairs.len(), 4] || !rest.is_empty() {
-        let expected = [stored.bytes.len() / 4, 4];
-        return Err(ContainerError::shape(MERGES, &expected, &stored.shape).into());
-    }
-    let id = |low, high| u32::from(u16::from_le_bytes([low, high]));
-    let pairs = pairs.iter().map(|&[a, b, c, d]| (id(a, b), id(c, d)));
+    let mut unread = Unread(&stored.bytes);
+    let mut streams = || {
+        let len = usize::from(u16::from_le_bytes(unread.chunk()?));
+        let [a, b, c, d] = [(); 4].map(|()| unread.stream(len));
+        unread.0.is_empty().then_some((a?, b?, c?, d?))
+    };
+    let (a, b, c, d) = streams().ok_or_else(|| CheckpointError::Packed(MERGES.to_owned()))?;
+    let id = |low: i8, high: i8| {
+        u32::from(u16::from_le_bytes([
+            low.cast_unsigned(),
+            high.cast_unsigned(),
+        ]))
+    };
+    let pairs = a.into_iter().zip(b).zip(c.into_iter().zip(d));
+    let pairs = pairs.map(|((a, b), (c, d))| (id(a, b), id(c, d)));
     Ok(BpeTokenizer::from_merges(pairs)?)
 }
 
-fn write_merges(tokenizer: &BpeTokenizer) -> RawTensor<'static> {
+/// `None` without merges, or with more than ids of 16 bits can name.
+fn write_merges(tokenizer: &BpeTokenizer) -> Option<RawTensor<'static>> {
     let merges = tokenizer.merges();
-    let ids = merges
-        .iter()
-        .flat_map(|&(left, right)| [left as u16, right as u16]);
-    let bytes: Vec<u8> = ids.flat_map(u16::to_le_bytes).collect();
-    RawTensor::u8([merges.len(), 4], bytes)
+    let mut bytes = u16::try_from(merges.len()).ok()?.to_le_bytes().to_vec();
+    for side in [|pair: &(u32, u32)| pair.0, |pair: &(u32, u32)| pair.1] {
+        for at in 0..2 {
+            let byte = |pair| (side(pair) as u16).to_le_bytes()[at].cast_signed();
+            push(&mut bytes, &merges.iter().map(byte).collect::<Vec<i8>>())?;
+        }
+    }
+    Some(RawTensor::u8([bytes.len()], bytes))
 }
 
 /// Takes the entries of one tensor. Whether shape, group and values are right is for [`validate`].
@@ -142,15 +157,18 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, CheckpointError>
         (TRAINING_KEY, sorted_text(training.clone())),
     ];
     // As a text, it would be a tenth of a file that is small on purpose.
-    let json = match tokenizer {
+    let merges = match tokenizer {
+        Tokenizer::Bpe(bpe) if !is_float => write_merges(bpe),
+        _ => None,
+    };
+    let json = match merges {
         _ if is_float => Some(tokenizer.to_json()),
-        Tokenizer::Bpe(bpe) => {
-            let merges = write_merges(bpe);
+        Some(merges) => {
             read_merges(&merges)?;
             file.tensors.insert(MERGES.to_owned(), merges);
             None
         }
-        Tokenizer::Bytes(_) | Tokenizer::Char(_) => Some(tokenizer.to_compact_json()),
+        None => Some(tokenizer.to_compact_json()),
     };
     if let Some(json) = json {
         // What would not be read is not written.

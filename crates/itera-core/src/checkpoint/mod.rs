@@ -10,7 +10,8 @@
 //! | `itera.tokenizer` | [`Tokenizer`] as JSON in the form of `tokenizer.json`; absent where a quantised file has `tokenizer.merges` |
 //! | `itera.training` | JSON object of the trainer: data digests, steps, seed, commit |
 //!
-//! `tokenizer.merges`, U8 `[merges, 4]`, are the pairs of a BPE tokenizer, two ids of 16 bits each, little-endian.
+//! `tokenizer.merges`, U8 `[bytes]`, are the pairs of a BPE tokenizer, two ids of 16 bits each, of which each byte has a
+//! stream of its own (the module `file`).
 //!
 //! A tensor is stored in one of four ways, see [`TensorData`]. Values lie in rows along the input
 //! axis, the last one; a group is a run of values in a row that shares one scale.

@@ -29,14 +29,14 @@ pub(super) fn round(
         return tensor.clone();
     };
     let values: Vec<f64> = tensor.to_f32().into_iter().map(f64::from).collect();
-    // One scale for the whole tensor, or each row's own.
-    let scale = item.step_size.map(|_| item.scale(&values, format));
-    let row = match scale {
-        Some(_) => RowFormat {
-            group: cols,
-            ..format
-        },
-        None => format,
+    let whole_row = RowFormat {
+        group: cols,
+        ..format
+    };
+    let row_format = if item.steps.is_empty() {
+        format
+    } else {
+        whole_row
     };
     let plain = [Square::identity(cols)];
     let hessians = if hessians.is_empty() {
@@ -46,16 +46,19 @@ pub(super) fn round(
     };
     let share = tensor.len() / hessians.len();
     let mut all = Rounded::default();
+    let mut row = 0;
     for (hessian, rows) in hessians.iter().zip(values.chunks(share.max(1))) {
-        let rounder = Rounder::new(method, hessian, row);
+        let rounder = Rounder::new(method, hessian, row_format);
         for weights in rows.chunks(cols) {
-            let rounded = rounder.round(weights, scale, row);
+            let rounded = rounder.round(weights, item.step(row), row_format);
             all.integers.extend(rounded.integers);
-            all.scales.extend(rounded.scales);
+            // A step of the whole row is the scale of each of its groups.
+            let repeat = row_format.group / group;
+            let scales = rounded.scales.into_iter();
+            all.scales
+                .extend(scales.flat_map(|scale| std::iter::repeat_n(scale, repeat)));
+            row += 1;
         }
-    }
-    if let Some(scale) = scale {
-        all.scales = vec![scale; values.len() / group];
     }
     Tensor::of_integers(tensor.shape.clone(), item.precision, group, all)
 }
@@ -79,7 +82,7 @@ impl Rounder {
         }
     }
 
-    /// Rounds a row; a scale that is given is that of all its weights.
+    /// Rounds a row; a scale that is given is that of all its weights, which `format` says too.
     fn round(&self, weights: &[f64], scale: Option<f16>, format: RowFormat) -> Rounded {
         match (self, scale) {
             (Self::Feedback(metric), Some(scale)) => {

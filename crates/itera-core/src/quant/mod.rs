@@ -32,8 +32,9 @@ mod report;
 mod scales;
 mod search;
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use half::f16;
 use thiserror::Error;
 
 use self::plan::Plan;
@@ -107,6 +108,11 @@ pub struct Options<'a> {
     /// Tokens of documents to calibrate with, end-of-text not among them; taken from the text that
     /// the model was trained on.
     pub calibration: Option<&'a [Vec<u32>]>,
+    /// Steps of tensors of integers by their names: one for the whole tensor, or one for each row, in place of scales
+    /// for groups that just hold the largest weight. Few integers are frequent then, so that a file packs them into
+    /// few bits: entropy-coded scalar quantisation, which at equal bits errs least of all that round each
+    /// weight alone (Gish and Pierce 1968).
+    pub steps: BTreeMap<String, Vec<f16>>,
 }
 
 impl Options<'_> {
@@ -116,6 +122,7 @@ impl Options<'_> {
             precisions: precisions.into(),
             method: Method::Search,
             calibration: None,
+            steps: BTreeMap::new(),
         }
     }
 }

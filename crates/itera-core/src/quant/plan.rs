@@ -2,12 +2,9 @@
 
 use half::f16;
 
-use super::{Method, Options, QuantError, search};
+use super::{Method, Options, QuantError};
 use crate::{
-    checkpoint::{
-        Precision,
-        rounding::{RowFormat, stored},
-    },
+    checkpoint::{Precision, rounding::RowFormat},
     config::{ModelConfig, TensorRole, TensorSpec},
     model::observe::Site,
 };
@@ -35,8 +32,8 @@ pub(super) struct PlannedTensor {
     pub(super) precision: Precision,
     /// Values that share a scale as stored.
     pub(super) group: usize,
-    /// See [`Precisions::step_size`](super::Precisions::step_size).
-    pub(super) step_size: Option<f64>,
+    /// See [`Options::steps`]; none where each group has a scale of its own.
+    pub(super) steps: Vec<f16>,
     /// Values.
     pub(super) len: usize,
     /// Where its inputs are seen: one site for each equal share of its rows.
@@ -64,7 +61,7 @@ impl Plan {
                     name: spec.name.clone(),
                     precision,
                     group,
-                    step_size: options.precisions.step_size,
+                    steps: options.steps.get(&spec.name).cloned().unwrap_or_default(),
                     len: spec.len(),
                     sites: sites(spec, config),
                     cols: spec.shape.last().copied().unwrap_or(0),
@@ -76,21 +73,14 @@ impl Plan {
 }
 
 impl PlannedTensor {
-    /// How a run of values that share a scale is rounded: a group, or the whole tensor.
+    /// How a group is rounded.
     pub(super) fn format(&self) -> Option<RowFormat> {
-        let group = self.step_size.map_or(self.group, |_| self.len);
-        RowFormat::new(self.precision, group)
+        RowFormat::new(self.precision, self.group)
     }
 
-    /// The scale of such a run of `weights` without calibration text.
-    pub(super) fn scale(&self, weights: &[f64], format: RowFormat) -> f16 {
-        let Some(step_size) = self.step_size else {
-            return search::best_scale(weights, &vec![1.0; weights.len()], format);
-        };
-        search::exact_scale(weights, format).unwrap_or_else(|| {
-            let power = weights.iter().map(|weight| weight * weight).sum::<f64>();
-            stored(step_size * (power / weights.len().max(1) as f64).sqrt())
-        })
+    /// The step of a row, if it has one for all of its weights.
+    pub(super) fn step(&self, row: usize) -> Option<f16> {
+        self.steps.get(row).or(self.steps.first()).copied()
     }
 }
 

@@ -22,12 +22,6 @@ pub struct Precisions {
     /// fp32 or fp16 for what stays float.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, Precision>,
-    /// One scale for each tensor of integers, this share of the root mean square of its weights, in place of
-    /// scales for groups that just hold the largest weight. Few integers are frequent then, so that a file packs
-    /// them into few bits: entropy-coded scalar quantisation, which at equal bits errs least of all that round each
-    /// weight alone (Gish and Pierce 1968).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_size: Option<f64>,
 }
 
 impl From<Precision> for Precisions {
@@ -36,7 +30,6 @@ impl From<Precision> for Precisions {
         Self {
             usual,
             overrides: BTreeMap::new(),
-            step_size: None,
         }
     }
 }

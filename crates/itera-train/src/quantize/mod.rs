@@ -5,6 +5,7 @@
 //! | `calibration` | the text that the rounding is calibrated with |
 //! | `cost` | bits per byte before and after, for the whole model and for each tensor alone |
 //! | `mixed` | which tensors get 8 bits and which 4 |
+//! | `steps` | how fine each tensor is rounded within the bytes of a file |
 //! | `replaced` | refuses to replace a better file |
 //! | `output` | the table and the record |
 
@@ -13,10 +14,12 @@ mod cost;
 mod mixed;
 mod output;
 mod replaced;
+mod steps;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
+use half::f16;
 use itera_cli::{ExitStatus, Files, note, print};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
@@ -27,15 +30,12 @@ use itera_core::{
 use itera_data::Dataset;
 use itera_record::Record as _;
 
-use self::cost::Cost;
 pub(crate) use self::{
     calibration::{Calibration, texts as calibration_texts},
     cost::Text,
 };
-use crate::{
-    args::{QuantizeArgs, TensorArg},
-    texts::Texts,
-};
+use self::{cost::Cost, steps::Steps};
+use crate::args::{QuantizeArgs, TensorArg};
 
 /// A checkpoint, its quantised form, and the figures about it.
 struct Quantised {
@@ -149,13 +149,11 @@ fn quantise(
          `--method search`"
     );
     ensure!(
-        args.step_size.is_none()
-            || args.method == Method::Gptq
-            || args.method == Method::Search && args.calibration_tokens == 0,
-        "`--step-size` needs `--method gptq`, or `--method search --calibration-tokens 0`, which rounds each weight \
-         to the nearest"
+        args.bytes.is_none() || args.precision == Some(Precision::Int8),
+        "`--bytes` is for files of 8 bits; give `--precision int8` with it"
     );
-    let texts = if needs_text || args.validate || args.mixed {
+    let on_text = args.mixed || args.bytes.is_some();
+    let texts = if needs_text || args.validate || on_text {
         Some(calibration::texts(args.dataset.as_ref(), &source)?)
     } else {
         None
@@ -167,7 +165,7 @@ fn quantise(
     let calibration = match &texts {
         Some(texts) if needs_text => {
             // Tensors are compared on the rest of the text.
-            let share = if args.mixed { 0.5 } else { 1.0 };
+            let share = if on_text { 0.5 } else { 1.0 };
             Some(Calibration::read(
                 texts,
                 &source,
@@ -193,25 +191,51 @@ fn quantise(
         precisions: Precisions {
             usual: args.precision.unwrap_or(Precision::Int4),
             overrides: TensorArg::overrides(&args.tensor),
-            step_size: args.step_size,
         },
         method: args.method,
         calibration: calibration
             .as_ref()
             .map(|calibration| &calibration.documents[..]),
+        steps: BTreeMap::new(),
     };
-    if let (Some(target_bits), Some(texts)) = (args.target_bits, &texts) {
-        options.precisions = mix(texts, &source, &options, args.validate_tokens, target_bits)?;
+    let measured = match &texts {
+        Some(texts) if on_text => Some(Text::read(
+            texts
+                .train_documents()
+                .skip(options.calibration.map_or(0, <[_]>::len)),
+            &source.checkpoint.tokenizer,
+            args.validate_tokens,
+            &format!("{} after the calibration text", texts.name()),
+        )?),
+        _ => None,
+    };
+    if let (Some(target_bits), Some(text)) = (args.target_bits, &measured) {
+        options.precisions = mixed::choose(&source.checkpoint, &options, text, target_bits)?;
     }
-    let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, &options)
-        .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
-    checkpoint.training = provenance.with_training(&source.checkpoint.training);
+    let make = |steps: BTreeMap<String, Vec<f16>>| {
+        let options = Options {
+            steps,
+            ..options.clone()
+        };
+        let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, &options)
+            .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
+        checkpoint.training = provenance.with_training(&source.checkpoint.training);
+        let bytes = checkpoint.to_bytes()?;
+        Ok((bytes.len(), (checkpoint, tensors, bytes)))
+    };
+    let (checkpoint, tensors, bytes) = match (args.bytes, &measured, &texts) {
+        (Some(bytes), Some(text), Some(texts)) => {
+            let counts = texts.token_counts(&source.checkpoint.tokenizer)?;
+            Steps::measure(&source.checkpoint, &options, text, &counts)?.fit(bytes, make)?
+        }
+        _ => make(BTreeMap::new())?.1,
+    };
     let cost = match (&texts, &held_out) {
         (Some(texts), Some(text)) => Some(cost::measure(texts, text, [&of, &source], &checkpoint)?),
         _ => None,
     };
     Ok(Quantised {
-        bytes: checkpoint.to_bytes()?,
+        bytes,
         source,
         of,
         method: args.method,
@@ -221,23 +245,4 @@ fn quantise(
         cost,
         path,
     })
-}
-
-/// Precisions of which some tensors have more bits than the others, chosen on `limit` tokens of
-/// training text after those of the calibration.
-fn mix(
-    texts: &Texts,
-    source: &LoadedCheckpoint,
-    options: &Options<'_>,
-    limit: usize,
-    target_bits: f64,
-) -> anyhow::Result<Precisions> {
-    let calibrated = options.calibration.map_or(0, <[_]>::len);
-    let text = Text::read(
-        texts.train_documents().skip(calibrated),
-        &source.checkpoint.tokenizer,
-        limit,
-        &format!("{} after the calibration text", texts.name()),
-    )?;
-    mixed::choose(&source.checkpoint, options, &text, target_bits)
 }

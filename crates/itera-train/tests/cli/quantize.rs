@@ -85,61 +85,34 @@ fn a_tensor_may_be_stored_otherwise() {
 }
 
 #[test]
-fn one_scale_for_a_tensor_takes_fewer_bytes_the_larger_it_is() {
+fn a_file_keeps_to_its_bytes() {
     let test = test();
-    let options =
-        "--checkpoint x.safetensors --precision int8 --method search --calibration-tokens 0";
-    let bits = |name: &str| {
-        let checkpoint = Checkpoint::from_bytes(&test.read(name)).unwrap();
-        checkpoint.bits_per_weight()
-    };
+    let options = "--checkpoint x.safetensors --precision int8 --validate-tokens 300";
     test.run(&format!("quantize {options}"));
-    for (step, name) in [("0.1", "fine.safetensors"), ("0.4", "coarse.safetensors")] {
+    let groups = test.read("x.int8.safetensors").len();
+    for (share, method) in [(0.8, "search --calibration-tokens 0"), (0.9, "gptq")] {
+        let bytes = (share * groups as f64) as usize;
         test.run(&format!(
-            "quantize {options} --step-size {step} --output {name}"
+            "quantize {options} --method {method} --bytes {bytes} --output small.safetensors"
         ));
+        let size = test.read("small.safetensors").len();
+        assert!(size <= bytes && 50 * size > 49 * bytes, "{size} of {bytes}");
     }
-    let [groups, fine, coarse] = [
-        "x.int8.safetensors",
-        "fine.safetensors",
-        "coarse.safetensors",
-    ]
-    .map(bits);
-    assert!(
-        coarse + 1.0 < fine && fine + 1.0 < groups,
-        "{coarse} {fine} {groups}"
-    );
-    // The same integers are found again in what they stand for.
-    let coarse = Checkpoint::from_bytes(&test.read("coarse.safetensors")).unwrap();
-    test.write("floats.safetensors", coarse.to_fp32().to_bytes().unwrap());
-    let again = options.replace("x.safetensors", "floats.safetensors");
-    test.run(&format!(
-        "quantize {again} --step-size 0.1 --output again.safetensors"
-    ));
-    let again = Checkpoint::from_bytes(&test.read("again.safetensors")).unwrap();
-    let integers = |checkpoint: &Checkpoint| checkpoint.tensors["layers.0.moe.w_in"].clone();
-    assert_eq!(integers(&again), integers(&coarse));
 }
 
 #[test]
-fn one_scale_for_a_tensor_is_not_searched_with_calibration() {
+fn no_file_has_so_few_bytes() {
     assert_snapshot!(test().command(
-        "quantize --checkpoint x.safetensors --precision int8 --method search --step-size 0.3"
+        "quantize --checkpoint x.safetensors --precision int8 --method search --calibration-tokens 0 \
+         --validate-tokens 300 --bytes 1000"
     ));
 }
 
 #[test]
-fn feedback_rounds_to_one_scale_for_a_tensor_too() {
-    let test = test();
-    let options = "--checkpoint x.safetensors --precision int8 --step-size 0.4";
-    test.run(&format!("quantize {options} --output feedback.safetensors"));
-    let plain = "--method search --calibration-tokens 0 --output nearest.safetensors";
-    test.run(&format!("quantize {options} {plain}"));
-    let [feedback, nearest] = ["feedback.safetensors", "nearest.safetensors"].map(|name| {
-        Checkpoint::from_bytes(&test.read(name)).unwrap().tensors["layers.0.moe.w_in"].clone()
-    });
-    assert_ne!(feedback, nearest);
-    assert_eq!(feedback.to_f32().len(), nearest.to_f32().len());
+fn only_files_of_8_bits_keep_to_bytes() {
+    assert_snapshot!(
+        test().command("quantize --checkpoint x.safetensors --precision int4 --bytes 1000")
+    );
 }
 
 #[test]
