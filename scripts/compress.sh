@@ -18,8 +18,8 @@ prune() {
     shift
     train prune --checkpoint "$model" "$@" --output "runs/$name-cut.safetensors"
     train fit --init "runs/$name-cut.safetensors" --dataset tinystories --seed 3 \
-        --teacher "$model" --distill 0.5 --batch 32 --length 128 --replicas 1 \
-        --optimizer muon --learning-rate 5e-3 --warmup 50 --steps 2500 --evaluate-every 500 \
+        --teacher "$model" --distill 0.5 --batch 32 --length 128 --replicas 2 \
+        --optimizer muon --learning-rate 5e-3 --warmup 50 --steps 1500 --evaluate-every 0 \
         --output "runs/$name.safetensors"
 }
 
@@ -29,15 +29,15 @@ mixed() {
         --output "runs/micro-tinystories-mixed-$1.safetensors"
 }
 
-prune pruned-22 --heads 5 --d-state 16 --d-expert 16
-prune pruned-32 --heads 4 --d-state 16 --d-expert 8
+prune pruned-20 --heads 6 --d-state 16 --d-expert 16
+prune pruned-33 --heads 4 --d-state 16 --d-expert 8
 mixed 6
 mixed 7
 train quantize --checkpoint "$model" --precision int4 --output runs/micro-tinystories-gptq.safetensors
 
 validate --output results/compression.json \
-    --checkpoint runs/micro-tinystories-pruned-22.safetensors \
-    --checkpoint runs/micro-tinystories-pruned-32.safetensors \
+    --checkpoint runs/micro-tinystories-pruned-20.safetensors \
+    --checkpoint runs/micro-tinystories-pruned-33.safetensors \
     --checkpoint runs/micro-tinystories-mixed-6.safetensors \
     --checkpoint runs/micro-tinystories-mixed-7.safetensors \
     --checkpoint runs/micro-tinystories-gptq.safetensors \
