@@ -17,6 +17,13 @@ fn number(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(range)
 }
 
+fn watts(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(watts) if (0.0..=1000.0).contains(&watts) => Ok(watts),
+        _ => Err("expected a number from 0 to 1000".to_owned()),
+    }
+}
+
 /// Serve a model over HTTP, log what it writes, and let it learn from feedback under guard.
 ///
 /// Without arguments: micro-tinystories at 8 bits on port 8000 of 127.0.0.1, feedback in
@@ -220,6 +227,24 @@ pub(crate) struct EngineArgs {
         value_parser = number(0..=100_000)
     )]
     pub(crate) state_cache_mb: usize,
+    /// Megabytes for sessions, each of which takes 47 kB; the one that was not used for the longest makes room; 0 for none.
+    #[arg(
+        long,
+        env = "ITERA_SESSION_MB",
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = number(0..=100_000)
+    )]
+    pub(crate) session_mb: usize,
+    /// Watts that a busy core of this machine adds, of a meter or of `itera-power`: answers then tell an estimate of
+    /// their energy, which is that times their share of a core's time.
+    #[arg(
+        long,
+        env = "ITERA_WATTS_PER_CORE",
+        value_name = "W",
+        value_parser = watts
+    )]
+    pub(crate) watts_per_core: Option<f64>,
 }
 
 /// What a request may cost.

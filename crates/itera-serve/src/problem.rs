@@ -24,6 +24,10 @@ pub(crate) struct Problem {
     retry_after_s: Option<u64>,
 }
 
+/// The code of a problem, as the extension of a response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Code(pub(crate) &'static str);
+
 /// The body of every answer of 400 and above.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProblemBody {
@@ -151,6 +155,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        response.extensions_mut().insert(Code(self.code));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -240,5 +245,6 @@ pub(crate) async fn complete(response: Response) -> Response {
     let (new, body) = problem.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.extend(new.headers);
+    parts.extensions.extend(new.extensions);
     Response::from_parts(parts, body)
 }

@@ -160,6 +160,8 @@ pub(crate) async fn assemble(
         slots,
         queue,
         state_cache_mb,
+        session_mb,
+        ..
     } = args.engine;
     let weights = Arc::clone(&base.weights);
     let workers = workers.unwrap_or(cores);
@@ -196,6 +198,7 @@ pub(crate) async fn assemble(
         adapter,
         limits: Limits::new(NonZero::new(args.limits.rate_limit)),
         scoring: Arc::new(Semaphore::new(workers)),
+        sessions: Arc::new(app::Sessions::new(session_mb * 1_000_000)),
         settings,
         ending: false.into(),
         counts: app::Cached::default(),

@@ -1,6 +1,6 @@
 //! `POST /v1/completions` and `GET /v1/models`, as OpenAI's clients expect them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -15,13 +15,14 @@ use utoipa::ToSchema;
 use super::{
     App,
     chat::Form,
-    generate::{self, Plan, Texts, draw_seed, in_range, log, prompt_text},
+    generate::{self, Log, Plan, Texts, draw_seed, in_range, log, prompt_text},
+    sessions::Lease,
     stream,
 };
 use crate::{
     body::Pieces,
     client::Client,
-    engine::{Adjustments, Completion, Logprobs, MAX_TOP, Prompt},
+    engine::{Adjustments, Completion, Logprobs, MAX_TOP, Prompt, Start},
     problem::{Body, Problem},
     store::{now_ms, random_id},
 };
@@ -99,6 +100,9 @@ pub(super) struct CompletionRequest {
     logit_bias: Option<BTreeMap<String, f64>>,
     /// Only empty, or left out.
     suffix: Option<String>,
+    /// The id of a session: the prompt follows its text, to which prompt and answer are then added. Takes one prompt and
+    /// gives one answer, which is not stored; penalties count the tokens of this request.
+    session: Option<String>,
 }
 
 /// Options of a stream.
@@ -174,6 +178,14 @@ pub(super) struct Usage {
     pub(super) completion_tokens: usize,
     pub(super) total_tokens: usize,
     prompt_tokens_details: PromptTokens,
+    /// Until all answers had their first token; not one of OpenAI's, nor are the next three.
+    prompt_ms: f64,
+    /// From the first token of an answer to its end; of several the longest.
+    decode_ms: f64,
+    /// Time of a core for all answers.
+    cpu_ms: f64,
+    /// The same times `--watts-per-core`; null without that.
+    energy_j: Option<f64>,
 }
 
 /// How prompts were read.
@@ -193,6 +205,17 @@ pub(super) struct Work {
     /// A prompt for each choice, in the order of their indices.
     pub(super) prompts: Vec<Input>,
     pub(super) include_usage: bool,
+    /// The session that this goes on with.
+    lease: Option<Lease>,
+}
+
+impl Work {
+    /// Where the text stands now, if it is one of a session.
+    pub(super) fn keep(&self, completion: &Completion) {
+        if let (Some(lease), Some(session)) = (&self.lease, &completion.session) {
+            lease.moves_to((**session).clone());
+        }
+    }
 }
 
 /// A prompt with its text, without the end-of-text that starts it.
@@ -215,7 +238,7 @@ impl Input {
     }
 
     /// What the prompt counts: bytes, or tokens where it is given as such.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.tokens.as_ref().map_or(self.text.len(), Vec::len)
     }
 
@@ -228,11 +251,17 @@ impl Input {
 }
 
 impl Usage {
-    pub(super) const fn add(&mut self, completion: &Completion) {
+    pub(super) fn add(&mut self, completion: &Completion, watts_per_core: Option<f64>) {
         self.prompt_tokens += completion.prompt_tokens;
         self.completion_tokens += completion.tokens;
         self.total_tokens = self.prompt_tokens + self.completion_tokens;
         self.prompt_tokens_details.cached_tokens += completion.cached_tokens;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let decode = completion.total.saturating_sub(completion.first_token);
+        self.prompt_ms = self.prompt_ms.max(ms(completion.first_token));
+        self.decode_ms = self.decode_ms.max(ms(decode));
+        self.cpu_ms += ms(completion.worked);
+        self.energy_j = watts_per_core.map(|watts| watts * self.cpu_ms / 1e3);
     }
 }
 
@@ -274,7 +303,7 @@ pub(super) async fn answer(
     form: Form,
 ) -> Result<Response, Problem> {
     let streams = request.stream.unwrap_or(false);
-    let work = check(&app, request, form)?;
+    let work = check(&app, &client, request, form)?;
     let prompts = work.prompts.iter().map(Input::len);
     let charge = app.limits.admit(&client, work.plan.work(prompts))?;
     if streams {
@@ -288,7 +317,8 @@ pub(super) async fn answer(
     let mut response = head(&app, &work.model);
     let mut usage = Usage::default();
     for (index, (completion, input)) in completions.into_iter().zip(&work.prompts).enumerate() {
-        usage.add(&completion);
+        usage.add(&completion, app.settings.args.engine.watts_per_core);
+        work.keep(&completion);
         response.system_fingerprint = fingerprint(&completion.weights_version);
         let plan = input.plan(&work.plan);
         let id = answer_id(&response, index);
@@ -332,7 +362,12 @@ pub(super) fn fingerprint(version: &str) -> String {
 }
 
 /// Checks every field.
-fn check(app: &App, request: CompletionRequest, form: Form) -> Result<Work, Problem> {
+fn check(
+    app: &App,
+    client: &Client,
+    request: CompletionRequest,
+    form: Form,
+) -> Result<Work, Problem> {
     refuse_unsupported(&request)?;
     let precision = app
         .precision(request.model.as_deref())
@@ -352,26 +387,52 @@ fn check(app: &App, request: CompletionRequest, form: Form) -> Result<Work, Prob
     let seed = request.seed.unwrap_or_else(draw_seed);
     let n = request.n.unwrap_or(1);
     let n = in_range("n", n, &1, &MAX_OF_PROMPT)?;
+    let prompts = inputs(app, request.prompt, n, seed)?;
+    let stop = generate::stops(request.stop)?;
+    let log = Log::new(request.store, request.user)?;
+    let top_k = generate::top_k(request.top_k)?;
+    let top_p = generate::top_p(request.top_p)?;
+    // The last check, since nobody else goes on with the session from here on.
+    let (start, lease, log) = match &request.session {
+        None => (Start::Fresh, None, log),
+        Some(id) => {
+            if echo || prompts.len() != 1 {
+                let message = "a session takes one prompt and gives one answer, without `echo`";
+                return Err(Problem::field("session", message));
+            }
+            let (session, lease) = app.sessions.lease(&client.id(), id)?;
+            if request.model.is_some() && session.precision != precision {
+                let message = format!(
+                    "the session has the precision {}; leave `model` out",
+                    session.precision
+                );
+                return Err(Problem::field("model", message));
+            }
+            (Start::Session(Box::new(session)), Some(lease), Log::none())
+        }
+    };
     Ok(Work {
-        prompts: inputs(app, request.prompt, n, seed)?,
+        prompts,
         form,
+        lease,
         model: request.model.unwrap_or_else(|| app.base.name.clone()),
         include_usage: request.stream_options.unwrap_or_default().include_usage,
         plan: Plan {
+            start,
             precision,
             sampling: SamplingConfig {
                 temperature: temperature as f32,
-                top_k: generate::top_k(request.top_k)?,
-                top_p: generate::top_p(request.top_p)?,
+                top_k,
+                top_p,
                 seed,
             },
             adjustments,
             max_tokens: max_tokens as usize,
-            stop: generate::stops(request.stop)?,
+            stop,
             echo,
             tells_start: false,
             logprobs: logprobs.map(|top| top as usize),
-            log: generate::Log::new(request.store, request.user)?,
+            log,
         },
     })
 }
@@ -436,7 +497,12 @@ fn biases(app: &App, asked: Option<&BTreeMap<String, f64>>) -> Result<Vec<(u32, 
 }
 
 /// A prompt for each choice; each choice has a seed of its own.
-fn inputs(app: &App, prompts: Prompts, n: u64, seed: u64) -> Result<Vec<Input>, Problem> {
+pub(super) fn inputs(
+    app: &App,
+    prompts: Prompts,
+    n: u64,
+    seed: u64,
+) -> Result<Vec<Input>, Problem> {
     let input = |text, tokens, has_start| Input {
         text,
         tokens,
@@ -587,7 +653,7 @@ fn model_body(app: &App, id: String, precision: String) -> ModelBody {
     }
 }
 
-fn no_model(app: &App) -> Problem {
+pub(super) fn no_model(app: &App) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "model_not_found",

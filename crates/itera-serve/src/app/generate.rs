@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::App;
 use crate::{
     client::Client,
-    engine::{Adjustments, Completion, Finish, GenerateError, Prompt, Reply, Request},
+    engine::{Adjustments, Completion, Finish, GenerateError, Prompt, Reply, Request, Start},
     limits::Work,
     problem::Problem,
     store::{Answer, now_ms},
@@ -43,6 +43,8 @@ impl Texts {
 /// How to write, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
+    /// What the prompt follows.
+    pub(super) start: Start,
     pub(super) precision: Precision,
     pub(super) sampling: SamplingConfig,
     pub(super) adjustments: Adjustments,
@@ -67,6 +69,14 @@ pub(super) struct Log {
 const MAX_USER_BYTES: usize = 256;
 
 impl Log {
+    /// For answers that are not stored.
+    pub(super) const fn none() -> Self {
+        Self {
+            is_wanted: false,
+            user: None,
+        }
+    }
+
     pub(super) fn new(store: Option<bool>, user: Option<String>) -> Result<Self, Problem> {
         if user
             .as_ref()
@@ -106,6 +116,7 @@ impl Plan {
     ) -> Request {
         Request {
             client: client.id(),
+            start: self.start.clone(),
             prompt,
             precision: self.precision,
             sampling: self.sampling,
@@ -250,7 +261,8 @@ pub(super) fn log(
 ) -> Option<String> {
     let (first_token, total) = (completion.first_token, completion.total);
     let prompt_tokens = completion.prompt_tokens;
-    app.metrics.generated(prompt_tokens, first_token, total);
+    app.metrics
+        .generated(prompt_tokens, completion.tokens, first_token, total);
     let store = app.store.as_ref().filter(|_| plan.log.is_wanted)?;
     // An echo is not what was written.
     let output = &completion.text[completion.echoed..];

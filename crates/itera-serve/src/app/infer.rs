@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    engine::{Adjustments, Prompt},
+    engine::{Adjustments, Prompt, Start},
     problem::{Body, Problem},
     store::random_id,
 };
@@ -126,6 +126,7 @@ fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
         Problem::field("model_variant", message)
     })?;
     let plan = Plan {
+        start: Start::Fresh,
         precision,
         sampling: SamplingConfig {
             temperature: temperature as f32,

@@ -22,7 +22,7 @@ use super::App;
 use crate::{
     metrics::Endpoint,
     options::{Origins, Settings},
-    problem::{Problem, complete},
+    problem::{Code, Problem, complete},
     store::random_id,
 };
 
@@ -110,6 +110,9 @@ async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
     app.metrics.count_answer(endpoint, response.status());
+    if let Some(Code(code)) = response.extensions().get() {
+        app.metrics.count_problem(code);
+    }
     let ms = began.elapsed().as_secs_f64() * 1e3;
     let status = response.status().as_u16();
     span.in_scope(|| tracing::debug!(%method, path, status, ms, "answered"));

@@ -260,11 +260,36 @@ fn count_metrics(metrics: &Metrics, text: &mut Text) {
         "Faults of threads and handlers.",
         panics,
     );
+    let cancelled = metrics.cancelled() as f64;
+    one(
+        "itera_cancelled_total",
+        "Generations whose client has gone.",
+        cancelled,
+    );
     if let Some(seconds) = Metrics::cpu_seconds() {
         let help = "CPU time of all threads.";
         one("process_cpu_seconds_total", help, seconds);
     }
+    text.head(
+        "itera_problems_total",
+        "counter",
+        "Answers that are problems, by their code.",
+    );
+    for (code, count) in metrics.problems() {
+        text.value(
+            "itera_problems_total",
+            &format!("code=\"{code}\""),
+            count as f64,
+        );
+    }
     let (latency, first) = (&metrics.latency, &metrics.first_token);
+    let (queue, token) = (&metrics.queue, &metrics.token);
+    text.histogram("itera_queue_seconds", "Time until a slot is free.", queue);
+    text.histogram(
+        "itera_token_seconds",
+        "Time of a token after the first.",
+        token,
+    );
     text.histogram("itera_request_seconds", "Duration of generations.", latency);
     text.histogram(
         "itera_first_token_seconds",
@@ -295,6 +320,9 @@ fn gauge_metrics(app: &App, counts: Option<Counts>, text: &mut Text) {
         "Requests that can be written side by side.",
         slots as f64,
     );
+    let (sessions, bytes) = app.sessions.size();
+    one("itera_sessions", "Sessions that are kept.", sessions as f64);
+    one("itera_session_bytes", "What they take.", bytes as f64);
     let uptime = app.metrics.uptime().as_secs_f64();
     one("itera_uptime_seconds", "Time since the start.", uptime);
     let adapting = app.adapter.progress().is_some();

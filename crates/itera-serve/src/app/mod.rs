@@ -6,6 +6,7 @@
 //! | `access` | who may do what |
 //! | `layers` | around all routes: problem bodies, CORS, compression, limits of size and time |
 //! | `infer`, `completions`, `chat`, `stream` | generation; `generate` is what they share |
+//! | `sessions` | texts that go on over many requests |
 //! | `score`, `tokens` | likelihood of texts, and their tokens |
 //! | `feedback` | verdicts on answers |
 //! | `adapt` | learning, its status, rollback |
@@ -25,6 +26,7 @@ mod metrics;
 mod page;
 mod routes;
 mod score;
+mod sessions;
 mod stream;
 mod tokens;
 
@@ -39,6 +41,7 @@ use tokio::sync::Semaphore;
 pub(crate) use self::{
     cached::Cached,
     routes::{document, router},
+    sessions::Sessions,
 };
 use crate::{
     adapt::Adapter,
@@ -63,6 +66,7 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// A seat for each thread that may score texts.
     pub(crate) scoring: Arc<Semaphore>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) settings: Settings,
     /// Whether the server has been told to end.
     pub(crate) ending: AtomicBool,

@@ -19,7 +19,8 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, chat, completions, feedback, health, infer, layers, metrics, page, score, tokens,
+    adapt, chat, completions, feedback, health, infer, layers, metrics, page, score, sessions,
+    tokens,
 };
 use crate::problem::ProblemBody;
 
@@ -31,6 +32,9 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Infer, routes!(infer::infer)),
         (Need::Infer, routes!(completions::completions)),
         (Need::Infer, routes!(chat::chat_completions)),
+        (Need::Infer, routes!(sessions::open)),
+        (Need::Infer, routes!(sessions::show, sessions::close)),
+        (Need::Infer, routes!(sessions::fork)),
         (Need::Infer, routes!(score::score)),
         (Need::Infer, routes!(tokens::tokenize)),
         (Need::Infer, routes!(tokens::detokenize)),

@@ -174,7 +174,9 @@ impl Telling {
 
     /// The last chunk of a choice, and after the last choice what ends the stream.
     fn end(&mut self, index: usize, completion: &Completion) {
-        self.usage.add(completion);
+        let watts = self.app.settings.args.engine.watts_per_core;
+        self.usage.add(completion, watts);
+        self.work.keep(completion);
         self.head.system_fingerprint = fingerprint(&completion.weights_version);
         let input = &self.work.prompts[index];
         let plan = input.plan(&self.work.plan);

@@ -1,12 +1,19 @@
 //! One request on its way: what the model is to read next, and what becomes of its answer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use itera_core::{sampling::Sampler, tokenizer::Tokenizer};
+use itera_core::{model::State, sampling::Sampler, tokenizer::Tokenizer};
 
 use super::{
-    Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request, adjust::Adjuster,
-    prefixes::STRIDE, request::MIN_EVENTS, text::TextBuilder,
+    Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request,
+    adjust::Adjuster,
+    prefixes::STRIDE,
+    request::MIN_EVENTS,
+    session::{Session, Start},
+    text::TextBuilder,
 };
 use crate::weights::{Variant, Weights};
 
@@ -16,7 +23,7 @@ const PIECE: usize = 32;
 /// What the model reads.
 #[derive(Debug)]
 pub(super) struct Feed {
-    /// End-of-text and the prompt.
+    /// End-of-text and the prompt; in a session what is not read of it and the prompt.
     prompt: Vec<u32>,
     /// Tokens of it that are read.
     at: usize,
@@ -71,6 +78,19 @@ impl Feed {
     }
 }
 
+/// A step of several requests side by side, which share its time alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) began: Instant,
+    pub(super) side_by_side: u32,
+}
+
+impl Share {
+    fn elapsed(self) -> Duration {
+        self.began.elapsed() / self.side_by_side.max(1)
+    }
+}
+
 /// What is written.
 #[derive(Debug)]
 pub(super) struct Writing {
@@ -101,13 +121,44 @@ pub(super) struct Writing {
     reply: Option<Reply>,
     /// The token written in this step.
     pub(super) written: Option<u32>,
+    /// Its share of the thread's time until this step.
+    worked: Duration,
+    /// Its share of this step.
+    pub(super) step: Option<Share>,
+    /// Whether the text began with this request.
+    pub(super) is_new: bool,
+    /// Of a text that will go on, its tokens before this request.
+    goes_on: Option<usize>,
+    /// The end of such a text, until its state is known.
+    ended: Option<Ended>,
+}
+
+/// What is told with the state of a text that will go on.
+#[derive(Debug)]
+struct Ended {
+    reply: Reply,
+    completion: Completion,
+    /// What predicts the next token, if all are read.
+    logits: Option<Arc<[f32]>>,
 }
 
 /// Prepares a request for its slot.
 ///
 /// # Errors
 /// The tokenizer does not take the prompt; the client has been told.
-pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, Writing)> {
+pub(super) fn begin(
+    request: Request,
+    weights: &Arc<Weights>,
+) -> Option<(Feed, Writing, Option<Box<Session>>)> {
+    let keeps = request.start.keeps();
+    let session = match request.start {
+        Start::Fresh | Start::NewSession => None,
+        Start::Session(session) => Some(session),
+    };
+    let weights = session.as_ref().map_or(weights, |session| &session.weights);
+    let precision = session
+        .as_ref()
+        .map_or(request.precision, |session| session.precision);
     let tokenizer = &weights.checkpoint.tokenizer;
     let encoded = match &request.prompt {
         Prompt::Text(text) => tokenizer.encode(text.as_bytes()),
@@ -139,9 +190,14 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
     let end_of_text = tokenizer.end_of_text();
     let temperature = request.sampling.temperature;
     let adjuster = Adjuster::new(&request.adjustments, temperature, end_of_text, &tokens);
-    let prompt: Vec<u32> = [end_of_text].into_iter().chain(tokens).collect();
+    let prompt_tokens = tokens.len();
+    let before = match &session {
+        None => Some(end_of_text),
+        Some(session) => session.unread,
+    };
+    let prompt: Vec<u32> = before.into_iter().chain(tokens).collect();
     let writing = Writing {
-        variant: Arc::clone(weights.variant(request.precision)),
+        variant: Arc::clone(weights.variant(precision)),
         weights: Arc::clone(weights),
         sampler,
         adjuster,
@@ -151,7 +207,7 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         text,
         echoed,
         fresh,
-        prompt_tokens: prompt.len() - 1,
+        prompt_tokens,
         cached_tokens: 0,
         prompt_logits: None,
         tokens: 0,
@@ -160,6 +216,11 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         is_last: false,
         reply: Some(request.reply),
         written: None,
+        worked: Duration::ZERO,
+        step: None,
+        is_new: session.is_none(),
+        goes_on: keeps.then(|| session.as_ref().map_or(0, |session| session.tokens)),
+        ended: None,
     };
     let feed = Feed {
         prompt,
@@ -167,13 +228,23 @@ pub(super) fn begin(request: Request, weights: &Arc<Weights>) -> Option<(Feed, W
         piece: if scores_prompt { 1 } else { PIECE },
         last: [0],
     };
-    Some((feed, writing))
+    Some((feed, writing, session))
 }
 
 impl Writing {
+    /// The thread has done this step.
+    pub(super) fn end_step(&mut self) {
+        self.worked += self.step.take().map_or(Duration::ZERO, Share::elapsed);
+    }
+
     /// Whether the answer has ended, or nobody waits for it.
     pub(super) fn is_over(&self) -> bool {
         self.reply.as_ref().is_none_or(Reply::is_closed)
+    }
+
+    /// Whether the end was not told, since nobody waits for it.
+    pub(super) const fn is_cancelled(&self) -> bool {
+        self.reply.is_some()
     }
 
     /// Whether the tokens of the prompt get probabilities too.
@@ -199,7 +270,7 @@ impl Writing {
             return;
         }
         if self.max_tokens == 0 {
-            return self.finish(Finish::Length);
+            return self.finish(Finish::Length, Some(logits));
         }
         let token = match &mut self.adjuster {
             Some(adjuster) => self.sampler.sample(adjuster.adjust(logits, self.tokens)),
@@ -211,7 +282,7 @@ impl Writing {
             self.note(token, logits, offset);
         }
         if token == self.tokenizer().end_of_text() {
-            return self.finish(Finish::EndOfText);
+            return self.finish(Finish::EndOfText, Some(logits));
         }
         self.tokens += 1;
         self.written = Some(token);
@@ -223,9 +294,9 @@ impl Writing {
             .text
             .push(weights.checkpoint.tokenizer.token_bytes(token))
         {
-            self.finish(Finish::Stop);
+            self.finish(Finish::Stop, None);
         } else if self.tokens == self.max_tokens {
-            self.finish(Finish::Length);
+            self.finish(Finish::Length, None);
         } else {
             self.stream();
         }
@@ -260,8 +331,9 @@ impl Writing {
         }
     }
 
-    /// Tells the end.
-    fn finish(&mut self, finish: Finish) {
+    /// Tells the end; that of a text which will go on is told with its state. `logits` predict the next token, if all
+    /// are read.
+    fn finish(&mut self, finish: Finish, logits: Option<&[f32]>) {
         self.text.finish();
         self.is_last = true;
         self.stream();
@@ -284,9 +356,40 @@ impl Writing {
                 .map(|_| std::mem::take(&mut self.fresh)),
             weights_version: Arc::clone(&self.variant.version),
             precision: self.variant.precision,
+            session: None,
             first_token: self.first_token.unwrap_or(now) - self.received,
             total: now - self.received,
+            worked: self.worked + self.step.map_or(Duration::ZERO, Share::elapsed),
         };
+        if self.goes_on.is_some() {
+            self.ended = Some(Ended {
+                reply,
+                completion,
+                logits: logits.map(Arc::from),
+            });
+        } else {
+            reply.end(Ok(completion));
+        }
+    }
+
+    /// Tells the end of a text that will go on, if it has one: the model remembers `state` of it.
+    pub(super) fn tell_end(&mut self, state: &State) {
+        let (Some(ended), Some(before)) = (self.ended.take(), self.goes_on) else {
+            return;
+        };
+        let Ended {
+            reply,
+            mut completion,
+            logits,
+        } = ended;
+        completion.session = Some(Box::new(Session {
+            weights: Arc::clone(&self.weights),
+            precision: self.variant.precision,
+            tokens: before + completion.prompt_tokens + completion.tokens,
+            state: state.clone(),
+            unread: self.written,
+            logits,
+        }));
         reply.end(Ok(completion));
     }
 }

@@ -6,6 +6,7 @@
 //! | `queue` | requests that wait, at most so many, served client by client |
 //! | `worker` | a thread with its slots: each step reads one token, or a piece of a prompt, of each |
 //! | `prefixes` | what the model remembers of texts that were read before |
+//! | `session` | a text that goes on over many requests |
 //! | `generation` | one request on its way: sampling, stop words, limits, replies |
 //! | `adjust` | penalties and biases before a token is drawn |
 //! | `text` | tokens to text, whole characters only, and nothing that a stop word may take back |
@@ -17,6 +18,7 @@ mod logprobs;
 mod prefixes;
 mod queue;
 mod request;
+mod session;
 mod text;
 mod worker;
 
@@ -36,6 +38,7 @@ pub(crate) use self::{
     logprobs::{Logprobs, MAX_TOP},
     queue::Full,
     request::{Completion, Event, Finish, GenerateError, MIN_EVENTS, Prompt, Reply, Request},
+    session::{Session, Start},
 };
 use self::{prefixes::Prefixes, queue::Queue, worker::Worker};
 use crate::{metrics::Metrics, weights::Weights};

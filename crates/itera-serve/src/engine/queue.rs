@@ -168,7 +168,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::engine::{Adjustments, Completion, Prompt, Reply};
+    use crate::engine::{Adjustments, Completion, Prompt, Reply, Start};
 
     type Outcome = oneshot::Receiver<Result<Completion, GenerateError>>;
 
@@ -176,6 +176,7 @@ mod tests {
         let (reply, outcome) = oneshot::channel();
         let request = Request {
             client: ClientId::Network(IpAddr::from([10, 0, 0, client])),
+            start: Start::Fresh,
             prompt: Prompt::Text("a".to_owned()),
             precision: itera_core::checkpoint::Precision::Fp32,
             sampling: itera_core::sampling::SamplingConfig::default(),

@@ -13,7 +13,11 @@ use itera_core::{
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{adjust::Adjustments, logprobs::Logprobs};
+use super::{
+    adjust::Adjustments,
+    logprobs::Logprobs,
+    session::{Session, Start},
+};
 use crate::client::ClientId;
 
 /// A text to continue.
@@ -21,7 +25,10 @@ use crate::client::ClientId;
 pub(crate) struct Request {
     /// Who asks: the queue serves clients in turn.
     pub(crate) client: ClientId,
+    /// What the prompt follows.
+    pub(crate) start: Start,
     pub(crate) prompt: Prompt,
+    /// Of a session, its own goes before.
     pub(crate) precision: Precision,
     pub(crate) sampling: SamplingConfig,
     pub(crate) adjustments: Adjustments,
@@ -40,12 +47,12 @@ pub(crate) struct Request {
     pub(crate) received: Instant,
 }
 
-/// The beginning of a text.
+/// The beginning of a text, or what is added to one.
 #[derive(Debug)]
 pub(crate) enum Prompt {
     /// As text.
     Text(String),
-    /// As ids below the vocabulary size, end-of-text not added.
+    /// As ids below the vocabulary size, without the end-of-text that a text starts with.
     Tokens(Vec<u32>),
 }
 
@@ -110,10 +117,14 @@ pub(crate) struct Completion {
     pub(crate) logprobs: Option<Logprobs>,
     pub(crate) weights_version: Arc<str>,
     pub(crate) precision: Precision,
+    /// Where the text stands, if it will go on.
+    pub(crate) session: Option<Box<Session>>,
     /// From the request's arrival to its first token.
     pub(crate) first_token: Duration,
     /// From the request's arrival to the end.
     pub(crate) total: Duration,
+    /// Its share of the time of the thread that wrote it.
+    pub(crate) worked: Duration,
 }
 
 /// Why an answer ends.

@@ -25,6 +25,7 @@ fn engine(base: &Base, workers: usize, slots: usize, waiting: usize) -> (Engine,
 fn request(prompt: &str, seed: u64, reply: Reply) -> Request {
     Request {
         client: ClientId::Network([127, 0, 0, 1].into()),
+        start: Start::Fresh,
         prompt: Prompt::Text(prompt.to_owned()),
         precision: Precision::Fp32,
         sampling: SamplingConfig {
@@ -177,7 +178,7 @@ fn a_client_that_goes_is_noticed_before_the_next_token() {
     let base = base();
     let (sender, events) = mpsc::channel(1024);
     let request = request("a", 1, Reply::Stream(sender));
-    let (_, mut writing) = generation::begin(request, &base.weights).unwrap();
+    let (_, mut writing, _) = generation::begin(request, &base.weights).unwrap();
     let logits = vec![0.0; base.weights.checkpoint.config.vocab_size];
     writing.accept(None, &logits);
     assert!(!writing.is_over());

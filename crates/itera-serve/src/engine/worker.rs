@@ -5,16 +5,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use itera_core::model::{Sequence, State, Workspace};
 
 use super::{
-    generation::{Feed, Writing, begin},
+    generation::{Feed, Share, Writing, begin},
     prefixes::{Owner, Prefixes, Read},
     queue::{Queue, Running},
+    session::Session,
 };
 use crate::{metrics::Metrics, weights::Weights};
 
@@ -64,13 +65,27 @@ impl Worker {
             }
             for (request, running) in arrived.drain(..) {
                 if request.reply.is_closed() {
+                    self.metrics.count_cancelled();
                     continue;
                 }
                 let weights = self.weights.load_full();
                 let client = request.client.clone();
-                if let Some((feed, writing)) = begin(request, &weights) {
+                self.metrics.queue.add(request.received.elapsed());
+                if let Some((feed, writing, session)) = begin(request, &weights) {
                     let owner = Owner::new(client, &writing.variant);
-                    slots.push(self.slot(owner, feed, writing, running, &mut spare));
+                    let mut slot = Slot {
+                        owner,
+                        feed,
+                        state: fresh_state(&mut spare, &writing),
+                        writing,
+                        stepped: false,
+                        _running: running,
+                    };
+                    match session {
+                        Some(session) => slot.resume(&session),
+                        None => slot.skip_known(&self.prefixes),
+                    }
+                    slots.push(slot);
                 }
             }
             self.retire(&mut slots, &mut spare);
@@ -79,41 +94,44 @@ impl Worker {
         }
     }
 
-    /// The slot of a request; what was read before of its prompt is not read again.
-    fn slot(
-        &self,
-        owner: Owner,
-        mut feed: Feed,
-        mut writing: Writing,
-        running: Running,
-        spare: &mut Vec<State>,
-    ) -> Slot {
-        let mut state = fresh_state(spare, &writing);
-        let known = (!writing.scores_prompt()).then(|| self.prefixes.find(&owner, feed.prompt()));
-        if let Some(read) = known.flatten() {
-            state.clone_from(&read.state);
-            writing.cached_tokens = feed.skip(read.tokens.len());
-            if let (true, Some(logits)) = (feed.is_read(), &read.logits) {
-                writing.accept(None, logits);
-                feed.advance(writing.written);
-            }
-        }
-        Slot {
-            owner,
-            feed,
-            state,
-            writing,
-            stepped: false,
-            _running: running,
-        }
-    }
-
     /// Takes out what has ended; its state is used again.
     fn retire(&self, slots: &mut Vec<Slot>, spare: &mut Vec<State>) {
         let over = |slot: &mut Slot| slot.writing.is_over();
-        for slot in slots.extract_if(.., over) {
+        for mut slot in slots.extract_if(.., over) {
+            slot.writing.tell_end(&slot.state);
+            if slot.writing.is_cancelled() {
+                self.metrics.count_cancelled();
+            }
             self.metrics.count_tokens(slot.writing.tokens());
             spare.push(slot.state);
+        }
+    }
+}
+
+impl Slot {
+    /// What was read before of the prompt is not read again.
+    fn skip_known(&mut self, prefixes: &Prefixes) {
+        if self.writing.scores_prompt() {
+            return;
+        }
+        if let Some(read) = prefixes.find(&self.owner, self.feed.prompt()) {
+            self.state.clone_from(&read.state);
+            self.writing.cached_tokens = self.feed.skip(read.tokens.len());
+            self.write_first(read.logits.as_deref());
+        }
+    }
+
+    /// Goes on with the text of a session.
+    fn resume(&mut self, session: &Session) {
+        self.state.clone_from(&session.state);
+        self.write_first(session.logits.as_deref());
+    }
+
+    /// The first token, if there is nothing to read before it.
+    fn write_first(&mut self, logits: Option<&[f32]>) {
+        if let (true, Some(logits)) = (self.feed.is_read(), logits) {
+            self.writing.accept(None, logits);
+            self.feed.advance(self.writing.written);
         }
     }
 }
@@ -135,6 +153,7 @@ fn step(slots: &mut [Slot], work: &mut Workspace, prefixes: &Prefixes) {
     }
     while let Some(first) = slots.iter().find(|slot| !slot.stepped) {
         let variant = Arc::clone(&first.writing.variant);
+        let began = Instant::now();
         let mut sequences = Vec::with_capacity(slots.len());
         let mut writings = Vec::with_capacity(slots.len());
         for slot in slots.iter_mut() {
@@ -147,6 +166,13 @@ fn step(slots: &mut [Slot], work: &mut Workspace, prefixes: &Prefixes) {
             sequences.push(Sequence::new(tokens, &mut slot.state));
             writings.push((&mut slot.writing, known, ends_prompt));
         }
+        let side_by_side = writings.len() as u32;
+        for (writing, ..) in &mut writings {
+            writing.step = Some(Share {
+                began,
+                side_by_side,
+            });
+        }
         variant
             .model
             .forward_batch(&mut sequences, work, |index, logits| {
@@ -156,10 +182,14 @@ fn step(slots: &mut [Slot], work: &mut Workspace, prefixes: &Prefixes) {
                     writing.prompt_logits = Some(logits.into());
                 }
             });
+        for (writing, ..) in writings {
+            writing.end_step();
+        }
     }
     for slot in slots {
         let logits = slot.writing.prompt_logits.take();
         if let Some(tokens) = slot.feed.advance(slot.writing.written)
+            && slot.writing.is_new
             && !slot.writing.scores_prompt()
         {
             let read = Read {

@@ -5,7 +5,7 @@ mod process;
 pub(crate) mod prometheus;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,10 +32,18 @@ pub(crate) struct Metrics {
     feedback_records: AtomicU64,
     /// Faults of generating threads and of handlers.
     panics: AtomicU64,
+    /// Generations whose client has gone.
+    cancelled: AtomicU64,
+    /// Answers that are problems, by their code.
+    problems: Mutex<BTreeMap<&'static str, u64>>,
     /// Duration of answered generations.
     pub(crate) latency: Histogram,
     /// From a request's arrival to its first token.
     pub(crate) first_token: Histogram,
+    /// From a request's arrival to its slot.
+    pub(crate) queue: Histogram,
+    /// From a token to the next, the mean of an answer.
+    pub(crate) token: Histogram,
     samples: Mutex<VecDeque<Sample>>,
 }
 
@@ -113,8 +121,12 @@ impl Metrics {
             scored_tokens: AtomicU64::new(0),
             feedback_records: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            problems: Mutex::default(),
             latency: Histogram::new(),
             first_token: Histogram::new(),
+            queue: Histogram::new(),
+            token: Histogram::new(),
             samples: Mutex::default(),
         }
     }
@@ -146,16 +158,47 @@ impl Metrics {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn count_cancelled(&self) {
+        self.cancelled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_problem(&self, code: &'static str) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        *problems.entry(code).or_default() += 1;
+    }
+
+    /// Problems by their code.
+    pub(crate) fn problems(&self) -> BTreeMap<&'static str, u64> {
+        let problems = self.problems.lock();
+        problems.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// A generation has been answered.
-    pub(crate) fn generated(&self, prompt_tokens: usize, first_token: Duration, total: Duration) {
+    /// A generation of so many tokens has been answered.
+    pub(crate) fn generated(
+        &self,
+        prompt_tokens: usize,
+        tokens: usize,
+        first_token: Duration,
+        total: Duration,
+    ) {
         self.prompt_tokens
             .fetch_add(prompt_tokens as u64, Ordering::Relaxed);
         self.first_token.add(first_token);
         self.latency.add(total);
+        if let Some(others @ 1..) = u32::try_from(tokens)
+            .ok()
+            .and_then(|all| all.checked_sub(1))
+        {
+            self.token.add(total.saturating_sub(first_token) / others);
+        }
     }
 
     /// Answers of an endpoint with a status that begins with `class`, 2 to 5.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::Histogram;
 
 /// Upper ends of the classes that are told, in seconds.
-const BOUNDS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+const BOUNDS: [f64; 14] = [
+    0.0001, 0.0003, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
 /// Lines of metrics. Writing to a string cannot fail.

@@ -34,7 +34,7 @@ async fn a_conversation_is_continued_as_the_text_of_its_messages() {
         );
         assert_eq!(said["finish_reason"], text["finish_reason"]);
     }
-    assert_eq!(chat["usage"], plain["usage"]);
+    assert_eq!(tokens_of(&chat["usage"]), tokens_of(&plain["usage"]));
     // The id of the response is good for feedback.
     let rating = json!({"feedback_id": chat["id"], "user_rating": 5});
     ok(&app, "/feedback", &rating).await;
@@ -63,7 +63,8 @@ async fn a_stream_begins_with_the_role_and_brings_the_same_text() {
         pieces.collect::<String>(),
         whole["choices"][0]["message"]["content"]
     );
-    assert_eq!(events.last().unwrap()["usage"], whole["usage"]);
+    let usage = &events.last().unwrap()["usage"];
+    assert_eq!(tokens_of(usage), tokens_of(&whole["usage"]));
 }
 
 #[tokio::test]

@@ -152,7 +152,7 @@ async fn a_stream_brings_the_same_in_pieces() {
     let mut events = events(&reply);
     let last = events.pop().unwrap();
     assert_eq!(last["choices"], json!([]));
-    assert_eq!(last["usage"], whole["usage"]);
+    assert_eq!(tokens_of(&last["usage"]), tokens_of(&whole["usage"]));
     let (mut texts, mut ends, mut tokens) = ([String::new(), String::new()], [0, 0], 0);
     for event in &events {
         assert_eq!(event["usage"], Value::Null);
@@ -328,4 +328,22 @@ async fn models_are_listed_and_each_can_be_named() {
         )
         .await;
     }
+}
+
+#[tokio::test]
+async fn usage_tells_times_and_energy() {
+    let body = json!({"prompt": "ab", "max_tokens": 8, "n": 2, "ignore_eos": true});
+    let Server { app, dir: _dir } = Server::new("").await;
+    let usage = ok(&app, "/v1/completions", &body).await["usage"].clone();
+    assert_eq!(usage["energy_j"], Value::Null);
+    let Server { app, dir: _dir } = Server::new("--watts-per-core 2.5").await;
+    let usage = ok(&app, "/v1/completions", &body).await["usage"].clone();
+    let of = |name: &str| usage[name].as_f64().unwrap();
+    assert!(of("prompt_ms") > 0.0 && of("decode_ms") > 0.0, "{usage}");
+    let cpu = of("cpu_ms");
+    assert!(
+        cpu > 0.0 && cpu <= 2.0 * (of("prompt_ms") + of("decode_ms")),
+        "{usage}"
+    );
+    assert!((of("energy_j") - 2.5 * cpu / 1e3).abs() < 1e-12, "{usage}");
 }

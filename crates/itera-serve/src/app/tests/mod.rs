@@ -9,6 +9,7 @@ mod infer;
 mod operation;
 mod random_bodies;
 mod score;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -90,6 +91,11 @@ async fn ok(app: &Arc<App>, path: &str, body: &Value) -> Value {
     let reply = post(app, path, body).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     reply.json()
+}
+
+/// How many tokens were read and written.
+fn tokens_of(usage: &Value) -> [u64; 2] {
+    ["prompt_tokens", "completion_tokens"].map(|name| usage[name].as_u64().unwrap())
 }
 
 /// Writes something and gives the id for feedback.

@@ -192,3 +192,34 @@ async fn the_document_names_every_endpoint() {
         document
     );
 }
+
+#[tokio::test]
+async fn problems_are_counted_by_code_and_waiting_by_time() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    ok(
+        &app,
+        "/infer",
+        &json!({"input_text": "ab", "max_length": 4}),
+    )
+    .await;
+    post(
+        &app,
+        "/infer",
+        &json!({"input_text": "ab", "max_length": 0}),
+    )
+    .await;
+    get(&app, "/nothing").await;
+    let metrics = get(&app, "/metrics").await.text();
+    for line in [
+        "itera_problems_total{code=\"invalid_value\"} 1",
+        "itera_problems_total{code=\"not_found\"} 1",
+        "itera_queue_seconds_count 1",
+        "itera_token_seconds_count 1",
+        "itera_cancelled_total 0",
+    ] {
+        assert!(
+            metrics.contains(&format!("\n{line}\n")),
+            "{line}: {metrics}"
+        );
+    }
+}
