@@ -6,13 +6,18 @@
 Needs wrk (Debian: apt-get install wrk) and Linux. Builds the release, starts it on a free port with a
 database in a temporary folder and without a rate limit, and puts four loads on it, each bounded in time:
 32 connections without pause, 32 with pauses that make half of 2,000 requests a second, one connection
-asking for one token, and the second load again while the server learns from 50 records.
+asking for one token, and the second load again while the server learns from 50 records. Then it scores stories in
+turns with `itera-validate score`, and times the first token after a prompt of 16 kB that is new, known, or a session.
 """
 
 import argparse
+import http.client
 import json
 import os
 import pathlib
+import random
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +31,10 @@ CONNECTIONS = 32
 # Greedy text of this prompt has no end within 32 tokens, so every answer is as long as asked for.
 REQUEST = {"input_text": "Once upon a time", "max_length": TOKENS, "temperature": 0.8, "seed": 1}
 RECORDS = 50
+SCORE_TURNS = 5
+# Bytes of a long prompt, the most that the server takes by default.
+CONTEXT = 16_384
+CONTEXT_TURNS = 21
 
 
 def say(text):
@@ -106,13 +115,86 @@ def learn_under_load(address, folder, seconds):
                    "seconds": done["seconds"], "accepted": receipt["accepted"]}
 
 
+def stories(seed, size):
+    """So many bytes of sample stories, in an order of their own."""
+    parts = (ROOT / "data/samples/tinystories-sample.txt").read_text().split("<|endoftext|>")
+    parts = [part.strip() for part in parts if part.strip()]
+    order, chosen, length = random.Random(seed), [], 0
+    while length < size:
+        chosen.append(order.choice(parts))
+        length += len(chosen[-1].encode())
+    return chosen
+
+
+def score_in_turns(address, folder, precision, program):
+    """Bytes per second of the server and of the program, on the same stories."""
+    texts = stories(1, 4_000_000)
+    size = sum(len(text.encode()) for text in texts)
+    lines = folder / "stories.jsonl"
+    lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    rows = folder / "rows.csv"
+    command = [program, "score", lines, "--checkpoint", "micro-tinystories", "--precision", precision, "--output", rows]
+
+    def by_server():
+        for first in range(0, len(texts), 128):
+            call(address, "/v1/score", {"input": texts[first:first + 128]})
+
+    def by_program():
+        rows.unlink(missing_ok=True)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    rates = {by_server: [], by_program: []}
+    for _ in range(SCORE_TURNS):
+        for work, found in rates.items():
+            began = time.perf_counter()
+            work()
+            found.append(size / (time.perf_counter() - began))
+    server, own = (statistics.median(found) for found in rates.values())
+    say(f"scoring: {server / 1e6:.2f} MB/s, the program {own / 1e6:.2f} MB/s")
+    return {"bytes": size, "server_bytes_per_s": server, "program_bytes_per_s": own}
+
+
+def first_tokens(address):
+    """Milliseconds until the answer of one token to a prompt of 16 kB is there."""
+    host, port = address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    connection.connect()
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def post(path, body):
+        data = json.dumps(body)
+        began = time.perf_counter()
+        connection.request("POST", path, data, {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        answer = json.loads(reply.read())
+        if reply.status >= 400:
+            sys.exit(f"{path}: {answer['message']}")
+        return answer, 1e3 * (time.perf_counter() - began)
+
+    def prompt(seed):
+        return "\n\n".join(stories(seed, CONTEXT)).encode()[:CONTEXT].decode(errors="ignore")
+
+    def complete(**body):
+        return post("/v1/completions", {"max_tokens": 1, "temperature": 0, "store": False, **body})[1]
+
+    unknown = [complete(prompt=prompt(seed)) for seed in range(2, 2 + CONTEXT_TURNS)]
+    known = [complete(prompt=prompt(2 + CONTEXT_TURNS - 1)) for _ in range(CONTEXT_TURNS)]
+    session = post("/v1/sessions", {"prompt": prompt(1)})[0]["id"]
+    going_on = [complete(session=session, prompt=" Then") for _ in range(CONTEXT_TURNS)]
+    found = {"bytes": CONTEXT}
+    for name, times in [("unknown_ms", unknown), ("known_ms", known), ("session_ms", going_on)]:
+        found[name] = statistics.median(times)
+    say(f"first token: {found}")
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=int, default=10, help="of each load")
     parser.add_argument("--precision", default="int8", choices=["fp32", "int8", "int4"])
     parser.add_argument("--output", default=str(ROOT / "results/serve-bench.json"))
     parser.add_argument("--no-learning", action="store_true", help="build without the feature adapt")
-    parser.add_argument("--binary", help="a built itera-serve [default: cargo builds it]")
+    parser.add_argument("--binary", help="a built itera-serve, beside which itera-validate lies [default: cargo builds both]")
     options = parser.parse_args()
     version = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split("\n")[0]
     generator = " ".join(version.split()[:2])
@@ -120,6 +202,7 @@ def main():
     if not binary:
         features = ["--no-default-features"] if options.no_learning else []
         subprocess.run(["cargo", "build", "--release", "-p", "itera-serve", *features], check=True, cwd=ROOT)
+        subprocess.run(["cargo", "build", "--release", "-p", "itera-validate"], check=True, cwd=ROOT)
         target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
         binary = str(pathlib.Path(target) / "release/itera-serve")
     busy = busy_share()
@@ -132,7 +215,7 @@ def main():
             address = next(line for line in server.stderr if "http://" in line).split("http://")[1].strip()
             threading.Thread(target=lambda: [say(line.rstrip()) for line in server.stderr], daemon=True).start()
             call(address, "/infer", REQUEST)
-            measured = measure(address, server, folder, options)
+            measured = measure(address, server, folder, options, pathlib.Path(binary).with_name("itera-validate"))
         finally:
             server.terminate()
             server.wait()
@@ -150,7 +233,7 @@ def main():
     sys.exit(made.returncode)
 
 
-def measure(address, server, folder, options):
+def measure(address, server, folder, options, program):
     seconds = options.seconds
     one_token = dict(REQUEST, max_length=1)
     loads = [
@@ -160,11 +243,13 @@ def measure(address, server, folder, options):
         load(address, folder, "half", seconds, CONNECTIONS, 28, REQUEST),
     ]
     serving = memory(server, "VmHWM")
+    score = score_in_turns(address, folder, options.precision, program)
+    context = first_tokens(address)
     adaptation = None
     if not options.no_learning:
         found, adaptation = learn_under_load(address, folder, seconds)
         loads.append(found)
-    return {"loads": loads, "adaptation": adaptation, "serving_peak_bytes": serving,
+    return {"loads": loads, "adaptation": adaptation, "score": score, "context": context, "serving_peak_bytes": serving,
             "peak_bytes": memory(server, "VmHWM")}
 
 

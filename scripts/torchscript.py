@@ -4,12 +4,13 @@
     scripts/torchscript.py [--checkpoint NAME] [--seq-len 128] [--samples 50] [--threads 1]
                            [--output results/torchscript.json] [--model FILE.pt]
 
-Needs the package torch (`python3 -m pip install torch`) and cargo. The logits are held against those
+Needs the package torch (`python3 -m pip install torch`) and cargo, or `ITERA_BIN`, a folder of built programs. The logits are held against those
 that `itera-export logits` writes, to 1e-4. Exit status 0 done, 1 the logits differ, 2 could not run.
 """
 import argparse
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -118,6 +119,7 @@ class Experts(nn.Module):
         self.top_k: int = c["top_k"]
         self.width: int = c["d_expert"]
         self.has_shared: bool = c["d_shared"] > 0
+        self.sums_to_one: bool = c.get("routing") == "chosen"
         d_model = c["d_model"]
         router = w.get("moe.router.weight", torch.zeros(1, d_model))
         self.router = nn.Parameter(router)
@@ -136,6 +138,8 @@ class Experts(nn.Module):
             # A stable sort: of equal probabilities the lower index comes first.
             order = torch.sort(p, stable=True, dim=-1, descending=True)[1][..., : self.top_k]
             weights = torch.zeros_like(p).scatter(-1, order, p.gather(-1, order))
+            if self.sums_to_one:
+                weights = weights / weights.sum(-1, keepdim=True)
             active = active * weights.repeat_interleave(self.width, -1)
         out = F.linear(active, self.w_out)
         if self.has_shared:
@@ -180,7 +184,9 @@ class Model(nn.Module):
 def native_logits(args, folder):
     """Tokens and logits of the native engine."""
     path = Path(folder) / "logits.json"
-    command = ["cargo", "run", "--release", "--quiet", "-p", "itera-export", "--", "logits"]
+    folder = os.environ.get("ITERA_BIN")
+    program = [f"{folder}/itera-export"] if folder else ["cargo", "run", "--release", "--quiet", "-p", "itera-export", "--"]
+    command = [*program, "logits"]
     command += ["--checkpoint", args.checkpoint, "--seq-len", str(args.seq_len), "--output", path]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         raise SystemExit(2)

@@ -34,6 +34,36 @@ pub struct ServeMeasurement {
     pub peak_bytes: u64,
     /// The adaptation during the load `adapting`; null in a build that does not learn.
     pub adaptation: Option<ServeAdaptation>,
+    /// How fast texts are scored; null in records of before.
+    #[serde(default)]
+    pub score: Option<ServeScore>,
+    /// How soon a long text is gone on with; null in records of before.
+    #[serde(default)]
+    pub context: Option<ServeContext>,
+}
+
+/// `POST /v1/score` and `itera-validate score` in turns, on the same stories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServeScore {
+    /// Bytes of text of a turn.
+    pub bytes: u64,
+    /// Median of the turns: bytes per second of the server.
+    pub server_bytes_per_s: f64,
+    /// Median of the turns: bytes per second of the program, its start included.
+    pub program_bytes_per_s: f64,
+}
+
+/// The first token after a long prompt, as a client with one connection sees it: medians in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServeContext {
+    /// Bytes of the prompt.
+    pub bytes: u64,
+    /// Of a text that the server has not seen.
+    pub unknown_ms: f64,
+    /// Of a text that the server has read before.
+    pub known_ms: f64,
+    /// Of a session that holds the text.
+    pub session_ms: f64,
 }
 
 /// How it was measured.

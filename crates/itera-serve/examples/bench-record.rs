@@ -91,6 +91,18 @@ fn bars(measured: &ServeMeasurement) -> Vec<ServeBar> {
             20.0,
         ));
     }
+    if let Some(score) = &measured.score {
+        let share = score.server_bytes_per_s / score.program_bytes_per_s;
+        bars.push(ServeBar::at_least(
+            "score: share of the program's speed",
+            share,
+            0.8,
+        ));
+    }
+    if let Some(context) = &measured.context {
+        let name = "session: first token, ms";
+        bars.push(ServeBar::at_most(name, context.session_ms, 1.0));
+    }
     let errors: u64 = measured.loads.iter().map(|load| load.errors).sum();
     bars.push(ServeBar::at_most("all: errors", errors as f64, 0.0));
     bars

@@ -47,6 +47,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
 /// right high.
 fn read_merges(stored: &RawTensor<'_>) -> Result<BpeTokenizer, CheckpointError> {
     stored.check_dtype(MERGES, Dtype::U8)?;
+    let expected = [stored.bytes.len()];
+    if stored.shape != expected {
+        return Err(ContainerError::shape(MERGES, &expected, &stored.shape).into());
+    }
     let mut unread = Unread(&stored.bytes);
     let mut streams = || {
         let len = usize::from(u16::from_le_bytes(unread.chunk()?));

@@ -236,6 +236,8 @@ fn server(inputs: &Inputs) -> Option<Value> {
         "full": load(&measured.loads, "full"),
         "serving_peak_bytes": measured.serving_peak_bytes,
         "adaptation": measured.adaptation,
+        "score": measured.score,
+        "context": measured.context,
         "targets": record.bars.len(),
         "met": record.bars.iter().filter(|bar| bar.holds).count(),
         "margins": margins(&record.bars),

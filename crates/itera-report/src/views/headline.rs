@@ -124,7 +124,11 @@ fn model<'i>(inputs: &'i Inputs, row: &'i ValidationRow) -> Model<'i> {
         let model = record.envelope.model.as_ref();
         model.is_some_and(|model| model.file_sha256 == row.model.file_sha256)
     });
-    let file = quantized.map(|record| record.file_bytes).next();
+    let scored = row
+        .code_length
+        .as_ref()
+        .map(|length| length.model_file_bytes);
+    let file = scored.or_else(|| quantized.map(|record| record.file_bytes).next());
     let decode = rows(inputs).find(|(_, power)| {
         power.mode == PowerMode::Decode && is_same(power.model.base_name(), &power.model.precision)
     });

@@ -54,10 +54,7 @@ struct Quantised {
 
 /// Quantises, writes the file and the record, prints the table.
 pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitStatus> {
-    ensure!(
-        args.precision != Some(Precision::Fp32),
-        "`--precision` is fp32, which is no quantisation; give int8 or int4"
-    );
+    check_options(args)?;
     let source = load_checkpoint(&args.checkpoint)?;
     let found = source.checkpoint.precision();
     ensure!(
@@ -136,15 +133,14 @@ fn output_path(args: &QuantizeArgs, source: &LoadedCheckpoint) -> anyhow::Result
     })
 }
 
-fn quantise(
-    args: &QuantizeArgs,
-    source: LoadedCheckpoint,
-    of: LoadedCheckpoint,
-    path: PathBuf,
-) -> anyhow::Result<Quantised> {
-    let needs_text = args.method != Method::Nearest && args.calibration_tokens > 0;
+/// Options that go together.
+fn check_options(args: &QuantizeArgs) -> anyhow::Result<()> {
     ensure!(
-        needs_text || args.method != Method::Gptq,
+        args.precision != Some(Precision::Fp32),
+        "`--precision` is fp32, which is no quantisation; give int8 or int4"
+    );
+    ensure!(
+        args.calibration_tokens > 0 || args.method != Method::Gptq,
         "`--method gptq` needs calibration text; give `--calibration-tokens` of at least 1, or \
          `--method search`"
     );
@@ -152,6 +148,16 @@ fn quantise(
         args.bytes.is_none() || args.precision == Some(Precision::Int8),
         "`--bytes` is for files of 8 bits; give `--precision int8` with it"
     );
+    Ok(())
+}
+
+fn quantise(
+    args: &QuantizeArgs,
+    source: LoadedCheckpoint,
+    of: LoadedCheckpoint,
+    path: PathBuf,
+) -> anyhow::Result<Quantised> {
+    let needs_text = args.method != Method::Nearest && args.calibration_tokens > 0;
     let on_text = args.mixed || args.bytes.is_some();
     let texts = if needs_text || args.validate || on_text {
         Some(calibration::texts(args.dataset.as_ref(), &source)?)

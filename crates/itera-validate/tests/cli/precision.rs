@@ -43,7 +43,7 @@ fn weights_rounded_in_memory_are_said_to_be() {
         stories.txt  small  int8          #.####          52#.###     52#.###  605 G  WORSE THAN A UNIFORM GUESS; only 20.23 % of the text
 
         text         model  precision  zstd -19   PPMd  unigram  uniform  text by this model, bytes  model file, bytes  both, bytes  text by zstd, bytes
-        stories.txt  small  int8          #.###  #.###    #.###    #.###                         59             15,689       15,748                   61
+        stories.txt  small  int8          #.###  #.###    #.###    #.###                         59             15,693       15,752                   61
 
         protocol document, limit-documents 1
         stories.txt: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256
