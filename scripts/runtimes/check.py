@@ -23,7 +23,7 @@ import engines
 LOGITS = 1e-4
 BITS = 0.0005
 # Integers round differently: llama.cpp rounds what it multiplies to 8 bits in blocks of its own.
-ROUNDED_BITS = 0.02
+ROUNDED_BITS = 0.05
 GREEDY = 200
 LENGTHS = [1, 2, 3, 31, 32, 33, 127, 128, 129, 1000]
 
