@@ -4,8 +4,8 @@
     scripts/torchscript.py [--checkpoint NAME] [--seq-len 128] [--samples 50] [--threads 1]
                            [--output results/torchscript.json] [--model FILE.pt]
 
-Needs the package torch (`python3 -m pip install torch`) and cargo, or `ITERA_BIN`, a folder of built programs. The logits are held against those
-that `itera-export logits` writes, to 1e-4. Exit status 0 done, 1 the logits differ, 2 could not run.
+Needs the package torch (`python3 -m pip install torch`) and cargo, or `ITERA_BIN`, a folder of built programs. The
+logits are held against those that `itera-export logits` writes, to 1e-4. Exit status 0 done, 1 the logits differ, 2 could not run.
 """
 import argparse
 import json

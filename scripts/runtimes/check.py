@@ -22,8 +22,8 @@ import engines
 # Largest difference of a logit, by the largest logit.
 LOGITS = 1e-4
 BITS = 0.0005
-# Integers round differently: llama.cpp rounds what it multiplies to 8 bits in blocks of its own.
-ROUNDED_BITS = 0.05
+# llama.cpp rounds what it multiplies by integers to 8 bits in blocks of its own.
+ROUNDED_BITS = 0.002
 GREEDY = 200
 LENGTHS = [1, 2, 3, 31, 32, 33, 127, 128, 129, 1000]
 
@@ -139,10 +139,13 @@ def main():
                     compare(checks, engine, native, vocab, end, text)
                     round_trip(checks, args.checkpoint, path, folder)
                     continue
-                ours = bits(native["logits"], native["tokens"], vocab)
+                # With the very weights of the file: what rounding them costs is no matter of the runtime.
+                own = folder / f"{precision}.safetensors"
+                engines.itera("itera-export", "import", path, "--output", own)
+                ours = bits(engines.native(own, args.tokens, folder)["logits"], native["tokens"], vocab)
                 theirs = bits(engines.at_once(engine, native["tokens"]), native["tokens"], vocab)
                 limit = BITS if precision == "f16" else ROUNDED_BITS
-                figure = f"{theirs:.5f}, native at fp32 {ours:.5f}"
+                figure = f"{theirs:.5f}, native {ours:.5f}"
                 checks.hold(f"llama.cpp at {precision}: bits/byte", abs(theirs - ours) <= limit, figure)
         if args.runtime != "llama.cpp":
             compare(checks, engines.Transformers(folder / "hf", context, 2), native, vocab, end, text)

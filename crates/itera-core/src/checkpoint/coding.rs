@@ -3,8 +3,9 @@
 //!
 //! A stream is, in little-endian order: the lowest integer (i8); how many more there are up to the
 //! highest (u8); the frequency of each, which together are [`TOTAL`]; the state (u32); and the bytes that
-//! move into it. A frequency is a byte if it is below 128, else its lower 7 bits with 128 added, then the others. Where that would not be shorter, or so short that [`decode`] would not believe it, the
-//! stream is the integers as they are.
+//! move into it. A frequency below 128 is one byte; any other is its lower 7 bits plus 128, then the higher bits. Where
+//! the stream would not be shorter than the integers, or so short that [`decode`] would not believe it, it is the
+//! integers as they are.
 
 /// Bits of a frequency.
 const BITS: u32 = 12;

@@ -21,7 +21,7 @@ use super::cost::Text;
 /// The steps that costs are measured with, as a share of the root mean square of a tensor's weights.
 const TRIAL: f64 = 0.2;
 
-/// The least cost of a weight that is believed, as a share of the mean: what is below is noise of the text.
+/// Lower bound of a tensor's cost per weight, as a share of the mean over all tensors: smaller measured costs are noise.
 const LEAST_COST: f64 = 0.1;
 
 /// What is added to the number of a token, as a share of the mean: how often a rare one occurs is not certain.
