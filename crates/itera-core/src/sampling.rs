@@ -1,9 +1,8 @@
 //! From logits to a token: greedy or seeded sampling, and log-probabilities for scoring.
 //!
 //! Equal logits and an equal seed give equal tokens on every machine: the generator is `ChaCha8`,
-//! sums have a fixed order, and sampling computes the exponential from additions and
+//! sums have a fixed order, and exponentials and logarithms come from additions and
 //! multiplications, since the standard library's may differ in the last bit between platforms.
-//! [`log_softmax_at`] uses the standard library's.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -11,7 +10,10 @@ use rand_chacha::{
 };
 use thiserror::Error;
 
-use crate::kernels::{Kernel, SoftmaxWeights};
+use crate::kernels::{
+    Kernel, SoftmaxWeights,
+    double::{exp, ln},
+};
 
 /// Running maxima and sums side by side, which the compiler vectorises.
 const ABREAST: usize = 16;
@@ -247,7 +249,9 @@ pub fn log_softmax_at(logits: &[f32], index: usize) -> f64 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits
         .iter()
-        .map(|&logit| (f64::from(logit) - max).exp())
+        .map(|&logit| f64::from(logit) - max)
+        // Too small to count; NaN goes on.
+        .map(|x| if x < -708.0 { 0.0 } else { exp(x) })
         .sum();
-    f64::from(logits[index]) - max - sum.ln()
+    f64::from(logits[index]) - max - ln(sum)
 }

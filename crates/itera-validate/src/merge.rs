@@ -92,10 +92,12 @@ fn join(mut parts: Vec<Part>) -> anyhow::Result<ValidationRow> {
     documents.sort_by_key(|&(index, ..)| index);
     let first = &parts[0].row;
     for Part { path, row, .. } in &parts {
+        // Integers have the same bits on every kernel.
+        let is_exact = row.precision.starts_with("int");
         ensure!(
-            row.kernel == first.kernel,
+            is_exact || row.kernel == first.kernel,
             "`{}` was scored by another kernel than the other parts, whose last bits differ; score all \
-             shards with the same `--kernel`",
+             shards with the same `--kernel`, or at int8 or int4",
             path.display()
         );
         let baselines = |row: &ValidationRow| Baselines {
@@ -117,7 +119,11 @@ fn join(mut parts: Vec<Part>) -> anyhow::Result<ValidationRow> {
             host: part.envelope.host.clone(),
         })
     };
+    let mut kernels: Vec<&str> = rows().filter_map(|row| row.kernel.as_deref()).collect();
+    kernels.sort_unstable();
+    kernels.dedup();
     row::derive(ValidationRow {
+        kernel: (!kernels.is_empty()).then(|| kernels.join(", ")),
         documents: documents.len() as u64,
         bytes: rows().map(|row| row.bytes).sum(),
         chars: rows().map(|row| row.chars).sum(),

@@ -1,14 +1,13 @@
 //! Short messages: one byte, then the text as it is or its code with an end-of-text, whichever is shorter, as printable
 //! characters.
 //!
-//! The byte is 0 before a text as it is, else a tag of model, precision and arithmetic. There is no checksum: what is
+//! The byte is 0 before a text as it is, else a tag of model and precision. There is no checksum: what is
 //! damaged mostly ends at a wrong place, which is an error, and else is another text.
 
 use anyhow::{bail, ensure};
 use itera_core::{
     checkpoint::Precision,
     digest::sha256_hex,
-    kernels::Kernel,
     models::{load_at_precision, shipped_models},
 };
 
@@ -53,11 +52,8 @@ pub(crate) fn decode(
         "there is no message; give what `itera-zip compress --message` wrote"
     );
     let loaded = Loaded::new(checkpoint, precision)?;
-    for kernel in Kernel::available() {
-        let loaded = Loaded::on_kernel(loaded.checkpoint.clone(), kernel)?;
-        if [STORED, tag(&loaded)].contains(&bytes[0]) {
-            return Ok(unpack(&loaded, &bytes)?);
-        }
+    if [STORED, tag(&loaded)].contains(&bytes[0]) {
+        return Ok(unpack(&loaded, &bytes)?);
     }
     let names = made_with(bytes[0]);
     let remedy = match names.as_slice() {
@@ -84,10 +80,7 @@ pub(crate) fn unpack(loaded: &Loaded, message: &[u8]) -> Result<Vec<u8>, Damage>
 /// What tells a model from nearly all others in a byte.
 fn tag(loaded: &Loaded) -> u8 {
     let header = &loaded.header;
-    let key = format!(
-        "{} {} {}",
-        loaded.checkpoint.file_sha256, header.precision, header.arithmetic
-    );
+    let key = format!("{} {}", loaded.checkpoint.file_sha256, header.precision);
     let digest = u16::from_str_radix(&sha256_hex(key.as_bytes())[..4], 16).unwrap_or_default();
     1 + (digest % 255) as u8
 }
@@ -100,7 +93,7 @@ fn made_with(wanted: u8) -> Vec<String> {
             let Ok(checkpoint) = load_at_precision(&name, precision) else {
                 continue;
             };
-            let loaded = Loaded::on_kernel(checkpoint, Kernel::best());
+            let loaded = Loaded::of_checkpoint(checkpoint);
             if loaded.is_ok_and(|loaded| tag(&loaded) == wanted) {
                 found.push(format!("`--checkpoint {name} --precision {precision}`"));
             }

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use itera_cli::warn;
 use itera_core::{
     checkpoint::Precision,
-    kernels::Kernel,
     model::Model,
     models::{LoadedCheckpoint, load_at_precision},
 };
@@ -22,29 +21,36 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// The model to compress with, on the fastest kernel.
+    /// The model to compress with.
+    ///
+    /// # Errors
+    /// There is no such model, or it has no integers: floats are rounded otherwise on other machines.
     pub(crate) fn new(name: &str, precision: Precision) -> anyhow::Result<Self> {
+        ensure!(
+            precision.max_integer().is_some(),
+            "at {precision} other processors may predict otherwise, so that they could not restore the text; give \
+             `--precision int8` or `int4`"
+        );
         let checkpoint = load_at_precision(name, precision)?;
         checkpoint.caveat().iter().for_each(warn);
-        Self::on_kernel(checkpoint, Kernel::best())
+        Self::of_checkpoint(checkpoint)
     }
 
-    pub(crate) fn on_kernel(checkpoint: LoadedCheckpoint, kernel: Kernel) -> anyhow::Result<Self> {
-        let model = Model::with_kernel(&checkpoint.checkpoint, kernel)
+    pub(crate) fn of_checkpoint(checkpoint: LoadedCheckpoint) -> anyhow::Result<Self> {
+        let model = Model::from_checkpoint(&checkpoint.checkpoint)
             .with_context(|| format!("cannot run the checkpoint {}", checkpoint.name))?;
         let codec = Codec {
             model,
             tokenizer: checkpoint.checkpoint.tokenizer.clone(),
         };
-        let header = Header::new(&checkpoint, codec.arithmetic());
         Ok(Self {
             codec,
-            header,
+            header: Header::new(&checkpoint),
             checkpoint,
         })
     }
 
-    /// The model of a header, or the one that is given in its place, on a kernel that predicts as the one that compressed.
+    /// The model of a header, or the one that is given in its place, which predicts as the one that compressed.
     pub(crate) fn of_header(header: &Header, given: Option<&str>) -> anyhow::Result<Self> {
         let Header {
             model, precision, ..
@@ -69,16 +75,7 @@ impl Loaded {
             checkpoint.name,
             &checkpoint.file_sha256[..6]
         );
-        for kernel in Kernel::available() {
-            let loaded = Self::on_kernel(checkpoint.clone(), kernel)?;
-            if loaded.header.arithmetic == header.arithmetic {
-                return Ok(loaded);
-            }
-        }
-        bail!(
-            "the processor that compressed it rounds as no kernel of this one does; restore it on one with AVX2, AVX-512 \
-             or NEON"
-        )
+        Self::of_checkpoint(checkpoint)
     }
 }
 
@@ -93,47 +90,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn restoring_takes_a_kernel_that_rounds_as_the_one_that_compressed() {
-        for kernel in Kernel::available() {
-            let header = Loaded::on_kernel(built_in().unwrap(), kernel)
-                .unwrap()
-                .header;
-            let found = Loaded::of_header(&header, None).unwrap();
-            assert_eq!(found.header, header);
-            let scalar = Kernel::scalar();
-            assert_eq!(found.codec.model.kernel() == scalar, kernel == scalar);
-        }
-    }
-
-    #[test]
-    fn other_models_and_processors_are_refused() {
-        let header = Loaded::on_kernel(built_in().unwrap(), Kernel::best())
-            .unwrap()
-            .header;
-        let refusal =
-            |header: &Header| format!("{:#}", Loaded::of_header(header, None).unwrap_err());
-        let mut other = header.clone();
-        other.digest[0] ^= 1;
+    fn other_models_are_refused() {
+        let mut header = Loaded::of_checkpoint(built_in().unwrap()).unwrap().header;
+        assert!(Loaded::of_header(&header, None).is_ok());
+        header.digest[0] ^= 1;
+        let refusal = format!("{:#}", Loaded::of_header(&header, None).unwrap_err());
         assert!(
-            refusal(&other).contains("micro-tinystories is another model"),
-            "{}",
-            refusal(&other)
-        );
-        let mut other = header;
-        let known = Kernel::available().into_iter().map(|kernel| {
-            Loaded::on_kernel(built_in().unwrap(), kernel)
-                .unwrap()
-                .header
-                .arithmetic
-        });
-        let known: Vec<u8> = known.collect();
-        other.arithmetic = (0..=u8::MAX)
-            .find(|number| !known.contains(number))
-            .unwrap();
-        assert!(
-            refusal(&other).contains("rounds as no kernel"),
-            "{}",
-            refusal(&other)
+            refusal.contains("micro-tinystories is another model"),
+            "{refusal}"
         );
     }
 }

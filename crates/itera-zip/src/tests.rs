@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use itera_core::{
-    checkpoint::Checkpoint,
-    kernels::Kernel,
+    checkpoint::{Checkpoint, Precision},
     models::{LoadedCheckpoint, built_in},
+    quant::{Options, quantize},
 };
 use itera_testing::{bytes, small_checkpoint};
 
@@ -16,11 +16,13 @@ pub(crate) static SMALL: LazyLock<Loaded> = LazyLock::new(|| loaded(&small_check
 
 /// The model that is compiled in.
 pub(crate) static BUILT_IN: LazyLock<Loaded> =
-    LazyLock::new(|| Loaded::on_kernel(built_in().unwrap(), Kernel::best()).unwrap());
+    LazyLock::new(|| Loaded::of_checkpoint(built_in().unwrap()).unwrap());
 
-/// A model that is on no disk.
+/// A model that is on no disk, at 8 bits.
 pub(crate) fn loaded(checkpoint: &Checkpoint) -> Loaded {
-    let bytes = checkpoint.to_bytes().unwrap();
+    let options = Options::data_free(Precision::Int8);
+    let (integers, _) = quantize(checkpoint, &options).unwrap();
+    let bytes = integers.to_bytes().unwrap();
     let checkpoint = LoadedCheckpoint::from_bytes("small", &bytes).unwrap();
-    Loaded::on_kernel(checkpoint, Kernel::best()).unwrap()
+    Loaded::of_checkpoint(checkpoint).unwrap()
 }

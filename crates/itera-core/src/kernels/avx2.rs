@@ -8,8 +8,8 @@ use std::arch::x86_64::{
     _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
     _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
-    _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_si256,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_si256,
 };
 
 use super::{
@@ -77,10 +77,12 @@ macro_rules! binary {
 impl Lanes for Avx2 {
     type F = [__m256; 2];
     type Sums = [__m256i; 2];
+    type Halves = [__m256i; 2];
     type W = [__m256i; 2];
 
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
+    const NEEDS_TOTALS: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -197,17 +199,14 @@ impl Lanes for Avx2 {
         })
     }
 
-    /// [`Lanes::dot8`] multiplies halves plus 8, which have no sign; what that is too much is taken off here.
     #[inline(always)]
-    fn begin_halves(self, sums: Self::Sums, x: &[[u8; 4]]) -> Self::Sums {
-        let x = x.as_flattened().iter();
-        let total: i32 = x.map(|x| i32::from(x.cast_signed())).sum();
-        proven!(both!(i => _mm256_sub_epi32(sums[i], _mm256_set1_epi32(16 * 8 * total))))
+    fn begin_halves(self, _: Self::Sums) -> Self::Halves {
+        proven!([_mm256_setzero_si256(); 2])
     }
 
     #[inline(always)]
-    fn dot8(self, sums: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
-        // At most 4 * 15 * 127 in 16 bits; times 16 as they are added in 32.
+    fn dot8(self, halves: Self::Halves, w: Self::W, x: [[u8; 4]; 2]) -> Self::Halves {
+        // Halves plus 8 have no sign. A pair is at most 2 * 15 * 127, eight of them fit in 16 bits.
         proven!({
             let x = [
                 _mm256_set1_epi32(i32::from_ne_bytes(x[0])),
@@ -218,11 +217,20 @@ impl Lanes for Avx2 {
                 let w = _mm256_xor_si256(w[i], _mm256_set1_epi8(0x88_u8.cast_signed()));
                 let low = _mm256_and_si256(w, half);
                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(w), half);
-                let pairs = _mm256_add_epi16(
-                    _mm256_maddubs_epi16(low, x[0]),
-                    _mm256_maddubs_epi16(high, x[1]),
-                );
-                _mm256_add_epi32(sums[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(16)))
+                let sums = _mm256_add_epi16(halves[i], _mm256_maddubs_epi16(low, x[0]));
+                _mm256_add_epi16(sums, _mm256_maddubs_epi16(high, x[1]))
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn finish_halves(self, sums: Self::Sums, halves: Self::Halves, total: i32) -> Self::Sums {
+        // What 8 too much in each weight has added is taken off.
+        proven!({
+            let surplus = _mm256_set1_epi32(16 * 8 * total);
+            both!(i => {
+                let pairs = _mm256_madd_epi16(halves[i], _mm256_set1_epi16(16));
+                _mm256_add_epi32(sums[i], _mm256_sub_epi32(pairs, surplus))
             })
         })
     }

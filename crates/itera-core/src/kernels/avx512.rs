@@ -66,10 +66,12 @@ macro_rules! binary {
 impl Lanes for Avx512 {
     type F = __m512;
     type Sums = __m512i;
+    type Halves = Self::Sums;
     type W = __m512i;
 
     const REGISTERS: usize = 32;
     const INPUT_OFFSET: i32 = 128;
+    const NEEDS_TOTALS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -157,6 +159,22 @@ impl Lanes for Avx512 {
     fn dot4(self, sums: __m512i, w: __m512i, x: [u8; 4]) -> __m512i {
         let x = i32::from_ne_bytes(x);
         proven!(_mm512_dpbusd_epi32(sums, _mm512_set1_epi32(x), w))
+    }
+
+    #[inline(always)]
+    fn begin_halves(self, sums: Self::Sums) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn dot8(self, halves: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
+        let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
+        self.dot4(halves, self.high_nibbles(w), x[1])
+    }
+
+    #[inline(always)]
+    fn finish_halves(self, _: Self::Sums, halves: Self::Sums, _: i32) -> Self::Sums {
+        halves
     }
 
     #[inline(always)]

@@ -9,17 +9,23 @@ pub(crate) type Block = [f32; WIDTH];
 /// Bytes that hold four 8-bit weights for each of sixteen rows: `[16, 4]`.
 pub(crate) type Weights = [i8; 4 * WIDTH];
 
+/// Most calls of [`Lanes::dot8`] between [`Lanes::begin_halves`] and [`Lanes::finish_halves`].
+pub(super) const HALVES: usize = 4;
+
 /// Sixteen lanes of arithmetic. A value of an implementing type proves that this processor has
 /// the instructions, which is why the methods are safe.
 ///
 /// [`Scalar`](super::scalar::Scalar) is the meaning of every method. The others differ from it in
 /// one thing only: their [`fma`](Lanes::fma) rounds once, not twice. So integer results are equal
-/// to the last bit on every kernel, and float results are on all kernels with a fused `fma`.
+/// to the last bit on every kernel, float results are on all kernels with a fused `fma`, and without it
+/// ([`Kernel::exact`](super::Kernel::exact)) they are on all.
 pub(crate) trait Lanes: Copy {
     /// Sixteen floats.
     type F: Copy;
     /// Sixteen running integer sums, in whatever parts the implementation keeps them.
     type Sums: Copy;
+    /// Sixteen running sums of products with weights of 4 bits, of at most [`HALVES`] calls of [`dot8`](Lanes::dot8).
+    type Halves: Copy;
     /// Four 8-bit weights for each of sixteen rows.
     type W: Copy;
 
@@ -27,6 +33,8 @@ pub(crate) trait Lanes: Copy {
     const REGISTERS: usize;
     /// Added to the integers of inputs, because the instruction takes unsigned ones.
     const INPUT_OFFSET: i32;
+    /// Whether [`finish_halves`](Lanes::finish_halves) takes the sum of the inputs.
+    const NEEDS_TOTALS: bool;
 
     /// The same value in every lane.
     fn splat(self, x: f32) -> Self::F;
@@ -70,21 +78,15 @@ pub(crate) trait Lanes: Copy {
     fn load_sums(self, from: &[i32; WIDTH]) -> Self::Sums;
     /// `sums[row] += sum_k w[row][k] * x[k]`, exactly, with inputs as `store_bytes` writes them.
     fn dot4(self, sums: Self::Sums, w: Self::W, x: [u8; 4]) -> Self::Sums;
+    /// What sums of [`dot8`](Lanes::dot8) begin with.
+    fn begin_halves(self, sums: Self::Sums) -> Self::Halves;
+    /// [`dot4`](Lanes::dot4) of the low halves of `w` with `x[0]` and of the high ones with `x[1]`, times 16.
+    fn dot8(self, halves: Self::Halves, w: Self::W, x: [[u8; 4]; 2]) -> Self::Halves;
+    /// `sums` and what was added to `halves` since they began with them. `total` is the sum of the inputs, or 0 where
+    /// [`NEEDS_TOTALS`](Lanes::NEEDS_TOTALS) is false.
+    fn finish_halves(self, sums: Self::Sums, halves: Self::Halves, total: i32) -> Self::Sums;
     /// The sums as floats.
     fn finish_sums(self, sums: Self::Sums) -> Self::F;
-
-    /// What sums of products of [`dot8`](Lanes::dot8) with all of `x` begin with.
-    #[inline(always)]
-    fn begin_halves(self, sums: Self::Sums, _x: &[[u8; 4]]) -> Self::Sums {
-        sums
-    }
-
-    /// [`dot4`](Lanes::dot4) of the low halves of `w` with `x[0]` and of the high ones with `x[1]`, times 16.
-    #[inline(always)]
-    fn dot8(self, sums: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
-        let sums = self.dot4(sums, self.low_nibbles(w), x[0]);
-        self.dot4(sums, self.high_nibbles(w), x[1])
-    }
 
     /// Zero in every lane.
     #[inline(always)]

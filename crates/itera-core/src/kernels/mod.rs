@@ -3,7 +3,8 @@
 //!
 //! Every loop is written once, over the sixteen [`Lanes`](lanes::Lanes) of a vector, and each
 //! instruction set says what a lane does. [`scalar`] is the specification: integer results of the
-//! others equal it to the last bit, float results differ by the rounding of fused multiply-adds.
+//! others equal it to the last bit, float results differ by the rounding of fused multiply-adds. A kernel
+//! [without these](Kernel::exact) gives its float results too.
 //! A result never depends on how many tokens were computed together, since each output is one
 //! chain of additions in a fixed order.
 //!
@@ -29,6 +30,7 @@ mod avx2;
 mod avx512;
 mod buffer;
 pub mod cephes;
+pub mod double;
 mod frequencies;
 mod lanes;
 mod math;
@@ -46,6 +48,10 @@ mod softmax;
 mod ssd;
 #[cfg(test)]
 mod tests;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod unfused;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -53,6 +59,8 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use self::unfused::WithoutFma;
 pub(crate) use self::{
     buffer::Buffer,
     frequencies::Frequencies,
@@ -67,11 +75,15 @@ pub(crate) use self::{
 };
 
 /// Names of all kernels, fastest first.
-const NAMES: [&str; 4] = ["avx512", "avx2", "neon", "scalar"];
+const NAMES: [&str; 5] = ["avx512", "avx2", "neon", "simd128", "scalar"];
 
 /// An instruction set that this processor has, and the inner loops compiled for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel(Set);
+pub struct Kernel {
+    set: Set,
+    /// Whether multiply-adds round twice on every processor.
+    is_exact: bool,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
@@ -82,6 +94,8 @@ enum Set {
     Avx512(avx512::Avx512),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(wasm::Simd128),
 }
 
 /// Why there is no kernel of a name.
@@ -113,7 +127,22 @@ impl Kernel {
 
     /// The specification, which runs everywhere.
     pub const fn scalar() -> Self {
-        Self(Set::Scalar(scalar::Scalar))
+        Self::of(Set::Scalar(scalar::Scalar))
+    }
+
+    const fn of(set: Set) -> Self {
+        Self {
+            set,
+            is_exact: false,
+        }
+    }
+
+    /// The same instructions without fused multiply-adds: results are those of [`Kernel::scalar`] to the last bit.
+    pub(crate) const fn exact(self) -> Self {
+        Self {
+            is_exact: true,
+            ..self
+        }
     }
 
     /// Every kernel of this processor, fastest first.
@@ -121,9 +150,9 @@ impl Kernel {
         NAMES.into_iter().filter_map(Self::of_name).collect()
     }
 
-    /// The name used on command lines and in results: `avx512`, `avx2`, `neon` or `scalar`.
+    /// The name used on command lines and in results: `avx512`, `avx2`, `neon`, `simd128` or `scalar`.
     pub const fn name(self) -> &'static str {
-        match self.0 {
+        match self.set {
             Set::Scalar(_) => "scalar",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
@@ -131,6 +160,8 @@ impl Kernel {
             Set::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
             Set::Neon(_) => "neon",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128(_) => "simd128",
         }
     }
 
@@ -139,11 +170,13 @@ impl Kernel {
         match name {
             "scalar" => Some(Self::scalar()),
             #[cfg(target_arch = "x86_64")]
-            "avx2" => avx2::Avx2::new().map(|proof| Self(Set::Avx2(proof))),
+            "avx2" => avx2::Avx2::new().map(|proof| Self::of(Set::Avx2(proof))),
             #[cfg(target_arch = "x86_64")]
-            "avx512" => avx512::Avx512::new().map(|proof| Self(Set::Avx512(proof))),
+            "avx512" => avx512::Avx512::new().map(|proof| Self::of(Set::Avx512(proof))),
             #[cfg(target_arch = "aarch64")]
-            "neon" => neon::Neon::new().map(|proof| Self(Set::Neon(proof))),
+            "neon" => neon::Neon::new().map(|proof| Self::of(Set::Neon(proof))),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            "simd128" => Some(Self::of(Set::Simd128(wasm::Simd128))),
             _ => None,
         }
     }
@@ -151,14 +184,27 @@ impl Kernel {
     /// Runs `op` with the lanes of this kernel.
     #[inline]
     pub(crate) fn run<O: Op>(self, op: O) -> O::Output {
-        match self.0 {
+        match self.set {
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
             Set::Scalar(lanes) => op.run(lanes),
+            // The bits are the same, and a second copy of every loop would be a fifth of what a browser loads.
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Scalar(_) => op.run(wasm::Simd128),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(lanes) if self.is_exact => lanes.run(WithoutFma(op)),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(lanes) => lanes.run(op),
             #[cfg(target_arch = "x86_64")]
+            Set::Avx512(lanes) if self.is_exact => lanes.run(WithoutFma(op)),
+            #[cfg(target_arch = "x86_64")]
             Set::Avx512(lanes) => lanes.run(op),
             #[cfg(target_arch = "aarch64")]
+            Set::Neon(lanes) if self.is_exact => lanes.run(WithoutFma(op)),
+            #[cfg(target_arch = "aarch64")]
             Set::Neon(lanes) => lanes.run(op),
+            // These have no fused multiply-add.
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Set::Simd128(lanes) => op.run(lanes),
         }
     }
 }

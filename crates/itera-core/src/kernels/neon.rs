@@ -77,10 +77,12 @@ impl Lanes for Neon {
     type F = [float32x4_t; 4];
     /// Register `2 i` and `2 i + 1` hold rows `4 i` to `4 i + 3`, two partial sums of each.
     type Sums = [int32x4_t; 8];
+    type Halves = Self::Sums;
     type W = [int8x16_t; 4];
 
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
+    const NEEDS_TOTALS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -195,6 +197,22 @@ impl Lanes for Neon {
             }
         }
         out
+    }
+
+    #[inline(always)]
+    fn begin_halves(self, sums: Self::Sums) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn dot8(self, halves: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
+        let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
+        self.dot4(halves, self.high_nibbles(w), x[1])
+    }
+
+    #[inline(always)]
+    fn finish_halves(self, _: Self::Sums, halves: Self::Sums, _: i32) -> Self::Sums {
+        halves
     }
 
     #[inline(always)]

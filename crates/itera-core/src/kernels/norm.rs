@@ -2,6 +2,7 @@
 
 use super::{
     Op, Rows, RowsMut,
+    double::ln,
     lanes::{Lanes, WIDTH},
     math::{exp, get, put, silu, sum_of_squares},
 };
@@ -142,6 +143,6 @@ impl Op for LogSumExp<'_> {
         let mut last = [0.0; WIDTH];
         l.store(exp(l, l.sub(l.load_part(tail), shift)), &mut last);
         let tail_sum: f32 = last[..tail.len()].iter().sum();
-        f64::from(largest) + f64::from(l.sum(sums) + tail_sum).ln()
+        f64::from(largest) + ln(f64::from(l.sum(sums) + tail_sum))
     }
 }

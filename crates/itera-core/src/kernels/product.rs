@@ -2,7 +2,7 @@
 
 use super::{
     Kernel, Matrix, Op, Quantize, Rows, RowsMut,
-    lanes::{Block, Lanes, WIDTH, Weights},
+    lanes::{Block, HALVES, Lanes, WIDTH, Weights},
     matrix::{Bits, Integers, PANEL, Store},
     quantize::Quantized,
 };
@@ -263,11 +263,14 @@ fn integer_tile<L: Lanes, const BITS: usize, const R: usize, const T: usize>(
     let mut outputs = [[l.zero(); R]; T];
     for g in 0..panel.groups {
         let codes = &codes[g * panel.loads..][..panel.loads];
-        let mut bytes: [&[u8]; T] = [&[]; T];
+        let mut inputs = [Inputs::default(); T];
         for t in 0..T {
-            bytes[t] = &x.bytes[rows[t] * x.stride + g * panel.group..];
+            inputs[t] = Inputs {
+                bytes: &x.bytes[rows[t] * x.stride + g * panel.group..],
+                total: x.totals[rows[t] * per_row + g],
+            };
         }
-        let sums = group_sums::<L, BITS, R, T>(l, codes, &starts[g], bytes);
+        let sums = group_sums::<L, BITS, R, T>(l, codes, &starts[g], inputs);
         for t in 0..T {
             let scale_x = l.splat(x.scales[rows[t] * per_row + g]);
             for r in 0..R {
@@ -279,44 +282,84 @@ fn integer_tile<L: Lanes, const BITS: usize, const R: usize, const T: usize>(
     store_tile(l, outputs, product, token, first);
 }
 
+/// The inputs of a group.
+#[derive(Clone, Copy, Default)]
+struct Inputs<'a> {
+    bytes: &'a [u8],
+    /// Their sum, where the kernel needs it.
+    total: i32,
+}
+
 /// Integer products of one group of inputs, for all blocks and tokens of a tile.
 #[inline(always)]
 fn group_sums<L: Lanes, const BITS: usize, const R: usize, const T: usize>(
     l: L,
     codes: &[[Weights; R]],
     starts: &[[i32; WIDTH]; R],
-    x: [&[u8]; T],
+    inputs: [Inputs<'_>; T],
 ) -> [[L::Sums; R]; T] {
-    let mut words: [&[[u8; 4]]; T] = [&[]; T];
-    let per_load = if BITS == 4 { 2 } else { 1 };
-    for t in 0..T {
-        words[t] = &x[t].as_chunks::<4>().0[..codes.len() * per_load];
-    }
     let mut sums = [[l.load_sums(&starts[0]); R]; T];
     for r in 0..R {
-        let start = l.load_sums(&starts[r]);
         for t in 0..T {
-            sums[t][r] = if BITS == 4 {
-                l.begin_halves(start, words[t])
-            } else {
-                start
-            };
+            sums[t][r] = l.load_sums(&starts[r]);
         }
+    }
+    if BITS == 4 {
+        add_halves(l, codes, inputs, &mut sums);
+        return sums;
+    }
+    let mut words: [&[[u8; 4]]; T] = [&[]; T];
+    for t in 0..T {
+        words[t] = &inputs[t].bytes.as_chunks().0[..codes.len()];
     }
     for (i, codes) in codes.iter().enumerate() {
         for r in 0..R {
             let w = l.load_weights(&codes[r]);
-            if BITS == 4 {
-                for t in 0..T {
-                    let x = [words[t][2 * i], words[t][2 * i + 1]];
-                    sums[t][r] = l.dot8(sums[t][r], w, x);
-                }
-            } else {
-                for t in 0..T {
-                    sums[t][r] = l.dot4(sums[t][r], w, words[t][i]);
-                }
+            for t in 0..T {
+                sums[t][r] = l.dot4(sums[t][r], w, words[t][i]);
             }
         }
     }
     sums
+}
+
+/// The same for weights of 4 bits.
+#[inline(always)]
+fn add_halves<L: Lanes, const R: usize, const T: usize>(
+    l: L,
+    codes: &[[Weights; R]],
+    inputs: [Inputs<'_>; T],
+    sums: &mut [[L::Sums; R]; T],
+) {
+    let mut words: [&[[[u8; 4]; 2]]; T] = [&[]; T];
+    for t in 0..T {
+        let bytes = inputs[t].bytes.as_chunks::<4>().0.as_chunks::<2>().0;
+        words[t] = &bytes[..codes.len()];
+    }
+    let mut at = 0;
+    while at < codes.len() {
+        let end = codes.len().min(at + HALVES);
+        let mut halves = [[l.begin_halves(sums[0][0]); R]; T];
+        for t in 0..T {
+            for r in 0..R {
+                halves[t][r] = l.begin_halves(sums[t][r]);
+            }
+        }
+        for i in at..end {
+            for r in 0..R {
+                let w = l.load_weights(&codes[i][r]);
+                for t in 0..T {
+                    halves[t][r] = l.dot8(halves[t][r], w, words[t][i]);
+                }
+            }
+        }
+        for t in 0..T {
+            // That of all inputs is taken once.
+            let total = if at == 0 { inputs[t].total } else { 0 };
+            for r in 0..R {
+                sums[t][r] = l.finish_halves(sums[t][r], halves[t][r], total);
+            }
+        }
+        at = end;
+    }
 }

@@ -6,7 +6,7 @@ use super::{
     buffer::Buffer,
     lanes::{Lanes, WIDTH},
     math::get,
-    matrix::Store,
+    matrix::{Bits, Store},
 };
 
 /// The largest integer.
@@ -24,6 +24,8 @@ const STEP: f32 = 1.0 / LIMIT;
 pub(crate) struct Quantized {
     pub(super) bytes: Buffer<u8>,   // [rows, stride]
     pub(super) scales: Buffer<f32>, // [rows, stride / 16]
+    /// Sums of the integers of each group, where weights have 4 bits and the kernel needs them.
+    pub(super) totals: Buffer<i32>, // as the scales
     pub(super) stride: usize,
 }
 
@@ -34,6 +36,7 @@ impl Quantized {
         Self {
             bytes: Buffer::new(rows * stride),
             scales: Buffer::new(rows * stride / WIDTH),
+            totals: Buffer::new(rows * stride / WIDTH),
             stride,
         }
     }
@@ -63,12 +66,18 @@ impl Op for Quantize<'_> {
         let (to, cols) = (self.to, self.matrix.cols());
         let rows = to.bytes.chunks_exact_mut(to.stride);
         let rows = rows.zip(to.scales.chunks_exact_mut(to.stride / WIDTH));
-        for ((bytes, scales), x) in rows.zip(self.x.iter()) {
+        let rows = rows.zip(to.totals.chunks_exact_mut(to.stride / WIDTH));
+        for (((bytes, scales), totals), x) in rows.zip(self.x.iter()) {
             let (x, mut probe) = (&x[..cols], l.zero());
             match weights.group {
                 16 => quantize_row::<L, 1>(l, x, bytes, scales, &mut probe),
                 32 => quantize_row::<L, 2>(l, x, bytes, scales, &mut probe),
                 _ => scales[0] = quantize_group(l, x, bytes, &mut probe),
+            }
+            if L::NEEDS_TOTALS && weights.bits == Bits::Four {
+                for (total, group) in totals.iter_mut().zip(bytes.chunks(weights.group)) {
+                    *total = group.iter().map(|byte| i32::from(byte.cast_signed())).sum();
+                }
             }
             // Integers cannot encode NaN, so a NaN scale carries it into the product.
             if l.sum(probe).is_nan() {

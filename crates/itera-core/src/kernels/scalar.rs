@@ -31,10 +31,12 @@ macro_rules! binary {
 impl Lanes for Scalar {
     type F = Block;
     type Sums = [i32; WIDTH];
+    type Halves = Self::Sums;
     type W = Weights;
 
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
+    const NEEDS_TOTALS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Block {
@@ -132,6 +134,22 @@ impl Lanes for Scalar {
             }
         }
         sums
+    }
+
+    #[inline(always)]
+    fn begin_halves(self, sums: Self::Sums) -> Self::Sums {
+        sums
+    }
+
+    #[inline(always)]
+    fn dot8(self, halves: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
+        let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
+        self.dot4(halves, self.high_nibbles(w), x[1])
+    }
+
+    #[inline(always)]
+    fn finish_halves(self, _: Self::Sums, halves: Self::Sums, _: i32) -> Self::Sums {
+        halves
     }
 
     #[inline(always)]

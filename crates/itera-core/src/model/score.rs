@@ -135,8 +135,11 @@ impl Model {
         ranked
     }
 
-    /// Negative log-likelihood of `target` under `logits`.
-    fn nats(&self, target: u32, logits: &[f32]) -> f64 {
+    /// Negative log-likelihood in nats of `target` under `logits`, `[vocab_size]`, as a score has it.
+    ///
+    /// # Panics
+    /// If `target` is not below `vocab_size`.
+    pub fn nats(&self, target: u32, logits: &[f32]) -> f64 {
         self.kernel.run(LogSumExp(logits)) - f64::from(logits[target as usize])
     }
 

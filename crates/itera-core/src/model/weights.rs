@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, Tensor},
     config::ModelConfig,
-    kernels::{Buffer, Kernel, Matrix},
+    kernels::{Buffer, Kernel, Matrix, double::exp},
 };
 
 /// Why a checkpoint cannot become a model.
@@ -63,7 +63,8 @@ impl Model {
         Self::with_kernel(checkpoint, Kernel::best())
     }
 
-    /// Packs a checkpoint for a certain kernel.
+    /// Packs a checkpoint for a certain kernel. If a tensor is stored as integers, every result is the same to the last
+    /// bit on every kernel and machine.
     ///
     /// # Errors
     /// As [`Model::from_checkpoint`].
@@ -71,6 +72,9 @@ impl Model {
         checkpoint.validate()?;
         let config = checkpoint.config.clone();
         let tensor = |name: &str| &checkpoint.tensors[name];
+        let mut tensors = checkpoint.tensors.values();
+        let has_integers = tensors.any(|tensor| tensor.precision().max_integer().is_some());
+        let kernel = if has_integers { kernel.exact() } else { kernel };
         let layers = (0..config.n_layers).map(|layer| {
             let part = |part: &str| tensor(&format!("layers.{layer}.{part}"));
             Layer::pack(&config, kernel, &part)
@@ -142,7 +146,9 @@ impl Layer {
             w_out: Matrix::from_tensor(part("moe.shared.w_out"), kernel),
         });
         let a_log = part("mixer.a_log").to_f32();
-        let a: Vec<f32> = a_log.into_iter().map(|a_log| -a_log.exp()).collect();
+        // Beyond these the result is 0 or infinite as a float.
+        let exp = |a_log: f32| exp(f64::from(a_log).clamp(-700.0, 700.0)) as f32;
+        let a: Vec<f32> = a_log.into_iter().map(|a_log| -exp(a_log)).collect();
         Self {
             mixer_norm: floats(part("mixer_norm.weight")),
             in_proj: Matrix::from_tensor(part("mixer.in_proj.weight"), kernel),

@@ -266,9 +266,28 @@ fn merge_refuses_parts_of_several_kernels() {
         ----- stdout -----
 
         ----- stderr -----
-        error: `2.json` was scored by another kernel than the other parts, whose last bits differ; score all shards with the same `--kernel`
+        error: `2.json` was scored by another kernel than the other parts, whose last bits differ; score all shards with the same `--kernel`, or at int8 or int4
         ");
     }
+}
+
+#[test]
+fn integers_are_scored_alike_by_every_kernel_so_their_parts_can_be_merged() {
+    let test = CliTest::new();
+    let score = |arguments: &str, output: &str| {
+        let model = "--checkpoint small --precision int8 --dataset stories.txt";
+        test.record(&format!("{model} {arguments}"), output)
+    };
+    score("--shard 1/2 --kernel scalar", "1.json");
+    score("--shard 2/2", "2.json");
+    let whole = score("", "whole.json");
+    let joined = test.record("merge 1.json 2.json", "out.json");
+    assert_eq!(joined.rows[0].per_document, whole.rows[0].per_document);
+    let kernel = joined.rows[0].kernel.as_deref();
+    assert!(
+        kernel.is_some_and(|kernel| kernel.contains("scalar")),
+        "{kernel:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,20 @@ use itera_testing::snapshot;
 use crate::fixture::CliTest;
 
 /// A model that every machine has in the same form.
-const SMALL: &str = "--checkpoint small --precision fp32";
+const SMALL: &str = "--checkpoint small --precision int8";
+
+#[test]
+fn floats_are_refused_since_other_processors_round_otherwise() {
+    let test = CliTest::new();
+    snapshot!(test, "compress stories.txt --precision fp32", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: at fp32 other processors may predict otherwise, so that they could not restore the text; give `--precision int8` or `int4`
+    ");
+}
 
 #[test]
 fn another_model_is_refused_by_name() {
@@ -17,7 +30,7 @@ fn another_model_is_refused_by_name() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot restore `stories.txt.itz`: it was compressed with small at fp32, whose digest begins with [DIGEST], and other is another model ([DIGEST]); give the right one with `--checkpoint`
+    error: cannot restore `stories.txt.itz`: it was compressed with small at int8, whose digest begins with [DIGEST], and other is another model ([DIGEST]); give the right one with `--checkpoint`
     ");
     std::fs::remove_file(test.path("models/small.safetensors")).unwrap();
     snapshot!(test, "restore stories.txt.itz -o x", @r#"
@@ -26,7 +39,7 @@ fn another_model_is_refused_by_name() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot restore `stories.txt.itz`: it was compressed with small at fp32; give that with `--checkpoint`: no checkpoint is called "small"; looked for [PLACES]; models that exist: [MODELS]; give one of these, a path, or set ITERA_MODELS_DIR
+    error: cannot restore `stories.txt.itz`: it was compressed with small at int8; give that with `--checkpoint`: no checkpoint is called "small"; looked for [PLACES]; models that exist: [MODELS]; give one of these, a path, or set ITERA_MODELS_DIR
     "#);
     assert!(!test.path("x").exists());
 }
@@ -35,13 +48,13 @@ fn another_model_is_refused_by_name() {
 fn a_message_of_another_model_is_refused() {
     let test = CliTest::new();
     test.run("compress stories.txt --message -o x.msg", b"");
-    snapshot!(test, "restore x.msg --message --checkpoint small --precision fp32", @r"
+    snapshot!(test, "restore x.msg --message --checkpoint small --precision int8", @r"
     success: false
     exit_code: 2
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot restore the message of `x.msg`: the message was made with another model than small at fp32; give `--checkpoint micro-tinystories --precision int4`
+    error: cannot restore the message of `x.msg`: the message was made with another model than small at int8; give `--checkpoint micro-tinystories --precision int4`
     ");
 }
 
@@ -88,7 +101,7 @@ fn damaged_files_are_refused() {
     ----- stdout -----
 
     ----- stderr -----
-    error: cannot restore `newer.itz`: it is of version 9, and this program reads version 1; use a newer program
+    error: cannot restore `newer.itz`: it is of version 9, and this program reads version 2; use a newer program
     ");
     test.write("other.itz", "some text");
     snapshot!(test, "restore other.itz", @r"

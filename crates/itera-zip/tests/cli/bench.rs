@@ -9,7 +9,7 @@ use crate::fixture::CliTest;
 fn a_bench_has_files_and_messages() {
     let test = CliTest::new();
     test.write("messages.txt", "Hello!\n\nThe cat sat.\n");
-    let arguments = "bench --checkpoint small --precision fp32 --dataset stories.txt --messages messages.txt --output x.json";
+    let arguments = "bench --checkpoint small --precision int8 --dataset stories.txt --messages messages.txt --output x.json";
     let table = String::from_utf8(test.run(arguments, b"").stdout).unwrap();
     assert_eq!(
         table.lines().filter(|line| line.contains("small")).count(),

@@ -8,6 +8,10 @@ use std::{
 };
 
 use insta::Settings;
+use itera_core::{
+    checkpoint::Precision,
+    quant::{Options, quantize},
+};
 use itera_testing::{STORIES, TestFolder, bytes, small_checkpoint};
 
 /// The program in a temporary folder.
@@ -24,12 +28,15 @@ impl Deref for CliTest {
 }
 
 impl CliTest {
-    /// A folder with the models `small` and `other` (bytes) and the text `stories.txt`.
+    /// A folder with the models `small` and `other` (bytes, int8) and the text `stories.txt`.
     pub(crate) fn new() -> Self {
         let folder = TestFolder::new();
         folder.write("stories.txt", STORIES);
-        folder.add_model("small", &small_checkpoint(bytes(), 1));
-        folder.add_model("other", &small_checkpoint(bytes(), 2));
+        for (name, seed) in [("small", 1), ("other", 2)] {
+            let options = Options::data_free(Precision::Int8);
+            let (integers, _) = quantize(&small_checkpoint(bytes(), seed), &options).unwrap();
+            folder.add_model(name, &integers);
+        }
         Self { folder }
     }
 

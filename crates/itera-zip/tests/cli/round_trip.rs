@@ -7,7 +7,7 @@ use itera_testing::{STORIES, snapshot};
 use crate::fixture::CliTest;
 
 /// A model that every machine has in the same form.
-const SMALL: &str = "--checkpoint small --precision fp32";
+const SMALL: &str = "--checkpoint small --precision int8";
 
 #[test]
 fn a_file_comes_back() {
@@ -18,7 +18,7 @@ fn a_file_comes_back() {
     ----- stdout -----
 
     ----- stderr -----
-    318 bytes became 319, 8.0252 bits/byte, by small at fp32; #.### MB/s
+    318 bytes became 318, 8.0000 bits/byte, by small at int8; #.### MB/s
     ");
     fs::remove_file(test.path("stories.txt")).unwrap();
     snapshot!(test, "restore stories.txt.itz", @r"

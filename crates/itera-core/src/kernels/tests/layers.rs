@@ -88,6 +88,7 @@ proptest! {
             for (found, expected) in run(kernel).iter().zip(&expected) {
                 assert_close(found, expected, 3e-6, kernel.name());
             }
+            prop_assert_eq!(&run(kernel.exact()), &expected, "{}", kernel);
         }
     }
 
@@ -106,6 +107,7 @@ proptest! {
             for (found, expected) in sizes.mixer(kernel, seed, n).iter().zip(&expected) {
                 assert_close(found, expected, 2e-5, kernel.name());
             }
+            prop_assert_eq!(&sizes.mixer(kernel.exact(), seed, n), &expected, "{}", kernel);
         }
         // Token by token gives the same bits.
         for kernel in Kernel::available() {

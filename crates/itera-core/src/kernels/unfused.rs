@@ -1,0 +1,82 @@
+//! Lanes that round twice where others round once, so that every processor computes the same.
+
+use super::{
+    Op,
+    lanes::{Block, Lanes, WIDTH, Weights},
+};
+
+/// The lanes of `L`, but for [`fma`](Lanes::fma), which is a multiplication and an addition: what [`Scalar`] does.
+///
+/// With them a result is the same to the last bit on every kernel. A fused operation in software would be slow where
+/// it is missing (WebAssembly, small controllers), and this costs little where it is not.
+///
+/// [`Scalar`]: super::scalar::Scalar
+#[derive(Clone, Copy, Debug)]
+struct Unfused<L>(L);
+
+/// An operation on [`Unfused`] lanes.
+pub(super) struct WithoutFma<O>(pub(super) O);
+
+impl<O: Op> Op for WithoutFma<O> {
+    type Output = O::Output;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) -> O::Output {
+        self.0.run(Unfused(l))
+    }
+}
+
+/// Methods that are those of the wrapped lanes.
+macro_rules! same {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $output:ty;)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($argument: $kind),*) -> $output {
+            self.0.$name($($argument),*)
+        }
+    )+};
+}
+
+impl<L: Lanes> Lanes for Unfused<L> {
+    type F = L::F;
+    type Sums = L::Sums;
+    type Halves = L::Halves;
+    type W = L::W;
+
+    const REGISTERS: usize = L::REGISTERS;
+    const INPUT_OFFSET: i32 = L::INPUT_OFFSET;
+    const NEEDS_TOTALS: bool = L::NEEDS_TOTALS;
+
+    #[inline(always)]
+    fn fma(self, a: L::F, b: L::F, c: L::F) -> L::F {
+        self.0.add(self.0.mul(a, b), c)
+    }
+
+    same! {
+        splat(x: f32) -> L::F;
+        load(from: &Block) -> L::F;
+        store(x: L::F, to: &mut Block) -> ();
+        add(a: L::F, b: L::F) -> L::F;
+        sub(a: L::F, b: L::F) -> L::F;
+        mul(a: L::F, b: L::F) -> L::F;
+        div(a: L::F, b: L::F) -> L::F;
+        min(a: L::F, b: L::F) -> L::F;
+        max(a: L::F, b: L::F) -> L::F;
+        round(x: L::F) -> L::F;
+        scale_by_exp2(x: L::F, n: L::F) -> L::F;
+        sum(x: L::F) -> f32;
+        max_of_lanes(x: L::F) -> f32;
+        store_bytes(x: L::F, to: &mut [u8; WIDTH]) -> ();
+        load_weights(from: &Weights) -> L::W;
+        low_nibbles(w: L::W) -> L::W;
+        high_nibbles(w: L::W) -> L::W;
+        load_sums(from: &[i32; WIDTH]) -> L::Sums;
+        dot4(sums: L::Sums, w: L::W, x: [u8; 4]) -> L::Sums;
+        finish_sums(sums: L::Sums) -> L::F;
+        begin_halves(sums: L::Sums) -> L::Halves;
+        dot8(halves: L::Halves, w: L::W, x: [[u8; 4]; 2]) -> L::Halves;
+        finish_halves(sums: L::Sums, halves: L::Halves, total: i32) -> L::Sums;
+        zero() -> L::F;
+        load_part(from: &[f32]) -> L::F;
+        store_part(x: L::F, to: &mut [f32]) -> ();
+    }
+}

@@ -1,0 +1,81 @@
+//! At 8 and 4 bits, logits and sampled tokens are the same to the last bit on every kernel and machine: the digests
+//! here were made on one, and hold on all.
+
+use itera_core::{
+    checkpoint::Checkpoint,
+    digest::sha256_hex,
+    kernels::Kernel,
+    model::Model,
+    sampling::{Sampler, SamplingConfig},
+};
+
+/// Tokens that are written.
+const TOKENS: usize = 1_000;
+
+/// Digest of the logits and the tokens of a text that is sampled with a fixed seed.
+fn digest(checkpoint: &Checkpoint, kernel: Kernel) -> String {
+    let model = Model::with_kernel(checkpoint, kernel).expect("the model is sound");
+    let (mut state, mut work) = (model.new_state(), model.new_workspace());
+    let config = SamplingConfig {
+        temperature: 1.0,
+        seed: 7,
+        ..SamplingConfig::default()
+    };
+    let mut sampler = Sampler::new(config).expect("the settings are sound");
+    let mut token = checkpoint.tokenizer.end_of_text();
+    let mut seen = Vec::new();
+    for _ in 0..TOKENS {
+        let logits = model.step(token, &mut state, &mut work);
+        seen.extend(
+            logits
+                .iter()
+                .flat_map(|logit| logit.to_bits().to_le_bytes()),
+        );
+        token = sampler.sample(logits);
+        seen.extend(token.to_le_bytes());
+    }
+    sha256_hex(&seen)
+}
+
+/// A model that ships, its file compiled in so that targets without a file system have it.
+macro_rules! shipped {
+    ($name:literal) => {
+        Checkpoint::from_bytes(include_bytes!(concat!(
+            "../../../data/models/",
+            $name,
+            ".safetensors"
+        )))
+        .expect("a model that ships is sound")
+    };
+}
+
+/// Digests by model.
+const EXPECTED: [(&str, &str); 3] = [
+    (
+        "micro-tinystories.int4",
+        "9b13619d9cbc98a0dbdcf2a5f3ecde5fdb00513c98b6695074f667bc0e322fbf",
+    ),
+    (
+        "nano-tinystories.int8",
+        "6fdff526c2cc2fa4129bf438905d4fde666a9e6e5fe22cd7e4b9b0743f69293d",
+    ),
+    (
+        "nano-tinystories.int4",
+        "646ff8fdbe5299b23883a1e757f972b199a9acb8e2170c886d979536d0042e19",
+    ),
+];
+
+#[test]
+fn integers_give_the_same_bits_on_every_kernel_and_machine() {
+    let models = [
+        shipped!("micro-tinystories.int4"),
+        shipped!("nano-tinystories.int8"),
+        shipped!("nano-tinystories.int4"),
+    ];
+    for kernel in Kernel::available() {
+        let found = models.iter().map(|model| digest(model, kernel));
+        let found: Vec<_> = EXPECTED.iter().map(|(name, _)| *name).zip(found).collect();
+        let expected = EXPECTED.map(|(name, digest)| (name, digest.to_owned()));
+        assert_eq!(found, expected, "{kernel}");
+    }
+}
