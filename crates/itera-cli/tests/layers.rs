@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("itera-chart", 1),
     ("itera-cli", 1),
     ("itera-testing", 1),
+    ("itera-web", 2),
     ("itera-train", 2),
     ("itera-validate", 2),
     ("itera-power", 2),
