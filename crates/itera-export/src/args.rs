@@ -28,6 +28,10 @@ pub(crate) enum Command {
     ///
     /// The model must have the form that transformers knows, the same as for `gguf`.
     Hf(HfArgs),
+    /// Write C99 of a checkpoint, one header and one source, for controllers.
+    ///
+    /// The code allocates nothing, needs no library, and computes what the native engine computes to the last bit.
+    C(CArgs),
     /// Make a checkpoint of a GGUF file or a folder of transformers, of weights of this form that were
     /// trained elsewhere.
     Import(ImportArgs),
@@ -101,6 +105,24 @@ pub(crate) struct HfArgs {
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) checkpoint: String,
     /// The folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+/// What to write for controllers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CArgs {
+    /// Checkpoint by name or path.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) checkpoint: String,
+    /// Precision of the matrices.
+    #[arg(long)]
+    pub(crate) precision: CPrecision,
+    /// Name of the files, and what all functions and macros begin with [default: the checkpoint's, with
+    /// underscores for hyphens and dots].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The folder for NAME.h and NAME.c.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,
 }
@@ -220,5 +242,14 @@ pub(crate) enum GgufPrecision {
     /// Integers of 8 bits as `Q8_0` where llama.cpp runs them, else f16.
     Int8,
     /// Integers of 4 bits as `Q4_0` where llama.cpp runs them, else f16.
+    Int4,
+}
+
+/// Precision of the matrices in C; floats differ from machine to machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CPrecision {
+    /// 8-bit integers with a scale for each group.
+    Int8,
+    /// 4-bit integers with a scale for each group.
     Int4,
 }

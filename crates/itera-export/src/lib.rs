@@ -11,11 +11,13 @@
 //! | `bench` | the command that measures runtimes |
 //! | `granite` | the form in which llama.cpp and transformers know the model |
 //! | `gguf`, `hf`, `import` | the commands that write and read their files |
+//! | `c` | the command that writes C for controllers |
 //! | `logits` | what the native engine computes, for scripts |
 //! | `results`, `table` | the result, which the commands share, and its text |
 
 mod args;
 mod bench;
+mod c;
 mod file;
 mod gguf;
 mod granite;
@@ -46,6 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
         Command::Onnx(args) => onnx::run(&args),
         Command::Gguf(args) => gguf::run(&args),
         Command::Hf(args) => hf::run(&args),
+        Command::C(args) => c::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
