@@ -23,8 +23,9 @@ cp scripts/serve-page.mjs "$tools/"
 # Learns in seconds, in a build for tests too; one that does not learn takes no settings.
 quick=(--adapt-settings '{"steps":4,"batch":2,"length":64}')
 if "$binary" --database /dev/null/none --adapt-settings '{' 2>&1 | grep -q "does not learn"; then quick=(); fi
-start_server --poll-ms 100 "${quick[@]}"
+KEY=$(printf 'key-of-this-test-%s' "$$")
+start_server --poll-ms 100 --max-tokens 16384 --token "$KEY" --token-for-all "${quick[@]}"
 LEARNS=$(curl -s "$url/health" | grep -q '"learns":true' && echo 1 || echo 0)
-export URL=$url CHROMIUM PICTURES LEARNS
+export URL=$url KEY CHROMIUM PICTURES LEARNS
 node "$tools/serve-page.mjs"
 echo "pictures are in $PICTURES"

@@ -56,14 +56,15 @@ pub(crate) enum Command {
     Rebase {
         #[command(flatten)]
         database: DatabaseArgs,
-        /// Checkpoint by name or path.
+        /// Checkpoint by name or path; of several the first, which is the one that learns.
         #[arg(
             long,
             env = "ITERA_CHECKPOINT",
             value_name = "NAME|PATH",
+            value_delimiter = ',',
             default_value = "micro-tinystories"
         )]
-        checkpoint: String,
+        checkpoint: Vec<String>,
     },
     /// Print the OpenAPI document.
     Openapi,
@@ -145,14 +146,16 @@ pub(crate) struct DatabaseArgs {
 /// How to serve.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Checkpoint by name or path.
+    /// Checkpoint by name or path; may be repeated. Requests name one of them as `model`; the first is that of
+    /// requests that name none, and the only one that learns. SIGHUP reads all again.
     #[arg(
         long,
         env = "ITERA_CHECKPOINT",
         value_name = "NAME|PATH",
+        value_delimiter = ',',
         default_value = "micro-tinystories"
     )]
-    pub(crate) checkpoint: String,
+    pub(crate) checkpoint: Vec<String>,
     /// Precision of requests that name none: fp32, int8 or int4 [default: int8, or what the file has].
     #[arg(long, env = "ITERA_PRECISION")]
     pub(crate) precision: Option<Precision>,

@@ -59,9 +59,9 @@ impl Server {
     pub(crate) async fn stuck(line: &str) -> Self {
         let mut server = Self::new(line).await;
         let app = Arc::get_mut(&mut server.app).unwrap();
-        let (queue, weights) = (app.settings.args.engine.queue, app.engine.weights());
-        let stuck = crate::engine::Engine::start(weights, 0, 1, queue, 0, &app.metrics);
-        app.engine = Arc::new(stuck.unwrap());
+        let queue = app.settings.args.engine.queue;
+        let stuck = crate::engine::Engine::start(0, 1, queue, 0, &app.metrics);
+        app.engine = stuck.unwrap();
         server
     }
 }

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `args`, `options` | the command line, typed, then checked |
-//! | `weights` | one version of the model at several precisions |
+//! | `models`, `weights` | the models by name; one version of a model at several precisions |
 //! | `engine` | threads that write for many requests side by side |
 //! | `store` | answers, feedback, versions and journal in SQLite or PostgreSQL |
 //! | `adapt` | following versions, and making them |
@@ -32,6 +32,7 @@ mod keys;
 mod limits;
 mod listen;
 mod metrics;
+mod models;
 mod options;
 mod problem;
 mod serve;
@@ -65,7 +66,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
         Some(Command::Rebase {
             database,
             checkpoint,
-        }) => runtime()?.block_on(transfer::rebase(&database.database, &checkpoint)),
+        }) => runtime()?.block_on(transfer::rebase(&database.database, &checkpoint[0])),
         Some(Command::Health { host, port }) => health_check::run(host, port),
     }
 }

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use axum::http::StatusCode;
 use governor::{
     DefaultKeyedRateLimiter, InsufficientCapacity, NotUntil, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock, QuantaInstant},
@@ -16,7 +15,7 @@ use governor::{
 
 use crate::{
     client::{Client, ClientId, network},
-    problem::Problem,
+    problem::{Code, Problem},
 };
 
 /// Most tokens that a request may read and write: `choices x (prompt + max_tokens)`. A prompt counts by its
@@ -179,8 +178,7 @@ impl Limits {
                 memory.remove(&client);
             }
             return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unread_answers",
+                Code::UnreadAnswers,
                 "too much of earlier answers is still on its way; read those first",
             )
             .retry_after(1));
@@ -218,8 +216,7 @@ fn outcome(
     let wait = until.wait_time_from(DefaultClock::default().now());
     let wait_s = (wait + Duration::from_millis(999)).as_secs().max(1);
     Err(Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "rate_limited",
+        Code::RateLimited,
         format!("too many {what}; try again in {wait_s} s"),
     )
     .retry_after(wait_s))

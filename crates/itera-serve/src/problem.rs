@@ -3,6 +3,8 @@
 //! The body is a problem document (RFC 9457) with a stable `code`, and has the `error` object that
 //! clients of the OpenAI interface read.
 
+mod code;
+
 use axum::{
     Json,
     extract::{FromRequest, Request, rejection::JsonRejection},
@@ -12,21 +14,19 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
+pub(crate) use self::code::Code;
 use crate::store::StoreError;
 
 /// Why a request was not done.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
+    /// Usually that of the code.
     status: StatusCode,
-    code: &'static str,
+    code: Code,
     message: String,
     param: Option<&'static str>,
     retry_after_s: Option<u64>,
 }
-
-/// The code of a problem, as the extension of a response.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Code(pub(crate) &'static str);
 
 /// The body of every answer of 400 and above.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,9 +58,9 @@ struct ErrorObject {
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
-            status,
+            status: code.status(),
             code,
             message: message.into(),
             param: None,
@@ -72,7 +72,7 @@ impl Problem {
     pub(crate) fn field(param: &'static str, message: impl Into<String>) -> Self {
         Self {
             param: Some(param),
-            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message)
+            ..Self::new(Code::InvalidValue, message)
         }
     }
 
@@ -81,8 +81,7 @@ impl Problem {
         Self {
             retry_after_s: Some(1),
             ..Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "queue_full",
+                Code::QueueFull,
                 "all slots are taken and the queue is full; try again in a second",
             )
         }
@@ -94,8 +93,7 @@ impl Problem {
         Self {
             retry_after_s: Some(5),
             ..Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "store_unavailable",
+                Code::StoreUnavailable,
                 "the database cannot be used now, and nothing was stored; try again",
             )
         }
@@ -104,8 +102,7 @@ impl Problem {
     /// The server stores nothing.
     pub(crate) fn no_database() -> Self {
         Self::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "no_database",
+            Code::NoDatabase,
             "this server was started with `--database none`: it stores nothing and learns nothing",
         )
     }
@@ -113,11 +110,7 @@ impl Problem {
     /// A fault of the server, told in full to its log only.
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "a request failed inside the server");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the server failed; its log says why",
-        )
+        Self::new(Code::Internal, "the server failed; its log says why")
     }
 
     /// Asks for a pause before the next try.
@@ -128,10 +121,10 @@ impl Problem {
 
     fn body(&self) -> ProblemBody {
         ProblemBody {
-            kind: format!("urn:itera:problem:{}", self.code),
+            kind: format!("urn:itera:problem:{}", self.code.name()),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
-            code: self.code.to_owned(),
+            code: self.code.name().to_owned(),
             message: self.message.clone(),
             error: ErrorObject {
                 message: self.message.clone(),
@@ -141,7 +134,7 @@ impl Problem {
                     "invalid_request_error"
                 },
                 param: self.param,
-                code: self.code.to_owned(),
+                code: self.code.name().to_owned(),
             },
         }
     }
@@ -155,7 +148,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
-        response.extensions_mut().insert(Code(self.code));
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -192,19 +185,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let (status, message) = (rejected.status(), rejected.body_text());
         Err(match (&rejected, status) {
             (_, StatusCode::PAYLOAD_TOO_LARGE) => Problem::new(
-                status,
-                "body_too_large",
+                Code::BodyTooLarge,
                 "the body is larger than the server permits (--max-body-bytes)",
             ),
-            (JsonRejection::JsonDataError(_), _) => {
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message)
-            }
+            (JsonRejection::JsonDataError(_), _) => Problem::new(Code::InvalidValue, message),
             (JsonRejection::MissingJsonContentType(_), _) => Problem::new(
-                status,
-                "not_json",
+                Code::NotJson,
                 "expected a body of JSON with the header `Content-Type: application/json`",
             ),
-            _ => Problem::new(StatusCode::BAD_REQUEST, "malformed_json", message),
+            _ => Problem::new(Code::MalformedJson, message),
         })
     }
 }
@@ -220,27 +209,29 @@ pub(crate) async fn complete(response: Response) -> Response {
         return response;
     }
     let (code, message) = match status {
-        StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path; see /docs"),
+        StatusCode::NOT_FOUND => (Code::NotFound, "there is nothing at this path; see /docs"),
         StatusCode::METHOD_NOT_ALLOWED => (
-            "method_not_allowed",
+            Code::MethodNotAllowed,
             "this path has no such method; see /docs",
         ),
         StatusCode::PAYLOAD_TOO_LARGE => (
-            "body_too_large",
+            Code::BodyTooLarge,
             "the body is larger than the server permits (--max-body-bytes)",
         ),
         StatusCode::TOO_MANY_REQUESTS => (
-            "rate_limited",
+            Code::RateLimited,
             "too many requests from this address; wait as long as Retry-After says",
         ),
         StatusCode::GATEWAY_TIMEOUT => (
-            "timeout",
+            Code::Timeout,
             "the request took too long; ask for fewer tokens, or try again",
         ),
-        _ if status.is_server_error() => ("internal", "the server failed; its log says why"),
-        _ => ("refused", "the request cannot be served"),
+        _ if status.is_server_error() => (Code::Internal, "the server failed; its log says why"),
+        _ => (Code::Refused, "the request cannot be served"),
     };
-    let problem = Problem::new(status, code, message).into_response();
+    let mut problem = Problem::new(code, message);
+    problem.status = status;
+    let problem = problem.into_response();
     let (mut parts, _) = response.into_parts();
     let (new, body) = problem.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);

@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use itera_cli::ExitStatus;
-use itera_core::models::Weights as Origin;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -33,6 +32,7 @@ use crate::{
     limits::Limits,
     listen::Connections,
     metrics::Metrics,
+    models::Models,
     options::Settings,
     store::{self, Place, Store, StoreError, Which, now_ms},
     weights::Base,
@@ -73,12 +73,17 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     let bound = listener.local_addr()?;
     // Before anybody is told that the server runs, and so may tell it to end.
     let mut told = Told::new()?;
-    tracing::info!(
-        "serving {} ({}, {}) on http://{bound}",
-        app.base.name,
-        app.base.default,
-        &app.engine.weights().version[..12]
-    );
+    let models = app.models.all().into_iter().map(|model| {
+        let variant = model.at_default();
+        format!(
+            "{} ({}, {})",
+            variant.name,
+            variant.precision,
+            &variant.version[..12]
+        )
+    });
+    let models = models.collect::<Vec<_>>().join(", ");
+    tracing::info!("serving {models} on http://{bound}");
     let (end, ending) = watch::channel(false);
     let (close, closing) = watch::channel(false);
     let connections = Connections::new(args.limits.max_connections);
@@ -86,6 +91,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     let mut serving = tokio::spawn(Arc::clone(&connections).serve(listener, routes, closing));
     let mut adapting = app.adapter.start(ending);
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
+    #[cfg(unix)]
+    tokio::spawn(reload(Arc::clone(&app.models)));
     tokio::select! {
         () = told.once() => {}
         failed = first_end(writing, &mut adapting, ticking, &mut serving) => bail!(failed),
@@ -144,15 +151,10 @@ pub(crate) async fn assemble(
     settings: Settings,
 ) -> anyhow::Result<(Arc<App>, Option<JoinHandle<()>>)> {
     let args = &settings.args;
-    let base = Arc::new(Base::load(&args.checkpoint, args.precision)?);
-    if base.origin == Origin::RoundedInMemory {
-        tracing::warn!(
-            "{} has no file at {}; its weights were rounded in memory",
-            base.name,
-            base.default
-        );
-    }
-    let (store, writing, learner) = stored(args, &base).await?;
+    let is_bound = !store::is_none(&args.database.database);
+    let models = Models::load(&args.checkpoint, args.precision, is_bound)?;
+    let first = models.first();
+    let (store, writing, learner) = stored(args, &first.base).await?;
     let metrics = Arc::new(Metrics::new());
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let EngineArgs {
@@ -163,24 +165,9 @@ pub(crate) async fn assemble(
         session_mb,
         ..
     } = args.engine;
-    let weights = Arc::clone(&base.weights);
     let workers = workers.unwrap_or(cores);
-    let engine = Engine::start(
-        weights,
-        workers,
-        slots,
-        queue,
-        state_cache_mb * 1_000_000,
-        &metrics,
-    )?;
-    let engine = Arc::new(engine);
-    let adapter = Adapter::new(
-        &args.adapt,
-        store.clone(),
-        Arc::clone(&engine),
-        Arc::clone(&base),
-        learner,
-    );
+    let engine = Engine::start(workers, slots, queue, state_cache_mb * 1_000_000, &metrics)?;
+    let adapter = Adapter::new(&args.adapt, store.clone(), first, learner);
     if let Err(error) = adapter.follow().await {
         if error.is::<StoreError>() {
             return Err(error.context(cannot_use(&args.database.database)));
@@ -191,10 +178,10 @@ pub(crate) async fn assemble(
         );
     }
     let app = Arc::new(App {
+        models: Arc::new(models),
         engine,
         store,
         metrics,
-        base,
         adapter,
         limits: Limits::new(NonZero::new(args.limits.rate_limit)),
         scoring: Arc::new(Semaphore::new(workers)),
@@ -294,6 +281,22 @@ async fn forget(store: &Store, limits: &LimitArgs, second: u64) -> Result<(), St
         store::limited(store.forget(Which::Before(before))).await?;
     }
     Ok(())
+}
+
+/// Reads the checkpoints again at each SIGHUP.
+#[cfg(unix)]
+async fn reload(models: Arc<Models>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return tracing::warn!(%error, "cannot take SIGHUP"),
+    };
+    while hangups.recv().await.is_some() {
+        let models = Arc::clone(&models);
+        if let Err(error) = tokio::task::spawn_blocking(move || models.reload()).await {
+            tracing::error!(%error, "cannot read the checkpoints again");
+        }
+    }
 }
 
 /// Ctrl-C, or on Unix SIGTERM, as often as they come.

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
+    config::ModelConfig,
     digest::sha256_hex,
     model::Model,
     models::{self, LoadedCheckpoint, Weights as Origin},
     quant,
+    tokenizer::Tokenizer,
 };
 use itera_record::ModelInfo;
 
 /// Precisions that may be served, finest first.
 const PRECISIONS: [Precision; 3] = [Precision::Fp32, Precision::Int8, Precision::Int4];
 
-/// One version of the weights. Requests hold the one that they began with, so a new version disturbs
-/// none of them.
+/// One version of the weights.
 #[derive(Debug)]
 pub(crate) struct Weights {
     /// Digest of the floats, the same on every server.
@@ -26,19 +27,26 @@ pub(crate) struct Weights {
     variants: Vec<Arc<Variant>>,
 }
 
-/// The weights at one precision, packed for the kernels.
+/// The weights at one precision, packed for the kernels, with what makes tokens of texts. A request holds the one
+/// that it began with.
 #[derive(Debug)]
 pub(crate) struct Variant {
+    /// The model's name.
+    pub(crate) name: Arc<str>,
     pub(crate) precision: Precision,
     pub(crate) version: Arc<str>,
+    pub(crate) config: ModelConfig,
+    pub(crate) tokenizer: Tokenizer,
     pub(crate) model: Model,
 }
 
-/// The checkpoint that the server was started with.
+/// A checkpoint that is served.
 #[derive(Debug)]
 pub(crate) struct Base {
     /// Its name, for `GET /v1/models`.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
+    /// The name or path that it was loaded by.
+    pub(crate) source: String,
     /// Precisions that requests may name.
     pub(crate) precisions: Vec<Precision>,
     /// The one of requests that name none.
@@ -81,15 +89,19 @@ impl Base {
             .collect::<Result<_, _>>()?;
         let floats = Arc::new(own.checkpoint.to_fp32());
         let version: Arc<str> = weights_version(&floats).into();
+        let own_name: Arc<str> = own.name.into();
         let variants = loaded
             .iter()
             .zip(&precisions)
-            .map(|(loaded, &precision)| Variant::pack(&loaded.checkpoint, precision, &version))
+            .map(|(loaded, &precision)| {
+                Variant::pack(&loaded.checkpoint, precision, &version, &own_name)
+            })
             .collect::<anyhow::Result<_>>()
             .with_context(|| format!("cannot run the checkpoint `{name}`"))?;
         let at_default = precisions.iter().position(|p| *p == default).unwrap_or(0);
         Ok(Self {
-            name: own.name,
+            name: own_name,
+            source: name.to_owned(),
             default,
             weights: Arc::new(Weights {
                 version,
@@ -124,11 +136,13 @@ impl Base {
         let version: Arc<str> = weights_version(&floats).into();
         let variant = |&precision: &Precision| {
             let rounded = match (precision, quantized) {
-                (Precision::Fp32, _) => return Variant::pack(&floats, precision, &version),
+                (Precision::Fp32, _) => {
+                    return Variant::pack(&floats, precision, &version, &self.name);
+                }
                 (_, Some(quantized)) if precision == quantized.precision() => quantized.clone(),
                 _ => quant::quantize(&floats, &quant::Options::data_free(precision))?.0,
             };
-            Variant::pack(&rounded, precision, &version)
+            Variant::pack(&rounded, precision, &version, &self.name)
         };
         let variants = self.precisions.iter().map(variant);
         let variants = variants.collect::<anyhow::Result<_>>()?;
@@ -141,11 +155,6 @@ impl Base {
 }
 
 impl Weights {
-    /// Some variant; all have the same sizes.
-    pub(crate) fn any(&self) -> &Variant {
-        &self.variants[0]
-    }
-
     /// The weights at one of the base's precisions; at another the finest.
     pub(crate) fn variant(&self, precision: Precision) -> &Arc<Variant> {
         let mut variants = self.variants.iter();
@@ -155,14 +164,23 @@ impl Weights {
 }
 
 impl Variant {
+    /// The name that tells it from all others: `MODEL.PRECISION`.
+    pub(crate) fn id(&self) -> String {
+        format!("{}.{}", self.name, self.precision)
+    }
+
     fn pack(
         checkpoint: &Checkpoint,
         precision: Precision,
         version: &Arc<str>,
+        name: &Arc<str>,
     ) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
+            name: Arc::clone(name),
             precision,
             version: Arc::clone(version),
+            config: checkpoint.config.clone(),
+            tokenizer: checkpoint.tokenizer.clone(),
             model: Model::from_checkpoint(checkpoint)?,
         }))
     }

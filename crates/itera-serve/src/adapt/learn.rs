@@ -210,6 +210,7 @@ async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
     let message = format!("{error:#}");
     tracing::error!(adaptation = entry.id, error = message, "could not learn");
     let (server, failed) = (&adapter.server, EntryStatus::Failed);
+    *adapter.tally().outcomes.entry(failed.name()).or_default() += 1;
     let ended = store.finish(entry, server, failed, &message, None, None, None);
     Ok(tokio::time::timeout(TURN, ended).await??)
 }
@@ -228,7 +229,7 @@ async fn attempt(
 ) -> anyhow::Result<()> {
     // Another server may have rolled back since the last look.
     adapter.follow().await?;
-    let current = adapter.engine.weights();
+    let current = adapter.model.weights();
     if entry.from_version.as_deref() != Some(&*current.version) {
         return Err(FinishError::Superseded.into());
     }
@@ -247,10 +248,20 @@ async fn attempt(
         Some(_) => EntryStatus::Accepted,
         None => EntryStatus::Rejected,
     };
+    let guard = &learnt.adaptation.receipt;
+    let guard = match &learnt.version {
+        Some(_) => guard.guard_bits_per_byte_after,
+        None => guard.guard_bits_per_byte_before,
+    };
     let version = learnt.version.as_ref().map(|(version, _)| version);
     let (server, rate) = (&adapter.server, Some((rate, start)));
     let ended = store.finish(entry, server, status, reason, Some(&receipt), version, rate);
     tokio::time::timeout(TURN, ended).await??;
+    {
+        let mut tally = adapter.tally();
+        *tally.outcomes.entry(status.name()).or_default() += 1;
+        tally.guard_bits_per_byte = Some(guard);
+    }
     tracing::info!(
         adaptation = entry.id,
         status = status.name(),
@@ -258,7 +269,7 @@ async fn attempt(
         "has learnt"
     );
     if let Some((_, weights)) = learnt.version {
-        adapter.engine.swap(weights);
+        adapter.model.swap(weights);
         limited(store.prune_versions(learner.keep_versions)).await?;
     }
     Ok(())
@@ -315,7 +326,7 @@ fn learn_from(
             ControlFlow::Continue(())
         }
     };
-    let base = &adapter.base;
+    let base = &adapter.model.base;
     let (first, current_checkpoint) = (&base.weights.checkpoint, &current.checkpoint);
     let adaptation = learning::adapt(first, current_checkpoint, material, config, &mut progress)?;
     // Nothing is stored that could not be served.

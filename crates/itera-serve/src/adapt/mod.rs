@@ -14,8 +14,9 @@
 pub(crate) mod learn;
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -31,10 +32,10 @@ use tokio::{
 use self::learn::{Learner, Turns};
 use crate::{
     args::{AdaptArgs, Role},
-    engine::Engine,
     listen::is_told,
+    models::Served,
     store::{Store, StoreError, limited, random_id},
-    weights::{Base, Weights},
+    weights::Weights,
 };
 
 /// How long a server that has died keeps others from learning, in milliseconds.
@@ -59,8 +60,8 @@ pub(crate) struct Adapter {
     pub(crate) adapt_after: u32,
     poll: Duration,
     store: Option<Store>,
-    engine: Arc<Engine>,
-    base: Arc<Base>,
+    /// The model that learns.
+    model: Arc<Served>,
     /// None if this server makes no versions.
     pub(crate) learner: Option<Learner>,
     wake: Notify,
@@ -70,14 +71,23 @@ pub(crate) struct Adapter {
     /// Whether the active version could not be served the last time that was tried, and when that was.
     unservable: Mutex<Option<(String, Instant)>>,
     is_behind: AtomicBool,
+    tally: Mutex<Tally>,
+}
+
+/// What has become of the adaptations of this server.
+#[derive(Debug, Default)]
+struct Tally {
+    /// How many ended with each status.
+    outcomes: BTreeMap<&'static str, u64>,
+    /// Of the guarded text, by the weights that are served since the last one.
+    guard_bits_per_byte: Option<f64>,
 }
 
 impl Adapter {
     pub(crate) fn new(
         args: &AdaptArgs,
         store: Option<Store>,
-        engine: Arc<Engine>,
-        base: Arc<Base>,
+        model: Arc<Served>,
         learner: Option<Learner>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -86,14 +96,14 @@ impl Adapter {
             adapt_after: args.adapt_after,
             poll: Duration::from_millis(args.poll_ms),
             store,
-            engine,
-            base,
+            model,
             learner,
             wake: Notify::new(),
             progress: Mutex::default(),
             changed: watch::channel(()).0,
             unservable: Mutex::default(),
             is_behind: AtomicBool::new(false),
+            tally: Mutex::default(),
         })
     }
 
@@ -105,6 +115,20 @@ impl Adapter {
     /// Whether the active version could not be served, so that another one is.
     pub(crate) fn is_behind(&self) -> bool {
         self.is_behind.load(Ordering::Relaxed)
+    }
+
+    /// How many adaptations of this server ended with each status.
+    pub(crate) fn outcomes(&self) -> BTreeMap<&'static str, u64> {
+        self.tally().outcomes.clone()
+    }
+
+    /// Bits per byte of the guarded text, by the weights that are served since the last adaptation of this server.
+    pub(crate) fn guard_bits_per_byte(&self) -> Option<f64> {
+        self.tally().guard_bits_per_byte
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the database now and not at the next turn.
@@ -134,7 +158,7 @@ impl Adapter {
         let active = limited(store.active()).await;
         store.was_read(active.is_ok());
         let active = active?;
-        if *self.engine.weights().version == *active {
+        if *self.model.weights().version == *active {
             self.is_behind.store(false, Ordering::Relaxed);
             return Ok(());
         }
@@ -154,7 +178,7 @@ impl Adapter {
                 *failed = Some((active.clone(), Instant::now()));
             }
         })?;
-        self.engine.swap(weights);
+        self.model.swap(weights);
         self.is_behind.store(false, Ordering::Relaxed);
         tracing::info!(version = active, "serves another version of the weights");
         Ok(())
@@ -178,18 +202,19 @@ impl Adapter {
         store: &Store,
         version: &str,
     ) -> anyhow::Result<Option<Arc<Weights>>> {
-        if *self.base.weights.version == *version {
-            return Ok(Some(Arc::clone(&self.base.weights)));
+        let base = &self.model.base;
+        if *base.weights.version == *version {
+            return Ok(Some(Arc::clone(&base.weights)));
         }
         let Some(stored) = limited(store.version(version)).await? else {
             return Ok(None);
         };
-        let base = Arc::clone(&self.base);
+        let model = Arc::clone(&self.model);
         let weights = tokio::task::spawn_blocking(move || {
             let bytes = stored.checkpoint.context("it has no weights")?;
             let floats = Checkpoint::from_bytes(&bytes)?;
             let quantized = stored.quantized.as_deref().map(Checkpoint::from_bytes);
-            base.adapted(floats, quantized.transpose()?.as_ref())
+            model.base.adapted(floats, quantized.transpose()?.as_ref())
         });
         let weights = weights.await?;
         let weights = weights.with_context(|| format!("cannot serve the version {version}"))?;

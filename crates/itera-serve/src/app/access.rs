@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -14,7 +14,7 @@ use crate::{
     client::{Client, client_of},
     keys::{Key, Right},
     options::Origins,
-    problem::Problem,
+    problem::{Code, Problem},
 };
 
 /// What a request needs to be served.
@@ -92,22 +92,19 @@ fn client(app: &App, need: Need, request: &Request) -> Result<Client, Problem> {
     let (settings, headers) = (&app.settings, request.headers());
     if !need.takes_any_host() && !host_is_ours(app, headers) {
         return Err(Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "unknown_host",
+            Code::UnknownHost,
             "the request is addressed to a name that is not this server's; see --allowed-host",
         ));
     }
     if need.is_work() && !origin_may(app, need, headers) {
         return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "cross_origin",
+            Code::CrossOrigin,
             "a web page of another origin may not do this; see --cors-origin",
         ));
     }
     if need.changes() && settings.keys.are_none() && is_forwarded(headers) {
         return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "forwarded_without_key",
+            Code::ForwardedWithoutKey,
             "the request comes through a proxy, and a server without keys lets only its own machine do this; \
              see --token and --keys",
         ));
@@ -139,8 +136,7 @@ fn key(
     match key {
         Some(key) if may(&key) => Ok(Some(key)),
         Some(key) => Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "role_missing",
+            Code::RoleMissing,
             format!("the key `{}` does not have the role for this", key.name),
         )),
         None => {
@@ -156,8 +152,7 @@ fn key(
 /// A key is missing, or is not one.
 pub(super) fn unauthorized() -> Problem {
     Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthorized",
+        Code::Unauthorized,
         "this needs the header `Authorization: Bearer KEY` with a key of the server",
     )
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Extension, Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -16,7 +16,7 @@ use crate::{
     args::Role,
     audit::audit,
     client::Client,
-    problem::{Body, Problem},
+    problem::{Body, Code, Problem},
     store::{Counts, Entry, EntryStatus, Store, StoreError, VersionRow, limited, rfc3339},
 };
 
@@ -169,8 +169,7 @@ pub(super) async fn adapt(
     let store = app.store()?;
     if !cfg!(feature = "adapt") || app.adapter.role == Role::Off {
         return Err(Problem::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "does_not_learn",
+            Code::DoesNotLearn,
             if cfg!(feature = "adapt") {
                 "this server was started with --role off"
             } else {
@@ -180,8 +179,7 @@ pub(super) async fn adapt(
     }
     if limited(store.counts()).await?.records == 0 {
         return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "no_feedback",
+            Code::NoFeedback,
             "there is no feedback to learn from; send some to /feedback first",
         ));
     }
@@ -209,18 +207,15 @@ async fn ended(app: &App, store: &Store, id: &str) -> Result<Entry, Problem> {
             && limited(store.lease_holder()).await?.is_none()
             && limited(store.withdraw(id)).await?
         {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "nobody_learns",
-                "no server of this database learns now",
-            )
-            .retry_after(5));
+            return Err(
+                Problem::new(Code::NobodyLearns, "no server of this database learns now")
+                    .retry_after(5),
+            );
         }
         let _ = tokio::time::timeout(LOOK, changes.changed()).await;
     }
     Err(Problem::new(
-        StatusCode::GATEWAY_TIMEOUT,
-        "timeout",
+        Code::Timeout,
         "the adaptation takes long and goes on; see /adapt/status",
     ))
 }
@@ -232,7 +227,7 @@ async fn ended(app: &App, store: &Store, id: &str) -> Result<Entry, Problem> {
     responses((status = 200, description = "The status", body = StatusResponse))
 )]
 pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusResponse>, Problem> {
-    let (store, adapter) = (app.store()?, &app.adapter);
+    let (store, adapter, first) = (app.store()?, &app.adapter, app.models.first());
     let learner = adapter.learner.as_ref();
     let (settings, rate) = learner.map(Learner::settings).unzip();
     let learnt = app.learnt.get(limited(learnt(store, rate))).await?;
@@ -245,8 +240,8 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusRes
         },
         server: adapter.server.clone(),
         lease_holder: learnt.lease_holder.clone(),
-        weights_version: app.engine.weights().version.to_string(),
-        base_version: app.base.weights.version.to_string(),
+        weights_version: first.weights().version.to_string(),
+        base_version: first.base.weights.version.to_string(),
         running: adapter.progress().map(|progress| RunningBody {
             steps: progress.steps,
             losses: progress.losses,
@@ -316,8 +311,7 @@ pub(super) async fn rollback(
     let target = target(store, request.version, &active).await?;
     if target == active {
         return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "already_active",
+            Code::AlreadyActive,
             "this version is active already",
         ));
     }
@@ -329,7 +323,7 @@ pub(super) async fn rollback(
     let weights = weights.ok_or_else(unknown_version)?;
     let entry = limited(store.roll_back(&active, &target)).await?;
     let entry = entry.ok_or_else(unknown_version)?;
-    app.engine.swap(weights);
+    app.models.first().swap(weights);
     app.adapter.wake();
     app.learnt.forget().await;
     audit(&client, "rollback", &target);
@@ -342,8 +336,7 @@ async fn target(store: &Store, named: Option<String>, active: &str) -> Result<St
     let Some(named) = named else {
         return before(&versions, active).ok_or_else(|| {
             Problem::new(
-                StatusCode::CONFLICT,
-                "nothing_before",
+                Code::NothingBefore,
                 "the active version is the first; there is none before it",
             )
         });
@@ -370,8 +363,7 @@ fn before(versions: &[VersionRow], active: &str) -> Option<String> {
 
 fn unknown_version() -> Problem {
     Problem::new(
-        StatusCode::NOT_FOUND,
-        "unknown_version",
+        Code::UnknownVersion,
         "no version, or more than one, has this name; see /adapt/status",
     )
 }

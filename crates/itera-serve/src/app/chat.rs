@@ -22,6 +22,7 @@ pub(super) const CHAT_PREFIX: &str = "chatcmpl-";
 
 /// A conversation to continue. All fields of `POST /v1/completions` but `prompt`, `echo` and `logprobs` are read too.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"messages": [{"role": "user", "content": "Once upon a time"}], "max_tokens": 40}))]
 pub(super) struct ChatRequest {
     /// Their roles are not told to the model.
     messages: Vec<Message>,
@@ -77,7 +78,10 @@ pub(super) struct ChatResponse {
     object: &'static str,
     /// Seconds since 1970.
     created: i64,
+    /// The name of the model.
     model: String,
+    /// Precision of the weights; not one of OpenAI's.
+    precision: &'static str,
     /// The weights that wrote it, shortened.
     system_fingerprint: String,
     choices: Vec<ChatChoice>,
@@ -176,6 +180,7 @@ fn chat(
         object,
         created: response.created,
         model: response.model,
+        precision: response.precision,
         system_fingerprint: response.system_fingerprint,
         choices: choices.collect(),
         usage: response.usage,

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     extract::{Path, State},
-    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     App, access::unauthorized, chat::CHAT_PREFIX, completions::ID_PREFIX, generate::in_range,
+    online,
 };
 use crate::{
     audit::audit,
     client::{Client, network},
-    problem::{Body, Problem},
+    problem::{Body, Code, Problem},
     store::{Feedback, Forgotten, Stored, Which, limited},
 };
 
@@ -29,6 +29,7 @@ const MAX_COMMENT_BYTES: usize = 4096;
 /// A verdict on an answer: at least one of rating, correctness and correction.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"feedback_id": "ID OF AN ANSWER", "user_rating": 2, "correction": " there was a dog."}))]
 pub(super) struct FeedbackRequest {
     /// The `feedback_id` of an answer of `/infer`, or the `id` of a completion.
     #[schema(min_length = 1, max_length = 128)]
@@ -94,7 +95,10 @@ pub(super) async fn feedback(
     let (id, is_negative) = (feedback.id.clone(), feedback.is_negative());
     let outcome = store.rate(feedback).await?;
     let status = match outcome.stored {
-        Some(Stored::Recorded) => "recorded",
+        Some(Stored::Recorded) => {
+            online::observe(&app, id.clone());
+            "recorded"
+        }
         Some(Stored::Updated) => "updated",
         Some(Stored::Kept) => return Err(unauthorized()),
         None => return Err(unknown_id(&id)),
@@ -142,8 +146,7 @@ pub(super) async fn forget(
 
 fn unknown_id(id: &str) -> Problem {
     Problem::new(
-        StatusCode::NOT_FOUND,
-        "unknown_feedback_id",
+        Code::UnknownFeedbackId,
         format!(
             "no answer has the id {id:?}; ids are in the answers of /infer and /v1/completions"
         ),

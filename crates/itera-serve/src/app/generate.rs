@@ -1,8 +1,11 @@
 //! What the two generating endpoints share: checking, running and logging a request.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use itera_core::{checkpoint::Precision, sampling::SamplingConfig};
+use itera_core::sampling::SamplingConfig;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -15,6 +18,7 @@ use crate::{
     limits::Work,
     problem::Problem,
     store::{Answer, now_ms},
+    weights::Variant,
 };
 
 /// Most stop texts, and the longest in bytes.
@@ -45,7 +49,7 @@ impl Texts {
 pub(super) struct Plan {
     /// What the prompt follows.
     pub(super) start: Start,
-    pub(super) precision: Precision,
+    pub(super) variant: Arc<Variant>,
     pub(super) sampling: SamplingConfig,
     pub(super) adjustments: Adjustments,
     pub(super) max_tokens: usize,
@@ -118,7 +122,7 @@ impl Plan {
             client: client.id(),
             start: self.start.clone(),
             prompt,
-            precision: self.precision,
+            variant: Arc::clone(&self.variant),
             sampling: self.sampling,
             adjustments: self.adjustments.clone(),
             max_tokens: self.max_tokens,
@@ -250,8 +254,18 @@ pub(super) fn problem(error: &GenerateError) -> Problem {
     }
 }
 
-/// Counts an answer and logs it for feedback under an id, which comes back. None if it is not to be stored, or if
-/// so much waits for the database that it is not.
+/// What is stored of an answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    /// The text without the prompt.
+    pub(super) output: String,
+    /// Whether the model ended it.
+    pub(super) is_ended: bool,
+    pub(super) tokens: usize,
+    pub(super) total: Duration,
+}
+
+/// Counts an answer and stores it for feedback under an id, which comes back, if it is stored.
 pub(super) fn log(
     app: &Arc<App>,
     id: String,
@@ -263,20 +277,41 @@ pub(super) fn log(
     let prompt_tokens = completion.prompt_tokens;
     app.metrics
         .generated(prompt_tokens, completion.tokens, first_token, total);
-    let store = app.store.as_ref().filter(|_| plan.log.is_wanted)?;
-    // An echo is not what was written.
-    let output = &completion.text[completion.echoed..];
+    let written = Written {
+        // An echo is not what was written.
+        output: completion.text[completion.echoed..].to_owned(),
+        is_ended: completion.finish == Finish::EndOfText,
+        tokens: completion.tokens,
+        total,
+    };
+    store(app, id, plan, prompt, written)
+}
+
+/// Stores an answer for feedback under an id, which comes back. None if it is not to be stored, if it is not of the
+/// model that learns, or if so much waits for the database that it is not.
+pub(super) fn store(
+    app: &App,
+    id: String,
+    plan: &Plan,
+    prompt: String,
+    written: Written,
+) -> Option<String> {
+    let learns = plan.variant.name == app.models.first().base.name;
+    let store = app
+        .store
+        .as_ref()
+        .filter(|_| plan.log.is_wanted && learns)?;
     let answer = Answer {
         id: id.clone(),
         created_ms: now_ms(),
-        output: output.to_owned(),
+        output: written.output,
         prompt,
-        ended: completion.finish == Finish::EndOfText,
-        tokens: completion.tokens,
-        variant: completion.precision.to_string(),
-        version: completion.weights_version.to_string(),
+        ended: written.is_ended,
+        tokens: written.tokens,
+        variant: plan.variant.precision.to_string(),
+        version: plan.variant.version.to_string(),
         parameters: plan.parameters(),
-        latency_us: total.as_micros() as i64,
+        latency_us: written.total.as_micros() as i64,
         user: plan.log.user.as_deref().map(|user| store.user_digest(user)),
     };
     store.log(answer).then_some(id)

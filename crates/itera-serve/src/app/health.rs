@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// That the server runs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -33,10 +33,11 @@ pub(super) struct HealthResponse {
     responses((status = 200, description = "It does", body = HealthResponse))
 )]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Json<HealthResponse> {
+    let first = app.models.first();
     Json(HealthResponse {
         status: "ok",
-        model: app.base.name.clone(),
-        weights_version: app.engine.weights().version.to_string(),
+        model: first.base.name.to_string(),
+        weights_version: first.weights().version.to_string(),
         learns: app.adapter.learns(),
         uptime_seconds: app.metrics.uptime().as_secs_f64(),
         database: match &app.store {
@@ -67,12 +68,10 @@ pub(super) async fn v1_health(app: State<Arc<App>>) -> Json<HealthResponse> {
 )]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<HealthResponse>, Problem> {
     if app.ending.load(Ordering::Relaxed) {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "ending",
-            "the server is about to end; ask another one",
-        )
-        .retry_after(1));
+        return Err(
+            Problem::new(Code::Ending, "the server is about to end; ask another one")
+                .retry_after(1),
+        );
     }
     Ok(health(State(app)).await)
 }

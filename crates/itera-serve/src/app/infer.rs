@@ -24,9 +24,9 @@ const DEFAULT_TEMPERATURE: f64 = 0.8;
 /// What to write.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"input_text": "Once upon a time", "max_length": 40}))]
 pub(super) struct InferRequest {
     /// The text to continue.
-    #[schema(example = "Once upon a time")]
     input_text: String,
     /// Most tokens to write [default: 64]; at most those of `--max-tokens`.
     #[schema(minimum = 1)]
@@ -44,7 +44,7 @@ pub(super) struct InferRequest {
     seed: Option<u64>,
     /// At most four texts that end the answer and are not part of it.
     stop: Option<Texts>,
-    /// Precision of the weights: fp32, int8 or int4, as far as the model has them.
+    /// Precision of the weights, fp32, int8 or int4 as far as the model has them, or a name of `GET /v1/models`.
     model_variant: Option<String>,
     /// Whether the answer is stored, so that feedback can name it [default: true].
     store: Option<bool>,
@@ -64,11 +64,13 @@ pub(super) struct InferResponse {
     latency_ms: f64,
     /// Tokens written.
     tokens_generated: usize,
+    /// The model that wrote it.
+    model: String,
     /// Precision of the weights that wrote it.
     model_variant: String,
     /// Digest of the weights that wrote it.
     weights_version: String,
-    /// What to name in `POST /feedback`; null if the database is so slow that the answer is not logged.
+    /// What to name in `POST /feedback`; null if the answer is not stored.
     feedback_id: Option<String>,
     /// Gives this text again from these weights.
     seed: u64,
@@ -98,8 +100,9 @@ pub(super) async fn infer(
     Ok(Json(InferResponse {
         latency_ms: completion.total.as_secs_f64() * 1e3,
         tokens_generated: completion.tokens,
-        model_variant: completion.precision.to_string(),
-        weights_version: completion.weights_version.to_string(),
+        model: completion.variant.name.to_string(),
+        model_variant: completion.variant.precision.to_string(),
+        weights_version: completion.variant.version.to_string(),
         finish_reason: completion.finish.name(),
         output_text: completion.text,
         input_text,
@@ -120,14 +123,10 @@ fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
     )?;
     let temperature = request.temperature.unwrap_or(DEFAULT_TEMPERATURE);
     let temperature = in_range("temperature", temperature, &0.1, &2.0)?;
-    let precision = app.precision(request.model_variant.as_deref());
-    let precision = precision.ok_or_else(|| {
-        let message = format!("no such model variant; there are {}", app.known_models());
-        Problem::field("model_variant", message)
-    })?;
+    let variant = app.variant(request.model_variant.as_deref())?;
     let plan = Plan {
         start: Start::Fresh,
-        precision,
+        variant,
         sampling: SamplingConfig {
             temperature: temperature as f32,
             top_k: generate::top_k(request.top_k)?,

@@ -110,8 +110,8 @@ async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
     app.metrics.count_answer(endpoint, response.status());
-    if let Some(Code(code)) = response.extensions().get() {
-        app.metrics.count_problem(code);
+    if let Some(code) = response.extensions().get::<Code>() {
+        app.metrics.count_problem(*code);
     }
     let ms = began.elapsed().as_secs_f64() * 1e3;
     let status = response.status().as_u16();

@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 use super::App;
 use crate::{
     metrics::{Endpoint, Histogram, Metrics, prometheus::Text},
-    store::Counts,
+    problem::Code,
+    store::{Counts, Store},
 };
 
 /// How long the database has to answer before its figures are left out.
@@ -159,8 +160,8 @@ fn body(app: &App, counts: Option<Counts>) -> MetricsResponse {
     let (total, failed) = metrics.totals();
     let rates = metrics.rates();
     let (waiting, running, slots) = app.engine.load();
-    let weights = app.engine.weights();
-    let variant = weights.variant(app.base.default);
+    let first = app.models.first();
+    let variant = first.at_default();
     MetricsResponse {
         uptime_seconds: metrics.uptime().as_secs_f64(),
         requests: RequestsBody {
@@ -186,12 +187,12 @@ fn body(app: &App, counts: Option<Counts>) -> MetricsResponse {
             slots,
         },
         model: ModelMetrics {
-            name: app.base.name.clone(),
-            parameters: app.base.info.params,
+            name: variant.name.to_string(),
+            parameters: first.base.info.params,
             precision: variant.precision.to_string(),
             kernel: variant.model.kernel().name().to_owned(),
-            weights_version: weights.version.to_string(),
-            base_version: app.base.weights.version.to_string(),
+            weights_version: variant.version.to_string(),
+            base_version: first.base.weights.version.to_string(),
         },
         adaptive: AdaptiveBody {
             learns: app.adapter.learns(),
@@ -216,33 +217,38 @@ fn latency(histogram: &Histogram) -> Option<LatencyBody> {
 
 fn text(app: &App, counts: Option<Counts>) -> String {
     let mut text = Text::default();
-    count_metrics(&app.metrics, &mut text);
+    count_metrics(app, &mut text);
     gauge_metrics(app, counts, &mut text);
-    let version = app.engine.weights().version.to_string();
-    let labels = format!("version=\"{version}\",precision=\"{}\"", app.base.default);
     text.head(
         "itera_weights_info",
         "gauge",
-        "The weights that are served.",
+        "The weights that are served, by model.",
     );
-    text.value("itera_weights_info", &labels, 1.0);
+    for model in app.models.all() {
+        let variant = model.at_default();
+        let labels = [
+            ("model", &*variant.name),
+            ("version", &variant.version),
+            ("precision", variant.precision.name()),
+        ];
+        text.value("itera_weights_info", &labels, 1.0);
+    }
     text.into_string()
 }
 
 /// What only grows.
-fn count_metrics(metrics: &Metrics, text: &mut Text) {
+fn count_metrics(app: &App, text: &mut Text) {
+    let metrics = &app.metrics;
     text.head("itera_requests_total", "counter", "Answered requests.");
     for endpoint in Endpoint::ALL {
         for class in 2..=5 {
-            let labels = format!("endpoint=\"{}\",status=\"{class}xx\"", endpoint.name());
+            let status = format!("{class}xx");
+            let labels = [("endpoint", endpoint.name()), ("status", &status)];
             let value = metrics.answers(endpoint, class) as f64;
             text.value("itera_requests_total", &labels, value);
         }
     }
-    let mut one = |name: &str, help: &str, value: f64| {
-        text.head(name, "counter", help);
-        text.value(name, "", value);
-    };
+    let mut one = |name, help, value| text.one(name, "counter", help, value);
     let (written, read) = (metrics.tokens() as f64, metrics.prompt_tokens() as f64);
     one("itera_generated_tokens_total", "Tokens written.", written);
     one("itera_prompt_tokens_total", "Tokens of prompts read.", read);
@@ -266,6 +272,12 @@ fn count_metrics(metrics: &Metrics, text: &mut Text) {
         "Generations whose client has gone.",
         cancelled,
     );
+    let online = metrics.online();
+    let help = "Bytes of accepted and corrected texts, as they came.";
+    one("itera_online_bytes_total", help, online.bytes as f64);
+    let errors = app.store.as_ref().map_or(0, Store::errors) as f64;
+    let help = "Looks and transactions that the database failed.";
+    one("itera_database_errors_total", help, errors);
     if let Some(seconds) = Metrics::cpu_seconds() {
         let help = "CPU time of all threads.";
         one("process_cpu_seconds_total", help, seconds);
@@ -275,10 +287,28 @@ fn count_metrics(metrics: &Metrics, text: &mut Text) {
         "counter",
         "Answers that are problems, by their code.",
     );
-    for (code, count) in metrics.problems() {
+    for code in Code::ALL {
+        let labels = [("code", code.name())];
+        let count = metrics.problems(*code) as f64;
+        text.value("itera_problems_total", &labels, count);
+    }
+    text.head(
+        "itera_online_nats_total",
+        "counter",
+        "Negative log-likelihood of these texts before they were learnt from, by weights.",
+    );
+    for (weights, nats) in [("served", online.served_nats), ("base", online.base_nats)] {
+        text.value("itera_online_nats_total", &[("weights", weights)], nats);
+    }
+    text.head(
+        "itera_adaptations_total",
+        "counter",
+        "Adaptations that ended on this server.",
+    );
+    for (outcome, count) in app.adapter.outcomes() {
         text.value(
-            "itera_problems_total",
-            &format!("code=\"{code}\""),
+            "itera_adaptations_total",
+            &[("outcome", outcome)],
             count as f64,
         );
     }
@@ -300,10 +330,7 @@ fn count_metrics(metrics: &Metrics, text: &mut Text) {
 
 /// What is so at this moment.
 fn gauge_metrics(app: &App, counts: Option<Counts>, text: &mut Text) {
-    let mut one = |name: &str, help: &str, value: f64| {
-        text.head(name, "gauge", help);
-        text.value(name, "", value);
-    };
+    let mut one = |name, help, value| text.one(name, "gauge", help, value);
     let (waiting, running, slots) = app.engine.load();
     one(
         "itera_queue_waiting",
@@ -331,6 +358,11 @@ fn gauge_metrics(app: &App, counts: Option<Counts>, text: &mut Text) {
         "1 while this server learns.",
         f64::from(u8::from(adapting)),
     );
+    if let Some(bits) = app.adapter.guard_bits_per_byte() {
+        let help =
+            "Of the guarded text, in bits per byte, after the last adaptation of this server.";
+        one("itera_guard_loss", help, bits);
+    }
     if let Some(store) = &app.store {
         one(
             "itera_database_up",

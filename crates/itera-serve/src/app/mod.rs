@@ -7,8 +7,9 @@
 //! | `layers` | around all routes: problem bodies, CORS, compression, limits of size and time |
 //! | `infer`, `completions`, `chat`, `stream` | generation; `generate` is what they share |
 //! | `sessions` | texts that go on over many requests |
+//! | `models` | which models there are; loading and unloading them |
 //! | `score`, `tokens` | likelihood of texts, and their tokens |
-//! | `feedback` | verdicts on answers |
+//! | `feedback`, `online` | verdicts on answers, and how well the model predicts the texts of these |
 //! | `adapt` | learning, its status, rollback |
 //! | `metrics`, `health`, `page` | for operators and people |
 
@@ -23,6 +24,8 @@ mod health;
 mod infer;
 mod layers;
 mod metrics;
+mod models;
+mod online;
 mod page;
 mod routes;
 mod score;
@@ -35,7 +38,6 @@ mod tests;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use itera_core::checkpoint::Precision;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::{
@@ -48,20 +50,21 @@ use crate::{
     engine::Engine,
     limits::Limits,
     metrics::Metrics,
+    models::Models,
     options::Settings,
-    problem::Problem,
+    problem::{Code, Problem},
     store::{Counts, Store},
-    weights::Base,
+    weights::Variant,
 };
 
 /// Everything that a request may need.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) models: Arc<Models>,
+    pub(crate) engine: Engine,
     /// None with `--database none`.
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) base: Arc<Base>,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) limits: Limits,
     /// A seat for each thread that may score texts.
@@ -84,29 +87,22 @@ impl App {
         self.store.as_ref().ok_or_else(Problem::no_database)
     }
 
-    /// The precision that a request means by a name: none, that of the model, a precision, or both.
-    fn precision(&self, name: Option<&str>) -> Option<Precision> {
-        let Some(name) = name else {
-            return Some(self.base.default);
-        };
-        if name == self.base.name {
-            return Some(self.base.default);
-        }
-        let precision = match name.strip_prefix(self.base.name.as_str()) {
-            Some(rest) => rest.strip_prefix(['.', '-'])?,
-            None => name,
-        };
-        let mut precisions = self.base.precisions.iter().copied();
-        precisions.find(|known| known.name() == precision)
-    }
-
-    /// Names that requests may give, for error messages.
-    fn known_models(&self) -> String {
-        let names = self.base.precisions.iter().map(ToString::to_string);
-        format!(
-            "{}, {}",
-            self.base.name,
-            names.collect::<Vec<_>>().join(", ")
-        )
+    /// What a request means by the name of a model.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    fn variant(&self, name: Option<&str>) -> Result<Arc<Variant>, Problem> {
+        self.models.variant(name).ok_or_else(|| {
+            let models = self.models.all();
+            let known: Vec<&str> = models.iter().map(|model| &*model.base.name).collect();
+            Problem::new(
+                Code::ModelNotFound,
+                format!(
+                    "no such model; there are {}, each also with a precision, as in `{}`; GET /v1/models lists all",
+                    known.join(", "),
+                    models[0].at_default().id()
+                ),
+            )
+        })
     }
 }

@@ -1,12 +1,16 @@
 //! Every path, said once: the handler, what it needs, and by its attribute its place in the OpenAPI document.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
+use axum::{
+    Json, Router, extract::DefaultBodyLimit, http::StatusCode, middleware::from_fn_with_state,
+};
+use serde_json::json;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
         ContentBuilder, Ref, ResponseBuilder,
+        extensions::Extensions,
         path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
@@ -19,10 +23,10 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, chat, completions, feedback, health, infer, layers, metrics, page, score, sessions,
-    tokens,
+    adapt, chat, completions, feedback, health, infer, layers, metrics, models, page, score,
+    sessions, tokens,
 };
-use crate::problem::ProblemBody;
+use crate::problem::{Code, ProblemBody};
 
 type Route = UtoipaMethodRouter<Arc<App>>;
 
@@ -42,8 +46,10 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Rate, routes!(feedback::feedback)),
         (Need::Forget, routes!(feedback::forget)),
         (Need::Operate, routes!(adapt::rollback)),
-        (Need::Read, routes!(completions::models)),
-        (Need::Read, routes!(completions::model)),
+        (Need::Read, routes!(models::models)),
+        (Need::Read, routes!(models::model)),
+        (Need::Operate, routes!(models::load)),
+        (Need::Operate, routes!(models::unload)),
         (Need::Read, routes!(adapt::status)),
         (Need::Scrape, routes!(metrics::metrics)),
         (Need::Scrape, routes!(metrics::stats)),
@@ -52,7 +58,7 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Probe, routes!(health::ready)),
         (Need::Page, routes!(page::index)),
         (Need::Page, routes!(page::docs)),
-        (Need::Page, routes!(json)),
+        (Need::Page, routes!(openapi)),
     ]
 }
 
@@ -84,37 +90,8 @@ impl Modify for Token {
     }
 }
 
-/// What any request may be told, and those that do more than read.
-const PROBLEMS: [(u16, &str); 8] = [
-    (401, "A key is missing, or is not one"),
-    (
-        403,
-        "The key lacks the role, or a web page of another origin asks",
-    ),
-    (404, "There is nothing of this name"),
-    (
-        421,
-        "The request is addressed to a name that is not this server's",
-    ),
-    (429, "Too many requests, or too many wrong keys"),
-    (500, "The server failed; its log says why"),
-    (501, "This server has no database, or does not learn"),
-    (
-        503,
-        "Too much waits, or the database cannot be used; nothing was stored",
-    ),
-];
-const PROBLEMS_OF_WORK: [(u16, &str); 6] = [
-    (400, "No JSON, or a parameter that is not supported"),
-    (409, "It cannot be done now"),
-    (413, "The body is too large"),
-    (415, "Not declared as JSON"),
-    (
-        422,
-        "A value is missing or out of its range, or the request asks for too much",
-    ),
-    (504, "It took too long"),
-];
+/// Statuses of problems that only requests which do more than read have.
+const OF_WORK: [u16; 6] = [400, 409, 413, 415, 422, 504];
 
 /// The OpenAPI document.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
@@ -124,20 +101,33 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = all.into_openapi();
     for item in document.paths.paths.values_mut() {
         if let Some(read) = &mut item.get {
-            add_problems(read, &[&PROBLEMS]);
+            add_problems(read, |status| !OF_WORK.contains(&status));
         }
         for work in item.post.iter_mut().chain(&mut item.delete) {
-            add_problems(work, &[&PROBLEMS, &PROBLEMS_OF_WORK]);
+            add_problems(work, |_| true);
         }
     }
+    let codes = Code::ALL.iter().map(|code| {
+        json!({"code": code.name(), "status": code.status().as_u16(), "meaning": code.meaning()})
+    });
+    let codes: Vec<_> = codes.collect();
+    document.extensions = Some(Extensions::from_iter([("x-problems", codes)]));
     document
 }
 
-fn add_problems(operation: &mut Operation, lists: &[&[(u16, &str)]]) {
-    for (status, description) in lists.iter().copied().flatten() {
+/// Tells of an operation what codes its problems may have.
+fn add_problems(operation: &mut Operation, may_have: impl Fn(u16) -> bool) {
+    let mut codes: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    for code in Code::ALL {
+        let status = code.status();
+        if status != StatusCode::METHOD_NOT_ALLOWED && may_have(status.as_u16()) {
+            codes.entry(status.as_u16()).or_default().push(code.name());
+        }
+    }
+    for (status, codes) in codes {
         let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemBody")));
         let response = ResponseBuilder::new()
-            .description(*description)
+            .description(format!("A problem: {}", codes.join(", ")))
             .content("application/problem+json", body.build());
         let responses = &mut operation.responses.responses;
         responses.insert(status.to_string(), response.build().into());
@@ -146,7 +136,7 @@ fn add_problems(operation: &mut Operation, lists: &[&[(u16, &str)]]) {
 
 /// The OpenAPI document.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "The document")))]
-async fn json() -> Json<utoipa::openapi::OpenApi> {
+async fn openapi() -> Json<utoipa::openapi::OpenApi> {
     Json(document())
 }
 

@@ -10,7 +10,6 @@ use std::{
 
 use axum::{Extension, Json, extract::State};
 use itera_core::{
-    checkpoint::Precision,
     model::{Scorer, bits_per_byte},
     tokenizer::Tokenizer,
 };
@@ -36,6 +35,7 @@ const MAX_TOLD: usize = 16_384;
 /// What to score.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"input": ["Once upon a time", "a time upon Once"]}))]
 pub(super) struct ScoreRequest {
     /// A text, or at most 256.
     input: Texts,
@@ -93,39 +93,29 @@ pub(super) async fn score(
     Extension(client): Extension<Client>,
     Body(request): Body<ScoreRequest>,
 ) -> Result<Json<ScoreResponse>, Problem> {
-    let precision = precision(&app, request.model.as_deref())?;
-    let weights = app.engine.weights();
+    let variant = app.variant(request.model.as_deref())?;
     let texts = Arc::new(texts(request.input)?);
-    let documents = tokenized(&app, &texts).await?;
+    let documents = tokenized(&variant, &texts).await?;
     let tokens: usize = documents.iter().map(Vec::len).sum();
     let _charge = app
         .limits
         .admit(&client, work(&documents, request.tokens)?)?;
-    let variant = weights.variant(precision);
     let documents = Arc::new(documents);
-    let scores = nats(&app, variant, &documents).await?;
+    let scores = nats(&app, &variant, &documents).await?;
     app.metrics.count_scored(tokens);
-    let tokenizer = &weights.checkpoint.tokenizer;
     let data = texts.iter().zip(documents.iter()).zip(&scores);
     let data = data.map(|((text, tokens), nats)| {
         let told = request
             .tokens
-            .then(|| token_scores(tokenizer, tokens, nats));
+            .then(|| token_scores(&variant.tokenizer, tokens, nats));
         text_score(text, nats, told)
     });
     Ok(Json(ScoreResponse {
-        model: app.base.name.clone(),
-        precision: precision.to_string(),
-        weights_version: weights.version.to_string(),
+        model: variant.name.to_string(),
+        precision: variant.precision.to_string(),
+        weights_version: variant.version.to_string(),
         data: data.collect(),
     }))
-}
-
-fn precision(app: &App, name: Option<&str>) -> Result<Precision, Problem> {
-    app.precision(name).ok_or_else(|| {
-        let message = format!("no such model; there are {}", app.known_models());
-        Problem::field("model", message)
-    })
 }
 
 fn texts(input: Texts) -> Result<Vec<String>, Problem> {
@@ -141,11 +131,14 @@ fn texts(input: Texts) -> Result<Vec<String>, Problem> {
 }
 
 /// The tokens of each text.
-async fn tokenized(app: &Arc<App>, texts: &Arc<Vec<String>>) -> Result<Vec<Vec<u32>>, Problem> {
-    let (app, texts) = (Arc::clone(app), Arc::clone(texts));
+async fn tokenized(
+    variant: &Arc<Variant>,
+    texts: &Arc<Vec<String>>,
+) -> Result<Vec<Vec<u32>>, Problem> {
+    let (variant, texts) = (Arc::clone(variant), Arc::clone(texts));
     let encode = move || {
-        let tokenizer = &app.base.weights.checkpoint.tokenizer;
-        let documents = texts.iter().map(|text| tokenizer.encode(text.as_bytes()));
+        let tokens = |text: &String| variant.tokenizer.encode(text.as_bytes());
+        let documents = texts.iter().map(tokens);
         documents.collect::<Result<Vec<_>, _>>()
     };
     let documents = tokio::task::spawn_blocking(encode).await;
@@ -173,7 +166,6 @@ fn work(documents: &[Vec<u32>], tells_tokens: bool) -> Result<Work, Problem> {
 /// The documents of a request, which several threads score.
 struct Shared {
     variant: Arc<Variant>,
-    end_of_text: u32,
     documents: Arc<Vec<Vec<u32>>>,
     /// Which of them are scored together.
     groups: Vec<Range<usize>>,
@@ -189,7 +181,10 @@ type ScoredGroup = (usize, Vec<Vec<f64>>);
 impl Shared {
     /// Scores one group after the other until there is none.
     fn work_off(&self) -> Vec<ScoredGroup> {
-        let mut scorer = self.variant.model.scorer(self.end_of_text);
+        let mut scorer = self
+            .variant
+            .model
+            .scorer(self.variant.tokenizer.end_of_text());
         let mut scored = Vec::new();
         while !self.is_over.load(Ordering::Relaxed)
             && let Some(group) = self.groups.get(self.next.fetch_add(1, Ordering::Relaxed))
@@ -222,7 +217,6 @@ async fn nats(
 ) -> Result<Vec<Vec<f64>>, Problem> {
     let shared = Arc::new(Shared {
         variant: Arc::clone(variant),
-        end_of_text: app.base.weights.checkpoint.tokenizer.end_of_text(),
         documents: Arc::clone(documents),
         groups: Scorer::groups(documents.iter().map(Vec::len)),
         next: AtomicUsize::new(0),

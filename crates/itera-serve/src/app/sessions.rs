@@ -1,6 +1,9 @@
 //! `/v1/sessions`: texts that go on over many requests, of which the model remembers all in a state of one size.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use axum::{
     Extension, Json,
@@ -14,14 +17,15 @@ use utoipa::ToSchema;
 
 use super::{
     App,
-    completions::{Prompts, inputs, no_model},
+    completions::{Prompts, inputs},
     generate::{self, Log, Plan},
 };
 use crate::{
     client::{Client, ClientId},
     engine::{Adjustments, Session, Start},
-    problem::{Body, Problem},
+    problem::{Body, Code, Problem},
     store::{now_ms, random_id},
+    weights::Variant,
 };
 
 /// What the id of a session begins with.
@@ -30,7 +34,8 @@ const PREFIX: &str = "sess-";
 /// Most versions of the weights that sessions keep from being forgotten.
 const MOST_VERSIONS: usize = 4;
 
-/// The sessions, at most so many bytes of them; the one that was not used for the longest goes first.
+/// The sessions, at most so many bytes of them. Of the client with most of them, the one that was not used for the
+/// longest makes room.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     most_bytes: usize,
@@ -71,11 +76,10 @@ impl Sessions {
     }
 
     /// Keeps a new session; tells its id.
-    fn open(&self, owner: ClientId, session: Session) -> Result<SessionBody, Problem> {
+    pub(super) fn open(&self, owner: ClientId, session: Session) -> Result<SessionBody, Problem> {
         if session.bytes() > self.most_bytes {
             return Err(Problem::new(
-                StatusCode::NOT_IMPLEMENTED,
-                "no_sessions",
+                Code::NoSessions,
                 "this server keeps no sessions; its option --session-mb has their megabytes",
             ));
         }
@@ -90,11 +94,12 @@ impl Sessions {
         let mut inner = self.lock();
         inner.bytes += entry.session.bytes();
         inner.sessions.insert(id, entry);
-        while inner.bytes > self.most_bytes || inner.versions() > MOST_VERSIONS {
-            let Some((_, oldest)) = inner.sessions.remove_lru() else {
-                break;
-            };
-            inner.bytes -= oldest.session.bytes();
+        while inner.bytes > self.most_bytes && !inner.sessions.is_empty() {
+            inner.make_room();
+        }
+        while inner.versions() > MOST_VERSIONS {
+            let oldest = inner.sessions.remove_lru();
+            inner.bytes -= oldest.map_or(0, |(_, oldest)| oldest.session.bytes());
         }
         Ok(body)
     }
@@ -104,6 +109,14 @@ impl Sessions {
         let mut inner = self.lock();
         let entry = inner.sessions.get(id).filter(|entry| entry.owner == *owner);
         entry.cloned().ok_or_else(no_session)
+    }
+
+    /// The weights of a session of this owner.
+    pub(super) fn variant(&self, owner: &ClientId, id: &str) -> Result<Arc<Variant>, Problem> {
+        let mut inner = self.lock();
+        let entry = inner.sessions.get(id).filter(|entry| entry.owner == *owner);
+        let entry = entry.ok_or_else(no_session)?;
+        Ok(Arc::clone(&entry.session.variant))
     }
 
     /// Forgets a session of this owner.
@@ -131,8 +144,7 @@ impl Sessions {
         let entry = entry.ok_or_else(no_session)?;
         if entry.is_busy {
             return Err(Problem::new(
-                StatusCode::CONFLICT,
-                "session_busy",
+                Code::SessionBusy,
                 "another request is going on with the session; wait for it, or fork the session before",
             ));
         }
@@ -150,11 +162,27 @@ impl Sessions {
 }
 
 impl Inner {
+    /// Forgets the session of the client with most of them that was not used for the longest.
+    fn make_room(&mut self) {
+        let mut owned: HashMap<&ClientId, usize> = HashMap::new();
+        for (_, entry) in &self.sessions {
+            *owned.entry(&entry.owner).or_default() += 1;
+        }
+        let most = owned.values().max().copied();
+        // From the one that was not used for the longest.
+        let mut entries = self.sessions.iter();
+        let found = entries.find(|(_, entry)| owned.get(&entry.owner).copied() == most);
+        let id = found.map(|(id, _)| id.clone());
+        if let Some(entry) = id.and_then(|id| self.sessions.remove(&id)) {
+            self.bytes -= entry.session.bytes();
+        }
+    }
+
     /// How many versions of the weights the sessions have.
     fn versions(&self) -> usize {
         let mut versions: Vec<&str> = Vec::new();
         for (_, entry) in &self.sessions {
-            let version = &*entry.session.weights.version;
+            let version = &*entry.session.variant.version;
             if !versions.contains(&version) {
                 versions.push(version);
             }
@@ -193,8 +221,7 @@ impl Drop for Lease {
 
 fn no_session() -> Problem {
     Problem::new(
-        StatusCode::NOT_FOUND,
-        "session_not_found",
+        Code::SessionNotFound,
         "no such session of this client; it may have made room for others, so begin a new one",
     )
 }
@@ -202,6 +229,7 @@ fn no_session() -> Problem {
 /// How a text begins.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"prompt": "Once upon a time"}))]
 pub(super) struct SessionRequest {
     /// The beginning, a text or a list of tokens [default: nothing].
     prompt: Option<Prompts>,
@@ -218,6 +246,8 @@ pub(super) struct SessionBody {
     object: &'static str,
     /// Seconds since 1970.
     created: i64,
+    /// The name of the model.
+    model: String,
     /// Precision of the weights.
     precision: String,
     /// Digest of the weights, which stay those that the session began with.
@@ -234,8 +264,9 @@ impl Entry {
             id: id.to_owned(),
             object: "session",
             created: self.created_ms / 1000,
-            precision: self.session.variant().precision.to_string(),
-            weights_version: self.session.weights.version.to_string(),
+            model: self.session.variant.name.to_string(),
+            precision: self.session.variant.precision.to_string(),
+            weights_version: self.session.variant.version.to_string(),
             tokens: self.session.tokens,
             bytes: self.session.bytes(),
         }
@@ -254,11 +285,9 @@ pub(super) async fn open(
     Extension(client): Extension<Client>,
     Body(request): Body<SessionRequest>,
 ) -> Result<(StatusCode, Json<SessionBody>), Problem> {
-    let precision = app
-        .precision(request.model.as_deref())
-        .ok_or_else(|| no_model(&app))?;
+    let variant = app.variant(request.model.as_deref())?;
     let prompt = request.prompt.unwrap_or(Prompts::Text(String::new()));
-    let mut inputs = inputs(&app, prompt, 1, 0)?;
+    let mut inputs = inputs(&app, &variant.tokenizer, prompt, 1, 0)?;
     let (Some(input), true) = (inputs.pop(), inputs.is_empty()) else {
         return Err(Problem::field(
             "prompt",
@@ -267,7 +296,7 @@ pub(super) async fn open(
     };
     let plan = Plan {
         start: Start::NewSession,
-        precision,
+        variant,
         sampling: SamplingConfig::default(),
         adjustments: Adjustments::default(),
         max_tokens: 0,

@@ -2,12 +2,9 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Instant};
 
-use axum::{
-    http::StatusCode,
-    response::{
-        IntoResponse as _, Response,
-        sse::{Event as SseEvent, KeepAlive, Sse},
-    },
+use axum::response::{
+    IntoResponse as _, Response,
+    sse::{Event as SseEvent, KeepAlive, Sse},
 };
 use futures_util::{
     StreamExt as _,
@@ -18,16 +15,14 @@ use tokio::sync::mpsc;
 use super::{
     App,
     chat::Form,
-    completions::{
-        Choice, CompletionResponse, LogprobsBody, Usage, Work, answer_id, fingerprint, head,
-    },
-    generate::{self, log},
+    completions::{Choice, CompletionResponse, LogprobsBody, Usage, Work, answer_id, head},
+    generate::{self, Written, log, store},
 };
 use crate::{
     client::Client,
     engine::{Completion, Event, MIN_EVENTS, Reply},
     limits::Charge,
-    problem::Problem,
+    problem::{Code, Problem},
 };
 
 /// Pieces that wait for a client; what is written beyond them comes as one.
@@ -60,7 +55,9 @@ pub(super) fn respond(
         sources.push(events(index, receiver));
     }
     let mut told = Telling {
-        head: head(&app, &work.model),
+        head: head(&work.plan.variant),
+        so_far: (!work.plan.echo).then(Written::default),
+        began: Instant::now(),
         open: work.prompts.len(),
         is_first: true,
         usage: Usage::default(),
@@ -111,6 +108,9 @@ struct Telling {
     app: Arc<App>,
     work: Work,
     head: CompletionResponse,
+    /// What the first choice has said, as long as it has not ended.
+    so_far: Option<Written>,
+    began: Instant,
     sources: SelectAll<BoxStream<'static, (usize, Option<Event>)>>,
     /// Choices that have not ended.
     open: usize,
@@ -138,12 +138,20 @@ impl Telling {
             };
             let (index, event) = next?;
             match event {
-                Some(Event::Delta { text, logprobs }) => {
+                Some(Event::Delta {
+                    text,
+                    tokens,
+                    logprobs,
+                }) => {
+                    if let Some(so_far) = self.so_far.as_mut().filter(|_| index == 0) {
+                        so_far.output += &text;
+                        so_far.tokens = tokens;
+                    }
                     let logprobs = logprobs.map(LogprobsBody::from);
                     self.choice(index, text, logprobs, None);
                 }
-                Some(Event::End(Ok(completion))) => {
-                    self.end(index, &completion);
+                Some(Event::End(Ok(mut completion))) => {
+                    self.end(index, &mut completion);
                 }
                 Some(Event::End(Err(error))) => self.fail(&generate::problem(&error)),
                 None => self.fail(&Problem::internal("the generating thread failed")),
@@ -173,14 +181,16 @@ impl Telling {
     }
 
     /// The last chunk of a choice, and after the last choice what ends the stream.
-    fn end(&mut self, index: usize, completion: &Completion) {
+    fn end(&mut self, index: usize, completion: &mut Completion) {
         let watts = self.app.settings.args.engine.watts_per_core;
         self.usage.add(completion, watts);
         self.work.keep(completion);
-        self.head.system_fingerprint = fingerprint(&completion.weights_version);
         let input = &self.work.prompts[index];
         let plan = input.plan(&self.work.plan);
         let id = answer_id(&self.head, index);
+        if index == 0 {
+            self.so_far = None;
+        }
         let feedback_id = log(&self.app, id, &plan, input.text.clone(), completion);
         let reason = completion.finish.name();
         self.choice(index, String::new(), None, Some((reason, feedback_id)));
@@ -197,8 +207,7 @@ impl Telling {
     fn give_up(&mut self) {
         self.sources.clear();
         let late = Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout",
+            Code::Timeout,
             "the stream took too long; ask for fewer tokens, or try again",
         );
         self.open = 1;
@@ -218,10 +227,30 @@ impl Telling {
         self.waiting.push_back(SseEvent::default().data("[DONE]"));
     }
 
+    /// Stores what a client has got that stopped the first choice and knows its id, so that it can be rated.
+    fn keep_so_far(&mut self) {
+        let Some(mut so_far) = self.so_far.take() else {
+            return;
+        };
+        so_far.total = self.began.elapsed();
+        if so_far.tokens > 0 {
+            let input = &self.work.prompts[0];
+            let id = answer_id(&self.head, 0);
+            let plan = input.plan(&self.work.plan);
+            store(&self.app, id, &plan, input.text.clone(), so_far);
+        }
+    }
+
     fn tell(&mut self, chunk: CompletionResponse) {
         // Plain data without maps of other keys than text: serialising cannot fail.
         if let Ok(json) = self.work.form.piece(chunk, self.is_first) {
             self.waiting.push_back(SseEvent::default().data(json));
         }
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.keep_so_far();
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Query, State},
+};
 use itera_core::tokenizer::END_OF_TEXT;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,6 +15,7 @@ use crate::problem::{Body, Problem};
 
 /// A text to divide into tokens. Fields that are not listed are ignored, as clients send more.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"prompt": "Once upon a time"}))]
 pub(super) struct TokenizeRequest {
     /// The text; `content` is the same.
     #[serde(alias = "content")]
@@ -19,6 +23,8 @@ pub(super) struct TokenizeRequest {
     /// Whether the end-of-text before every text is told too [default: false]; `add_special` is the same.
     #[serde(default, alias = "add_special")]
     add_special_tokens: bool,
+    /// A name of `GET /v1/models` [default: the first].
+    model: Option<String>,
 }
 
 /// The tokens of a text.
@@ -39,7 +45,8 @@ pub(super) async fn tokenize(
     State(app): State<Arc<App>>,
     Body(request): Body<TokenizeRequest>,
 ) -> Result<Json<TokenizeResponse>, Problem> {
-    let tokenizer = &app.base.weights.checkpoint.tokenizer;
+    let variant = app.variant(request.model.as_deref())?;
+    let tokenizer = &variant.tokenizer;
     // A client that asks for the id of end-of-text writes its name.
     let tokens = if request.prompt == END_OF_TEXT {
         vec![tokenizer.end_of_text()]
@@ -59,8 +66,11 @@ pub(super) async fn tokenize(
 
 /// Tokens to join. Fields that are not listed are ignored, as clients send more.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"tokens": [72, 105]}))]
 pub(super) struct DetokenizeRequest {
     tokens: Vec<u32>,
+    /// A name of `GET /v1/models` [default: the first].
+    model: Option<String>,
 }
 
 /// The text of tokens.
@@ -83,7 +93,8 @@ pub(super) async fn detokenize(
     State(app): State<Arc<App>>,
     Body(request): Body<DetokenizeRequest>,
 ) -> Result<Json<DetokenizeResponse>, Problem> {
-    let tokenizer = &app.base.weights.checkpoint.tokenizer;
+    let variant = app.variant(request.model.as_deref())?;
+    let tokenizer = &variant.tokenizer;
     let vocabulary = tokenizer.vocab_size() as u32;
     if let Some(token) = request.tokens.iter().find(|token| **token >= vocabulary) {
         let message = format!("`tokens` holds {token}, expected ids below {vocabulary}");
@@ -112,19 +123,30 @@ pub(super) struct TokenizerInfo {
     chat_template: Option<String>,
 }
 
+/// Whose tokenizer.
+#[derive(Debug, Deserialize)]
+pub(super) struct Whose {
+    model: Option<String>,
+}
+
 /// What a client needs to know of the tokenizer.
 #[utoipa::path(
     get,
     path = "/tokenizer_info",
+    params(("model" = Option<String>, Query, description = "A name of `GET /v1/models` [default: the first]")),
     responses((status = 200, description = "The tokenizer", body = TokenizerInfo))
 )]
-pub(super) async fn tokenizer_info(State(app): State<Arc<App>>) -> Json<TokenizerInfo> {
-    let tokenizer = &app.base.weights.checkpoint.tokenizer;
-    Json(TokenizerInfo {
+pub(super) async fn tokenizer_info(
+    State(app): State<Arc<App>>,
+    Query(whose): Query<Whose>,
+) -> Result<Json<TokenizerInfo>, Problem> {
+    let variant = app.variant(whose.model.as_deref())?;
+    let tokenizer = &variant.tokenizer;
+    Ok(Json(TokenizerInfo {
         tokenizer_class: tokenizer.kind().name().to_owned(),
         vocab_size: tokenizer.vocab_size(),
         bos_token: END_OF_TEXT,
         eos_token: END_OF_TEXT,
         chat_template: None,
-    })
+    }))
 }

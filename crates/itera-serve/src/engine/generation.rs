@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use itera_core::{model::State, sampling::Sampler, tokenizer::Tokenizer};
+use itera_core::{model::State, sampling::Sampler};
 
 use super::{
     Completion, Event, Finish, GenerateError, Logprobs, Prompt, Reply, Request,
@@ -15,7 +15,7 @@ use super::{
     session::{Session, Start},
     text::TextBuilder,
 };
-use crate::weights::{Variant, Weights};
+use crate::weights::Variant;
 
 /// Tokens of a prompt that are read in one step, so that long prompts hold up the others little.
 const PIECE: usize = 32;
@@ -94,7 +94,6 @@ impl Share {
 /// What is written.
 #[derive(Debug)]
 pub(super) struct Writing {
-    weights: Arc<Weights>,
     pub(super) variant: Arc<Variant>,
     sampler: Sampler,
     adjuster: Option<Adjuster>,
@@ -146,20 +145,13 @@ struct Ended {
 ///
 /// # Errors
 /// The tokenizer does not take the prompt; the client has been told.
-pub(super) fn begin(
-    request: Request,
-    weights: &Arc<Weights>,
-) -> Option<(Feed, Writing, Option<Box<Session>>)> {
+pub(super) fn begin(request: Request) -> Option<(Feed, Writing, Option<Box<Session>>)> {
     let keeps = request.start.keeps();
     let session = match request.start {
         Start::Fresh | Start::NewSession => None,
         Start::Session(session) => Some(session),
     };
-    let weights = session.as_ref().map_or(weights, |session| &session.weights);
-    let precision = session
-        .as_ref()
-        .map_or(request.precision, |session| session.precision);
-    let tokenizer = &weights.checkpoint.tokenizer;
+    let tokenizer = &request.variant.tokenizer;
     let encoded = match &request.prompt {
         Prompt::Text(text) => tokenizer.encode(text.as_bytes()),
         Prompt::Tokens(tokens) => Ok(tokens.clone()),
@@ -197,8 +189,7 @@ pub(super) fn begin(
     };
     let prompt: Vec<u32> = before.into_iter().chain(tokens).collect();
     let writing = Writing {
-        variant: Arc::clone(weights.variant(precision)),
-        weights: Arc::clone(weights),
+        variant: request.variant,
         sampler,
         adjuster,
         max_tokens: request.max_tokens,
@@ -264,7 +255,7 @@ impl Writing {
         if let Some(token) = known {
             if let Some(scored) = &mut self.scored_prompt {
                 let offset = scored.characters();
-                scored.push(self.weights.checkpoint.tokenizer.token_bytes(token));
+                scored.push(self.variant.tokenizer.token_bytes(token));
                 self.note(token, logits, offset);
             }
             return;
@@ -281,7 +272,7 @@ impl Writing {
             let offset = self.text.characters();
             self.note(token, logits, offset);
         }
-        if token == self.tokenizer().end_of_text() {
+        if token == self.variant.tokenizer.end_of_text() {
             return self.finish(Finish::EndOfText, Some(logits));
         }
         self.tokens += 1;
@@ -289,11 +280,7 @@ impl Writing {
         if let Some(adjuster) = &mut self.adjuster {
             adjuster.note(token);
         }
-        let weights = Arc::clone(&self.weights);
-        if self
-            .text
-            .push(weights.checkpoint.tokenizer.token_bytes(token))
-        {
+        if self.text.push(self.variant.tokenizer.token_bytes(token)) {
             self.finish(Finish::Stop, None);
         } else if self.tokens == self.max_tokens {
             self.finish(Finish::Length, None);
@@ -302,15 +289,10 @@ impl Writing {
         }
     }
 
-    fn tokenizer(&self) -> &Tokenizer {
-        &self.weights.checkpoint.tokenizer
-    }
-
     /// Adds a token to the list of probabilities.
     fn note(&mut self, token: u32, logits: &[f32], offset: usize) {
-        let weights = Arc::clone(&self.weights);
-        let tokenizer = &weights.checkpoint.tokenizer;
         let top = self.top.unwrap_or(0);
+        let tokenizer = &self.variant.tokenizer;
         self.fresh.push(tokenizer, token, logits, top, offset);
     }
 
@@ -327,7 +309,11 @@ impl Writing {
         if !text.is_empty() || !fresh.tokens.is_empty() {
             let logprobs = self.top.map(|_| fresh);
             // A client that has gone is noticed before the next step.
-            let _ = sender.try_send(Event::Delta { text, logprobs });
+            let _ = sender.try_send(Event::Delta {
+                text,
+                tokens: self.tokens,
+                logprobs,
+            });
         }
     }
 
@@ -354,8 +340,7 @@ impl Writing {
                 .top
                 .filter(|_| is_whole)
                 .map(|_| std::mem::take(&mut self.fresh)),
-            weights_version: Arc::clone(&self.variant.version),
-            precision: self.variant.precision,
+            variant: Arc::clone(&self.variant),
             session: None,
             first_token: self.first_token.unwrap_or(now) - self.received,
             total: now - self.received,
@@ -383,8 +368,7 @@ impl Writing {
             logits,
         } = ended;
         completion.session = Some(Box::new(Session {
-            weights: Arc::clone(&self.weights),
-            precision: self.variant.precision,
+            variant: Arc::clone(&self.variant),
             tokens: before + completion.prompt_tokens + completion.tokens,
             state: state.clone(),
             unread: self.written,

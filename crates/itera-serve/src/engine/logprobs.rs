@@ -40,12 +40,13 @@ impl Logprobs {
         self.tokens.push(name(tokenizer, token));
         let own = log_softmax_at(logits, token as usize);
         self.token_logprobs.push(Some(own));
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        let ids = if top == 0 { 0 } else { logits.len() as u32 };
+        let mut order: Vec<u32> = (0..ids).collect();
         let by_logit = |a: &u32, b: &u32| {
             let (a, b) = (*a as usize, *b as usize);
             logits[b].total_cmp(&logits[a]).then(a.cmp(&b))
         };
-        if top > 0 && top < order.len() {
+        if top < order.len() {
             order.select_nth_unstable_by(top, by_logit);
         }
         order.truncate(top);

@@ -31,7 +31,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 
 pub(crate) use self::{
     adjust::Adjustments,
@@ -41,13 +40,12 @@ pub(crate) use self::{
     session::{Session, Start},
 };
 use self::{prefixes::Prefixes, queue::Queue, worker::Worker};
-use crate::{metrics::Metrics, weights::Weights};
+use crate::metrics::Metrics;
 
 /// The generating threads, and the way to them.
 #[derive(Debug)]
 pub(crate) struct Engine {
     queue: Arc<Queue>,
-    weights: Arc<ArcSwap<Weights>>,
     slots: usize,
 }
 
@@ -58,7 +56,6 @@ impl Engine {
     /// # Errors
     /// If the system gives no thread.
     pub(crate) fn start(
-        weights: Arc<Weights>,
         workers: usize,
         slots: usize,
         waiting: usize,
@@ -67,11 +64,9 @@ impl Engine {
     ) -> anyhow::Result<Self> {
         let prefixes = Arc::new(Prefixes::new(state_bytes));
         let queue = Arc::new(Queue::new(waiting, workers, slots));
-        let weights = Arc::new(ArcSwap::new(weights));
         for index in 0..workers {
             let worker = Worker {
                 queue: Arc::clone(&queue),
-                weights: Arc::clone(&weights),
                 metrics: Arc::clone(metrics),
                 prefixes: Arc::clone(&prefixes),
                 slots,
@@ -83,7 +78,6 @@ impl Engine {
         }
         Ok(Self {
             queue,
-            weights,
             slots: workers * slots,
         })
     }
@@ -94,16 +88,6 @@ impl Engine {
     /// If too many wait already.
     pub(crate) fn submit(&self, request: Request) -> Result<(), Full> {
         self.queue.push(request)
-    }
-
-    /// The version that new requests get.
-    pub(crate) fn weights(&self) -> Arc<Weights> {
-        self.weights.load_full()
-    }
-
-    /// Gives new requests other weights. Running ones keep theirs to their end.
-    pub(crate) fn swap(&self, weights: Arc<Weights>) {
-        self.weights.store(weights);
     }
 
     /// Requests that wait, requests that are written, and slots in all.

@@ -163,12 +163,22 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{
+        net::IpAddr,
+        sync::{Arc, LazyLock},
+    };
 
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::engine::{Adjustments, Completion, Prompt, Reply, Start};
+    use crate::{
+        engine::{Adjustments, Completion, Prompt, Reply, Start},
+        fixture::base,
+        models::Served,
+    };
+
+    /// What they are written with; nothing here is.
+    static MODEL: LazyLock<Arc<Served>> = LazyLock::new(|| Served::new(base()));
 
     type Outcome = oneshot::Receiver<Result<Completion, GenerateError>>;
 
@@ -178,7 +188,7 @@ mod tests {
             client: ClientId::Network(IpAddr::from([10, 0, 0, client])),
             start: Start::Fresh,
             prompt: Prompt::Text("a".to_owned()),
-            precision: itera_core::checkpoint::Precision::Fp32,
+            variant: MODEL.at_default(),
             sampling: itera_core::sampling::SamplingConfig::default(),
             adjustments: Adjustments::default(),
             max_tokens: 1,

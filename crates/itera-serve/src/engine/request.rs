@@ -6,7 +6,6 @@ use std::{
 };
 
 use itera_core::{
-    checkpoint::Precision,
     sampling::{SamplingConfig, SamplingError},
     tokenizer::TokenizerError,
 };
@@ -18,7 +17,7 @@ use super::{
     logprobs::Logprobs,
     session::{Session, Start},
 };
-use crate::client::ClientId;
+use crate::{client::ClientId, weights::Variant};
 
 /// A text to continue.
 #[derive(Debug)]
@@ -28,8 +27,8 @@ pub(crate) struct Request {
     /// What the prompt follows.
     pub(crate) start: Start,
     pub(crate) prompt: Prompt,
-    /// Of a session, its own goes before.
-    pub(crate) precision: Precision,
+    /// The weights; those of a session, if it goes on with one.
+    pub(crate) variant: Arc<Variant>,
     pub(crate) sampling: SamplingConfig,
     pub(crate) adjustments: Adjustments,
     /// Most tokens to write; end-of-text does not count.
@@ -94,6 +93,8 @@ pub(crate) enum Event {
     /// More text, or the probabilities of tokens whose text is still held back.
     Delta {
         text: String,
+        /// Tokens written so far.
+        tokens: usize,
         logprobs: Option<Logprobs>,
     },
     /// The last of all.
@@ -115,8 +116,8 @@ pub(crate) struct Completion {
     pub(crate) finish: Finish,
     /// None of a stream, whose pieces have brought them.
     pub(crate) logprobs: Option<Logprobs>,
-    pub(crate) weights_version: Arc<str>,
-    pub(crate) precision: Precision,
+    /// What has written it.
+    pub(crate) variant: Arc<Variant>,
     /// Where the text stands, if it will go on.
     pub(crate) session: Option<Box<Session>>,
     /// From the request's arrival to its first token.

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use itera_core::{checkpoint::Precision, model::State};
+use itera_core::model::State;
 
-use crate::weights::{Variant, Weights};
+use crate::weights::Variant;
 
 /// Where a text stands: what the model remembers of it has one size, however long it is. The weights are those that it
 /// began with.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
-    pub(crate) weights: Arc<Weights>,
-    pub(crate) precision: Precision,
+    pub(crate) variant: Arc<Variant>,
     /// Tokens of the text.
     pub(crate) tokens: usize,
     /// What the model remembers of those that it has read.
@@ -27,10 +26,6 @@ impl Session {
     pub(crate) fn bytes(&self) -> usize {
         let logits = self.logits.as_deref().map_or(0, size_of_val);
         size_of::<Self>() + self.state.bytes() + logits
-    }
-
-    pub(crate) fn variant(&self) -> &Arc<Variant> {
-        self.weights.variant(self.precision)
     }
 }
 

@@ -15,19 +15,18 @@ use crate::{
     weights::Base,
 };
 
-fn engine(base: &Base, workers: usize, slots: usize, waiting: usize) -> (Engine, Arc<Metrics>) {
+fn engine(workers: usize, slots: usize, waiting: usize) -> (Engine, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new());
-    let weights = Arc::clone(&base.weights);
-    let engine = Engine::start(weights, workers, slots, waiting, 10_000_000, &metrics);
+    let engine = Engine::start(workers, slots, waiting, 10_000_000, &metrics);
     (engine.unwrap(), metrics)
 }
 
-fn request(prompt: &str, seed: u64, reply: Reply) -> Request {
+fn request(base: &Base, prompt: &str, seed: u64, reply: Reply) -> Request {
     Request {
         client: ClientId::Network([127, 0, 0, 1].into()),
         start: Start::Fresh,
         prompt: Prompt::Text(prompt.to_owned()),
-        precision: Precision::Fp32,
+        variant: Arc::clone(base.weights.variant(Precision::Fp32)),
         sampling: SamplingConfig {
             temperature: 1.0,
             seed,
@@ -46,9 +45,9 @@ fn request(prompt: &str, seed: u64, reply: Reply) -> Request {
 
 type Outcome = oneshot::Receiver<Result<Completion, GenerateError>>;
 
-fn whole(prompt: &str, seed: u64) -> (Request, Outcome) {
+fn whole(base: &Base, prompt: &str, seed: u64) -> (Request, Outcome) {
     let (reply, outcome) = oneshot::channel();
-    (request(prompt, seed, Reply::Whole(reply)), outcome)
+    (request(base, prompt, seed, Reply::Whole(reply)), outcome)
 }
 
 fn result(outcome: Outcome) -> Completion {
@@ -93,12 +92,12 @@ fn answers_are_the_models_own_whatever_else_is_written() {
     let base = base();
     // Fewer slots than requests, so that they join and leave at all times; prompts of one piece and
     // of several.
-    let (engine, metrics) = engine(&base, 2, 5, 100);
+    let (engine, metrics) = engine(2, 5, 100);
     let long = "a long prompt ".repeat(9);
     let cases: Vec<_> = (0..24)
         .map(|seed| {
             let prompt = if seed % 3 == 0 { long.as_str() } else { "ab" };
-            let (request, outcome) = whole(prompt, seed);
+            let (request, outcome) = whole(&base, prompt, seed);
             engine.submit(request).unwrap();
             (prompt, seed, outcome)
         })
@@ -119,10 +118,10 @@ fn answers_are_the_models_own_whatever_else_is_written() {
 #[test]
 fn a_prompt_that_was_read_before_gives_the_same_answer_without_being_read_again() {
     let base = base();
-    let (engine, _) = engine(&base, 1, 2, 10);
+    let (engine, _) = engine(1, 2, 10);
     let text = "one long text after the other ".repeat(40);
     let ask = |prompt: &str, seed, client: u8| {
-        let (mut request, outcome) = whole(prompt, seed);
+        let (mut request, outcome) = whole(&base, prompt, seed);
         request.client = ClientId::Network([127, 0, 0, client].into());
         engine.submit(request).unwrap();
         let found = result(outcome);
@@ -151,9 +150,9 @@ fn a_prompt_that_was_read_before_gives_the_same_answer_without_being_read_again(
 #[test]
 fn a_running_answer_keeps_its_weights() {
     let base = base();
-    let (engine, _) = engine(&base, 1, 4, 10);
+    let (engine, _) = engine(1, 4, 10);
     let (sender, mut events) = mpsc::channel(1024);
-    let mut long = request("ab", 3, Reply::Stream(sender));
+    let mut long = request(&base, "ab", 3, Reply::Stream(sender));
     long.max_tokens = 512;
     long.sampling.temperature = 0.0;
     engine.submit(long).unwrap();
@@ -162,23 +161,23 @@ fn a_running_answer_keeps_its_weights() {
         Some(Event::Delta { .. } | Event::End(_))
     ));
     let other = base.adapted(random_checkpoint(2), None).unwrap();
-    engine.swap(Arc::clone(&other));
-    let (request, outcome) = whole("ab", 3);
+    let (mut request, outcome) = whole(&base, "ab", 3);
+    request.variant = Arc::clone(other.variant(Precision::Fp32));
     engine.submit(request).unwrap();
-    assert_eq!(result(outcome).weights_version, other.version);
+    assert_eq!(result(outcome).variant.version, other.version);
     let end = std::iter::from_fn(|| events.blocking_recv()).last();
     let Some(Event::End(Ok(end))) = end else {
         panic!("no end: {end:?}");
     };
-    assert_eq!(end.weights_version, base.weights.version);
+    assert_eq!(end.variant.version, base.weights.version);
 }
 
 #[test]
 fn a_client_that_goes_is_noticed_before_the_next_token() {
     let base = base();
     let (sender, events) = mpsc::channel(1024);
-    let request = request("a", 1, Reply::Stream(sender));
-    let (_, mut writing, _) = generation::begin(request, &base.weights).unwrap();
+    let request = request(&base, "a", 1, Reply::Stream(sender));
+    let (_, mut writing, _) = generation::begin(request).unwrap();
     let logits = vec![0.0; base.weights.checkpoint.config.vocab_size];
     writing.accept(None, &logits);
     assert!(!writing.is_over());
@@ -189,14 +188,14 @@ fn a_client_that_goes_is_noticed_before_the_next_token() {
 #[test]
 fn slots_of_clients_that_went_are_free_for_others() {
     let base = base();
-    let (engine, metrics) = engine(&base, 1, 1, 200);
+    let (engine, metrics) = engine(1, 1, 200);
     for seed in 0..100 {
-        let (mut request, outcome) = whole("ab", seed);
+        let (mut request, outcome) = whole(&base, "ab", seed);
         request.max_tokens = 512;
         drop(outcome);
         engine.submit(request).unwrap();
     }
-    let (request, outcome) = whole("ab", 7);
+    let (request, outcome) = whole(&base, "ab", 7);
     engine.submit(request).unwrap();
     let mine = result(outcome).tokens as u64;
     wait_until(|| engine.load().1 == 0);
@@ -207,15 +206,15 @@ fn slots_of_clients_that_went_are_free_for_others() {
 #[test]
 fn the_queue_is_bounded() {
     let base = base();
-    let (engine, _) = engine(&base, 0, 1, 2);
+    let (engine, _) = engine(0, 1, 2);
     let outcomes: Vec<_> = (0..2)
         .map(|seed| {
-            let (request, outcome) = whole("ab", seed);
+            let (request, outcome) = whole(&base, "ab", seed);
             engine.submit(request).unwrap();
             outcome
         })
         .collect();
-    let (request, _) = whole("ab", 9);
+    let (request, _) = whole(&base, "ab", 9);
     assert_eq!(engine.submit(request), Err(Full));
     assert_eq!(engine.load(), (2, 0, 0));
     drop(outcomes);
@@ -224,8 +223,8 @@ fn the_queue_is_bounded() {
 #[test]
 fn probabilities_are_those_of_the_model() {
     let base = base();
-    let (engine, _) = engine(&base, 1, 2, 10);
-    let (mut request, outcome) = whole("abc", 5);
+    let (engine, _) = engine(1, 2, 10);
+    let (mut request, outcome) = whole(&base, "abc", 5);
     request.logprobs = Some(3);
     request.echo = true;
     request.max_tokens = 4;
@@ -258,11 +257,11 @@ fn probabilities_are_those_of_the_model() {
 #[test]
 fn an_echo_is_as_long_as_its_text_and_offsets_count_characters() {
     let base = base();
-    let (engine, _) = engine(&base, 1, 2, 10);
+    let (engine, _) = engine(1, 2, 10);
     // A byte that begins no character is three as text; the second character is two tokens.
     let prompt = vec![0xff, 0xc3, 0xa9, 97];
     let ask = |echo: bool| {
-        let (mut request, outcome) = whole("", 5);
+        let (mut request, outcome) = whole(&base, "", 5);
         request.prompt = Prompt::Tokens(prompt.clone());
         (request.logprobs, request.echo, request.max_tokens) = (Some(0), echo, 6);
         engine.submit(request).unwrap();
@@ -279,8 +278,8 @@ fn an_echo_is_as_long_as_its_text_and_offsets_count_characters() {
 #[test]
 fn a_prompt_can_be_scored_without_writing() {
     let base = base();
-    let (engine, _) = engine(&base, 1, 2, 10);
-    let (mut request, outcome) = whole("abc", 5);
+    let (engine, _) = engine(1, 2, 10);
+    let (mut request, outcome) = whole(&base, "abc", 5);
     (request.logprobs, request.echo, request.max_tokens) = (Some(0), true, 0);
     engine.submit(request).unwrap();
     let found = result(outcome);
@@ -291,10 +290,10 @@ fn a_prompt_can_be_scored_without_writing() {
 #[test]
 fn streams_bring_the_same_text() {
     let base = base();
-    let (engine, _) = engine(&base, 1, 2, 10);
+    let (engine, _) = engine(1, 2, 10);
     let (sender, mut events) = mpsc::channel(1024);
     engine
-        .submit(request("ab", 11, Reply::Stream(sender)))
+        .submit(request(&base, "ab", 11, Reply::Stream(sender)))
         .unwrap();
     let (mut text, mut end) = (String::new(), None);
     while let Some(event) = events.blocking_recv() {
@@ -314,9 +313,9 @@ fn streams_bring_the_same_text() {
 #[test]
 fn a_client_that_does_not_read_gets_the_rest_in_few_pieces() {
     let base = base();
-    let (engine, _) = engine(&base, 1, 2, 10);
+    let (engine, _) = engine(1, 2, 10);
     let (sender, mut events) = mpsc::channel(MIN_EVENTS + 1);
-    let mut ask = request("ab", 11, Reply::Stream(sender));
+    let mut ask = request(&base, "ab", 11, Reply::Stream(sender));
     ask.logprobs = Some(2);
     engine.submit(ask).unwrap();
     wait_until(|| engine.load() == (0, 0, 2));
@@ -327,6 +326,7 @@ fn a_client_that_does_not_read_gets_the_rest_in_few_pieces() {
             Event::Delta {
                 text: piece,
                 logprobs,
+                ..
             } => {
                 text += &piece;
                 tokens += logprobs.unwrap().tokens.len();

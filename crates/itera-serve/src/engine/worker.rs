@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
-use itera_core::model::{Sequence, State, Workspace};
+use itera_core::{
+    config::ModelConfig,
+    model::{Sequence, State, Workspace},
+};
 
 use super::{
     generation::{Feed, Share, Writing, begin},
@@ -17,13 +19,12 @@ use super::{
     queue::{Queue, Running},
     session::Session,
 };
-use crate::{metrics::Metrics, weights::Weights};
+use crate::{metrics::Metrics, weights::Variant};
 
 /// What the thread is given.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) queue: Arc<Queue>,
-    pub(super) weights: Arc<ArcSwap<Weights>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) prefixes: Arc<Prefixes>,
     pub(super) slots: usize,
@@ -56,8 +57,8 @@ impl Worker {
     }
 
     fn serve(&self) {
-        let mut work = self.weights.load().any().model.new_workspace();
-        let (mut slots, mut spare, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
+        let mut buffers = Buffers::default();
+        let (mut slots, mut arrived) = (Vec::new(), Vec::new());
         loop {
             self.queue.take(slots.len(), self.slots, &mut arrived);
             if slots.is_empty() && arrived.is_empty() {
@@ -68,15 +69,14 @@ impl Worker {
                     self.metrics.count_cancelled();
                     continue;
                 }
-                let weights = self.weights.load_full();
                 let client = request.client.clone();
                 self.metrics.queue.add(request.received.elapsed());
-                if let Some((feed, writing, session)) = begin(request, &weights) {
+                if let Some((feed, writing, session)) = begin(request) {
                     let owner = Owner::new(client, &writing.variant);
                     let mut slot = Slot {
                         owner,
                         feed,
-                        state: fresh_state(&mut spare, &writing),
+                        state: buffers.of(&writing.variant).fresh_state(&writing.variant),
                         writing,
                         stepped: false,
                         _running: running,
@@ -88,14 +88,14 @@ impl Worker {
                     slots.push(slot);
                 }
             }
-            self.retire(&mut slots, &mut spare);
-            step(&mut slots, &mut work, &self.prefixes);
-            self.retire(&mut slots, &mut spare);
+            self.retire(&mut slots, &mut buffers);
+            step(&mut slots, &mut buffers, &self.prefixes);
+            self.retire(&mut slots, &mut buffers);
         }
     }
 
     /// Takes out what has ended; its state is used again.
-    fn retire(&self, slots: &mut Vec<Slot>, spare: &mut Vec<State>) {
+    fn retire(&self, slots: &mut Vec<Slot>, buffers: &mut Buffers) {
         let over = |slot: &mut Slot| slot.writing.is_over();
         for mut slot in slots.extract_if(.., over) {
             slot.writing.tell_end(&slot.state);
@@ -103,7 +103,7 @@ impl Worker {
                 self.metrics.count_cancelled();
             }
             self.metrics.count_tokens(slot.writing.tokens());
-            spare.push(slot.state);
+            buffers.of(&slot.writing.variant).spare.push(slot.state);
         }
     }
 }
@@ -136,18 +136,46 @@ impl Slot {
     }
 }
 
-fn fresh_state(spare: &mut Vec<State>, writing: &Writing) -> State {
-    match spare.pop() {
-        Some(mut state) => {
-            state.reset();
-            state
+/// Memory that is used again, for each size of model.
+#[derive(Debug, Default)]
+struct Buffers(Vec<BuffersOfSize>);
+
+#[derive(Debug)]
+struct BuffersOfSize {
+    config: ModelConfig,
+    work: Workspace,
+    spare: Vec<State>,
+}
+
+impl Buffers {
+    fn of(&mut self, variant: &Variant) -> &mut BuffersOfSize {
+        let has_size = |known: &BuffersOfSize| known.config == variant.config;
+        let at = self.0.iter().position(has_size).unwrap_or_else(|| {
+            self.0.push(BuffersOfSize {
+                config: variant.config.clone(),
+                work: variant.model.new_workspace(),
+                spare: Vec::new(),
+            });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+}
+
+impl BuffersOfSize {
+    fn fresh_state(&mut self, variant: &Variant) -> State {
+        match self.spare.pop() {
+            Some(mut state) => {
+                state.reset();
+                state
+            }
+            None => variant.model.new_state(),
         }
-        None => writing.variant.model.new_state(),
     }
 }
 
 /// One token, or a piece of a prompt, for every slot; those with the same weights together.
-fn step(slots: &mut [Slot], work: &mut Workspace, prefixes: &Prefixes) {
+fn step(slots: &mut [Slot], buffers: &mut Buffers, prefixes: &Prefixes) {
     for slot in slots.iter_mut() {
         slot.stepped = false;
     }
@@ -173,6 +201,7 @@ fn step(slots: &mut [Slot], work: &mut Workspace, prefixes: &Prefixes) {
                 side_by_side,
             });
         }
+        let work = &mut buffers.of(&variant).work;
         variant
             .model
             .forward_batch(&mut sequences, work, |index, logits| {

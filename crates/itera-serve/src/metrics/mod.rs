@@ -5,7 +5,7 @@ mod process;
 pub(crate) mod prometheus;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +16,7 @@ use std::{
 use axum::http::StatusCode;
 
 pub(crate) use self::histogram::Histogram;
+use crate::problem::Code;
 
 /// Length of the window that rates are over, in seconds.
 const WINDOW_S: usize = 60;
@@ -35,7 +36,7 @@ pub(crate) struct Metrics {
     /// Generations whose client has gone.
     cancelled: AtomicU64,
     /// Answers that are problems, by their code.
-    problems: Mutex<BTreeMap<&'static str, u64>>,
+    problems: [AtomicU64; Code::ALL.len()],
     /// Duration of answered generations.
     pub(crate) latency: Histogram,
     /// From a request's arrival to its first token.
@@ -44,7 +45,18 @@ pub(crate) struct Metrics {
     pub(crate) queue: Histogram,
     /// From a token to the next, the mean of an answer.
     pub(crate) token: Histogram,
+    online: Mutex<Online>,
     samples: Mutex<VecDeque<Sample>>,
+}
+
+/// Texts that people accepted or gave as corrections, scored before they were learnt from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Online {
+    pub(crate) bytes: u64,
+    /// Negative log-likelihood in nats by the weights that were served.
+    pub(crate) served_nats: f64,
+    /// The same by the weights of the start.
+    pub(crate) base_nats: f64,
 }
 
 /// Endpoints that are counted apart.
@@ -122,11 +134,12 @@ impl Metrics {
             feedback_records: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
-            problems: Mutex::default(),
+            problems: [const { AtomicU64::new(0) }; _],
             latency: Histogram::new(),
             first_token: Histogram::new(),
             queue: Histogram::new(),
             token: Histogram::new(),
+            online: Mutex::default(),
             samples: Mutex::default(),
         }
     }
@@ -166,15 +179,24 @@ impl Metrics {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_problem(&self, code: &'static str) {
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        *problems.entry(code).or_default() += 1;
+    pub(crate) fn count_problem(&self, code: Code) {
+        self.problems[code as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Problems by their code.
-    pub(crate) fn problems(&self) -> BTreeMap<&'static str, u64> {
-        let problems = self.problems.lock();
-        problems.unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn problems(&self, code: Code) -> u64 {
+        self.problems[code as usize].load(Ordering::Relaxed)
+    }
+
+    /// A text of so many bytes was accepted or given as a correction.
+    pub(crate) fn count_online(&self, bytes: usize, served_nats: f64, base_nats: f64) {
+        let mut online = self.online.lock().unwrap_or_else(PoisonError::into_inner);
+        online.bytes += bytes as u64;
+        online.served_nats += served_nats;
+        online.base_nats += base_nats;
+    }
+
+    pub(crate) fn online(&self) -> Online {
+        *self.online.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn panics(&self) -> u64 {

@@ -19,13 +19,25 @@ impl Text {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// One value; `labels` as `name="value",...`, empty for none.
-    pub(crate) fn value(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = if labels.is_empty() {
-            writeln!(self.0, "{name} {value}")
-        } else {
-            writeln!(self.0, "{name}{{{labels}}} {value}")
-        };
+    /// One value; labels by name.
+    pub(crate) fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.0 += name;
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let before = if index == 0 { '{' } else { ',' };
+            let _ = write!(self.0, "{before}{label}=\"{text}\"");
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{after} {value}");
+    }
+
+    /// A metric of one value.
+    pub(crate) fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.head(name, kind, help);
+        self.value(name, &[], value);
     }
 
     /// A histogram with its sum and count.
@@ -33,13 +45,17 @@ impl Text {
         self.head(name, "histogram", help);
         for bound in BOUNDS {
             let below = histogram.at_most(bound) as f64;
-            self.value(&format!("{name}_bucket"), &format!("le=\"{bound}\""), below);
+            self.value(
+                &format!("{name}_bucket"),
+                &[("le", &bound.to_string())],
+                below,
+            );
         }
         // Read last, so that it is no less than what has come meanwhile.
         let count = histogram.at_most(f64::INFINITY);
-        self.value(&format!("{name}_bucket"), "le=\"+Inf\"", count as f64);
-        self.value(&format!("{name}_sum"), "", histogram.sum_s());
-        self.value(&format!("{name}_count"), "", count as f64);
+        self.value(&format!("{name}_bucket"), &[("le", "+Inf")], count as f64);
+        self.value(&format!("{name}_sum"), &[], histogram.sum_s());
+        self.value(&format!("{name}_count"), &[], count as f64);
     }
 
     pub(crate) fn into_string(self) -> String {
@@ -52,6 +68,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = Text::default();
+        text.value("x", &[("a", "q\"\\\n"), ("b", "é")], 1.5);
+        assert_eq!(text.into_string(), "x{a=\"q\\\"\\\\\\n\",b=\"é\"} 1.5\n");
+    }
 
     #[test]
     fn a_histogram_is_cumulative() {

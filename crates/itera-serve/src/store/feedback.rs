@@ -76,6 +76,19 @@ impl Store {
         rows.iter().map(rated).collect()
     }
 
+    /// The record of an answer, if it has one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn rated(&self, id: &str) -> Result<Option<Rated>, StoreError> {
+        let all = RATED.replace("{feedback}", "feedback");
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{all} WHERE f.id = $1")))
+            .bind(id.to_owned())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(rated).transpose()
+    }
+
     /// Puts records in, all or none, with their answers. Returns how many were not there before; what
     /// was there stays.
     ///

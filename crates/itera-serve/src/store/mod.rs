@@ -33,7 +33,7 @@ use std::{
     str::FromStr as _,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -98,6 +98,8 @@ pub(crate) struct Store {
 struct Health {
     cannot_read: AtomicBool,
     cannot_write: AtomicBool,
+    /// How often either failed.
+    errors: AtomicU64,
     /// Whether something was logged that pruning has not seen.
     has_grown: AtomicBool,
 }
@@ -257,6 +259,14 @@ impl Store {
     /// Notes how a look at the database went.
     pub(crate) fn was_read(&self, well: bool) {
         self.health.cannot_read.store(!well, Ordering::Relaxed);
+        self.health
+            .errors
+            .fetch_add(u64::from(!well), Ordering::Relaxed);
+    }
+
+    /// How many looks and transactions have failed.
+    pub(crate) fn errors(&self) -> u64 {
+        self.health.errors.load(Ordering::Relaxed)
     }
 
     /// The name of a user as it is stored.

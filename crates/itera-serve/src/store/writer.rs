@@ -143,6 +143,9 @@ impl Writer {
         let committed = limited(self.commit(&batch.answers, &feedback)).await;
         let failed = committed.is_err();
         self.health.cannot_write.store(failed, Ordering::Relaxed);
+        self.health
+            .errors
+            .fetch_add(u64::from(failed), Ordering::Relaxed);
         match committed {
             Ok(outcomes) => {
                 let acknowledged = mem::take(&mut batch.feedback);

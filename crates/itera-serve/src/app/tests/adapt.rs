@@ -6,7 +6,10 @@ use super::*;
 async fn the_status_of_a_new_server() {
     let Server { app, dir: _dir } = Server::new("").await;
     let status = get(&app, "/adapt/status").await.json();
-    assert_eq!(status["active_version"], *app.base.weights.version);
+    assert_eq!(
+        status["active_version"],
+        *app.models.first().base.weights.version
+    );
     assert_eq!(status["base_version"], status["active_version"]);
     assert_eq!(status["versions"][0]["active"], true);
     assert_eq!(status["versions"].as_array().unwrap().len(), 1);
@@ -21,7 +24,7 @@ async fn there_is_nothing_before_the_first_version() {
     let reply = post(&app, "/adapt/rollback", &json!({})).await;
     assert_eq!(reply.status, StatusCode::CONFLICT);
     assert_eq!(reply.code(), "nothing_before");
-    let version = app.base.weights.version.to_string();
+    let version = app.models.first().base.weights.version.to_string();
     let reply = post(&app, "/adapt/rollback", &json!({"version": version})).await;
     assert_eq!(reply.code(), "already_active");
     for name in ["0123456789", &version[..4], ""] {

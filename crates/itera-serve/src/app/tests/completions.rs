@@ -284,13 +284,8 @@ async fn what_is_done_to_logits_changes_what_is_written() {
     assert!(all_alike(&written(penalised).await.0));
     let never = json!({"logit_bias": {"97": -100}, "repetition_penalty": 1.3});
     assert!(!written(never).await.0.contains(&always[0]));
-    let end = app
-        .base
-        .weights
-        .checkpoint
-        .tokenizer
-        .end_of_text()
-        .to_string();
+    let model = app.models.first().at_default();
+    let end = model.tokenizer.end_of_text().to_string();
     let ends = json!({"logit_bias": {&end: 100}});
     assert_eq!(written(ends).await.1, "stop");
     let late = json!({"logit_bias": {&end: 100}, "min_tokens": 7});
@@ -309,25 +304,38 @@ async fn what_is_done_to_logits_changes_what_is_written() {
 }
 
 #[tokio::test]
-async fn models_are_listed_and_each_can_be_named() {
-    let Server { app, dir: _dir } = Server::new("").await;
-    let models = get(&app, "/v1/models").await.json();
-    assert_eq!(models["object"], "list");
-    let ids: Vec<_> = models["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|m| m["id"].clone())
-        .collect();
-    assert_eq!(ids, ["small", "small.fp32", "small.int8", "small.int4"]);
-    for id in ids {
-        ok(
-            &app,
-            "/v1/completions",
-            &json!({"model": id, "prompt": "a", "max_tokens": 1}),
-        )
-        .await;
+async fn what_was_written_until_a_client_goes_can_be_rated() {
+    use futures_util::StreamExt as _;
+
+    let Server { app, dir: _dir } = Server::new("--max-tokens 16384").await;
+    let body = json!({"prompt": "ab", "max_tokens": 16_384, "ignore_eos": true, "stream": true});
+    let request = Request::post("/v1/completions").header(header::CONTENT_TYPE, "application/json");
+    let request = request.body(Body::from(body.to_string())).unwrap();
+    let response = router(Arc::clone(&app)).oneshot(request).await.unwrap();
+    let mut pieces = response.into_body().into_data_stream();
+    let mut shown = String::new();
+    while shown.len() < 2000 {
+        shown += std::str::from_utf8(&pieces.next().await.unwrap().unwrap()).unwrap();
     }
+    drop(pieces);
+    let events = shown
+        .split("\n\n")
+        .filter_map(|event| event.strip_prefix("data: "));
+    let events: Vec<Value> = events
+        .filter_map(|event| serde_json::from_str(event).ok())
+        .collect();
+    let told: String = events
+        .iter()
+        .map(|event| event["choices"][0]["text"].as_str().unwrap())
+        .collect();
+    let verdict = json!({"feedback_id": events[0]["id"], "user_rating": 1});
+    ok(&app, "/feedback", &verdict).await;
+    let rated = app.store.as_ref().unwrap().latest(1).await.unwrap();
+    assert!(
+        rated[0].answer.output.starts_with(&told),
+        "{told} {:?}",
+        rated[0]
+    );
 }
 
 #[tokio::test]

@@ -211,3 +211,39 @@ async fn a_server_without_a_database_writes_and_says_what_it_does_not() {
     assert_eq!(get(&app, "/stats").await.status, StatusCode::OK);
     assert!(!dir.path().join("serve.db").exists());
 }
+
+#[tokio::test]
+async fn what_people_want_is_scored_by_the_served_and_the_first_weights() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let verdicts = [
+        (json!({"correction": "cd ef"}), 5),
+        (json!({"user_rating": 1}), 0),
+        (json!({"user_rating": 3}), 0),
+    ];
+    let mut expected = 0;
+    for (mut verdict, bytes) in verdicts {
+        verdict["feedback_id"] = answered(&app).await.into();
+        ok(&app, "/feedback", &verdict).await;
+        // Said again, it is not counted again.
+        ok(&app, "/feedback", &verdict).await;
+        expected += bytes;
+    }
+    let online = loop {
+        let online = app.metrics.online();
+        if online.bytes >= expected {
+            break online;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    assert_eq!(online.bytes, expected);
+    assert!(online.served_nats > 0.0 && (online.served_nats - online.base_nats).abs() < 1e-12);
+    let metrics = get(&app, "/metrics").await.text();
+    assert!(
+        metrics.contains("itera_online_bytes_total 5\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("itera_online_nats_total{weights=\"base\"} "),
+        "{metrics}"
+    );
+}

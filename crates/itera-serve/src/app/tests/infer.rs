@@ -11,7 +11,10 @@ async fn an_answer_has_every_field_and_the_seed_repeats_it() {
     assert_eq!(first["input_text"], "ab");
     assert_eq!(first["seed"], 7);
     assert_eq!(first["model_variant"], "fp32");
-    assert_eq!(first["weights_version"], *app.base.weights.version);
+    assert_eq!(
+        first["weights_version"],
+        *app.models.first().base.weights.version
+    );
     let tokens = first["tokens_generated"].as_u64().unwrap();
     assert!(tokens <= 20 && (tokens == 20) == (first["finish_reason"] == "length"));
     assert!(first["latency_ms"].as_f64().unwrap() > 0.0);
@@ -77,7 +80,6 @@ async fn bad_input_is_named() {
         (with("stop", json!(["a", "b", "c", "d", "e"])), "stop"),
         (with("stop", json!("")), "stop"),
         (with("stop", json!(5)), "a text or a list of texts"),
-        (with("model_variant", json!("int2")), "int8"),
         (with("max_lenght", json!(5)), "max_lenght"),
     ] {
         let reply = post(&app, "/infer", &body).await;
@@ -85,6 +87,8 @@ async fn bad_input_is_named() {
         assert_eq!(reply.code(), "invalid_value");
         assert!(reply.text().contains(word), "{body}: {}", reply.text());
     }
+    let other = post(&app, "/infer", &with("model_variant", json!("int2"))).await;
+    assert_eq!(other.code(), "model_not_found");
 }
 
 #[tokio::test]

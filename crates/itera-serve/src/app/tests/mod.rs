@@ -6,6 +6,7 @@ mod chat;
 mod completions;
 mod feedback;
 mod infer;
+mod models;
 mod operation;
 mod random_bodies;
 mod score;

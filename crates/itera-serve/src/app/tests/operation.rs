@@ -184,6 +184,9 @@ async fn the_document_names_every_endpoint() {
         "/ready",
         "/v1/completions",
         "/v1/models",
+        "/models/load",
+        "/models/unload",
+        "/v1/sessions",
     ] {
         assert!(names.contains(&path), "{path} of {names:?}");
     }
@@ -191,6 +194,41 @@ async fn the_document_names_every_endpoint() {
         serde_json::to_value(super::super::document()).unwrap(),
         document
     );
+    let codes = document["x-problems"].as_array().unwrap();
+    let busy = codes
+        .iter()
+        .find(|row| row["code"] == "queue_full")
+        .unwrap();
+    assert_eq!(busy["status"], 503);
+    let described = refusals["503"]["description"].as_str().unwrap();
+    assert!(described.contains("queue_full"), "{described}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_document_can_be_sent() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let document = get(&app, "/openapi.json").await.json();
+    let mut sent = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let body = &methods["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let Some(name) = body["$ref"]
+            .as_str()
+            .and_then(|name| name.rsplit('/').next())
+        else {
+            continue;
+        };
+        let example = &document["components"]["schemas"][name]["example"];
+        if !example.is_object() {
+            continue;
+        }
+        let reply = post(&app, path, example).await;
+        // There is no answer of that id, and paths come in the order of their names: nano is loaded before.
+        let code = if path == "/feedback" { 404 } else { 200 };
+        let code = if path == "/v1/sessions" { 201 } else { code };
+        assert_eq!(reply.status.as_u16(), code, "{path}: {}", reply.text());
+        sent.push(path.as_str());
+    }
+    assert!(sent.len() >= 10, "{sent:?}");
 }
 
 #[tokio::test]

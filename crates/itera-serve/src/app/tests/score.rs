@@ -14,8 +14,11 @@ async fn texts_have_the_likelihood_that_the_model_gives_them() {
         (&reply["model"], &reply["precision"]),
         (&json!("small"), &json!("int8"))
     );
-    assert_eq!(reply["weights_version"], *app.base.weights.version);
-    let weights = app.engine.weights();
+    assert_eq!(
+        reply["weights_version"],
+        *app.models.first().base.weights.version
+    );
+    let weights = app.models.first().weights();
     let variant = weights.variant("int8".parse().unwrap());
     let tokenizer = &weights.checkpoint.tokenizer;
     let mut scorer = variant.model.scorer(tokenizer.end_of_text());
@@ -63,13 +66,18 @@ async fn many_texts_are_scored_as_each_alone() {
 #[tokio::test]
 async fn what_cannot_be_scored_is_named() {
     let Server { app, dir: _dir } = Server::new("").await;
+    let other = post(&app, "/v1/score", &json!({"input": "x", "model": "other"})).await;
+    assert_eq!(
+        (other.status, &*other.code()),
+        (StatusCode::NOT_FOUND, "model_not_found")
+    );
+    assert!(other.text().contains("there are small"), "{}", other.text());
     let large = "x".repeat(20_000);
     for (body, message) in [
         (json!({"input": []}), "1 to 256"),
         (json!({"input": vec!["x"; 257]}), "1 to 256"),
         (json!({"input": vec![&large; 4]}), "65536"),
         (json!({"input": large, "tokens": true}), "16384"),
-        (json!({"input": "x", "model": "other"}), "there are small"),
         (json!({"input": 7}), "a text or a list of texts"),
         (json!({"input": "x", "stream": true}), "unknown field"),
     ] {
@@ -100,7 +108,14 @@ async fn tokens_come_and_go() {
     assert_eq!(found["count"], 5);
     let llama = json!({"content": "été", "add_special": true});
     let with_start = ok(&app, "/tokenize", &llama).await;
-    let end = app.base.weights.checkpoint.tokenizer.end_of_text();
+    let end = app
+        .models
+        .first()
+        .base
+        .weights
+        .checkpoint
+        .tokenizer
+        .end_of_text();
     assert_eq!(with_start["tokens"][0], end);
     let text = ok(&app, "/detokenize", &json!({"tokens": found["tokens"]})).await;
     assert_eq!(

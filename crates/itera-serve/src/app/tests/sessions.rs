@@ -66,7 +66,10 @@ async fn a_session_goes_on_as_if_all_was_read_anew() {
     let now = get(&app, &path).await.json();
     // A token of this model is a byte.
     assert_eq!(now["tokens"], 9 + 7 + 9 + 3 * 5);
-    assert_eq!(now["weights_version"], *app.base.weights.version);
+    assert_eq!(
+        now["weights_version"],
+        *app.models.first().base.weights.version
+    );
     let metrics = get(&app, "/metrics").await.text();
     assert!(metrics.contains("\nitera_sessions 1\n"), "{metrics}");
 }
@@ -148,6 +151,25 @@ async fn the_oldest_sessions_make_room() {
     };
     assert_eq!(code(&sessions[0]).await, StatusCode::NOT_FOUND);
     assert_eq!(code(&sessions[1]).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_with_many_sessions_makes_room_for_others() {
+    let Server { app, dir: _dir } = Server::new("--session-mb 1 --rate-limit 0").await;
+    let first = open(&app, json!({"prompt": "ab"})).await;
+    let [me, other] = ["127.0.0.1", "10.0.0.1"]
+        .map(|address| crate::client::ClientId::Network(address.parse().unwrap()));
+    let (session, lease) = app.sessions.lease(&me, id(&first)).unwrap();
+    drop(lease);
+    let body = app.sessions.open(other.clone(), session.clone()).unwrap();
+    let theirs = serde_json::to_value(body).unwrap();
+    let mut opened = 2;
+    while app.sessions.size().0 == opened {
+        app.sessions.open(me.clone(), session.clone()).unwrap();
+        opened += 1;
+    }
+    assert!(app.sessions.lease(&other, id(&theirs)).is_ok());
+    assert!(app.sessions.lease(&me, id(&first)).is_err());
 }
 
 #[tokio::test]

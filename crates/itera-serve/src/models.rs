@@ -1,0 +1,226 @@
+//! The models that are served, by their names.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use anyhow::ensure;
+use arc_swap::ArcSwap;
+use itera_core::{checkpoint::Precision, models::Weights as Origin};
+use thiserror::Error;
+
+use crate::weights::{Base, Variant, Weights};
+
+/// Most models at one time.
+const MOST: usize = 16;
+
+/// A model, and the version of its weights that new requests get.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) base: Base,
+    weights: ArcSwap<Weights>,
+}
+
+impl Served {
+    pub(crate) fn new(base: Base) -> Arc<Self> {
+        if base.origin == Origin::RoundedInMemory {
+            tracing::warn!(
+                "{} has no file at {}; its weights were rounded in memory",
+                base.name,
+                base.default
+            );
+        }
+        let weights = ArcSwap::new(Arc::clone(&base.weights));
+        Arc::new(Self { base, weights })
+    }
+
+    /// The version that new requests get.
+    pub(crate) fn weights(&self) -> Arc<Weights> {
+        self.weights.load_full()
+    }
+
+    /// Gives new requests other weights. Running ones keep theirs to their end.
+    pub(crate) fn swap(&self, weights: Arc<Weights>) {
+        self.weights.store(weights);
+    }
+
+    /// The weights of requests that name no precision.
+    pub(crate) fn at_default(&self) -> Arc<Variant> {
+        Arc::clone(self.weights().variant(self.base.default))
+    }
+
+    /// The weights at each precision, finest first.
+    pub(crate) fn variants(&self) -> Vec<Arc<Variant>> {
+        let weights = self.weights();
+        let each = self.base.precisions.iter();
+        each.map(|precision| Arc::clone(weights.variant(*precision)))
+            .collect()
+    }
+
+    /// The variant of a name: none, that of the model, or that with `.` or `-` and a precision.
+    fn variant(&self, name: &str) -> Option<Arc<Variant>> {
+        match name.strip_prefix(&*self.base.name)? {
+            "" => Some(self.at_default()),
+            rest => self.at(rest.strip_prefix(['.', '-'])?),
+        }
+    }
+
+    fn at(&self, precision: &str) -> Option<Arc<Variant>> {
+        let mut variants = self.variants().into_iter();
+        variants.find(|variant| variant.precision.name() == precision)
+    }
+}
+
+/// Why the models stay as they are.
+#[derive(Debug, Error)]
+pub(crate) enum ChangeError {
+    /// There is none of this name.
+    #[error(
+        "no such model; GET /v1/models lists all, and to unload one its name goes without a precision"
+    )]
+    Unknown,
+    /// It has a database.
+    #[error(
+        "the first model is bound to its database; end the server, call `itera-serve rebase`, and start it anew"
+    )]
+    Bound,
+    /// Requests that name none need it.
+    #[error("the first model is the one of requests that name none; load others in its place")]
+    First,
+    /// There are many.
+    #[error("there are {MOST} models already; unload one before")]
+    Full,
+}
+
+/// All models. The first is that of requests that name none, and the only one that learns.
+#[derive(Debug)]
+pub(crate) struct Models {
+    all: RwLock<Vec<Arc<Served>>>,
+    /// Whether the first one's weights are those of a database.
+    is_bound: bool,
+}
+
+impl Models {
+    /// Loads checkpoints by name or path, at every precision that they have.
+    ///
+    /// # Errors
+    /// One of them cannot be served, or two have one name.
+    pub(crate) fn load(
+        sources: &[String],
+        precision: Option<Precision>,
+        is_bound: bool,
+    ) -> anyhow::Result<Self> {
+        ensure!(
+            sources.len() <= MOST,
+            "`--checkpoint` names {} models, expected at most {MOST}",
+            sources.len()
+        );
+        let mut all: Vec<Arc<Served>> = Vec::new();
+        for source in sources {
+            let base = Base::load(source, precision)?;
+            ensure!(
+                all.iter().all(|known| known.base.name != base.name),
+                "two checkpoints have the name `{}`; rename one of the files",
+                base.name
+            );
+            all.push(Served::new(base));
+        }
+        ensure!(!all.is_empty(), "`--checkpoint` names no model");
+        Ok(Self {
+            all: all.into(),
+            is_bound,
+        })
+    }
+
+    /// All of them, the first first.
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        self.read().clone()
+    }
+
+    /// The model of requests that name none.
+    pub(crate) fn first(&self) -> Arc<Served> {
+        Arc::clone(&self.read()[0])
+    }
+
+    /// What a request means by a name: none, that of a model, that with a precision, or a precision of the first model.
+    pub(crate) fn variant(&self, name: Option<&str>) -> Option<Arc<Variant>> {
+        let all = self.read();
+        let Some(name) = name else {
+            return Some(all[0].at_default());
+        };
+        let exact = all.iter().find(|model| *model.base.name == *name);
+        let exact = exact.map(|model| model.at_default());
+        exact
+            .or_else(|| all.iter().find_map(|model| model.variant(name)))
+            .or_else(|| all[0].at(name))
+    }
+
+    /// Serves a model too, or in place of that of the same name.
+    ///
+    /// # Errors
+    /// There are many, or the first is bound to a database.
+    pub(crate) fn put(&self, base: Base) -> Result<Arc<Served>, ChangeError> {
+        let new = Served::new(base);
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        match all
+            .iter()
+            .position(|known| known.base.name == new.base.name)
+        {
+            Some(0) if self.is_bound => return Err(ChangeError::Bound),
+            Some(at) => all[at] = Arc::clone(&new),
+            None if all.len() >= MOST => return Err(ChangeError::Full),
+            None => all.push(Arc::clone(&new)),
+        }
+        Ok(new)
+    }
+
+    /// Serves a model no longer. What runs with it is finished.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is the first.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), ChangeError> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        match all.iter().position(|known| *known.base.name == *name) {
+            None => Err(ChangeError::Unknown),
+            Some(0) => Err(ChangeError::First),
+            Some(at) => {
+                all.remove(at);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads all checkpoints again, and serves those that have changed. One that cannot be is served as it was, and
+    /// the log says why.
+    pub(crate) fn reload(&self) {
+        for known in self.all() {
+            let (name, source) = (&*known.base.name, &known.base.source);
+            match self.reload_one(&known.base) {
+                Ok(true) => tracing::info!(model = name, "serves the checkpoint as it is now"),
+                Ok(false) => tracing::info!(model = name, "the checkpoint is the same"),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(error, source, "the model is served as it was");
+                }
+            }
+        }
+    }
+
+    /// Whether the checkpoint has changed.
+    fn reload_one(&self, known: &Base) -> anyhow::Result<bool> {
+        let now = Base::load(&known.source, Some(known.default))?;
+        let digests = |base: &Base| {
+            (
+                Arc::clone(&base.weights.version),
+                base.info.file_sha256.clone(),
+            )
+        };
+        if digests(&now) == digests(known) {
+            return Ok(false);
+        }
+        self.put(now)?;
+        Ok(true)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<Served>>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
