@@ -12,15 +12,15 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
+
+from provenance import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = [("micro-tinystories", "fp32"), ("micro-tinystories", "int8"), ("micro-tinystories", "int4")]
@@ -68,7 +68,7 @@ def kenlm_seconds(arpa: str, text: str) -> float:
 
     from itera_lite import Model  # the wheel of this project
 
-    model, tokenizer = kenlm.Model(arpa), Model.load("micro-tinystories")
+    model, tokenizer = kenlm.Model(arpa), Model.load(str(ROOT / "data/models/micro-tinystories.safetensors"))
     ids = [" ".join(map(str, tokenizer.tokenize(story))) for story in text.split("\n<|endoftext|>\n")]
     began = time.perf_counter()
     for story in ids:
@@ -129,10 +129,9 @@ def main() -> None:
 
         record = {
             "schema": "itera.score-bench/1",
-            "created_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **provenance(),
             "command": "scripts/score-bench.py",
             "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-            "host": {"cpu": cpu(), "cores": os.cpu_count(), "os": f"{platform.system().lower()} {platform.machine()}"},
             "text": {"bytes": size, "documents": text.count("<|endoftext|>") + 1, "sha256": hashlib.sha256(text.encode()).hexdigest()},
             "threads": os.cpu_count(),
             "rows": rows,
@@ -146,13 +145,6 @@ def main() -> None:
         print(f"{row['build']:8} {row['model']:18} {row['precision']:5} {row['mb_per_s']:.3f} MB/s")
     for shape in shapes:
         print(f"{shape['shape']:22} {shape['bytes'] / 1e6:6.1f} MB  peak {shape['peak_resident_bytes'] / 1e6:.1f} MB")
-
-
-def cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
 
 
 if __name__ == "__main__":

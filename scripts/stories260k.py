@@ -8,18 +8,18 @@ Needs Python 3.9 or newer and numpy. The record is read by `itera-report` and `i
 """
 
 import argparse
-import datetime
 import hashlib
 import json
 import math
 import os
 import pathlib
-import platform
 import re
 import struct
 import subprocess
 import sys
 import time
+
+from provenance import provenance
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SEPARATOR = b"<|endoftext|>"
@@ -178,15 +178,6 @@ def default_dataset():
     return pathlib.Path(folder) / "tinystories/official-head.txt"
 
 
-def cpu():
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, "unknown")
-
-
 def commit():
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
@@ -274,17 +265,10 @@ def record(arguments, weights, text, model, documents, tokens, nats, seconds):
         "document_bytes": [len(of) for of in documents],
         "document_nll_nats": nats,
     }
-    now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "schema": "itera.validation/1",
-        "created_at": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **provenance(),
         "tool": {"name": "scripts/stories260k.py", "version": f"numpy {np.__version__}", "commit": commit()},
-        "host": {
-            "cpu": cpu(),
-            "cores": os.cpu_count() or 1,
-            "os": f"{platform.system().lower()} {platform.machine()}",
-            "simd": [],
-        },
         "model": about,
         "protocol": protocol,
         "rows": [row],

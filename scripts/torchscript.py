@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import List
 
+from provenance import provenance
+
 try:
     import torch
     import torch.nn.functional as F
@@ -246,6 +248,7 @@ def main():
     seconds = measure(scripted, tokens, args.samples)
     result = {
         "schema": "itera.torchscript/1",
+        **provenance(),
         "version": torch.__version__,
         "checkpoint": native["checkpoint"],
         "checkpoint_sha256": native["checkpoint_sha256"],

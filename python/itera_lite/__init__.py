@@ -10,6 +10,7 @@ computes, and `score` uses all cores.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,11 +72,12 @@ class Model:
         self._native = native
 
     @classmethod
-    def load(cls, name: str = "micro-tinystories", precision: str | None = None) -> Model:
+    def load(cls, name: str | os.PathLike[str] = "micro-tinystories", precision: str | None = None) -> Model:
         """The model of a name (see `models`) or of a checkpoint file.
 
         `precision` is fp32, int8 or int4; without it, that of the file. Raises `ValueError` if there is no such model.
         """
+        name = os.fspath(name)
         inside = files(__package__).joinpath("models", f"{name}.safetensors")
         return cls(NativeModel.load(str(inside) if inside.is_file() else name, precision))
 

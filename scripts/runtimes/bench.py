@@ -18,6 +18,9 @@ from pathlib import Path
 import engines
 from check import LOGITS, largest_difference
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from provenance import provenance  # noqa: E402  (beside the folder of this script)
+
 WARM_UP = 5
 # Precisions of files for llama.cpp, and their names in the record.
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "int8": "int8", "int4": "int4"}
@@ -84,6 +87,7 @@ def main():
                     row["decode_seconds"].append(decode)
     result = {
         "schema": "itera.runtimes/1",
+        **provenance(),
         "checkpoint": native["checkpoint"],
         "checkpoint_sha256": native["checkpoint_sha256"],
         "seq_len": args.seq_len,

@@ -1,6 +1,6 @@
 //! Training speed of `micro` with a 512-entry vocabulary at length 256, in tokens per second.
 //!
-//! `cargo bench -p itera-learn --bench training` prints the median of the measured steps and writes
+//! `cargo bench -p itera-train --bench training` prints the median of the measured steps and writes
 //! `results/training-bench.json`. A step is tens of milliseconds of work on all replicas, so the
 //! steps themselves are the samples.
 #![expect(clippy::print_stdout, reason = "the result of a bench goes to stdout")]
@@ -25,10 +25,14 @@ const STEPS: u64 = 60;
 
 fn main() {
     let rows: Vec<Value> = [(4, 1), (8, 2), (16, 2)].map(|(b, r)| measure(b, r)).into();
+    let host = itera_cli::host();
     let record = json!({
         "schema": "itera.training-bench/1",
-        "command": "cargo bench -p itera-learn --bench training",
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "command": "cargo bench -p itera-train --bench training",
+        "created_at": itera_cli::created_at(),
+        "tool": itera_cli::tool("itera-train"),
+        "host": host,
+        "cores": host.cores,
         "preset": "micro",
         "vocab_size": VOCABULARY,
         "length": LENGTH,

@@ -79,7 +79,7 @@ pub(crate) static KINDS: [Kind; 13] = [
         is_there: |inputs| !inputs.training.is_empty(),
     },
     record!(checked AblationRecord as ablations, "ablations", "cargo run --release -p itera-train -- ablate"),
-    record!(plain TrainingBench as training_bench, "speed of training", "cargo bench -p itera-learn --bench training"),
+    record!(plain TrainingBench as training_bench, "speed of training", "cargo bench -p itera-train --bench training"),
     record!(checked EngineBenchRecord as engine, "speed of the native engine", "cargo run --release -p itera-validate -- bench"),
     record!(checked PowerRecord as power, "energy", "cargo run --release -p itera-power"),
     record!(checked ExportRecord as export, "exported models", "cargo run --release -p itera-export -- verify"),
