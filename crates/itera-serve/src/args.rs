@@ -146,7 +146,7 @@ pub(crate) struct DatabaseArgs {
 /// How to serve.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Checkpoint by name or path; may be repeated. Requests name one of them as `model`; the first is that of
+    /// Checkpoint by name or path; may be repeated, or several with commas between. Requests name one of them as `model`; the first is that of
     /// requests that name none, and the only one that learns. SIGHUP reads all again.
     #[arg(
         long,

@@ -63,6 +63,20 @@ impl Served {
         }
     }
 
+    /// # Errors
+    /// A name would mean this model and another.
+    fn check_name(&self, others: &[Arc<Self>]) -> Result<(), ChangeError> {
+        let own = &*self.base.name;
+        let is_precision = own.parse::<Precision>().is_ok();
+        let clashes = |other: &Arc<Self>| {
+            other.variant(own).is_some() || self.variant(&other.base.name).is_some()
+        };
+        if is_precision || others.iter().any(clashes) {
+            return Err(ChangeError::Ambiguous(own.to_owned()));
+        }
+        Ok(())
+    }
+
     fn at(&self, precision: &str) -> Option<Arc<Variant>> {
         let mut variants = self.variants().into_iter();
         variants.find(|variant| variant.precision.name() == precision)
@@ -88,6 +102,9 @@ pub(crate) enum ChangeError {
     /// There are many.
     #[error("there are {MOST} models already; unload one before")]
     Full,
+    /// One name would mean two models.
+    #[error("the name `{0}` may mean another model too; rename the file")]
+    Ambiguous(String),
 }
 
 /// All models. The first is that of requests that name none, and the only one that learns.
@@ -121,7 +138,9 @@ impl Models {
                 "two checkpoints have the name `{}`; rename one of the files",
                 base.name
             );
-            all.push(Served::new(base));
+            let new = Served::new(base);
+            new.check_name(&all)?;
+            all.push(new);
         }
         ensure!(!all.is_empty(), "`--checkpoint` names no model");
         Ok(Self {
@@ -167,9 +186,18 @@ impl Models {
             Some(0) if self.is_bound => return Err(ChangeError::Bound),
             Some(at) => all[at] = Arc::clone(&new),
             None if all.len() >= MOST => return Err(ChangeError::Full),
-            None => all.push(Arc::clone(&new)),
+            None => {
+                new.check_name(&all)?;
+                all.push(Arc::clone(&new));
+            }
         }
         Ok(new)
+    }
+
+    /// Whether new requests may get a version.
+    pub(crate) fn serves(&self, version: &str) -> bool {
+        let all = self.read();
+        all.iter().any(|model| *model.weights().version == *version)
     }
 
     /// Serves a model no longer. What runs with it is finished.
@@ -193,7 +221,7 @@ impl Models {
     pub(crate) fn reload(&self) {
         for known in self.all() {
             let (name, source) = (&*known.base.name, &known.base.source);
-            match self.reload_one(&known.base) {
+            match self.reload_one(&known) {
                 Ok(true) => tracing::info!(model = name, "serves the checkpoint as it is now"),
                 Ok(false) => tracing::info!(model = name, "the checkpoint is the same"),
                 Err(error) => {
@@ -205,19 +233,27 @@ impl Models {
     }
 
     /// Whether the checkpoint has changed.
-    fn reload_one(&self, known: &Base) -> anyhow::Result<bool> {
-        let now = Base::load(&known.source, Some(known.default))?;
-        let digests = |base: &Base| {
-            (
-                Arc::clone(&base.weights.version),
-                base.info.file_sha256.clone(),
-            )
-        };
-        if digests(&now) == digests(known) {
+    fn reload_one(&self, known: &Arc<Served>) -> anyhow::Result<bool> {
+        let base = Base::load(&known.base.source, known.base.asked)?;
+        if base.files == known.base.files && base.weights.version == known.base.weights.version {
             return Ok(false);
         }
-        self.put(now)?;
-        Ok(true)
+        ensure!(
+            base.name == known.base.name,
+            "its file has another name now"
+        );
+        let new = Served::new(base);
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        // It may have been unloaded or loaded anew meanwhile.
+        let at = all.iter().position(|model| Arc::ptr_eq(model, known));
+        match at {
+            Some(0) if self.is_bound => Err(ChangeError::Bound.into()),
+            Some(at) => {
+                all[at] = new;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<Served>>> {

@@ -73,6 +73,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     let bound = listener.local_addr()?;
     // Before anybody is told that the server runs, and so may tell it to end.
     let mut told = Told::new()?;
+    #[cfg(unix)]
+    let hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let models = app.models.all().into_iter().map(|model| {
         let variant = model.at_default();
         format!(
@@ -92,7 +94,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     let mut adapting = app.adapter.start(ending);
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
     #[cfg(unix)]
-    tokio::spawn(reload(Arc::clone(&app.models)));
+    tokio::spawn(reload(Arc::clone(&app.models), hangups));
     tokio::select! {
         () = told.once() => {}
         failed = first_end(writing, &mut adapting, ticking, &mut serving) => bail!(failed),
@@ -285,12 +287,7 @@ async fn forget(store: &Store, limits: &LimitArgs, second: u64) -> Result<(), St
 
 /// Reads the checkpoints again at each SIGHUP.
 #[cfg(unix)]
-async fn reload(models: Arc<Models>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return tracing::warn!(%error, "cannot take SIGHUP"),
-    };
+async fn reload(models: Arc<Models>, mut hangups: tokio::signal::unix::Signal) {
     while hangups.recv().await.is_some() {
         let models = Arc::clone(&models);
         if let Err(error) = tokio::task::spawn_blocking(move || models.reload()).await {

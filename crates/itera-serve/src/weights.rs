@@ -1,6 +1,9 @@
 //! What is served: one version of the weights at several precisions.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use anyhow::{Context as _, ensure};
 use itera_core::{
@@ -35,6 +38,8 @@ pub(crate) struct Variant {
     pub(crate) name: Arc<str>,
     pub(crate) precision: Precision,
     pub(crate) version: Arc<str>,
+    /// No other variant of this process has it: the same floats may have been rounded in more than one way.
+    pub(crate) serial: u64,
     pub(crate) config: ModelConfig,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) model: Model,
@@ -51,6 +56,10 @@ pub(crate) struct Base {
     pub(crate) precisions: Vec<Precision>,
     /// The one of requests that name none.
     pub(crate) default: Precision,
+    /// What was asked for as such.
+    pub(crate) asked: Option<Precision>,
+    /// Digests of the files of each precision.
+    pub(crate) files: Vec<String>,
     /// Its weights.
     pub(crate) weights: Arc<Weights>,
     /// What a record says about it, at the default precision.
@@ -102,6 +111,8 @@ impl Base {
         Ok(Self {
             name: own_name,
             source: name.to_owned(),
+            files: loaded.iter().map(|at| at.file_sha256.clone()).collect(),
+            asked: precision,
             default,
             weights: Arc::new(Weights {
                 version,
@@ -164,6 +175,12 @@ impl Weights {
 }
 
 impl Variant {
+    /// Whether requests may mean it by a name, beside the precision alone and the name of the model alone.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&*self.name);
+        rest.is_some_and(|rest| rest.strip_prefix(['.', '-']) == Some(self.precision.name()))
+    }
+
     /// The name that tells it from all others: `MODEL.PRECISION`.
     pub(crate) fn id(&self) -> String {
         format!("{}.{}", self.name, self.precision)
@@ -175,7 +192,9 @@ impl Variant {
         version: &Arc<str>,
         name: &Arc<str>,
     ) -> anyhow::Result<Arc<Self>> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
         Ok(Arc::new(Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             name: Arc::clone(name),
             precision,
             version: Arc::clone(version),

@@ -210,9 +210,10 @@ async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
     let message = format!("{error:#}");
     tracing::error!(adaptation = entry.id, error = message, "could not learn");
     let (server, failed) = (&adapter.server, EntryStatus::Failed);
-    *adapter.tally().outcomes.entry(failed.name()).or_default() += 1;
     let ended = store.finish(entry, server, failed, &message, None, None, None);
-    Ok(tokio::time::timeout(TURN, ended).await??)
+    tokio::time::timeout(TURN, ended).await??;
+    *adapter.tally().outcomes.entry(failed.name()).or_default() += 1;
+    Ok(())
 }
 
 /// What a thread has learnt: a receipt, and if it is accepted weights to store and to serve.
@@ -270,7 +271,10 @@ async fn attempt(
     );
     if let Some((_, weights)) = learnt.version {
         adapter.model.swap(weights);
-        limited(store.prune_versions(learner.keep_versions)).await?;
+        // The adaptation is accepted whatever becomes of this.
+        if let Err(error) = limited(store.prune_versions(learner.keep_versions)).await {
+            tracing::warn!(%error, "cannot forget old versions");
+        }
     }
     Ok(())
 }

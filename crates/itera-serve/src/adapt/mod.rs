@@ -79,7 +79,7 @@ pub(crate) struct Adapter {
 struct Tally {
     /// How many ended with each status.
     outcomes: BTreeMap<&'static str, u64>,
-    /// Of the guarded text, by the weights that are served since the last one.
+    /// Of the guarded text, by the weights that the last one left.
     guard_bits_per_byte: Option<f64>,
 }
 
@@ -122,7 +122,7 @@ impl Adapter {
         self.tally().outcomes.clone()
     }
 
-    /// Bits per byte of the guarded text, by the weights that are served since the last adaptation of this server.
+    /// Bits per byte of the guarded text, by the weights that the last adaptation of this server left.
     pub(crate) fn guard_bits_per_byte(&self) -> Option<f64> {
         self.tally().guard_bits_per_byte
     }

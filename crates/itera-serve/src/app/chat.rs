@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::{
     App,
     completions::{self, CompletionRequest, CompletionResponse, ID_PREFIX, Usage},
+    stream::StreamEvent,
 };
 use crate::{
     client::Client,
@@ -194,7 +195,7 @@ fn chat(
     request_body = ChatRequest,
     responses(
         (status = 200, description = "The answers; with `stream` as events of the same form that end in `[DONE]`",
-            content((ChatResponse = "application/json"), (String = "text/event-stream"))),
+            content((ChatResponse = "application/json"), (StreamEvent = "text/event-stream"))),
     )
 )]
 pub(super) async fn chat_completions(

@@ -18,7 +18,7 @@ use super::{
     App,
     chat::Form,
     generate::{self, log},
-    stream,
+    stream::{self, StreamEvent},
 };
 use crate::{
     body::Pieces,
@@ -134,7 +134,7 @@ impl From<Logprobs> for LogprobsBody {
     request_body = CompletionRequest,
     responses(
         (status = 200, description = "The answers; with `stream` as events of the same form that end in `[DONE]`",
-            content((CompletionResponse = "application/json"), (String = "text/event-stream"))),
+            content((CompletionResponse = "application/json"), (StreamEvent = "text/event-stream"))),
     )
 )]
 pub(super) async fn completions(

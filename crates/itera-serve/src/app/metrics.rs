@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 
 use super::App;
 use crate::{
-    metrics::{Endpoint, Histogram, Metrics, prometheus::Text},
+    metrics::{Endpoint, Histogram, Metrics, Wanted, prometheus::Text},
     problem::Code,
-    store::{Counts, Store},
+    store::{Counts, EntryStatus, Store},
 };
 
 /// How long the database has to answer before its figures are left out.
@@ -218,6 +218,7 @@ fn latency(histogram: &Histogram) -> Option<LatencyBody> {
 fn text(app: &App, counts: Option<Counts>) -> String {
     let mut text = Text::default();
     count_metrics(app, &mut text);
+    feedback_metrics(app, &mut text);
     gauge_metrics(app, counts, &mut text);
     text.head(
         "itera_weights_info",
@@ -272,9 +273,6 @@ fn count_metrics(app: &App, text: &mut Text) {
         "Generations whose client has gone.",
         cancelled,
     );
-    let online = metrics.online();
-    let help = "Bytes of accepted and corrected texts, as they came.";
-    one("itera_online_bytes_total", help, online.bytes as f64);
     let errors = app.store.as_ref().map_or(0, Store::errors) as f64;
     let help = "Looks and transactions that the database failed.";
     one("itera_database_errors_total", help, errors);
@@ -292,26 +290,6 @@ fn count_metrics(app: &App, text: &mut Text) {
         let count = metrics.problems(*code) as f64;
         text.value("itera_problems_total", &labels, count);
     }
-    text.head(
-        "itera_online_nats_total",
-        "counter",
-        "Negative log-likelihood of these texts before they were learnt from, by weights.",
-    );
-    for (weights, nats) in [("served", online.served_nats), ("base", online.base_nats)] {
-        text.value("itera_online_nats_total", &[("weights", weights)], nats);
-    }
-    text.head(
-        "itera_adaptations_total",
-        "counter",
-        "Adaptations that ended on this server.",
-    );
-    for (outcome, count) in app.adapter.outcomes() {
-        text.value(
-            "itera_adaptations_total",
-            &[("outcome", outcome)],
-            count as f64,
-        );
-    }
     let (latency, first) = (&metrics.latency, &metrics.first_token);
     let (queue, token) = (&metrics.queue, &metrics.token);
     text.histogram("itera_queue_seconds", "Time until a slot is free.", queue);
@@ -326,6 +304,50 @@ fn count_metrics(app: &App, text: &mut Text) {
         "Time to the first token.",
         first,
     );
+}
+
+/// What comes of feedback.
+fn feedback_metrics(app: &App, text: &mut Text) {
+    let metrics = &app.metrics;
+    text.head(
+        "itera_online_bytes_total",
+        "counter",
+        "Bytes of texts that people want, at their first verdict.",
+    );
+    for kind in Wanted::ALL {
+        let bytes = metrics.online(kind).bytes as f64;
+        text.value("itera_online_bytes_total", &[("kind", kind.name())], bytes);
+    }
+    text.head(
+        "itera_online_nats_total",
+        "counter",
+        "Negative log-likelihood of these texts before they were learnt from, by weights.",
+    );
+    for kind in Wanted::ALL {
+        let online = metrics.online(kind);
+        for (weights, nats) in [("served", online.served_nats), ("base", online.base_nats)] {
+            let labels = [("kind", kind.name()), ("weights", weights)];
+            text.value("itera_online_nats_total", &labels, nats);
+        }
+    }
+    text.head(
+        "itera_adaptations_total",
+        "counter",
+        "Adaptations that ended on this server.",
+    );
+    let outcomes = app.adapter.outcomes();
+    for status in [
+        EntryStatus::Accepted,
+        EntryStatus::Rejected,
+        EntryStatus::Failed,
+    ] {
+        let count = outcomes.get(status.name()).copied().unwrap_or_default();
+        text.value(
+            "itera_adaptations_total",
+            &[("outcome", status.name())],
+            count as f64,
+        );
+    }
 }
 
 /// What is so at this moment.

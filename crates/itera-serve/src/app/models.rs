@@ -164,7 +164,9 @@ pub(super) async fn unload(
 fn cannot(error: &ChangeError) -> Problem {
     let code = match error {
         ChangeError::Unknown => Code::ModelNotFound,
-        ChangeError::Bound | ChangeError::First | ChangeError::Full => Code::ModelStays,
+        ChangeError::Bound | ChangeError::First | ChangeError::Full | ChangeError::Ambiguous(_) => {
+            Code::ModelStays
+        }
     };
     Problem::new(code, error.to_string())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::App;
 use crate::{
+    metrics::Wanted,
     store::{Rated, limited},
     weights::Variant,
 };
@@ -16,33 +17,37 @@ pub(super) fn observe(app: &Arc<App>, id: String) {
     let base = Arc::clone(model.base.weights.variant(model.base.default));
     tokio::spawn(async move {
         let Some(store) = &app.store else { return };
+        // It takes its turn with requests for scores, and is left out where they wait.
+        let Ok(seat) = Arc::clone(&app.scoring).try_acquire_owned() else {
+            return;
+        };
         // One that is forgotten meanwhile, or cannot be read, is not counted.
         let Ok(Some(rated)) = limited(store.rated(&id)).await else {
             return;
         };
-        let Some(text) = wanted(&rated).map(str::to_owned) else {
+        let Some((kind, text)) = wanted(&rated).map(|(kind, text)| (kind, text.to_owned())) else {
             return;
         };
         let score = move || {
             let nats = |variant: &Variant| nats(variant, &rated.answer.prompt, &text);
             Some((text.len(), nats(&served)?, nats(&base)?))
         };
-        if let Ok(Some((bytes, served, base))) = tokio::task::spawn_blocking(score).await {
-            app.metrics.count_online(bytes, served, base);
+        let scored = tokio::task::spawn_blocking(score).await;
+        drop(seat);
+        if let Ok(Some((bytes, served, base))) = scored {
+            app.metrics.count_online(kind, bytes, served, base);
         }
     });
 }
 
 /// What should have been written: the correction, or an answer that was found good.
-fn wanted(rated: &Rated) -> Option<&str> {
-    let text = rated.feedback.correction.as_deref();
-    let text = text.or_else(|| {
-        rated
-            .feedback
-            .is_positive()
-            .then_some(&*rated.answer.output)
-    });
-    text.filter(|text| !text.is_empty())
+fn wanted(rated: &Rated) -> Option<(Wanted, &str)> {
+    let (kind, text) = match &rated.feedback.correction {
+        Some(correction) => (Wanted::Corrected, correction),
+        None if rated.feedback.is_positive() => (Wanted::Accepted, &rated.answer.output),
+        None => return None,
+    };
+    (!text.is_empty()).then_some((kind, text))
 }
 
 /// Negative log-likelihood of a text behind a prompt, in nats; none if the tokenizer does not take them.

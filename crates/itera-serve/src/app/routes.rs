@@ -48,7 +48,6 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Operate, routes!(adapt::rollback)),
         (Need::Read, routes!(models::models)),
         (Need::Read, routes!(models::model)),
-        (Need::Operate, routes!(models::load)),
         (Need::Operate, routes!(models::unload)),
         (Need::Read, routes!(adapt::status)),
         (Need::Scrape, routes!(metrics::metrics)),
@@ -62,9 +61,12 @@ fn timed() -> Vec<(Need, Route)> {
     ]
 }
 
-/// Learning takes as long as it takes.
+/// Learning and reading a file take as long as they take.
 fn untimed() -> Vec<(Need, Route)> {
-    vec![(Need::Operate, routes!(adapt::adapt))]
+    vec![
+        (Need::Operate, routes!(adapt::adapt)),
+        (Need::Operate, routes!(models::load)),
+    ]
 }
 
 #[derive(OpenApi)]
@@ -91,7 +93,7 @@ impl Modify for Token {
 }
 
 /// Statuses of problems that only requests which do more than read have.
-const OF_WORK: [u16; 6] = [400, 409, 413, 415, 422, 504];
+const OF_WORK: [u16; 5] = [409, 413, 415, 422, 504];
 
 /// The OpenAPI document.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     client::{Client, ClientId},
     engine::{Adjustments, Session, Start},
+    models::Models,
     problem::{Body, Code, Problem},
     store::{now_ms, random_id},
     weights::Variant,
@@ -31,7 +32,7 @@ use crate::{
 /// What the id of a session begins with.
 const PREFIX: &str = "sess-";
 
-/// Most versions of the weights that sessions keep from being forgotten.
+/// Most versions of weights that nothing but sessions keeps from being forgotten.
 const MOST_VERSIONS: usize = 4;
 
 /// The sessions, at most so many bytes of them. Of the client with most of them, the one that was not used for the
@@ -76,7 +77,12 @@ impl Sessions {
     }
 
     /// Keeps a new session; tells its id.
-    pub(super) fn open(&self, owner: ClientId, session: Session) -> Result<SessionBody, Problem> {
+    pub(super) fn open(
+        &self,
+        owner: ClientId,
+        session: Session,
+        models: &Models,
+    ) -> Result<SessionBody, Problem> {
         if session.bytes() > self.most_bytes {
             return Err(Problem::new(
                 Code::NoSessions,
@@ -97,10 +103,7 @@ impl Sessions {
         while inner.bytes > self.most_bytes && !inner.sessions.is_empty() {
             inner.make_room();
         }
-        while inner.versions() > MOST_VERSIONS {
-            let oldest = inner.sessions.remove_lru();
-            inner.bytes -= oldest.map_or(0, |(_, oldest)| oldest.session.bytes());
-        }
+        inner.forget_versions(models);
         Ok(body)
     }
 
@@ -162,11 +165,11 @@ impl Sessions {
 }
 
 impl Inner {
-    /// Forgets the session of the client with most of them that was not used for the longest.
+    /// Forgets the session of the client with most bytes of them that was not used for the longest.
     fn make_room(&mut self) {
         let mut owned: HashMap<&ClientId, usize> = HashMap::new();
         for (_, entry) in &self.sessions {
-            *owned.entry(&entry.owner).or_default() += 1;
+            *owned.entry(&entry.owner).or_default() += entry.session.bytes();
         }
         let most = owned.values().max().copied();
         // From the one that was not used for the longest.
@@ -178,16 +181,28 @@ impl Inner {
         }
     }
 
-    /// How many versions of the weights the sessions have.
-    fn versions(&self) -> usize {
-        let mut versions: Vec<&str> = Vec::new();
-        for (_, entry) in &self.sessions {
-            let version = &*entry.session.variant.version;
-            if !versions.contains(&version) {
-                versions.push(version);
+    /// Forgets the sessions of weights that are served no longer, of all but a few such versions: those that were used
+    /// last stay.
+    fn forget_versions(&mut self, models: &Models) {
+        let mut kept: Vec<Arc<str>> = Vec::new();
+        let mut forgotten = Vec::new();
+        // From the session that was used last.
+        for (id, entry) in self.sessions.iter().rev() {
+            let version = &entry.session.variant.version;
+            if kept.contains(version) || models.serves(version) {
+                continue;
+            }
+            if kept.len() < MOST_VERSIONS {
+                kept.push(Arc::clone(version));
+            } else {
+                forgotten.push(id.clone());
             }
         }
-        versions.len()
+        for id in forgotten {
+            if let Some(entry) = self.sessions.remove(&id) {
+                self.bytes -= entry.session.bytes();
+            }
+        }
     }
 }
 
@@ -311,7 +326,7 @@ pub(super) async fn open(
     let session = completion
         .session
         .ok_or_else(|| Problem::internal("no session was kept"))?;
-    let body = app.sessions.open(client.id(), *session)?;
+    let body = app.sessions.open(client.id(), *session, &app.models)?;
     Ok((StatusCode::CREATED, Json(body)))
 }
 
@@ -344,7 +359,7 @@ pub(super) async fn fork(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<SessionBody>), Problem> {
     let entry = app.sessions.get(&client.id(), &id)?;
-    let body = app.sessions.open(client.id(), entry.session)?;
+    let body = app.sessions.open(client.id(), entry.session, &app.models)?;
     Ok((StatusCode::CREATED, Json(body)))
 }
 

@@ -11,6 +11,7 @@ use futures_util::{
     stream::{self, BoxStream, SelectAll},
 };
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 use super::{
     App,
@@ -30,6 +31,14 @@ const PIECES: usize = 16 + MIN_EVENTS;
 
 /// Longest stream, in terms of the longest other request.
 const LONGEST: u32 = 10;
+
+/// An event of a stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the OpenAPI document")]
+pub(super) struct StreamEvent {
+    /// A piece of the answer as JSON, and at last `[DONE]`.
+    data: String,
+}
 
 /// Starts every choice and answers with the stream of their pieces. When the client goes, the stream
 /// is dropped and the slots are free within one token.

@@ -40,16 +40,14 @@ impl Read {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
     client: ClientId,
-    version: Arc<str>,
-    precision: &'static str,
+    variant: u64,
 }
 
 impl Owner {
     pub(super) fn new(client: ClientId, variant: &Variant) -> Self {
         Self {
             client,
-            version: Arc::clone(&variant.version),
-            precision: variant.precision.name(),
+            variant: variant.serial,
         }
     }
 }

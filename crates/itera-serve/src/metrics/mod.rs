@@ -45,11 +45,11 @@ pub(crate) struct Metrics {
     pub(crate) queue: Histogram,
     /// From a token to the next, the mean of an answer.
     pub(crate) token: Histogram,
-    online: Mutex<Online>,
+    online: Mutex<[Online; 2]>,
     samples: Mutex<VecDeque<Sample>>,
 }
 
-/// Texts that people accepted or gave as corrections, scored before they were learnt from.
+/// Texts that people want, scored before they were learnt from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Online {
     pub(crate) bytes: u64,
@@ -57,6 +57,26 @@ pub(crate) struct Online {
     pub(crate) served_nats: f64,
     /// The same by the weights of the start.
     pub(crate) base_nats: f64,
+}
+
+/// How it is known that a text is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// An answer was found good. The weights that were served have written it, so that they like it best.
+    Accepted,
+    /// It was given in place of an answer.
+    Corrected,
+}
+
+impl Wanted {
+    pub(crate) const ALL: [Self; 2] = [Self::Accepted, Self::Corrected];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Corrected => "corrected",
+        }
+    }
 }
 
 /// Endpoints that are counted apart.
@@ -187,16 +207,17 @@ impl Metrics {
         self.problems[code as usize].load(Ordering::Relaxed)
     }
 
-    /// A text of so many bytes was accepted or given as a correction.
-    pub(crate) fn count_online(&self, bytes: usize, served_nats: f64, base_nats: f64) {
+    /// A text of so many bytes is wanted.
+    pub(crate) fn count_online(&self, kind: Wanted, bytes: usize, served: f64, base: f64) {
         let mut online = self.online.lock().unwrap_or_else(PoisonError::into_inner);
+        let online = &mut online[kind as usize];
         online.bytes += bytes as u64;
-        online.served_nats += served_nats;
-        online.base_nats += base_nats;
+        online.served_nats += served;
+        online.base_nats += base;
     }
 
-    pub(crate) fn online(&self) -> Online {
-        *self.online.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn online(&self, kind: Wanted) -> Online {
+        self.online.lock().unwrap_or_else(PoisonError::into_inner)[kind as usize]
     }
 
     pub(crate) fn panics(&self) -> u64 {

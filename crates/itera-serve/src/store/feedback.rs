@@ -31,6 +31,12 @@ impl Feedback {
             || self.correction.is_some()
             || (self.correct.is_none() && self.rating.is_some_and(|rating| rating <= 2))
     }
+
+    /// Whether the answer was found good: said to be right or rated 4 or 5, and not negative.
+    pub(crate) fn is_positive(&self) -> bool {
+        let good = self.correct == Some(true) || self.rating.is_some_and(|rating| rating >= 4);
+        good && !self.is_negative()
+    }
 }
 
 /// Feedback with the answer that it is about.

@@ -4,7 +4,7 @@ use sqlx::{AnyConnection, Row as _};
 use thiserror::Error;
 
 use super::{
-    Entry, EntryStatus, Feedback, Rated, Store, StoreError, StoredVersion, Tx,
+    Entry, EntryStatus, Rated, Store, StoreError, StoredVersion, Tx,
     feedback::{RATED, rated},
     journal::add,
     now_ms,
@@ -29,14 +29,6 @@ pub(crate) enum FinishError {
 impl From<sqlx::Error> for FinishError {
     fn from(error: sqlx::Error) -> Self {
         Self::Store(error.into())
-    }
-}
-
-impl Feedback {
-    /// Whether the answer was found good: said to be right or rated 4 or 5, and not negative.
-    pub(crate) fn is_positive(&self) -> bool {
-        let good = self.correct == Some(true) || self.rating.is_some_and(|rating| rating >= 4);
-        good && !self.is_negative()
     }
 }
 

@@ -151,7 +151,11 @@ impl Work {
             None => app.variant(asked)?,
             Some(id) => app.sessions.variant(&client.id(), id)?,
         };
-        if session.is_some() && asked.is_some() && app.variant(asked)?.id() != variant.id() {
+        let is_own = |name: &str| *name == *variant.name || variant.has_name(name);
+        if let (Some(_), Some(name)) = (session, asked)
+            && !is_own(name)
+            && app.variant(asked)?.id() != variant.id()
+        {
             let message = format!(
                 "the session is one of `{}`; leave `model` out",
                 variant.id()

@@ -1,7 +1,10 @@
 //! `POST /feedback`.
 
 use super::*;
-use crate::store::{Place, Store};
+use crate::{
+    metrics::Wanted,
+    store::{Place, Store},
+};
 
 fn store(app: &App) -> &Store {
     app.store.as_ref().unwrap()
@@ -229,7 +232,7 @@ async fn what_people_want_is_scored_by_the_served_and_the_first_weights() {
         expected += bytes;
     }
     let online = loop {
-        let online = app.metrics.online();
+        let online = app.metrics.online(Wanted::Corrected);
         if online.bytes >= expected {
             break online;
         }
@@ -239,11 +242,11 @@ async fn what_people_want_is_scored_by_the_served_and_the_first_weights() {
     assert!(online.served_nats > 0.0 && (online.served_nats - online.base_nats).abs() < 1e-12);
     let metrics = get(&app, "/metrics").await.text();
     assert!(
-        metrics.contains("itera_online_bytes_total 5\n"),
+        metrics.contains("itera_online_bytes_total{kind=\"corrected\"} 5\n"),
         "{metrics}"
     );
     assert!(
-        metrics.contains("itera_online_nats_total{weights=\"base\"} "),
+        metrics.contains("itera_online_nats_total{kind=\"corrected\",weights=\"base\"} "),
         "{metrics}"
     );
 }

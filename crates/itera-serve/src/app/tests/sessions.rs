@@ -161,11 +161,16 @@ async fn a_client_with_many_sessions_makes_room_for_others() {
         .map(|address| crate::client::ClientId::Network(address.parse().unwrap()));
     let (session, lease) = app.sessions.lease(&me, id(&first)).unwrap();
     drop(lease);
-    let body = app.sessions.open(other.clone(), session.clone()).unwrap();
+    let body = app
+        .sessions
+        .open(other.clone(), session.clone(), &app.models)
+        .unwrap();
     let theirs = serde_json::to_value(body).unwrap();
     let mut opened = 2;
     while app.sessions.size().0 == opened {
-        app.sessions.open(me.clone(), session.clone()).unwrap();
+        app.sessions
+            .open(me.clone(), session.clone(), &app.models)
+            .unwrap();
         opened += 1;
     }
     assert!(app.sessions.lease(&other, id(&theirs)).is_ok());
