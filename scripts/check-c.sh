@@ -186,7 +186,10 @@ elif [[ -n ${OUTPUT:-} && $status == 0 ]]; then
     printf '%s\n' "${instructions[@]}" >"$folder/instructions"
     printf '%s\n' "${bytes[@]}" >"$folder/bytes"
     python3 - "$folder" "$CHECKPOINT" "$CYCLES" "$OUTPUT" <<'PYTHON'
-import json, pathlib, re, subprocess, sys, time
+import json, pathlib, re, subprocess, sys
+
+sys.path.insert(0, "scripts")
+from provenance import provenance
 
 folder, model, cycles, output = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
 
@@ -236,7 +239,7 @@ for line in lines("bytes"):
     })
 record = {
     "schema": "itera.c-export/1",
-    "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    **provenance(),
     "command": f"OUTPUT={output} scripts/check-c.sh {model}",
     "commit": first("git", "rev-parse", "HEAD"),
     "compilers": {name: first(name, "--version") for name in ("cc", "arm-none-eabi-gcc", "qemu-system-arm")},

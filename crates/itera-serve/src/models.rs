@@ -47,20 +47,12 @@ impl Served {
         Arc::clone(self.weights().variant(self.base.default))
     }
 
-    /// The weights at each precision, finest first.
-    pub(crate) fn variants(&self) -> Vec<Arc<Variant>> {
-        let weights = self.weights();
-        let each = self.base.precisions.iter();
-        each.map(|precision| Arc::clone(weights.variant(*precision)))
-            .collect()
-    }
-
-    /// The variant of a name: none, that of the model, or that with `.` or `-` and a precision.
+    /// The variant with this name: `MODEL` for the default precision, `MODEL.PRECISION` or `MODEL-PRECISION`.
     fn variant(&self, name: &str) -> Option<Arc<Variant>> {
-        match name.strip_prefix(&*self.base.name)? {
-            "" => Some(self.at_default()),
-            rest => self.at(rest.strip_prefix(['.', '-'])?),
+        if *name == *self.base.name {
+            return Some(self.at_default());
         }
+        self.find(|variant| variant.has_name(name))
     }
 
     /// # Errors
@@ -77,9 +69,10 @@ impl Served {
         Ok(())
     }
 
-    fn at(&self, precision: &str) -> Option<Arc<Variant>> {
-        let mut variants = self.variants().into_iter();
-        variants.find(|variant| variant.precision.name() == precision)
+    fn find(&self, is_it: impl Fn(&Variant) -> bool) -> Option<Arc<Variant>> {
+        let weights = self.weights();
+        let mut variants = weights.variants.iter();
+        variants.find(|variant| is_it(variant)).cloned()
     }
 }
 
@@ -119,7 +112,7 @@ impl Models {
     /// Loads checkpoints by name or path, at every precision that they have.
     ///
     /// # Errors
-    /// One of them cannot be served, or two have one name.
+    /// One of them cannot be served, or a name would mean two.
     pub(crate) fn load(
         sources: &[String],
         precision: Option<Precision>,
@@ -132,13 +125,7 @@ impl Models {
         );
         let mut all: Vec<Arc<Served>> = Vec::new();
         for source in sources {
-            let base = Base::load(source, precision)?;
-            ensure!(
-                all.iter().all(|known| known.base.name != base.name),
-                "two checkpoints have the name `{}`; rename one of the files",
-                base.name
-            );
-            let new = Served::new(base);
+            let new = Served::new(Base::load(source, precision)?);
             new.check_name(&all)?;
             all.push(new);
         }
@@ -159,17 +146,16 @@ impl Models {
         Arc::clone(&self.read()[0])
     }
 
-    /// What a request means by a name: none, that of a model, that with a precision, or a precision of the first model.
+    /// The variant that a request names: `MODEL`, `MODEL.PRECISION`, or `PRECISION` of the first model. Without a name
+    /// it is the default of the first model.
     pub(crate) fn variant(&self, name: Option<&str>) -> Option<Arc<Variant>> {
         let all = self.read();
         let Some(name) = name else {
             return Some(all[0].at_default());
         };
-        let exact = all.iter().find(|model| *model.base.name == *name);
-        let exact = exact.map(|model| model.at_default());
-        exact
-            .or_else(|| all.iter().find_map(|model| model.variant(name)))
-            .or_else(|| all[0].at(name))
+        let mut found = all.iter().filter_map(|model| model.variant(name));
+        let is_precision = |variant: &Variant| variant.precision.name() == name;
+        found.next().or_else(|| all[0].find(is_precision))
     }
 
     /// Serves a model too, or in place of that of the same name.

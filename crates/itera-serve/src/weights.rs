@@ -27,7 +27,8 @@ pub(crate) struct Weights {
     pub(crate) version: Arc<str>,
     /// The floats, from which an adaptation goes on.
     pub(crate) checkpoint: Arc<Checkpoint>,
-    variants: Vec<Arc<Variant>>,
+    /// The floats at each precision, finest first.
+    pub(crate) variants: Vec<Arc<Variant>>,
 }
 
 /// The weights at one precision, packed for the kernels, with what makes tokens of texts. A request holds the one
@@ -175,7 +176,7 @@ impl Weights {
 }
 
 impl Variant {
-    /// Whether requests may mean it by a name, beside the precision alone and the name of the model alone.
+    /// Whether it has this name: `MODEL.PRECISION` or `MODEL-PRECISION`.
     pub(crate) fn has_name(&self, name: &str) -> bool {
         let rest = name.strip_prefix(&*self.name);
         rest.is_some_and(|rest| rest.strip_prefix(['.', '-']) == Some(self.precision.name()))

@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 
 use super::{
     Op,
-    lanes::{Block, Lanes, WIDTH, Weights},
+    lanes::{Block, Lanes, WIDTH, Weights, halves_by_dot4},
     x86::sum_of_two,
 };
 
@@ -66,12 +66,10 @@ macro_rules! binary {
 impl Lanes for Avx512 {
     type F = __m512;
     type Sums = __m512i;
-    type Halves = Self::Sums;
     type W = __m512i;
 
     const REGISTERS: usize = 32;
     const INPUT_OFFSET: i32 = 128;
-    const NEEDS_TOTALS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -161,21 +159,7 @@ impl Lanes for Avx512 {
         proven!(_mm512_dpbusd_epi32(sums, _mm512_set1_epi32(x), w))
     }
 
-    #[inline(always)]
-    fn begin_halves(self, sums: Self::Sums) -> Self::Sums {
-        sums
-    }
-
-    #[inline(always)]
-    fn dot8(self, halves: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
-        let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
-        self.dot4(halves, self.high_nibbles(w), x[1])
-    }
-
-    #[inline(always)]
-    fn finish_halves(self, _: Self::Sums, halves: Self::Sums, _: i32) -> Self::Sums {
-        halves
-    }
+    halves_by_dot4!();
 
     #[inline(always)]
     fn finish_sums(self, sums: __m512i) -> __m512 {

@@ -31,6 +31,11 @@ pub fn exp(x: f64) -> f64 {
     polynomial * power
 }
 
+/// `exp(x)` of a float as a float, within half a unit of its last place and a little; 0 or infinite beyond its range.
+pub fn exp_f32(x: f32) -> f32 {
+    exp(f64::from(x).clamp(-700.0, 700.0)) as f32
+}
+
 /// `exp(x)` for `x <= 0`; 0 below -708, where results would leave the normal numbers, and for NaN.
 #[inline(always)]
 pub fn exp_nonpositive(x: f64) -> f64 {

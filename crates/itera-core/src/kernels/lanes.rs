@@ -110,3 +110,62 @@ pub(crate) trait Lanes: Copy {
         to.copy_from_slice(&block[..to.len()]);
     }
 }
+
+/// What of [`Lanes`] is about weights of 4 bits, for kernels that take each half of a byte as a weight of 8 bits.
+macro_rules! halves_by_dot4 {
+    () => {
+        type Halves = Self::Sums;
+
+        const NEEDS_TOTALS: bool = false;
+
+        #[inline(always)]
+        fn begin_halves(self, sums: Self::Sums) -> Self::Halves {
+            sums
+        }
+
+        #[inline(always)]
+        fn dot8(self, halves: Self::Halves, w: Self::W, x: [[u8; 4]; 2]) -> Self::Halves {
+            let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
+            self.dot4(halves, self.high_nibbles(w), x[1])
+        }
+
+        #[inline(always)]
+        fn finish_halves(self, _: Self::Sums, halves: Self::Halves, _: i32) -> Self::Sums {
+            halves
+        }
+    };
+}
+pub(super) use halves_by_dot4;
+
+/// An expression for each of the four registers of a vector.
+#[cfg(any(
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+macro_rules! four {
+    ($i:ident => $value:expr) => {
+        [
+            {
+                let $i = 0;
+                $value
+            },
+            {
+                let $i = 1;
+                $value
+            },
+            {
+                let $i = 2;
+                $value
+            },
+            {
+                let $i = 3;
+                $value
+            },
+        ]
+    };
+}
+#[cfg(any(
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+pub(super) use four;

@@ -11,7 +11,7 @@ use std::arch::aarch64::{
 
 use super::{
     Op,
-    lanes::{Block, Lanes, WIDTH, Weights},
+    lanes::{self, Block, Lanes, WIDTH, Weights, halves_by_dot4},
 };
 
 /// Proof that this processor has NEON.
@@ -40,26 +40,7 @@ macro_rules! four {
     ($i:ident => $call:expr) => {
         // SAFETY: `self` proves that the processor has the instruction, see `Neon::new`; where a
         // pointer is read or written, it comes from a reference to as many bytes as that takes.
-        unsafe {
-            [
-                {
-                    let $i = 0;
-                    $call
-                },
-                {
-                    let $i = 1;
-                    $call
-                },
-                {
-                    let $i = 2;
-                    $call
-                },
-                {
-                    let $i = 3;
-                    $call
-                },
-            ]
-        }
+        unsafe { lanes::four!($i => $call) }
     };
 }
 
@@ -77,12 +58,10 @@ impl Lanes for Neon {
     type F = [float32x4_t; 4];
     /// Register `2 i` and `2 i + 1` hold rows `4 i` to `4 i + 3`, two partial sums of each.
     type Sums = [int32x4_t; 8];
-    type Halves = Self::Sums;
     type W = [int8x16_t; 4];
 
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
-    const NEEDS_TOTALS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -199,21 +178,7 @@ impl Lanes for Neon {
         out
     }
 
-    #[inline(always)]
-    fn begin_halves(self, sums: Self::Sums) -> Self::Sums {
-        sums
-    }
-
-    #[inline(always)]
-    fn dot8(self, halves: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
-        let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
-        self.dot4(halves, self.high_nibbles(w), x[1])
-    }
-
-    #[inline(always)]
-    fn finish_halves(self, _: Self::Sums, halves: Self::Sums, _: i32) -> Self::Sums {
-        halves
-    }
+    halves_by_dot4!();
 
     #[inline(always)]
     fn finish_sums(self, sums: Self::Sums) -> Self::F {

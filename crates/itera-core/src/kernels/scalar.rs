@@ -1,7 +1,7 @@
 //! Plain scalar code: the specification of every other kernel, and the kernel of processors that
 //! none of them knows.
 
-use super::lanes::{Block, Lanes, WIDTH, Weights};
+use super::lanes::{Block, Lanes, WIDTH, Weights, halves_by_dot4};
 
 /// Needs nothing of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +31,10 @@ macro_rules! binary {
 impl Lanes for Scalar {
     type F = Block;
     type Sums = [i32; WIDTH];
-    type Halves = Self::Sums;
     type W = Weights;
 
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
-    const NEEDS_TOTALS: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Block {
@@ -136,21 +134,7 @@ impl Lanes for Scalar {
         sums
     }
 
-    #[inline(always)]
-    fn begin_halves(self, sums: Self::Sums) -> Self::Sums {
-        sums
-    }
-
-    #[inline(always)]
-    fn dot8(self, halves: Self::Sums, w: Self::W, x: [[u8; 4]; 2]) -> Self::Sums {
-        let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
-        self.dot4(halves, self.high_nibbles(w), x[1])
-    }
-
-    #[inline(always)]
-    fn finish_halves(self, _: Self::Sums, halves: Self::Sums, _: i32) -> Self::Sums {
-        halves
-    }
+    halves_by_dot4!();
 
     #[inline(always)]
     fn finish_sums(self, sums: [i32; WIDTH]) -> Block {

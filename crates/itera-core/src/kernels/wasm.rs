@@ -10,7 +10,7 @@ use std::arch::wasm32::{
     i32x4_shl, i32x4_shr, i32x4_splat, i32x4_sub, v128, v128_and, v128_load, v128_store,
 };
 
-use super::lanes::{Block, Lanes, WIDTH, Weights};
+use super::lanes::{Block, Lanes, WIDTH, Weights, four};
 
 /// 1.5 * 2^23: adding it rounds to an integer, ties to even, which then stands in the low bits.
 const ROUND: f32 = 12_582_912.0;
@@ -18,30 +18,6 @@ const ROUND: f32 = 12_582_912.0;
 /// Only in code that was compiled for these vectors, so no processor has to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Simd128;
-
-/// An intrinsic for each of the four vectors.
-macro_rules! four {
-    ($i:ident => $call:expr) => {
-        [
-            {
-                let $i = 0;
-                $call
-            },
-            {
-                let $i = 1;
-                $call
-            },
-            {
-                let $i = 2;
-                $call
-            },
-            {
-                let $i = 3;
-                $call
-            },
-        ]
-    };
-}
 
 /// Methods that are one intrinsic for each vector.
 macro_rules! binary {

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, Tensor},
     config::ModelConfig,
-    kernels::{Buffer, Kernel, Matrix, double::exp},
+    kernels::{Buffer, Kernel, Matrix, double::exp_f32},
 };
 
 /// Why a checkpoint cannot become a model.
@@ -146,9 +146,7 @@ impl Layer {
             w_out: Matrix::from_tensor(part("moe.shared.w_out"), kernel),
         });
         let a_log = part("mixer.a_log").to_f32();
-        // Beyond these the result is 0 or infinite as a float.
-        let exp = |a_log: f32| exp(f64::from(a_log).clamp(-700.0, 700.0)) as f32;
-        let a: Vec<f32> = a_log.into_iter().map(|a_log| -exp(a_log)).collect();
+        let a: Vec<f32> = a_log.into_iter().map(|a_log| -exp_f32(a_log)).collect();
         Self {
             mixer_norm: floats(part("mixer_norm.weight")),
             in_proj: Matrix::from_tensor(part("mixer.in_proj.weight"), kernel),

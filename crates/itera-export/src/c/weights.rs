@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::ensure;
 use itera_core::{
     checkpoint::{Checkpoint, Tensor, TensorData},
-    kernels::double::exp,
+    kernels::double::exp_f32,
 };
 
 use super::array;
@@ -136,12 +136,10 @@ impl Weights {
 
 /// `-exp(a_log)`, which the native engine makes when it loads a model.
 fn decay(name: &str, a_log: &Tensor) -> anyhow::Result<Tensor> {
-    // Beyond these the result is 0 or infinite as a float.
-    let exp = |a_log: f32| exp(f64::from(a_log).clamp(-700.0, 700.0)) as f32;
     let a: Vec<f32> = a_log
         .to_f32()
         .into_iter()
-        .map(|a_log| -exp(a_log))
+        .map(|a_log| -exp_f32(a_log))
         .collect();
     ensure!(
         a.iter().all(|a| a.is_finite()),

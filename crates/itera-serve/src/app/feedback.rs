@@ -93,10 +93,13 @@ pub(super) async fn feedback(
         ..check(&app, request)?
     };
     let (id, is_negative) = (feedback.id.clone(), feedback.is_negative());
+    let wanted = online::wanted(&feedback);
     let outcome = store.rate(feedback).await?;
     let status = match outcome.stored {
         Some(Stored::Recorded) => {
-            online::observe(&app, id.clone());
+            if let Some(kind) = wanted {
+                online::observe(&app, id.clone(), kind);
+            }
             "recorded"
         }
         Some(Stored::Updated) => "updated",

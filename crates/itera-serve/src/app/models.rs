@@ -58,9 +58,10 @@ impl ModelsResponse {
     fn new(models: &[Arc<Served>]) -> Self {
         let names = models.iter().flat_map(|model| {
             let default = ModelBody::new(model.base.name.to_string(), &model.at_default());
-            let each = model.variants().into_iter();
-            let each = each.map(|variant| ModelBody::new(variant.id(), &variant));
-            [default].into_iter().chain(each)
+            let weights = model.weights();
+            let each = weights.variants.iter();
+            let each = each.map(|variant| ModelBody::new(variant.id(), variant));
+            [default].into_iter().chain(each).collect::<Vec<_>>()
         });
         Self {
             object: "list",

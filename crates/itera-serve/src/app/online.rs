@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::App;
 use crate::{
     metrics::Wanted,
-    store::{Rated, limited},
+    store::{Feedback, Rated, limited},
     weights::Variant,
 };
 
 /// Scores the text of a verdict by the weights that are served now and by those of the start. The client does not
 /// wait for that.
-pub(super) fn observe(app: &Arc<App>, id: String) {
+pub(super) fn observe(app: &Arc<App>, id: String, kind: Wanted) {
     let (app, model) = (Arc::clone(app), app.models.first());
     let served = model.at_default();
     let base = Arc::clone(model.base.weights.variant(model.base.default));
@@ -25,11 +25,12 @@ pub(super) fn observe(app: &Arc<App>, id: String) {
         let Ok(Some(rated)) = limited(store.rated(&id)).await else {
             return;
         };
-        let Some((kind, text)) = wanted(&rated).map(|(kind, text)| (kind, text.to_owned())) else {
-            return;
-        };
+        let Rated {
+            feedback, answer, ..
+        } = rated;
+        let text = feedback.correction.unwrap_or(answer.output);
         let score = move || {
-            let nats = |variant: &Variant| nats(variant, &rated.answer.prompt, &text);
+            let nats = |variant: &Variant| nats(variant, &answer.prompt, &text);
             Some((text.len(), nats(&served)?, nats(&base)?))
         };
         let scored = tokio::task::spawn_blocking(score).await;
@@ -40,14 +41,12 @@ pub(super) fn observe(app: &Arc<App>, id: String) {
     });
 }
 
-/// What should have been written: the correction, or an answer that was found good.
-fn wanted(rated: &Rated) -> Option<(Wanted, &str)> {
-    let (kind, text) = match &rated.feedback.correction {
-        Some(correction) => (Wanted::Corrected, correction),
-        None if rated.feedback.is_positive() => (Wanted::Accepted, &rated.answer.output),
-        None => return None,
-    };
-    (!text.is_empty()).then_some((kind, text))
+/// Whether a verdict tells a text that is wanted: its correction, or an answer that it found good.
+pub(super) fn wanted(feedback: &Feedback) -> Option<Wanted> {
+    if feedback.correction.is_some() {
+        return Some(Wanted::Corrected);
+    }
+    feedback.is_positive().then_some(Wanted::Accepted)
 }
 
 /// Negative log-likelihood of a text behind a prompt, in nats; none if the tokenizer does not take them.

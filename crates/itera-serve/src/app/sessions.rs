@@ -109,23 +109,20 @@ impl Sessions {
 
     /// A session of this owner, used now.
     fn get(&self, owner: &ClientId, id: &str) -> Result<Entry, Problem> {
-        let mut inner = self.lock();
-        let entry = inner.sessions.get(id).filter(|entry| entry.owner == *owner);
-        entry.cloned().ok_or_else(no_session)
+        self.lock().of(owner, id).cloned()
     }
 
     /// The weights of a session of this owner.
     pub(super) fn variant(&self, owner: &ClientId, id: &str) -> Result<Arc<Variant>, Problem> {
         let mut inner = self.lock();
-        let entry = inner.sessions.get(id).filter(|entry| entry.owner == *owner);
-        let entry = entry.ok_or_else(no_session)?;
+        let entry = inner.of(owner, id)?;
         Ok(Arc::clone(&entry.session.variant))
     }
 
     /// Forgets a session of this owner.
     fn close(&self, owner: &ClientId, id: &str) -> Result<(), Problem> {
-        self.get(owner, id)?;
         let mut inner = self.lock();
+        inner.of(owner, id)?;
         if let Some(entry) = inner.sessions.remove(id) {
             inner.bytes -= entry.session.bytes();
         }
@@ -142,9 +139,7 @@ impl Sessions {
         id: &str,
     ) -> Result<(Session, Lease), Problem> {
         let mut inner = self.lock();
-        let entry = inner.sessions.get_mut(id);
-        let entry = entry.filter(|entry| entry.owner == *owner);
-        let entry = entry.ok_or_else(no_session)?;
+        let entry = inner.of(owner, id)?;
         if entry.is_busy {
             return Err(Problem::new(
                 Code::SessionBusy,
@@ -165,6 +160,13 @@ impl Sessions {
 }
 
 impl Inner {
+    /// A session of this owner, used now.
+    fn of(&mut self, owner: &ClientId, id: &str) -> Result<&mut Entry, Problem> {
+        let entry = self.sessions.get_mut(id);
+        let entry = entry.filter(|entry| entry.owner == *owner);
+        entry.ok_or_else(no_session)
+    }
+
     /// Forgets the session of the client with most bytes of them that was not used for the longest.
     fn make_room(&mut self) {
         let mut owned: HashMap<&ClientId, usize> = HashMap::new();
