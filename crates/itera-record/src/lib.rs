@@ -20,6 +20,7 @@ mod format;
 pub mod num;
 mod power;
 mod quantization;
+mod retraining;
 mod scores;
 mod serve_bench;
 mod statistics;
@@ -48,6 +49,7 @@ pub use power::{
     PowerSamples, SpeedBasis, Summary, UNAVAILABLE,
 };
 pub use quantization::{CalibrationText, QuantizationCost, QuantizationRecord, QuantizedTensor};
+pub use retraining::{RetrainingGate, RetrainingRecord, RetrainingText};
 pub use scores::{ScoresRecord, ScoresTotals};
 pub use serve_bench::{
     ServeAdaptation, ServeBar, ServeBenchRecord, ServeLoad, ServeMeasurement, ServeProtocol,

@@ -4,7 +4,8 @@ use std::{fs, path::Path};
 
 use itera_record::{
     AblationRecord, EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord, Record,
-    ScoresRecord, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord, ZipRecord,
+    RetrainingRecord, ScoresRecord, ServeBenchRecord, SimulationRecord, TrainingRecord,
+    ValidationRecord, ZipRecord,
 };
 
 /// Compares the schema of `R` with its file, or writes the file.
@@ -51,6 +52,11 @@ fn engine_bench_schema_is_checked_in() {
 #[test]
 fn quantization_schema_is_checked_in() {
     check::<QuantizationRecord>();
+}
+
+#[test]
+fn retraining_schema_is_checked_in() {
+    check::<RetrainingRecord>();
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// Take feedback out of a database, put it in, or delete it.
     #[command(subcommand)]
     Feedback(FeedbackCommand),
+    /// List the versions of the weights, take one out of a database, or put one in.
+    #[command(subcommand)]
+    Versions(VersionsCommand),
     /// Write a copy of the database to a new file, while servers use it.
     Backup {
         #[command(flatten)]
@@ -94,10 +97,8 @@ pub(crate) enum FeedbackCommand {
         /// File for the lines [default: standard output].
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// The prototype's layout: one JSON array of id, timestamp, input, output, rating,
-        /// correctness, metadata.
-        #[arg(long)]
-        prototype: bool,
+        #[command(flatten)]
+        form: ExportForm,
     },
     /// Read feedback: JSON lines as exported, or the prototype's array. What is there already is kept.
     Import {
@@ -113,6 +114,62 @@ pub(crate) enum FeedbackCommand {
         database: DatabaseArgs,
         #[command(flatten)]
         which: DeleteArgs,
+    },
+}
+
+/// Another form than JSON lines.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct ExportForm {
+    /// The prototype's layout: one JSON array of id, timestamp, input, output, rating,
+    /// correctness, metadata.
+    #[arg(long)]
+    pub(crate) prototype: bool,
+    /// A training text: prompts with what was accepted or put in place of the answer, a document each.
+    #[arg(long)]
+    pub(crate) accepted: bool,
+}
+
+/// Versions of the weights in a database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VersionsCommand {
+    /// List them, newest first.
+    List {
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Write one as a checkpoint of floats.
+    Export {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// `active`, or the first digits of a version.
+        #[arg(value_name = "VERSION")]
+        version: String,
+        /// The file.
+        #[arg(value_name = "FILE.safetensors")]
+        output: PathBuf,
+    },
+    /// Serve a checkpoint of floats from now on, by every server of the database. `POST /adapt/rollback` goes back.
+    Import {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The checkpoint that the servers are started with, by name or path: the new one has its sizes and its
+        /// tokenizer.
+        #[arg(
+            long,
+            env = "ITERA_CHECKPOINT",
+            value_name = "NAME|PATH",
+            value_delimiter = ',',
+            default_value = "micro-tinystories"
+        )]
+        checkpoint: Vec<String>,
+        /// Record of the retraining that made it, for the journal; of a checkpoint that its gate has refused, nothing
+        /// is imported.
+        #[arg(long, value_name = "FILE.json")]
+        record: Option<PathBuf>,
+        /// The file.
+        #[arg(value_name = "FILE.safetensors")]
+        input: PathBuf,
     },
 }
 

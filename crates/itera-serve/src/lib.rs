@@ -13,7 +13,7 @@
 //! | `audit` | who changed what |
 //! | `metrics` | what the server measures of itself |
 //! | `serve` | all of it put together, from start to shutdown |
-//! | `transfer` | feedback out, in and deleted, copies, another checkpoint |
+//! | `transfer` | feedback out, in and deleted, copies, another checkpoint, versions out and in |
 //! | `health_check` | a small part of images |
 //!
 //! `examples/simulate.rs` is the proof that the model learns, `examples/bench-record.rs` a part of the load test.
@@ -56,6 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitStatus> {
     match args.command {
         None => runtime()?.block_on(serve::run(args.serve)),
         Some(Command::Feedback(command)) => runtime()?.block_on(transfer::run(command)),
+        Some(Command::Versions(command)) => runtime()?.block_on(transfer::versions::run(command)),
         Some(Command::Openapi) => {
             print(app::document().to_pretty_json()? + "\n")?;
             Ok(ExitStatus::Done)

@@ -1,5 +1,7 @@
 //! What is done to a database while no server, or another process, uses it: feedback out and in as JSON lines or the
-//! prototype's JSON array, deletion, copies, and another checkpoint.
+//! prototype's JSON array, deletion, copies, another checkpoint, and versions.
+
+pub(crate) mod versions;
 
 use std::{
     fs,
@@ -15,11 +17,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    args::FeedbackCommand,
+    args::{ExportForm, FeedbackCommand},
     serve::{cannot_use, open},
     store::{Answer, Feedback, Forgotten, Place, Rated, Store, StoreError, Which, rfc3339},
     weights::Base,
 };
+
+/// What ends a document of a training text.
+const END_OF_DOCUMENT: &str = "<|endoftext|>";
 
 /// Records read at a time.
 const PAGE: u32 = 500;
@@ -76,10 +81,17 @@ pub(crate) async fn run(command: FeedbackCommand) -> anyhow::Result<ExitStatus> 
         FeedbackCommand::Export {
             database,
             output,
-            prototype,
+            form,
         } => {
             let store = open_existing(&database.database).await?;
-            export(&store, output.as_deref(), prototype).await?;
+            let text = export(&store, form).await?;
+            match output {
+                Some(path) => {
+                    write_atomic(&path, text.as_bytes())?;
+                    note(format!("wrote {}", path.display()));
+                }
+                None => print(text)?,
+            }
         }
         FeedbackCommand::Import { database, input } => {
             let lines = read(&input)?;
@@ -146,7 +158,7 @@ async fn open_existing(place: &str) -> anyhow::Result<Store> {
     }
 }
 
-async fn export(store: &Store, output: Option<&Path>, prototype: bool) -> anyhow::Result<()> {
+async fn export(store: &Store, form: ExportForm) -> anyhow::Result<String> {
     let mut records = Vec::new();
     let mut last = String::new();
     loop {
@@ -156,24 +168,34 @@ async fn export(store: &Store, output: Option<&Path>, prototype: bool) -> anyhow
         records.extend(page);
     }
     records.sort_by(|a, b| (a.updated_ms, &a.feedback.id).cmp(&(b.updated_ms, &b.feedback.id)));
-    let text = if prototype {
+    if form.prototype {
         let records: Vec<_> = records.into_iter().map(prototype_record).collect();
-        serde_json::to_string_pretty(&records)? + "\n"
-    } else {
-        let lines = records.into_iter().map(|record| {
-            let line = serde_json::to_string(&line(record))?;
-            anyhow::Ok(line + "\n")
-        });
-        lines.collect::<anyhow::Result<String>>()?
-    };
-    match output {
-        Some(path) => {
-            write_atomic(path, text.as_bytes())?;
-            note(format!("wrote {}", path.display()));
-            Ok(())
-        }
-        None => print(text),
+        return Ok(serde_json::to_string_pretty(&records)? + "\n");
     }
+    if form.accepted {
+        return Ok(records.iter().filter_map(accepted).collect());
+    }
+    let lines = records.into_iter().map(|record| {
+        let line = serde_json::to_string(&line(record))?;
+        anyhow::Ok(line + "\n")
+    });
+    lines.collect()
+}
+
+/// A text that somebody has accepted or corrected, as a document of a training text. None of other records.
+fn accepted(record: &Rated) -> Option<String> {
+    let Rated {
+        feedback, answer, ..
+    } = record;
+    let continued = match &feedback.correction {
+        Some(correction) => correction,
+        None if feedback.is_positive() => &answer.output,
+        None => return None,
+    };
+    let text = format!("{}{continued}", answer.prompt);
+    // A line of it that ends a document would make two of one.
+    let is_document = !text.trim().is_empty() && !text.contains(END_OF_DOCUMENT);
+    is_document.then(|| format!("{}\n{END_OF_DOCUMENT}\n", text.trim_end()))
 }
 
 fn line(record: Rated) -> Line {

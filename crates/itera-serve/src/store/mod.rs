@@ -50,16 +50,16 @@ use tokio::{
     task::JoinHandle,
 };
 
+#[cfg(feature = "adapt")]
+pub(crate) use self::learning::FinishError;
 pub(crate) use self::{
     feedback::{Counts, Feedback, Rated},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},
     retention::{Forgotten, Which},
-    versions::VersionRow,
+    versions::{StoredVersion, VersionRow},
     writer::{Answer, Outcome, Stored},
 };
-#[cfg(feature = "adapt")]
-pub(crate) use self::{learning::FinishError, versions::StoredVersion};
 use self::{
     place::Kind,
     tx::{Tx, begin_rating, lock_answers},

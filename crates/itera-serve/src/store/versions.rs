@@ -91,6 +91,36 @@ impl Store {
         Ok(Some(former))
     }
 
+    /// Adds a version that was made elsewhere and serves it from now on, with the record of how it was made in the
+    /// journal. Returns the version that was served before; none if this one is already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn import_version(
+        &self,
+        mut version: StoredVersion,
+        receipt: Option<&str>,
+    ) -> Result<Option<String>, StoreError> {
+        let mut tx = self.begin().await?;
+        let former = setting(&mut tx, ACTIVE).await?.ok_or(StoreError::Missing)?;
+        if former == version.version {
+            tx.cancel().await?;
+            return Ok(None);
+        }
+        version.parent = Some(former.clone());
+        insert(&mut tx, &version, None).await?;
+        activate(&mut tx, &version.version).await?;
+        let versions = Some((&*former, &*version.version));
+        let id = add(&mut tx, "import", EntryStatus::Accepted, versions, None).await?;
+        sqlx::query("UPDATE adaptations SET receipt = $1 WHERE id = $2")
+            .bind(receipt.map(str::to_owned))
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Some(former))
+    }
+
     /// The version that is to be served.
     ///
     /// # Errors
