@@ -15,10 +15,12 @@ use crate::{
 };
 
 /// Original text written for this project in the manner of WikiText-2 v1.
-const WIKITEXT2_SAMPLE: &[u8] = include_bytes!("../../../data/samples/wikitext2-sample.txt");
+pub(crate) const WIKITEXT2_SAMPLE: &[u8] =
+    include_bytes!("../../../data/samples/wikitext2-sample.txt");
 
 /// Original stories written for this project in the manner of TinyStories.
-const TINYSTORIES_SAMPLE: &[u8] = include_bytes!("../../../data/samples/tinystories-sample.txt");
+pub(crate) const TINYSTORIES_SAMPLE: &[u8] =
+    include_bytes!("../../../data/samples/tinystories-sample.txt");
 
 /// Bytes read at a time, and freed at a time when they have been tokenised.
 pub(crate) const BLOCK: u64 = 8 << 20;
@@ -86,16 +88,6 @@ impl Corpus {
         split: Option<Split>,
         places: &Places,
     ) -> Result<Self, DataError> {
-        Self::load_by_rule(dataset, split, places, None)
-    }
-
-    /// The same with the rule for documents, where it is not that of the text.
-    pub(crate) fn load_by_rule(
-        dataset: &Dataset,
-        split: Option<Split>,
-        places: &Places,
-        rule: Option<DocumentRule>,
-    ) -> Result<Self, DataError> {
         if let Some(sample) = Self::sample(dataset) {
             return Ok(sample);
         }
@@ -105,38 +97,14 @@ impl Corpus {
             let split = split.or(dataset.default_split()).unwrap_or(Split::Test);
             places.find(dataset, split)?
         };
-        Self::read(&path, dataset, rule, u64::MAX)?.checked(dataset, split)
+        Self::read(&path, dataset, u64::MAX)?.checked(dataset, split)
     }
 
     /// The corpus, if its digest does not prove another text or split than was asked for.
-    pub(crate) fn checked(
-        self,
-        dataset: &Dataset,
-        split: Option<Split>,
-    ) -> Result<Self, DataError> {
-        let path = self.path.clone().unwrap_or_default();
-        if let Some(text) = dataset.known()
-            && let Some(expected) = text.only_digest()
-            && self.sha256 != expected
-        {
-            return Err(DataError::OtherText {
-                text,
-                path,
-                expected,
-                found: self.sha256,
-            });
-        }
-        let of_name = split.or(dataset.default_split());
-        match (of_name, self.split) {
-            (Some(asked), Some(found)) if asked != found => {
-                Err(DataError::OtherSplit { path, asked, found })
-            }
-            _ if dataset.known().is_some() => Ok(Self {
-                split: of_name,
-                ..self
-            }),
-            _ => Ok(self),
-        }
+    fn checked(self, dataset: &Dataset, split: Option<Split>) -> Result<Self, DataError> {
+        let path = self.path.as_deref().unwrap_or(Path::new(""));
+        let split = checked_split((dataset, split), path, &self.sha256, self.split)?;
+        Ok(Self { split, ..self })
     }
 
     /// The documents in at most so many bytes at the beginning of a split; the digest is that of
@@ -151,7 +119,7 @@ impl Corpus {
         bytes: u64,
     ) -> Result<Self, DataError> {
         let path = places.find(dataset, split)?;
-        let corpus = Self::read(&path, dataset, None, bytes)?;
+        let corpus = Self::read(&path, dataset, bytes)?;
         Ok(Self {
             split: Some(split),
             ..corpus
@@ -159,14 +127,9 @@ impl Corpus {
     }
 
     /// The corpus in the first `limit` bytes of the file at `path`. A digest that is known overrides
-    /// the name and rule of `dataset` and gives the split; a rule that was asked for overrides both.
-    fn read(
-        path: &Path,
-        dataset: &Dataset,
-        asked: Option<DocumentRule>,
-        limit: u64,
-    ) -> Result<Self, DataError> {
-        let first_rule = asked.unwrap_or(dataset.rule());
+    /// the name and rule of `dataset` and gives the split.
+    fn read(path: &Path, dataset: &Dataset, limit: u64) -> Result<Self, DataError> {
+        let first_rule = dataset.rule();
         let blocks = File::open(path).and_then(|file| {
             let len = file.metadata()?.len().min(limit);
             read_blocks(file.take(limit), len, BLOCK, first_rule)
@@ -192,10 +155,10 @@ impl Corpus {
         let sha256 = hex(hasher);
         let verdict = Verdict::of(&sha256, file_bytes);
         let proven = verdict.proves();
-        let rule = match (asked, proven, dataset) {
-            (Some(rule), ..) | (None, Some((rule, _)), _) => rule,
-            (None, None, Dataset::File(_)) => DocumentRule::of(&blocks),
-            (None, None, _) => first_rule,
+        let rule = match (proven, dataset) {
+            (Some((rule, _)), _) => rule,
+            (None, Dataset::File(_)) => DocumentRule::of(&blocks),
+            (None, _) => first_rule,
         };
         // Cut by one rule, the blocks are no whole documents of another.
         let blocks = if rule == first_rule {
@@ -304,6 +267,38 @@ impl Corpus {
             verdict: Verdict::Sample,
             blocks,
         })
+    }
+}
+
+/// The split of a file with this digest, if that does not prove another text or split than was `asked` for;
+/// `found` is what it proves.
+pub(crate) fn checked_split(
+    asked: (&Dataset, Option<Split>),
+    path: &Path,
+    sha256: &str,
+    found: Option<Split>,
+) -> Result<Option<Split>, DataError> {
+    let (dataset, split) = asked;
+    let path = path.to_owned();
+    if let Some(text) = dataset.known()
+        && let Some(expected) = text.only_digest()
+        && sha256 != expected
+    {
+        let found = sha256.to_owned();
+        return Err(DataError::OtherText {
+            text,
+            path,
+            expected,
+            found,
+        });
+    }
+    let of_name = split.or(dataset.default_split());
+    match (of_name, found) {
+        (Some(asked), Some(found)) if asked != found => {
+            Err(DataError::OtherSplit { path, asked, found })
+        }
+        _ if dataset.known().is_some() => Ok(of_name),
+        _ => Ok(found),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use itera_cli::warn;
 use itera_core::tokenizer::Tokenizer;
-use itera_data::{Block, Corpus, DataError, Dataset, Places, Split, records::RecordOptions};
+use itera_data::{Block, Corpus, DataError, Dataset, Places, Split};
 use itera_record::DataSource;
 
 /// Of this many documents of a single text, one is held out for evaluation.
@@ -28,9 +28,7 @@ impl Texts {
     pub(crate) fn load(dataset: &Dataset, valid: Option<&Path>) -> Result<Self, DataError> {
         let places = Places::of_environment();
         let single = !dataset.splits().contains(&Split::Train);
-        let load = |dataset: &Dataset, split| {
-            Corpus::load_records(dataset, split, &places, &RecordOptions::default())
-        };
+        let load = |dataset: &Dataset, split| Corpus::load_records(dataset, split, &places);
         let train = load(dataset, (!single).then_some(Split::Train))?;
         let valid = match valid {
             Some(path) => Some(load(&Dataset::File(path.to_owned()), None)?),

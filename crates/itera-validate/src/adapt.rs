@@ -7,13 +7,13 @@
 #[cfg(feature = "burn")]
 mod scorer;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use itera_core::checkpoint::{Checkpoint, Precision};
-use itera_record::{AdaptationProtocol, ProtocolKind, StaticScore};
+use itera_record::AdaptationProtocol;
 
 use crate::{
     args::{ProtocolArg, ScoreArgs},
-    selection::Documents,
+    engine::Engine,
 };
 
 /// Tokens in a segment unless told otherwise.
@@ -28,28 +28,6 @@ const LEARNING_RATE: f64 = 1e-3;
 /// Share of the way back unless told otherwise. Without it, this learning rate
 /// gains far less.
 const PULL: f64 = 0.003;
-
-/// What moving weights make of the documents, and what they make beside weights that stay.
-pub(crate) struct Adapted {
-    /// Negative log-likelihood of each document in nats.
-    pub(crate) nll_nats: Vec<f64>,
-    /// The same by weights that stay.
-    pub(crate) static_nll_nats: Vec<f64>,
-    /// Updates of the weights.
-    pub(crate) updates: u64,
-}
-
-impl Adapted {
-    /// The beginning of what a record says of it; the figures follow with those of the row.
-    pub(crate) fn static_score(&self) -> StaticScore {
-        StaticScore {
-            updates: self.updates,
-            static_bits_per_byte: 0.0,
-            gain: 0.0,
-            static_document_nll_nats: self.static_nll_nats.clone(),
-        }
-    }
-}
 
 /// How the weights are to move, by the arguments; `None` if they stay.
 pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProtocol>> {
@@ -108,41 +86,21 @@ pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProt
     Ok(Some(adaptation))
 }
 
-/// Scores the documents in their order.
-pub(crate) fn score(
+/// The engine whose weights move by this protocol.
+pub(crate) fn engine(
     checkpoint: &Checkpoint,
-    (kind, adaptation): (ProtocolKind, &AdaptationProtocol),
-    documents: &Documents,
-    on_tokens: &dyn Fn(usize),
-) -> anyhow::Result<Adapted> {
+    adaptation: &AdaptationProtocol,
+) -> anyhow::Result<Box<dyn Engine + Send>> {
     let precision = checkpoint.precision();
     ensure!(
         precision == Precision::Fp32,
         "its weights are {precision}, and integers cannot move; give the fp32 checkpoint that it was \
          made from"
     );
-    let adapted = run(checkpoint, (kind, adaptation), documents, on_tokens)?;
-    let scores = adapted.nll_nats.iter().zip(&documents.list);
-    if let Some((nll, document)) = scores.into_iter().find(|(nll, _)| !nll.is_finite()) {
-        bail!(
-            "document {} has a negative log-likelihood of {nll}, since learning has led nowhere; give \
-             a lower `--adapt-learning-rate` than {}",
-            document.index + 1,
-            adaptation.learning_rate
-        );
-    }
-    Ok(adapted)
-}
-
-#[cfg(feature = "burn")]
-use scorer::run;
-
-#[cfg(not(feature = "burn"))]
-fn run(
-    _: &Checkpoint,
-    _: (ProtocolKind, &AdaptationProtocol),
-    _: &Documents,
-    _: &dyn Fn(usize),
-) -> anyhow::Result<Adapted> {
-    bail!("this build cannot adapt weights; build it with `--features burn`")
+    #[cfg(feature = "burn")]
+    return Ok(scorer::engine(checkpoint, adaptation));
+    #[cfg(not(feature = "burn"))]
+    anyhow::bail!(
+        "this build cannot adapt weights ({adaptation:?}); build it with `--features burn`"
+    )
 }

@@ -1,25 +1,27 @@
 //! What no model at all reaches on the same text.
 
 use std::{
-    collections::HashMap,
     env, fs,
     io::{self, Write},
+    iter,
     path::PathBuf,
 };
 
 use anyhow::Context as _;
 use itera_cli::note;
-use itera_core::{files::write_atomic, tokenizer::Tokenizer};
+use itera_core::files::write_atomic;
 use itera_data::{
     Corpus, DataError, Dataset, Places, Split,
     baselines::{uniform_bits_per_byte, unigram_bits_per_byte},
+    records::{RecordError, Source},
     sha256_hex,
 };
 use itera_record::{Baselines, PrimingText};
 use ppmd_rust::Ppmd7Encoder;
+use rayon::prelude::*;
 use zstd::stream::write::Encoder;
 
-use crate::{jobs::Job, options::Options, selection::Selection};
+use crate::jobs::Job;
 
 /// The level that is customary for archives.
 const ZSTD_LEVEL: i32 = 19;
@@ -35,120 +37,122 @@ const PRIMING_BYTES: u64 = 16 << 20;
 /// A result is kept on the disk for texts above this size; below, it is had at once.
 const LEAST_KEPT: u64 = 1 << 20;
 
-/// The compressors, with what they have made of texts so far: a text is compressed once, however many
-/// checkpoints read it, and one of some size once for all runs.
-pub(crate) struct Compressors {
-    is_on: bool,
-    places: Places,
-    /// By the digest of a text that is read whole.
-    known: HashMap<String, Compressed>,
-}
+/// A text that is being read.
+type Text = Result<Vec<u8>, RecordError>;
 
 /// Bits per byte by each compressor; none where they are off.
-#[derive(Clone, Default)]
-struct Compressed {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Compressed {
     zstd: Option<f64>,
     ppmd: Option<f64>,
     primed: Option<(f64, PrimingText)>,
 }
 
-impl Compressors {
-    pub(crate) fn new(options: &Options) -> Self {
-        Self {
-            is_on: options.baselines,
-            places: Places::of_environment(),
-            known: HashMap::new(),
-        }
+impl Compressed {
+    /// What compressors make of the documents of each job, also those of other shards: all at the same time, and of
+    /// a text that is read whole once, however many checkpoints read it.
+    pub(crate) fn of(jobs: &[Job]) -> anyhow::Result<Vec<Self>> {
+        let is_same = |job: &Job, other: &Job| {
+            std::ptr::eq(job.text, other.text)
+                && job.selection.is_whole()
+                && other.selection.is_whole()
+        };
+        let first = |(at, job)| {
+            jobs.iter()
+                .position(|other| is_same(job, other))
+                .unwrap_or(at)
+        };
+        let firsts: Vec<usize> = jobs.iter().enumerate().map(first).collect();
+        let compress = |(at, job): (usize, &Job)| {
+            if firsts[at] == at {
+                Self::of_job(job)
+            } else {
+                Ok(Self::default())
+            }
+        };
+        let compressed: Vec<Self> = jobs
+            .par_iter()
+            .enumerate()
+            .map(compress)
+            .collect::<anyhow::Result<_>>()?;
+        Ok(firsts
+            .iter()
+            .map(|&first| compressed[first].clone())
+            .collect())
     }
 
-    /// The baselines of all documents selected, also those of other shards; whether the model is
-    /// worse than uniform is decided with its score.
-    pub(crate) fn baselines(
-        &mut self,
-        job: &Job,
-        tokenizer: &Tokenizer,
-    ) -> anyhow::Result<Baselines> {
-        let documents = job.selection.everything();
-        let bytes = documents
-            .iter()
-            .map(|(document, _)| document.text.len() as u64)
-            .sum();
-        let tokens = || documents.iter().flat_map(|(_, tokens)| *tokens);
-        let compressed = self.compressed(job, bytes)?;
-        let (primed, primed_with) = compressed.primed.unzip();
-        Ok(Baselines {
-            uniform_bits_per_byte: uniform_bits_per_byte(
-                tokens().count() as u64,
-                tokenizer.vocab_size(),
-                bytes,
-            ),
-            unigram_bits_per_byte: unigram_bits_per_byte(tokens(), bytes),
-            zstd_bits_per_byte: compressed.zstd,
-            ppmd_bits_per_byte: compressed.ppmd,
-            ppmd_primed_bits_per_byte: primed,
-            primed_with,
-            worse_than_uniform: false,
+    fn of_job(job: &Job) -> anyhow::Result<Self> {
+        let (selection, source) = (&job.selection, &job.text.source);
+        let size = selection.bytes;
+        let digest = selection.is_whole().then_some(source.sha256.as_str());
+        let per_byte = |compressed: u64| 8.0 * compressed as f64 / size as f64;
+        let training = training_text(source)?;
+        let alone = || {
+            kept("ppmd-h-8", [digest, Some("")], size, || {
+                ppmd(iter::empty(), selection.texts()?)
+            })
+        };
+        let primed = || {
+            let Some(training) = &training else {
+                return Ok(None);
+            };
+            let keys = [digest, Some(training.sha256.as_str())];
+            let both = size + training.text_bytes();
+            let bytes = kept("ppmd-h-8", keys, both, || {
+                ppmd(training.texts(), selection.texts()?)
+            })?;
+            anyhow::Ok(Some((per_byte(bytes), priming(training))))
+        };
+        let (zstd, (alone, primed)) = rayon::join(
+            || {
+                kept("zstd-19", [digest, Some("")], size, || {
+                    zstd(size, selection.texts()?)
+                })
+            },
+            || rayon::join(alone, primed),
+        );
+        let cannot = "cannot compress the text with PPMd";
+        Ok(Self {
+            zstd: Some(per_byte(
+                zstd.context("cannot compress the text with zstd")?,
+            )),
+            ppmd: Some(per_byte(alone.context(cannot)?)),
+            primed: primed.context(cannot)?,
         })
     }
 
-    fn compressed(&mut self, job: &Job, bytes: u64) -> anyhow::Result<Compressed> {
-        if !self.is_on {
-            return Ok(Compressed::default());
-        }
-        let corpus = &job.text.corpus;
-        let is_whole = bytes == job.selection.dataset_bytes;
-        if let Some(known) = self.known.get(&corpus.sha256).filter(|_| is_whole) {
-            return Ok(known.clone());
-        }
-        let texts = texts(&job.selection);
-        let digest = is_whole.then_some(corpus.sha256.as_str());
-        let per_byte = |compressed: u64| 8.0 * compressed as f64 / bytes as f64;
-        let zstd = kept("zstd-19", [digest, Some("")], bytes, || zstd(bytes, &texts))
-            .context("cannot compress the text with zstd")?;
-        let ppmd_context = "cannot compress the text with PPMd";
-        let alone = kept("ppmd-h-8", [digest, Some("")], bytes, || ppmd(&[], &texts))
-            .context(ppmd_context)?;
-        let primed = match self.training_text(corpus)? {
-            None => None,
-            Some(training) => {
-                let read: Vec<&[u8]> = training.texts().collect();
-                let keys = [digest, Some(training.sha256.as_str())];
-                let size = bytes + training.text_bytes();
-                let primed = kept("ppmd-h-8", keys, size, || ppmd(&read, &texts));
-                Some((per_byte(primed.context(ppmd_context)?), priming(&training)))
-            }
-        };
-        let compressed = Compressed {
-            zstd: Some(per_byte(zstd)),
-            ppmd: Some(per_byte(alone)),
-            primed,
-        };
-        if is_whole {
-            self.known.insert(corpus.sha256.clone(), compressed.clone());
-        }
-        Ok(compressed)
-    }
-
-    /// The text that models of this kind of text are trained on, if it is there and another.
-    fn training_text(&self, corpus: &Corpus) -> Result<Option<Corpus>, DataError> {
-        let dataset = corpus.name.parse::<Dataset>()?;
-        let is_itself = corpus.split == Some(Split::Train);
-        let Some(dataset) = dataset.training_text().filter(|_| !is_itself) else {
-            return Ok(None);
-        };
-        match Corpus::beginning(&dataset, Split::Train, &self.places, PRIMING_BYTES) {
-            Err(DataError::Missing { .. }) => Ok(None),
-            outcome => outcome.map(Some),
+    /// All baselines of documents of so many bytes in which each token is so frequent; whether the model is worse
+    /// than uniform is decided with its score.
+    pub(crate) fn baselines(self, frequencies: &[u64], bytes: u64) -> Baselines {
+        let (primed, primed_with) = self.primed.unzip();
+        Baselines {
+            uniform_bits_per_byte: uniform_bits_per_byte(
+                frequencies.iter().sum(),
+                frequencies.len(),
+                bytes,
+            ),
+            unigram_bits_per_byte: unigram_bits_per_byte(frequencies, bytes),
+            zstd_bits_per_byte: self.zstd,
+            ppmd_bits_per_byte: self.ppmd,
+            ppmd_primed_bits_per_byte: primed,
+            primed_with,
+            worse_than_uniform: false,
         }
     }
 }
 
-fn texts<'a>(selection: &Selection<'a>) -> Vec<&'a [u8]> {
-    let documents = selection.everything();
-    documents
-        .iter()
-        .map(|(document, _)| document.text)
-        .collect()
+/// The text that models of this kind of text are trained on, if it is there and another.
+fn training_text(source: &Source) -> Result<Option<Corpus>, DataError> {
+    let dataset = source.name.parse::<Dataset>()?;
+    let is_itself = source.split == Some(Split::Train);
+    let Some(dataset) = dataset.training_text().filter(|_| !is_itself) else {
+        return Ok(None);
+    };
+    let places = Places::of_environment();
+    match Corpus::beginning(&dataset, Split::Train, &places, PRIMING_BYTES) {
+        Err(DataError::Missing { .. }) => Ok(None),
+        outcome => outcome.map(Some),
+    }
 }
 
 fn priming(training: &Corpus) -> PrimingText {
@@ -169,8 +173,8 @@ fn kept(
     method: &str,
     digests: [Option<&str>; 2],
     size: u64,
-    compress: impl FnOnce() -> io::Result<u64>,
-) -> io::Result<u64> {
+    compress: impl FnOnce() -> anyhow::Result<u64>,
+) -> anyhow::Result<u64> {
     let file = match digests {
         [Some(text), Some(read)] if size > LEAST_KEPT => {
             let key = sha256_hex(format!("{method}\n{text}\n{read}\n").as_bytes());
@@ -207,21 +211,29 @@ fn cache() -> Option<PathBuf> {
 }
 
 /// Bytes of the texts, `bytes` together, as one file by zstd.
-fn zstd(bytes: u64, texts: &[&[u8]]) -> io::Result<u64> {
+fn zstd(bytes: u64, texts: impl Iterator<Item = Text>) -> anyhow::Result<u64> {
     let mut encoder = Encoder::new(Count(0), ZSTD_LEVEL)?;
     // The level's settings depend on the size.
     encoder.set_pledged_src_size(Some(bytes))?;
-    texts.iter().try_for_each(|text| encoder.write_all(text))?;
+    for text in texts {
+        encoder.write_all(&text?)?;
+    }
     Ok(encoder.finish()?.0)
 }
 
 /// Bytes of the texts as one file by `PPMd`, beyond those of what it has `read` before.
-fn ppmd(read: &[&[u8]], texts: &[&[u8]]) -> io::Result<u64> {
-    let encoder = Ppmd7Encoder::new(Count(0), PPMD_ORDER, PPMD_MEMORY);
-    let mut encoder = encoder.map_err(io::Error::other)?;
-    read.iter().try_for_each(|text| encoder.write_all(text))?;
+fn ppmd<'t>(
+    read: impl Iterator<Item = &'t [u8]>,
+    texts: impl Iterator<Item = Text>,
+) -> anyhow::Result<u64> {
+    let mut encoder = Ppmd7Encoder::new(Count(0), PPMD_ORDER, PPMD_MEMORY)?;
+    for text in read {
+        encoder.write_all(text)?;
+    }
     let before = encoder.get_ref().0;
-    texts.iter().try_for_each(|text| encoder.write_all(text))?;
+    for text in texts {
+        encoder.write_all(&text?)?;
+    }
     Ok(encoder.finish(false)?.0 - before)
 }
 
@@ -252,21 +264,25 @@ mod tests {
     #[test]
     fn a_text_in_pieces_is_as_small_as_in_one() {
         let text = text();
-        let pieces: Vec<&[u8]> = text.chunks(777).collect();
+        let pieces = text.chunks(777).map(|piece| Ok(piece.to_vec()));
         let whole = ::zstd::bulk::compress(&text, ZSTD_LEVEL).unwrap().len() as u64;
-        assert_eq!(zstd(text.len() as u64, &pieces).unwrap(), whole);
+        assert_eq!(zstd(text.len() as u64, pieces).unwrap(), whole);
     }
 
     #[test]
     fn what_was_read_before_helps_and_does_not_count() {
         let text = text();
         let (read, rest) = text[..40_000].split_at(30_000);
-        let alone = ppmd(&[], &[rest]).unwrap();
-        let primed = ppmd(&[read], &[rest]).unwrap();
-        let together = ppmd(&[], &[read, rest]).unwrap();
+        let size = |read: &[&[u8]], texts: &[&[u8]]| {
+            let texts = texts.iter().map(|text| Ok(text.to_vec()));
+            ppmd(read.iter().copied(), texts).unwrap()
+        };
+        let alone = size(&[], &[rest]);
+        let primed = size(&[read], &[rest]);
+        let together = size(&[], &[read, rest]);
         assert!(2 * primed < alone, "{primed} {alone}");
         // The coder holds back a few bytes.
-        let difference = together - ppmd(&[], &[read]).unwrap();
+        let difference = together - size(&[], &[read]);
         assert!(primed.abs_diff(difference) <= 8, "{primed} {difference}");
     }
 }

@@ -6,11 +6,9 @@ use itera_core::{
     checkpoint::Precision,
     model::{Model, Sequence, State, Workspace},
 };
-use itera_data::TokenSet;
 use itera_record::{Divergence, StateError};
-use rayon::prelude::*;
 
-use crate::selection::widen;
+use crate::selection::{DocumentReader, Selection, widen};
 
 /// Tokens whose logits are kept at a time.
 const SEGMENT: usize = 64;
@@ -25,32 +23,33 @@ struct Difference {
     same_top: bool,
 }
 
-/// Compares `model` with `reference` over all tokens of the documents, each from a fresh state.
-/// Both must have one vocabulary. Memory does not grow with the text.
+/// Compares `model` with `reference` over all documents selected, each from a fresh state. Both must have one
+/// vocabulary. Memory does not grow with the text.
 pub(crate) fn measure(
-    model: &Model,
-    reference: &Model,
+    (model, reference): (&Model, &Model),
     end_of_text: u32,
-    documents: &TokenSet,
-) -> Divergence {
-    let compare = |index| {
-        let mut pair = Pair::new(model, reference);
-        Totals::of(&pair.read(end_of_text, documents.document(index)))
-    };
-    let indices = (0..documents.len()).into_par_iter();
-    let totals: Vec<Totals> = indices.map(compare).collect();
+    selection: &Selection,
+    threads: usize,
+) -> anyhow::Result<Divergence> {
+    let mut totals = Totals::default();
+    let reader = || Ok(Pair::new(model, reference, end_of_text));
     // Summed in the order of the text, so that threads make no difference.
-    let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
+    selection.read(threads, reader, |batch| {
+        batch
+            .documents
+            .into_iter()
+            .for_each(|(_, other)| totals.add(other));
+    })?;
     let tokens = totals.tokens;
-    Divergence {
+    Ok(Divergence {
         reference: Precision::Fp32.to_string(),
         tokens,
         mean_kl_nats: totals.kl_nats / tokens as f64,
         p99_kl_nats: totals.kl.quantile(0.99),
         p999_kl_nats: totals.kl.quantile(0.999),
         top1_agreement: totals.agreeing as f64 / tokens as f64,
-        state_errors: state_errors(model, reference, end_of_text, documents),
-    }
+        state_errors: state_errors(Pair::new(model, reference, end_of_text), selection)?,
+    })
 }
 
 /// The differences of some tokens, without each single one.
@@ -63,25 +62,20 @@ struct Totals {
 }
 
 impl Totals {
-    fn of(differences: &[Difference]) -> Self {
-        let mut totals = Self::default();
-        for difference in differences {
-            totals.tokens += 1;
-            totals.kl_nats += difference.kl_nats;
-            totals.agreeing += u64::from(difference.same_top);
-            totals.kl.add(difference.kl_nats);
-        }
-        totals
+    fn count(&mut self, difference: Difference) {
+        self.tokens += 1;
+        self.kl_nats += difference.kl_nats;
+        self.agreeing += u64::from(difference.same_top);
+        self.kl.add(difference.kl_nats);
     }
 
-    fn plus(mut self, other: Self) -> Self {
+    fn add(&mut self, other: Self) {
         self.tokens += other.tokens;
         self.kl_nats += other.kl_nats;
         self.agreeing += other.agreeing;
         for (bucket, count) in other.kl.0 {
             *self.kl.0.entry(bucket).or_default() += count;
         }
-        self
     }
 }
 
@@ -119,37 +113,35 @@ struct Pair<'m> {
     states: [State; 2],
     work: [Workspace; 2],
     expected: Vec<f32>, // logits of the reference, [tokens of a segment, vocab_size]
+    end_of_text: u32,
+    /// The token before the next.
+    previous: u32,
+    totals: Totals,
 }
 
 impl<'m> Pair<'m> {
-    fn new(model: &'m Model, reference: &'m Model) -> Self {
+    fn new(model: &'m Model, reference: &'m Model, end_of_text: u32) -> Self {
         let models = [model, reference];
         Self {
             models,
             states: models.map(Model::new_state),
             work: models.map(Model::new_workspace),
             expected: Vec::new(),
+            end_of_text,
+            previous: end_of_text,
+            totals: Totals::default(),
         }
     }
 
-    /// The difference at each of `tokens`, after `context` and what was read before.
-    fn read(&mut self, context: u32, tokens: &[u16]) -> Vec<Difference> {
-        let mut differences = Vec::with_capacity(tokens.len());
-        let mut previous = context;
-        for segment in tokens.chunks(SEGMENT) {
-            let segment: Vec<u32> = widen(segment).collect();
-            self.segment(previous, &segment, &mut differences);
-            previous = segment[segment.len() - 1];
-        }
-        differences
-    }
-
-    fn segment(&mut self, context: u32, tokens: &[u32], differences: &mut Vec<Difference>) {
+    /// Counts the difference at each of `tokens`, after `context` and what was read before.
+    fn segment(&mut self, context: u32, tokens: &[u32]) {
         let Self {
             models: [model, reference],
             states: [state, reference_state],
             work: [work, reference_work],
             expected,
+            totals,
+            ..
         } = self;
         expected.clear();
         let sequences = &mut [Sequence::predicting(tokens, context, reference_state)];
@@ -160,8 +152,29 @@ impl<'m> Pair<'m> {
         let sequences = &mut [Sequence::predicting(tokens, context, state)];
         model.predict_batch(sequences, work, |_, _, logits| {
             let expected = rows.next().unwrap_or_default();
-            differences.push(Difference::between(expected, logits));
+            totals.count(Difference::between(expected, logits));
         });
+    }
+}
+
+impl DocumentReader for Pair<'_> {
+    type Output = Totals;
+
+    fn begin(&mut self) {
+        self.states.iter_mut().for_each(State::reset);
+        self.previous = self.end_of_text;
+    }
+
+    fn read(&mut self, tokens: &[u16]) {
+        for segment in tokens.chunks(SEGMENT) {
+            let segment: Vec<u32> = widen(segment).collect();
+            self.segment(self.previous, &segment);
+            self.previous = segment[segment.len() - 1];
+        }
+    }
+
+    fn end(&mut self) -> Totals {
+        std::mem::take(&mut self.totals)
     }
 }
 
@@ -193,16 +206,8 @@ fn top(logits: &[f32]) -> Option<usize> {
 
 /// Errors of the carried state when the documents are read as one stream; as many as the text has
 /// steps for.
-fn state_errors(
-    model: &Model,
-    reference: &Model,
-    end_of_text: u32,
-    documents: &TokenSet,
-) -> Vec<StateError> {
-    let document = |tokens| [end_of_text].into_iter().chain(widen(tokens));
-    let longest = STATE_STEPS[STATE_STEPS.len() - 1];
-    let stream: Vec<u32> = documents.iter().flat_map(document).take(longest).collect();
-    let mut pair = Pair::new(model, reference);
+fn state_errors(mut pair: Pair, selection: &Selection) -> anyhow::Result<Vec<StateError>> {
+    let stream = selection.stream(STATE_STEPS[STATE_STEPS.len() - 1])?;
     let (mut read, mut errors) = (0, Vec::new());
     for steps in STATE_STEPS
         .into_iter()
@@ -222,7 +227,7 @@ fn state_errors(
             relative_error: (difference / length.max(f64::MIN_POSITIVE)).sqrt(),
         });
     }
-    errors
+    Ok(errors)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use itera_core::{
     checkpoint::Checkpoint,
     kernels::Kernel,
-    model::{Model, State, Workspace},
+    model::{Model, Scorer, State, Workspace},
 };
 
 use crate::args::EngineArg;
@@ -23,18 +23,10 @@ pub(crate) trait Engine: Sync {
     }
 
     /// A reader that has read nothing.
-    fn session(&self) -> Box<dyn Session + '_>;
-
-    /// Negative log-likelihood in nats of each of these documents, summed token by token, each from
-    /// a fresh state after `end_of_text`.
-    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
-        let mut session = self.session();
-        let score = |tokens: &&[u32]| {
-            session.reset();
-            session.score(end_of_text, tokens).iter().sum()
-        };
-        documents.iter().map(score).collect()
-    }
+    ///
+    /// # Errors
+    /// The weights cannot be used.
+    fn session(&self) -> anyhow::Result<Box<dyn Session + '_>>;
 }
 
 /// One reader of one text.
@@ -46,6 +38,26 @@ pub(crate) trait Session {
     /// and everything read before. Reads `context` and all tokens but the last, so that a call with
     /// the last token as context goes on.
     fn score(&mut self, context: u32, tokens: &[u32]) -> Vec<f64>;
+
+    /// Negative log-likelihood in nats of each of these documents, summed token by token, each from
+    /// a fresh state after `end_of_text`.
+    fn documents(&mut self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
+        let score = |tokens: &&[u32]| {
+            self.reset();
+            self.score(end_of_text, tokens).iter().sum()
+        };
+        documents.iter().map(score).collect()
+    }
+
+    /// Reads tokens that are not scored.
+    fn read(&mut self, context: u32, tokens: &[u32]) {
+        self.score(context, tokens);
+    }
+
+    /// What weights that stay make of the tokens read since the last call, where those of the session move.
+    fn take_static_nats(&mut self) -> Option<f64> {
+        None
+    }
 }
 
 /// The engine of this kind with these weights.
@@ -78,17 +90,13 @@ impl Engine for Model {
         Some(Self::kernel(self))
     }
 
-    fn session(&self) -> Box<dyn Session + '_> {
-        Box::new(NativeSession {
+    fn session(&self) -> anyhow::Result<Box<dyn Session + '_>> {
+        Ok(Box::new(NativeSession {
             model: self,
             state: self.new_state(),
             work: self.new_workspace(),
-        })
-    }
-
-    /// All documents together, so that a weight is read once for tokens of several.
-    fn documents(&self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
-        self.scorer(end_of_text).documents(documents)
+            scorer: None,
+        }))
     }
 }
 
@@ -97,6 +105,8 @@ struct NativeSession<'m> {
     model: &'m Model,
     state: State,
     work: Workspace,
+    /// For documents together.
+    scorer: Option<Scorer<'m>>,
 }
 
 impl Session for NativeSession<'_> {
@@ -107,5 +117,13 @@ impl Session for NativeSession<'_> {
     fn score(&mut self, context: u32, tokens: &[u32]) -> Vec<f64> {
         self.model
             .score(&mut self.state, &mut self.work, context, tokens)
+    }
+
+    /// All documents together, so that a weight is read once for tokens of several.
+    fn documents(&mut self, documents: &[&[u32]], end_of_text: u32) -> Vec<f64> {
+        let scorer = self
+            .scorer
+            .get_or_insert_with(|| self.model.scorer(end_of_text));
+        scorer.documents(documents)
     }
 }

@@ -7,10 +7,14 @@ use itera_core::{
     model::Model,
     models::{LoadedCheckpoint, load_at_precision, load_checkpoint, shipped_models},
 };
-use itera_data::{Corpus, DataError, Dataset, Places, Split};
+use itera_data::{
+    DataError, Dataset, Places, Split,
+    records::{Source, Survey},
+};
 use itera_record::columns::text_name;
 
 use crate::{
+    adapt,
     engine::{self, Engine},
     options::Options,
     selection::Selection,
@@ -39,10 +43,11 @@ pub(crate) struct Variant {
     pub(crate) reference: Option<Model>,
 }
 
-/// A text, loaded once however many checkpoints read it.
+/// A text, looked through once however many checkpoints read it.
 pub(crate) struct Text {
     dataset: Dataset,
-    pub(crate) corpus: Corpus,
+    pub(crate) source: Source,
+    survey: Survey,
 }
 
 /// One checkpoint, at some precisions, on one text.
@@ -95,8 +100,11 @@ fn variants(name: &str, options: &Options) -> anyhow::Result<Vec<Variant>> {
             .collect::<Result<_, _>>()?,
     };
     let variant = |loaded: LoadedCheckpoint| {
-        let engine = engine::open(options.engine, &loaded.checkpoint, options.kernel)
-            .with_context(|| format!("cannot run {}", loaded.name))?;
+        let engine = match &options.protocol.adaptation {
+            Some(adaptation) => adapt::engine(&loaded.checkpoint, adaptation),
+            None => engine::open(options.engine, &loaded.checkpoint, options.kernel),
+        };
+        let engine = engine.with_context(|| format!("cannot run {}", loaded.name))?;
         let reference = options.reference.then(|| {
             let plain = load_at_precision(name, Precision::Fp32)?;
             let model = Model::with_kernel(&plain.checkpoint, options.kernel);
@@ -112,7 +120,7 @@ fn variants(name: &str, options: &Options) -> anyhow::Result<Vec<Variant>> {
 }
 
 impl Work {
-    /// The jobs, checkpoint by checkpoint, every document tokenised.
+    /// The jobs, checkpoint by checkpoint.
     pub(crate) fn jobs(&self, options: &Options) -> anyhow::Result<Vec<Job<'_>>> {
         let mut jobs = Vec::new();
         for Candidate { variants, texts } in &self.candidates {
@@ -120,7 +128,7 @@ impl Work {
             for &text in texts {
                 let text = &self.texts[text];
                 let selection = Selection::new(
-                    &text.corpus,
+                    (&text.source, &text.survey),
                     &loaded.checkpoint.tokenizer,
                     &options.protocol,
                     options.shard,
@@ -148,11 +156,11 @@ impl Work {
         if !options.datasets.is_empty() {
             for member in options.datasets.iter().flat_map(Dataset::members) {
                 let text = self.load_text(member, options.split, options, places)?;
-                let corpus = &self.texts[text].corpus;
-                if let (Some(split), None) = (options.split, corpus.split) {
+                let source = &self.texts[text].source;
+                if let (Some(split), None) = (options.split, source.split) {
                     bail!(
                         "{} has no splits, so it has no {split}; leave out `--split`",
-                        corpus.name
+                        source.name
                     );
                 }
                 texts.push(text);
@@ -194,11 +202,7 @@ impl Work {
         for path in variants.filter_map(|variant| variant.loaded.path.as_ref()) {
             files = files.read("the checkpoint", path);
         }
-        for path in self
-            .texts
-            .iter()
-            .filter_map(|text| text.corpus.path.as_ref())
-        {
+        for path in self.texts.iter().flat_map(|text| &text.source.paths) {
             files = files.read("the text", path);
         }
         files.check()
@@ -214,9 +218,14 @@ impl Work {
         if let Some(known) = self.texts.iter().position(|text| text.dataset == dataset) {
             return Ok(known);
         }
-        let corpus = Corpus::load_records(&dataset, split, places, &options.records)?;
-        corpus.warnings().iter().for_each(warn);
-        self.texts.push(Text { dataset, corpus });
+        let source = Source::open(&dataset, split, places, &options.records)?;
+        let survey = source.survey()?;
+        survey.warnings.iter().for_each(warn);
+        self.texts.push(Text {
+            dataset,
+            source,
+            survey,
+        });
         Ok(self.texts.len() - 1)
     }
 }
@@ -224,12 +233,12 @@ impl Work {
 impl Text {
     /// `wikitext2 test`, or the path of a file.
     pub(crate) fn label(&self) -> String {
-        text_name(&self.corpus.name, self.split())
+        text_name(&self.source.name, self.split())
     }
 
     /// Name of the split; `all` for texts without splits.
     pub(crate) fn split(&self) -> &'static str {
-        self.corpus.split.map_or("all", Split::name)
+        self.source.split.map_or("all", Split::name)
     }
 }
 

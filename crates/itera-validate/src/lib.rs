@@ -6,16 +6,17 @@
 //! |---|---|
 //! | `args`, `options` | the command line, typed, then checked |
 //! | `jobs` | which checkpoint is scored on which text |
-//! | `selection` | the tokens of the documents that the options select |
+//! | `selection` | the documents that the options select, read anew for each pass |
 //! | `engine`, `protocol` | likelihood of every document; where the state starts afresh |
-//! | `adapt` | likelihood by weights that learn from what they have read |
+//! | `adapt` | an engine whose weights learn from what they have read |
 //! | `divergence` | how far the predictions are from those of a reference |
 //! | `metrics`, `baselines`, `row` | the figures that follow from it |
 //! | `output` | table, JSON, CSV |
 //! | `merge`, `compare`, `significance` | what can be done with results |
 //! | `bench` | how fast the engine runs |
 //!
-//! `stream` scores documents one by one, from any source and of any size, into rows; it has an order of its own.
+//! `stream` scores documents one by one, from any source and of any size, into rows; it has an order of its own. Its
+//! `batches` and `pipeline` are also how a pass over a text is read here: no text is held in memory.
 
 mod adapt;
 mod args;
@@ -43,15 +44,15 @@ use std::{
 };
 
 use anyhow::Context as _;
-use itera_cli::{ExitStatus, Progress, note};
+use itera_cli::{ExitStatus, note};
 use itera_core::model::Model;
-use itera_record::{Baselines, Record as _, ValidationRecord, ValidationRow};
+use itera_record::{Record as _, ValidationRecord, ValidationRow};
 use rayon::ThreadPoolBuilder;
 
 pub use crate::args::Args;
 use crate::{
     args::{Command, ScoreArgs},
-    baselines::Compressors,
+    baselines::Compressed,
     jobs::{Job, Variant},
     options::Options,
     row::Scores,
@@ -93,36 +94,34 @@ fn merge_any(parts: &[PathBuf], output: &Path) -> anyhow::Result<ExitStatus> {
     }
 }
 
-/// Scores every checkpoint on its texts. Everything is loaded and every document tokenised before
-/// the first is scored, so that bad input is found at once.
+/// Scores every checkpoint on its texts. Every text is looked through before the first is scored, so that
+/// bad input is found at once.
 fn score(args: ScoreArgs) -> anyhow::Result<ExitStatus> {
     let options = Options::new(args)?;
     let threads = ThreadPoolBuilder::new().num_threads(options.threads);
-    let pool = threads
-        .build()
+    threads
+        .build_global()
         .context("cannot start the threads; give fewer with `--threads`")?;
     let work = jobs::load(&options)?;
     let jobs = work.jobs(&options)?;
-    let mut compressors = Compressors::new(&options);
+    let compressed = if options.baselines {
+        Compressed::of(&jobs)?
+    } else {
+        vec![Compressed::default(); jobs.len()]
+    };
     let mut rows = Vec::new();
-    for job in &jobs {
-        rows.extend(pool.install(|| score_job(job, &options, &mut compressors))?);
+    for (job, compressed) in jobs.iter().zip(compressed) {
+        for variant in job.variants {
+            let row = score_variant(job, variant, &options, compressed.clone());
+            rows.push(row.with_context(|| {
+                let (name, text) = (&variant.loaded.name, job.text.label());
+                format!("cannot score {name} on {text}")
+            })?);
+        }
     }
     let record = row::record(options.protocol.clone(), rows);
     output::deliver(&record, &options, &work.notes)?;
     Ok(ExitStatus::Done)
-}
-
-/// Scores one checkpoint, at each of its precisions, on one text.
-fn score_job(
-    job: &Job,
-    options: &Options,
-    compressors: &mut Compressors,
-) -> anyhow::Result<Vec<ValidationRow>> {
-    let tokenizer = &job.variants[0].loaded.checkpoint.tokenizer;
-    let baselines = compressors.baselines(job, tokenizer)?;
-    let score = |variant| score_variant(job, variant, options, &baselines);
-    job.variants.iter().map(score).collect()
 }
 
 /// Scores one checkpoint at one precision on one text.
@@ -130,10 +129,9 @@ fn score_variant(
     job: &Job,
     variant: &Variant,
     options: &Options,
-    baselines: &Baselines,
+    compressed: Compressed,
 ) -> anyhow::Result<ValidationRow> {
-    let documents = &job.selection.documents;
-    let tokens = documents.tokens.tokens();
+    let (selection, protocol) = (&job.selection, &options.protocol);
     let (name, text) = (&variant.loaded.name, job.text.label());
     let checkpoint = &variant.loaded.checkpoint;
     let (engine, precision) = (variant.engine.as_ref(), checkpoint.precision());
@@ -141,51 +139,35 @@ fn score_variant(
         .kernel()
         .map_or(String::new(), |kernel| format!(", {kernel}"));
     note(format!(
-        "scoring {name} ({precision}{kernel}) on {text}: {} documents, {tokens} tokens",
-        documents.list.len()
+        "scoring {name} ({precision}{kernel}) on {text}: {} documents, {} bytes",
+        selection.documents, selection.bytes
     ));
-    let progress = Progress::new(tokens as u64, "tokens");
-    progress.set_message(name);
     let end_of_text = checkpoint.tokenizer.end_of_text();
     let started = Instant::now();
-    let on_tokens = |tokens| progress.advance(tokens as u64);
-    let (nll_nats, static_score) = match &options.protocol.adaptation {
-        None => {
-            let protocol = &options.protocol;
-            let nats = protocol::score(engine, protocol, end_of_text, documents, &on_tokens)?;
-            (nats, None)
-        }
-        Some(adaptation) => {
-            let how = (options.protocol.name, adaptation);
-            let adapted = adapt::score(checkpoint, how, documents, &on_tokens)
-                .with_context(|| format!("cannot adapt {name} to {text}"))?;
-            let static_score = adapted.static_score();
-            (adapted.nll_nats, Some(static_score))
-        }
-    };
-    let seconds = started.elapsed().as_secs_f64();
-    drop(progress);
+    let mut scores = Scores::default();
+    let reader = || protocol::Reader::new(engine, protocol, end_of_text);
+    selection.read(
+        protocol::threads(protocol, options.threads),
+        reader,
+        |batch| {
+            scores.add(batch, protocol);
+        },
+    )?;
+    scores.check(protocol)?;
+    scores.seconds = started.elapsed().as_secs_f64();
     note(format!(
-        "scored in {seconds:.1} s, {:.0} tokens/s",
-        tokens as f64 / seconds.max(1e-9)
+        "scored in {:.1} s, {:.3} MB/s",
+        scores.seconds,
+        selection.bytes as f64 / 1e6 / scores.seconds.max(1e-9)
     ));
-    let divergence = variant.reference.as_ref().map(|reference| {
+    if let Some(reference) = &variant.reference {
         let model = Model::with_kernel(checkpoint, options.kernel)?;
-        anyhow::Ok(divergence::measure(
-            &model,
-            reference,
-            end_of_text,
-            &documents.tokens,
-        ))
-    });
-    let scores = Scores {
-        nll_nats,
-        divergence: divergence.transpose()?,
-        static_score,
-        seconds,
-    };
-    row::of_job(job, variant, options, baselines.clone(), scores)
-        .with_context(|| format!("cannot score {name} on {text}"))
+        let models = (&model, reference);
+        let divergence = divergence::measure(models, end_of_text, selection, options.threads)?;
+        scores.divergence = Some(divergence);
+    }
+    let baselines = compressed.baselines(&scores.frequencies, selection.bytes);
+    row::of_job(job, variant, options, baselines, scores)
 }
 
 /// Reads a result of this tool.

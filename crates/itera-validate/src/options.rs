@@ -78,8 +78,8 @@ impl FromStr for Shard {
 
 impl Shard {
     /// Whether the document at this position of the text belongs to the shard.
-    pub(crate) const fn contains(self, document: usize) -> bool {
-        document as u64 % self.0.count == self.0.index - 1
+    pub(crate) const fn contains(self, document: u64) -> bool {
+        document % self.0.count == self.0.index - 1
     }
 }
 

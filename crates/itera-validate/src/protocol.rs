@@ -6,166 +6,177 @@
 
 use std::ops::Range;
 
-use anyhow::bail;
 use itera_core::model::Scorer;
 use itera_data::TokenSet;
 use itera_record::{ProtocolKind, ScoringProtocol};
-use rayon::prelude::*;
 
 use crate::{
     engine::{Engine, Session},
-    selection::{Documents, widen},
+    selection::{DocumentReader, widen},
 };
 
-/// Tokens given to an engine at a time: bounds memory and moves the progress bar.
+/// Tokens given to an engine at a time, unless weights move from one segment to the next: bounds memory.
 const SEGMENT: usize = 1024;
 
-/// Called with the number of tokens scored.
-type OnTokens<'a> = &'a (dyn Fn(usize) + Sync);
-
-/// Negative log-likelihood of each document in nats.
-pub(crate) fn score(
-    engine: &dyn Engine,
-    protocol: &ScoringProtocol,
-    end_of_text: u32,
-    documents: &Documents,
-    on_tokens: OnTokens,
-) -> anyhow::Result<Vec<f64>> {
-    let tokens = &documents.tokens;
-    let reader = || Reader {
-        session: engine.session(),
-        end_of_text,
-        on_tokens,
-        segment: Vec::new(),
-    };
-    let nll_nats: Vec<f64> = match protocol.name {
-        ProtocolKind::Document => {
-            let groups = Scorer::groups(tokens.iter().map(<[u16]>::len));
-            let groups = groups.par_iter().with_max_len(1);
-            let score = |reader: &mut Reader, group: &Range<usize>| {
-                if group.len() == 1 {
-                    vec![reader.document(tokens.document(group.start))]
-                } else {
-                    reader.group(engine, tokens, group)
-                }
-            };
-            groups.map_init(reader, score).flatten_iter().collect()
-        }
-        ProtocolKind::Window => {
-            let window = protocol
-                .window_tokens
-                .map_or(usize::MAX, |window| window as usize);
-            let stride = protocol
-                .stride_tokens
-                .map_or(window, |stride| stride as usize);
-            let indices = (0..tokens.len()).into_par_iter().with_max_len(1);
-            let score =
-                |reader: &mut Reader, index| reader.windows(tokens.document(index), window, stride);
-            indices.map_init(reader, score).collect()
-        }
-        ProtocolKind::Stream => reader().stream(tokens),
-    };
-    let broken = nll_nats
-        .iter()
-        .zip(&documents.list)
-        .find(|(nll, _)| !nll.is_finite());
-    if let Some((nll, document)) = broken {
-        bail!(
-            "document {} has a negative log-likelihood of {nll}; the weights are finite but too \
-             large to compute with; use another checkpoint, or compare with `--engine native`",
-            document.index + 1
-        );
-    }
-    Ok(nll_nats)
+/// Negative log-likelihood of a document in nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Nats {
+    pub(crate) nll: f64,
+    /// By weights that stay, where those of the engine move.
+    pub(crate) of_static: Option<f64>,
 }
 
-/// A session that knows how a text begins.
-struct Reader<'a> {
+/// A session that knows how a text begins and where its state starts afresh.
+pub(crate) struct Reader<'a> {
     session: Box<dyn Session + 'a>,
     end_of_text: u32,
-    on_tokens: OnTokens<'a>,
-    segment: Vec<u32>,
+    kind: ProtocolKind,
+    /// Whether no document depends on another.
+    is_apart: bool,
+    /// Tokens given to the engine at a time, tokens of a window, and how many later the next one begins.
+    segment: usize,
+    window: usize,
+    stride: usize,
+    /// The token before `pending`.
+    previous: u32,
+    /// Tokens that are not read yet; of windows also those before them that are context.
+    pending: Vec<u32>,
+    /// How many of these are scored.
+    scored: usize,
+    nll: f64,
+    /// Whether a document was read before.
+    is_later: bool,
 }
 
-impl Reader<'_> {
-    /// One document from a fresh state.
-    fn document(&mut self, tokens: &[u16]) -> f64 {
-        self.session.reset();
-        self.read(tokens)
+/// How many threads may read at once: one where a document is read with what came before it.
+pub(crate) fn threads(protocol: &ScoringProtocol, threads: usize) -> usize {
+    let is_sequential = protocol.name == ProtocolKind::Stream || protocol.adaptation.is_some();
+    if is_sequential { 1 } else { threads }
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        engine: &'a dyn Engine,
+        protocol: &ScoringProtocol,
+        end_of_text: u32,
+    ) -> anyhow::Result<Self> {
+        let segment = protocol.adaptation.as_ref();
+        let segment = segment.map_or(SEGMENT, |adaptation| adaptation.segment_tokens as usize);
+        let window = protocol
+            .window_tokens
+            .map_or(segment, |window| window as usize);
+        let mut session = engine.session()?;
+        session.reset();
+        Ok(Self {
+            session,
+            end_of_text,
+            kind: protocol.name,
+            is_apart: protocol.name == ProtocolKind::Document && protocol.adaptation.is_none(),
+            segment,
+            window,
+            stride: protocol
+                .stride_tokens
+                .map_or(window, |stride| stride as usize),
+            previous: end_of_text,
+            pending: Vec::new(),
+            scored: 0,
+            nll: 0.0,
+            is_later: false,
+        })
     }
 
-    /// Several, each from a fresh state.
-    fn group(&self, engine: &dyn Engine, tokens: &TokenSet, group: &Range<usize>) -> Vec<f64> {
-        let documents = group.clone().map(|index| tokens.document(index));
-        let documents: Vec<Vec<u32>> = documents.map(|tokens| widen(tokens).collect()).collect();
-        let slices: Vec<&[u32]> = documents.iter().map(Vec::as_slice).collect();
-        let nats = engine.documents(&slices, self.end_of_text);
-        (self.on_tokens)(slices.iter().map(|tokens| tokens.len()).sum());
-        nats
-    }
-
-    /// Windows that begin at every `stride` tokens. Each token is scored once, in the first window
-    /// that holds it: of later windows only the last `stride` tokens count.
-    fn windows(&mut self, tokens: &[u16], window: usize, stride: usize) -> f64 {
-        let (mut nll, mut scored) = (0.0, 0);
-        for start in (0..tokens.len()).step_by(stride) {
-            let end = start.saturating_add(window).min(tokens.len());
-            self.session.reset();
-            self.read_into(&mut nll, &tokens[start..end], scored - start);
-            scored = end;
-            if end == tokens.len() {
+    /// Reads what is pending as far as whole windows are there, or all of it at the end of a document. Each token is
+    /// scored once, in the first window that holds it: of later windows only the last `stride` tokens count.
+    ///
+    /// In protocols without windows, these are segments without overlap, between which the state is carried.
+    fn read_windows(&mut self, is_end: bool) {
+        let mut start = 0;
+        while self.pending.len() - start > self.window
+            || is_end && self.pending.len() - start > self.scored
+        {
+            let end = self.pending.len().min(start.saturating_add(self.window));
+            self.read_window(start..end);
+            if end == self.pending.len() {
                 break;
             }
+            self.scored = self.window - self.stride;
+            start += self.stride;
         }
-        nll
+        self.pending.drain(..start);
     }
 
-    /// Document after document without a fresh state. The end-of-text token between them is read
-    /// like the one before the first, but not scored.
-    fn stream(&mut self, documents: &TokenSet) -> Vec<f64> {
-        self.session.reset();
-        let mut last = None;
-        let mut nll_nats = Vec::with_capacity(documents.len());
-        for document in documents.iter() {
-            if let Some(last) = last {
-                self.session.score(last, &[self.end_of_text]);
-            }
-            nll_nats.push(self.read(document));
-            last = document.last().map(|&id| u32::from(id));
+    fn read_window(&mut self, window: Range<usize>) {
+        if self.kind == ProtocolKind::Window {
+            self.session.reset();
+            self.previous = self.end_of_text;
         }
-        nll_nats
-    }
-
-    /// Negative log-likelihood of `tokens` after an end-of-text token.
-    fn read(&mut self, tokens: &[u16]) -> f64 {
-        let mut nll = 0.0;
-        self.read_into(&mut nll, tokens, 0);
-        nll
-    }
-
-    /// The same added to `nll`, token by token, without the first `context` tokens.
-    fn read_into(&mut self, nll: &mut f64, tokens: &[u16], context: usize) {
-        let (mut previous, mut unscored) = (self.end_of_text, context);
-        for segment in tokens.chunks(SEGMENT) {
-            self.segment.clear();
-            self.segment.extend(widen(segment));
-            let nats = self.session.score(previous, &self.segment);
+        let mut unscored = self.scored;
+        for segment in self.pending[window].chunks(self.segment) {
+            let nats = self.session.score(self.previous, segment);
             let skipped = unscored.min(segment.len());
-            nats[skipped..].iter().for_each(|nats| *nll += nats);
-            (self.on_tokens)(segment.len() - skipped);
+            nats[skipped..].iter().for_each(|nats| self.nll += nats);
             unscored -= skipped;
-            previous = u32::from(segment[segment.len() - 1]);
+            self.previous = segment[segment.len() - 1];
         }
+    }
+}
+
+impl DocumentReader for Reader<'_> {
+    type Output = Nats;
+
+    /// In the protocol `stream`, the end-of-text token between documents is read like the one before the first, but
+    /// not scored.
+    fn begin(&mut self) {
+        if self.kind != ProtocolKind::Stream {
+            self.session.reset();
+        } else if self.is_later {
+            self.session.read(self.previous, &[self.end_of_text]);
+        }
+        self.previous = self.end_of_text;
+        self.is_later = true;
+        self.nll = 0.0;
+    }
+
+    fn read(&mut self, tokens: &[u16]) {
+        self.pending.extend(widen(tokens));
+        self.read_windows(false);
+    }
+
+    fn end(&mut self) -> Nats {
+        self.read_windows(true);
+        self.pending.clear();
+        self.scored = 0;
+        Nats {
+            nll: self.nll,
+            of_static: self.session.take_static_nats(),
+        }
+    }
+
+    /// All documents together where none depends on another, so that a weight is read once for tokens of several.
+    fn documents(&mut self, documents: &TokenSet) -> Vec<Nats> {
+        if !self.is_apart {
+            return self.each(documents);
+        }
+        let mut nats = Vec::with_capacity(documents.len());
+        for group in Scorer::groups(documents.iter().map(<[u16]>::len)) {
+            let group = group.map(|index| widen(documents.document(index)).collect::<Vec<u32>>());
+            let group: Vec<_> = group.collect();
+            let slices: Vec<&[u32]> = group.iter().map(Vec::as_slice).collect();
+            nats.extend(self.session.documents(&slices, self.end_of_text));
+        }
+        let nats = nats.into_iter().map(|nll| Nats {
+            nll,
+            of_static: None,
+        });
+        nats.collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use itera_data::Counts;
     use itera_record::Bootstrap;
 
     use super::*;
-    use crate::selection::Document;
 
     const END_OF_TEXT: u32 = 1000;
 
@@ -193,9 +204,9 @@ mod tests {
             "context hash"
         }
 
-        fn session(&self) -> Box<dyn Session + '_> {
+        fn session(&self) -> anyhow::Result<Box<dyn Session + '_>> {
             // What an earlier text left behind must not matter.
-            Box::new(History(vec![7]))
+            Ok(Box::new(History(vec![7])))
         }
     }
 
@@ -237,23 +248,23 @@ mod tests {
             .collect()
     }
 
-    fn scores(protocol: &ScoringProtocol, lists: &[Vec<u32>]) -> (Vec<f64>, usize) {
-        let document = |index| Document {
-            index,
-            text: b"",
-            counts: Counts::default(),
-        };
+    /// The likelihood of each list, which must be the same whether it comes at once or in parts.
+    fn scores(protocol: &ScoringProtocol, lists: &[Vec<u32>]) -> Vec<f64> {
         let narrow = |tokens: &Vec<u32>| tokens.iter().map(|&id| id as u16).collect::<Vec<_>>();
-        let documents = Documents {
-            list: (0..lists.len()).map(document).collect(),
-            tokens: lists.iter().map(narrow).collect(),
-        };
-        let told = std::sync::atomic::AtomicUsize::new(0);
-        let on_tokens = |tokens| {
-            told.fetch_add(tokens, std::sync::atomic::Ordering::Relaxed);
-        };
-        let nll = score(&ContextHash, protocol, END_OF_TEXT, &documents, &on_tokens).unwrap();
-        (nll, told.into_inner())
+        let documents: TokenSet = lists.iter().map(narrow).collect();
+        let reader = || Reader::new(&ContextHash, protocol, END_OF_TEXT).unwrap();
+        let whole = reader().documents(&documents);
+        for part in [1, 7, 8, 1024] {
+            let mut reader = reader();
+            let read = |tokens: &[u16]| {
+                reader.begin();
+                tokens.chunks(part).for_each(|part| reader.read(part));
+                reader.end()
+            };
+            let parts: Vec<Nats> = documents.iter().map(read).collect();
+            assert_eq!(parts, whole, "parts of {part}");
+        }
+        whole.iter().map(|nats| nats.nll).collect()
     }
 
     /// Sums the likelihood of every token of a list, given the context that `history` defines.
@@ -267,18 +278,17 @@ mod tests {
     #[test]
     fn a_document_starts_with_end_of_text_and_nothing_else() {
         let lists = token_lists();
-        let (nll, told) = scores(&protocol(ProtocolKind::Document, None), &lists);
+        let nll = scores(&protocol(ProtocolKind::Document, None), &lists);
         for (tokens, nll) in lists.iter().zip(nll) {
             let expected = brute_force(tokens, |i| [&[END_OF_TEXT], &tokens[..i]].concat());
             assert_eq!(nll.to_bits(), expected.to_bits(), "{} tokens", tokens.len());
         }
-        assert_eq!(told, lists.iter().map(Vec::len).sum::<usize>());
     }
 
     #[test]
     fn a_stream_carries_everything() {
         let lists = token_lists();
-        let (nll, _) = scores(&protocol(ProtocolKind::Stream, None), &lists);
+        let nll = scores(&protocol(ProtocolKind::Stream, None), &lists);
         let mut before = Vec::new();
         for (tokens, nll) in lists.iter().zip(nll) {
             before.push(END_OF_TEXT);
@@ -293,7 +303,7 @@ mod tests {
         let lists = token_lists();
         for (window, stride) in [(1, 1), (8, 8), (8, 3), (8, 1), (64, 48), (1500, 1000)] {
             let shape = Some((window as u64, stride as u64));
-            let (nll, told) = scores(&protocol(ProtocolKind::Window, shape), &lists);
+            let nll = scores(&protocol(ProtocolKind::Window, shape), &lists);
             for (tokens, nll) in lists.iter().zip(nll) {
                 // The first window that holds token i starts at the first multiple of the stride
                 // above i - window.
@@ -303,7 +313,6 @@ mod tests {
                 let case = (window, stride, tokens.len());
                 assert_eq!(nll.to_bits(), expected.to_bits(), "{case:?}");
             }
-            assert_eq!(told, lists.iter().map(Vec::len).sum::<usize>());
         }
     }
 }

@@ -1,8 +1,9 @@
 //! From likelihoods to a row of the result.
 
-use anyhow::Context as _;
+use anyhow::bail;
 use itera_cli::model_info;
 use itera_core::model::bits_per_byte;
+use itera_data::Counts;
 use itera_record::{
     Baselines, CodeLength, Divergence, Documents, ScoringProtocol, StaticScore, ValidationRecord,
     ValidationRow, ci95,
@@ -13,7 +14,8 @@ use crate::{
     jobs::{Job, Variant},
     metrics::{Metrics, Sizes},
     options::Options,
-    selection::unknown_tokens,
+    protocol::Nats,
+    selection::Batch,
 };
 
 /// The record of these rows, made now on this machine.
@@ -31,12 +33,78 @@ pub(crate) fn record(protocol: ScoringProtocol, rows: Vec<ValidationRow>) -> Val
 }
 
 /// What a model made of a text.
+#[derive(Default)]
 pub(crate) struct Scores {
-    /// Negative log-likelihood of each document in nats.
-    pub(crate) nll_nats: Vec<f64>,
+    /// Sizes of all documents together.
+    counts: Counts,
+    tokens: u64,
+    unknown_tokens: u64,
+    per_document: Documents,
+    static_score: Option<StaticScore>,
+    /// How often each token occurs, in the documents of all shards.
+    pub(crate) frequencies: Vec<u64>,
     pub(crate) divergence: Option<Divergence>,
-    pub(crate) static_score: Option<StaticScore>,
     pub(crate) seconds: f64,
+}
+
+impl Scores {
+    /// Adds the next documents.
+    pub(crate) fn add(&mut self, batch: Batch<Nats>, protocol: &ScoringProtocol) {
+        self.frequencies.resize(batch.frequencies.len(), 0);
+        for (sum, count) in self.frequencies.iter_mut().zip(batch.frequencies) {
+            *sum += count;
+        }
+        for (document, nats) in batch.documents {
+            self.counts = self.counts + document.counts;
+            self.tokens += document.tokens;
+            self.unknown_tokens += document.unknown_tokens;
+            let documents = &mut self.per_document;
+            documents.document_indices.push(document.index);
+            documents.document_bytes.push(document.counts.bytes);
+            documents.document_nll_nats.push(nats.nll);
+            let adaptation = protocol.adaptation.as_ref();
+            if let (Some(nats), Some(adaptation)) = (nats.of_static, adaptation) {
+                let score = self.static_score.get_or_insert_with(no_static_score);
+                // One for each segment.
+                score.updates += document.tokens.div_ceil(adaptation.segment_tokens);
+                score.static_document_nll_nats.push(nats);
+            }
+        }
+    }
+
+    /// Refuses a likelihood that no language model gives.
+    pub(crate) fn check(&self, protocol: &ScoringProtocol) -> anyhow::Result<()> {
+        let documents = &self.per_document;
+        let nll_nats = documents.document_nll_nats.iter();
+        let broken = nll_nats
+            .zip(&documents.document_indices)
+            .find(|(nll, _)| !nll.is_finite());
+        let Some((nll, index)) = broken else {
+            return Ok(());
+        };
+        let document = index + 1;
+        match &protocol.adaptation {
+            Some(adaptation) => bail!(
+                "document {document} has a negative log-likelihood of {nll}, since learning has led nowhere; give \
+                 a lower `--adapt-learning-rate` than {}",
+                adaptation.learning_rate
+            ),
+            None => bail!(
+                "document {document} has a negative log-likelihood of {nll}; the weights are finite but too \
+                 large to compute with; use another checkpoint, or compare with `--engine native`"
+            ),
+        }
+    }
+}
+
+/// Before the first document; the figures follow with those of the row.
+fn no_static_score() -> StaticScore {
+    StaticScore {
+        updates: 0,
+        static_bits_per_byte: 0.0,
+        gain: 0.0,
+        static_document_nll_nats: Vec::new(),
+    }
 }
 
 /// The row of one variant of a job.
@@ -47,29 +115,19 @@ pub(crate) fn of_job(
     baselines: Baselines,
     scores: Scores,
 ) -> anyhow::Result<ValidationRow> {
-    let (documents, corpus) = (&job.selection.documents, &job.text.corpus);
-    let loaded = &variant.loaded;
-    let tokenizer = &loaded.checkpoint.tokenizer;
-    let counts = documents.list.iter().map(|document| document.counts);
-    let counts = counts
-        .reduce(|a, b| a + b)
-        .context("no document is selected")?;
-    let unknown = documents
-        .tokens
-        .iter()
-        .map(|tokens| unknown_tokens(tokenizer, tokens));
+    let (source, loaded, counts) = (&job.text.source, &variant.loaded, scores.counts);
     let row = ValidationRow {
         model: model_info(&loaded.name, &loaded.file_sha256, &loaded.checkpoint),
-        dataset: corpus.name.clone(),
+        dataset: source.name.clone(),
         split: job.text.split().to_owned(),
-        dataset_sha256: corpus.sha256.clone(),
-        dataset_verdict: corpus.verdict.to_string(),
-        documents: documents.list.len() as u64,
+        dataset_sha256: source.sha256.clone(),
+        dataset_verdict: source.verdict.to_string(),
+        documents: scores.per_document.document_indices.len() as u64,
         bytes: counts.bytes,
         chars: counts.chars,
         words: counts.words,
-        tokens: documents.tokens.tokens() as u64,
-        unknown_tokens: unknown.sum(),
+        tokens: scores.tokens,
+        unknown_tokens: scores.unknown_tokens,
         baselines,
         code_length: Some(CodeLength {
             model_file_bytes: loaded.checkpoint.to_bytes()?.len() as u64,
@@ -86,19 +144,7 @@ pub(crate) fn of_job(
         dataset_bytes: job.selection.dataset_bytes,
         shard: options.shard.map(|shard| shard.0),
         parts: Vec::new(),
-        per_document: Documents {
-            document_indices: documents
-                .list
-                .iter()
-                .map(|document| document.index as u64)
-                .collect(),
-            document_bytes: documents
-                .list
-                .iter()
-                .map(|document| document.counts.bytes)
-                .collect(),
-            document_nll_nats: scores.nll_nats,
-        },
+        per_document: scores.per_document,
         // What follows from the fields above.
         nll_nats: 0.0,
         bits_per_byte: 0.0,

@@ -1,110 +1,176 @@
-//! The tokens of the documents that the options select.
+//! The documents that the options select, read anew for each pass over them.
 
-use anyhow::{Context as _, bail};
+mod pass;
+
+use anyhow::{Context as _, ensure};
 use itera_core::tokenizer::Tokenizer;
-use itera_data::{Corpus, Counts, TokenSet};
+use itera_data::records::{Part, RecordError, Source, Survey};
 use itera_record::ScoringProtocol;
 
+pub(crate) use self::pass::{Batch, DocumentReader};
 use crate::options::Shard;
 
-/// The documents to score, and those that all shards together score.
+/// Documents of a text, of which one shard is to be scored.
 #[derive(Debug)]
 pub(crate) struct Selection<'a> {
-    /// To score: all of `everything`, or one shard of it.
-    pub(crate) documents: Documents<'a>,
-    /// The other shards' documents, for the baselines.
-    elsewhere: Documents<'a>,
+    source: &'a Source,
+    tokenizer: &'a Tokenizer,
+    /// The first so many documents of the text.
+    pub(crate) documents: u64,
+    /// Bytes of these.
+    pub(crate) bytes: u64,
     /// Bytes of all documents of the text, selected or not.
     pub(crate) dataset_bytes: u64,
+    cut: Option<Cut>,
+    shard: Option<Shard>,
 }
 
-/// Documents in the order of the text.
-#[derive(Debug, Default)]
-pub(crate) struct Documents<'a> {
-    pub(crate) list: Vec<Document<'a>>,
-    /// The tokens of each.
-    pub(crate) tokens: TokenSet,
-}
-
-/// A document, or the beginning of one where the number of tokens is limited.
+/// The end of the last document, where the number of tokens is limited.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Document<'a> {
-    /// Position in the text.
-    pub(crate) index: usize,
-    /// The bytes that its tokens stand for.
-    pub(crate) text: &'a [u8],
-    pub(crate) counts: Counts,
-}
-
-impl<'a> Documents<'a> {
-    /// Each document with its tokens.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Document<'a>, &[u16])> {
-        self.list.iter().zip(self.tokens.iter())
-    }
+struct Cut {
+    /// Position of the document.
+    index: u64,
+    /// Its tokens, and the bytes that they stand for.
+    tokens: usize,
+    bytes: usize,
 }
 
 impl<'a> Selection<'a> {
-    /// Tokenises the documents of `corpus` and applies the limits, then the shard.
+    /// Applies the limits, then the shard.
     pub(crate) fn new(
-        corpus: &'a Corpus,
-        tokenizer: &Tokenizer,
+        (source, survey): (&'a Source, &Survey),
+        tokenizer: &'a Tokenizer,
         protocol: &ScoringProtocol,
         shard: Option<Shard>,
     ) -> anyhow::Result<Self> {
-        let limit = |limit: Option<u64>| limit.map_or(usize::MAX, |limit| limit as usize);
-        let mut tokens_left = limit(protocol.max_tokens);
-        let (mut here, mut elsewhere) = (Documents::default(), Documents::default());
-        let documents = corpus.documents().take(limit(protocol.limit_documents));
-        for (index, (layout, text)) in documents.enumerate() {
-            if tokens_left == 0 {
-                break;
-            }
-            let is_here = shard.is_none_or(|shard| shard.contains(index));
-            let documents = if is_here { &mut here } else { &mut elsewhere };
-            let before = documents.tokens.tokens();
-            let mut is_cut = false;
-            let encode = |ids: &mut Vec<u16>| {
-                tokenizer.encode_into(text, ids)?;
-                is_cut = ids.len() - before > tokens_left;
-                ids.truncate(before.saturating_add(tokens_left));
-                anyhow::Ok(())
-            };
-            documents.tokens.push_with(encode).with_context(|| {
-                format!("cannot read document {} of {}", index + 1, corpus.name)
-            })?;
-            let tokens = documents.tokens.document(documents.list.len());
-            tokens_left -= tokens.len();
-            let text = if is_cut {
-                beginning(text, tokens, tokenizer)
-            } else {
-                text
-            };
-            documents.list.push(Document {
-                index,
-                text,
-                counts: Counts::of(layout, text),
-            });
+        let limit = protocol.limit_documents.unwrap_or(u64::MAX);
+        let mut selection = Self {
+            source,
+            tokenizer,
+            documents: limit.min(survey.documents),
+            bytes: survey.bytes,
+            dataset_bytes: survey.bytes,
+            cut: None,
+            shard,
+        };
+        if let Some(tokens) = protocol.max_tokens {
+            selection.limit_tokens(tokens as usize)?;
         }
-        if let (true, Some(shard)) = (here.list.is_empty(), shard) {
-            bail!(
+        if selection.documents < survey.documents || selection.cut.is_some() {
+            let lens = selection.texts()?.map(|text| Ok(text?.len() as u64));
+            selection.bytes = lens.sum::<anyhow::Result<_>>()?;
+        }
+        if let Some(shard) = shard {
+            ensure!(
+                shard.0.index <= selection.documents,
                 "shard {} of {} has no document, {} are selected; use fewer shards",
                 shard.0,
-                corpus.name,
-                elsewhere.list.len()
+                source.name,
+                selection.documents
             );
         }
-        Ok(Self {
-            documents: here,
-            elsewhere,
-            dataset_bytes: corpus.text_bytes(),
-        })
+        Ok(selection)
     }
 
-    /// The documents of all shards, in the order of the text.
-    pub(crate) fn everything(&self) -> Vec<(&Document<'a>, &[u16])> {
-        let mut all: Vec<_> = self.documents.iter().chain(self.elsewhere.iter()).collect();
-        all.sort_by_key(|(document, _)| document.index);
-        all
+    /// Whether all of the text is selected.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bytes == self.dataset_bytes
+    }
+
+    /// Finds where the last of so many tokens lies.
+    fn limit_tokens(&mut self, tokens: usize) -> anyhow::Result<()> {
+        let (mut left, mut ids) = (tokens, Vec::new());
+        let (mut index, mut of_document) = (0, (0, 0));
+        for part in self.source.read()? {
+            let part = part?;
+            if part.id.is_some() {
+                if left == 0 || index == self.documents {
+                    break;
+                }
+                (index, of_document) = (index + 1, (0, 0));
+            }
+            ids.clear();
+            self.encode(index - 1, &part.text, &mut ids)?;
+            let (tokens, bytes) = of_document;
+            if ids.len() > left {
+                let len = len_of(&part.text, &ids[..left], self.tokenizer);
+                self.cut = Some(Cut {
+                    index: index - 1,
+                    tokens: tokens + left,
+                    bytes: bytes + len,
+                });
+                break;
+            }
+            left -= ids.len();
+            of_document = (tokens + ids.len(), bytes + part.text.len());
+        }
+        self.documents = index;
+        Ok(())
+    }
+
+    fn encode(&self, index: u64, text: &[u8], ids: &mut Vec<u16>) -> anyhow::Result<()> {
+        self.tokenizer
+            .encode_into(text, ids)
+            .with_context(|| format!("cannot read document {} of {}", index + 1, self.source.name))
+    }
+
+    /// The texts of the documents of all shards, long ones in parts.
+    pub(crate) fn texts(
+        &self,
+    ) -> anyhow::Result<impl Iterator<Item = Result<Vec<u8>, RecordError>>> {
+        let (mut index, mut left) = (0, usize::MAX);
+        let of_selection = move |part: Result<Part, RecordError>| {
+            let mut text = match part {
+                Err(error) => return Some(Err(error)),
+                Ok(part) if part.id.is_some() => {
+                    left = self.cut(index).1;
+                    index += 1;
+                    part.text
+                }
+                Ok(part) => part.text,
+            };
+            text.truncate(left);
+            left -= text.len();
+            (index <= self.documents).then_some(Ok(text))
+        };
+        Ok(self.source.read()?.map_while(of_selection))
+    }
+
+    /// The first tokens of the documents of all shards, one behind the other with an end-of-text token before each.
+    pub(crate) fn stream(&self, tokens: usize) -> anyhow::Result<Vec<u32>> {
+        let (mut stream, mut ids) = (Vec::new(), Vec::new());
+        let (mut index, mut left) = (0, usize::MAX);
+        for part in self.source.read()? {
+            let part = part?;
+            if part.id.is_some() {
+                if index == self.documents {
+                    break;
+                }
+                left = self.cut(index).0;
+                index += 1;
+                stream.push(self.tokenizer.end_of_text());
+            }
+            ids.clear();
+            self.tokenizer.encode_into(&part.text, &mut ids)?;
+            ids.truncate(left);
+            left -= ids.len();
+            stream.extend(widen(&ids));
+            if stream.len() >= tokens {
+                break;
+            }
+        }
+        stream.truncate(tokens);
+        Ok(stream)
+    }
+
+    /// The most tokens and bytes of a document.
+    fn cut(&self, index: u64) -> (usize, usize) {
+        let cut = self.cut.filter(|cut| cut.index == index);
+        cut.map_or((usize::MAX, usize::MAX), |cut| (cut.tokens, cut.bytes))
+    }
+
+    fn is_own(&self, index: u64) -> bool {
+        self.shard.is_none_or(|shard| shard.contains(index))
     }
 }
 
@@ -113,18 +179,17 @@ pub(crate) fn widen(tokens: &[u16]) -> impl ExactSizeIterator<Item = u32> {
     tokens.iter().map(|&id| u32::from(id))
 }
 
-/// The bytes of `text` that its first tokens stand for. The unknown token of a character tokenizer
-/// stands for one character of any length; all other tokens know their bytes.
-fn beginning<'a>(text: &'a [u8], tokens: &[u16], tokenizer: &Tokenizer) -> &'a [u8] {
-    let len = if tokenizer.is_lossless() {
+/// Bytes of `text` that its first tokens stand for. The unknown token of a character tokenizer stands for one
+/// character of any length; all other tokens know their bytes.
+fn len_of(text: &[u8], tokens: &[u16], tokenizer: &Tokenizer) -> usize {
+    if tokenizer.is_lossless() {
         widen(tokens)
             .map(|token| tokenizer.token_bytes(token).len())
             .sum()
     } else {
         let chars = str::from_utf8(text).unwrap_or_default().chars();
         chars.take(tokens.len()).map(char::len_utf8).sum()
-    };
-    &text[..len]
+    }
 }
 
 /// How many of `tokens` stand for a character outside the vocabulary.

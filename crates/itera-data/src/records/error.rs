@@ -19,7 +19,9 @@ pub enum RecordError {
         reason: String,
     },
     /// The system refuses, or the file is damaged or cut short.
-    #[error("cannot read `{name}` to its end; it may be damaged, cut short or not yours to read")]
+    #[error(
+        "cannot read `{name}` to its end; it may be damaged, cut short or not yours to read; get a whole copy"
+    )]
     Read {
         /// The file.
         name: String,

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::RecordError;
-use crate::{DataError, Dataset, Places};
+use crate::{
+    DataError, Dataset, Places,
+    corpus::{TINYSTORIES_SAMPLE, WIKITEXT2_SAMPLE},
+};
 
 /// Where documents are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,13 @@ pub enum Input {
         path: PathBuf,
         /// Its name in ids and messages.
         name: String,
+    },
+    /// A text that is compiled in.
+    Sample {
+        /// Its name in ids and messages.
+        name: &'static str,
+        /// All of it.
+        text: &'static [u8],
     },
 }
 
@@ -40,6 +50,7 @@ impl fmt::Display for Input {
         match self {
             Self::Standard => f.write_str("-"),
             Self::File { name, .. } => f.write_str(name),
+            Self::Sample { name, .. } => f.write_str(name),
         }
     }
 }
@@ -66,6 +77,9 @@ pub fn find_inputs(name: &str, places: &Places) -> Result<Vec<Input>, RecordErro
     }
     let no_input = |error: DataError| RecordError::NoInput(error.to_string());
     let dataset: Dataset = name.parse().map_err(no_input)?;
+    if !matches!(dataset, Dataset::File(_) | Dataset::Known(_)) {
+        return Ok(samples(&dataset));
+    }
     if let Some(split) = dataset.default_split() {
         let path = places.find(&dataset, split).map_err(no_input)?;
         return Ok(vec![Input::file(path, name.to_owned())]);
@@ -88,6 +102,18 @@ pub fn find_inputs(name: &str, places: &Places) -> Result<Vec<Input>, RecordErro
         return none(", and no file that this pattern means");
     }
     Ok(files)
+}
+
+/// The texts that a sample consists of.
+pub(super) fn samples(dataset: &Dataset) -> Vec<Input> {
+    let sample = |dataset: &Dataset| {
+        let (name, text) = match dataset {
+            Dataset::SampleWikiText2 => ("sample-wikitext2", WIKITEXT2_SAMPLE),
+            _ => ("sample-tinystories", TINYSTORIES_SAMPLE),
+        };
+        Input::Sample { name, text }
+    };
+    dataset.members().iter().map(sample).collect()
 }
 
 /// A file whose name is what `base` does not say of its path.

@@ -11,6 +11,7 @@
 //! | `decode` | compressed files |
 //! | `text` | plain text by a rule |
 //! | `json`, `table`, `parquet` | a column of JSON lines, of CSV or TSV, of Parquet |
+//! | `source` | what is known of a text before it is read, and how it is read again |
 //! | `corpus` | all documents at once |
 //!
 //! A long document of plain text comes in parts, cut where no tokenizer joins the two sides. All others
@@ -23,6 +24,7 @@ mod inputs;
 mod json;
 mod parquet;
 mod shard;
+mod source;
 mod table;
 mod text;
 
@@ -51,6 +53,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::{
     error::RecordError,
     inputs::{Input, find_inputs},
+    source::{Source, Survey},
 };
 use crate::format::of_other_than_text;
 use crate::{DocumentRule, corpus::BYTE_ORDER_MARK, digest::hex};
@@ -75,6 +78,8 @@ pub struct RecordOptions {
     pub rule: Option<DocumentRule>,
     /// Which part to read of how many, from 1.
     pub shard: Option<(u64, u64)>,
+    /// Whether documents without text are left out.
+    pub skips_empty: bool,
 }
 
 impl RecordOptions {
@@ -104,6 +109,11 @@ impl Part {
             is_last: true,
         }
     }
+
+    /// Whether this is all of a document without text.
+    fn is_empty(&self) -> bool {
+        self.id.is_some() && self.is_last && self.text.is_empty()
+    }
 }
 
 type Documents = Box<dyn Iterator<Item = Result<Part, RecordError>> + Send>;
@@ -113,6 +123,7 @@ pub struct Records {
     options: RecordOptions,
     inputs: VecDeque<(Input, Span)>,
     open: Option<Documents>,
+    rule: DocumentRule,
     bytes: u64,
     read: Arc<AtomicU64>,
     hasher: Sha256,
@@ -139,6 +150,7 @@ impl Records {
             options,
             inputs: spans.into(),
             open: None,
+            rule: DocumentRule::default(),
             bytes,
             read: Arc::default(),
             hasher: Sha256::new(),
@@ -148,6 +160,11 @@ impl Records {
     /// SHA-256 of the ids and texts that were given out so far.
     pub fn sha256(&self) -> String {
         hex(self.hasher.clone())
+    }
+
+    /// The rule by which the words of the last document are counted: that of its file.
+    pub fn rule(&self) -> DocumentRule {
+        self.rule
     }
 
     fn hash(&mut self, part: &Part) {
@@ -178,6 +195,9 @@ impl Iterator for Records {
             if let Some(open) = &mut self.open {
                 if let Some(part) = open.next() {
                     if let Ok(part) = &part {
+                        if self.options.skips_empty && part.is_empty() {
+                            continue;
+                        }
                         self.hash(part);
                     }
                     return Some(part);
@@ -186,20 +206,23 @@ impl Iterator for Records {
             }
             let (input, span) = self.inputs.pop_front()?;
             match open(&input, span, &self.options, &self.read) {
-                Ok(documents) => self.open = Some(documents),
+                Ok((documents, rule)) => {
+                    self.open = Some(documents);
+                    self.rule = rule;
+                }
                 Err(error) => return Some(Err(error)),
             }
         }
     }
 }
 
-/// The documents of one file, by its form.
+/// The documents of one file by its form, and the rule by which their words are counted.
 fn open(
     input: &Input,
     span: Span,
     options: &RecordOptions,
     read: &Arc<AtomicU64>,
-) -> Result<Documents, RecordError> {
+) -> Result<(Documents, DocumentRule), RecordError> {
     let name = input.to_string();
     let fail = |source| RecordError::Read {
         name: name.clone(),
@@ -207,11 +230,12 @@ fn open(
     };
     if let (Input::File { path, .. }, Span::RowGroups(range)) = (input, &span) {
         let rows = ParquetRows::open(name, path, range.clone(), options, Arc::clone(read))?;
-        return Ok(Box::new(rows));
+        return Ok((Box::new(rows), options.rule.unwrap_or_default()));
     }
     let source: Box<dyn Read + Send> = match input {
         Input::Standard => Box::new(io::stdin()),
         Input::File { path, .. } => Box::new(File::open(path).map_err(fail)?),
+        Input::Sample { text, .. } => Box::new(*text),
     };
     let counted = Counted {
         source,
@@ -242,14 +266,19 @@ fn open(
         }
         _ => (reader, 0..u64::MAX),
     };
-    Ok(match kind {
+    let documents: Documents = match kind {
         Kind::JsonLines => Box::new(JsonLines::new(name, reader, range, options)),
         Kind::Table(delimiter) => {
             let rows = TableRows::new(name, reader, delimiter, has_returns, options)?;
             Box::new(rows)
         }
         Kind::Text(rule) => Box::new(TextDocuments::new(name, reader, range, rule)),
-    })
+    };
+    let rule = match kind {
+        Kind::Text(rule) => rule,
+        _ => options.rule.unwrap_or_default(),
+    };
+    Ok((documents, rule))
 }
 
 /// The form of a file that is neither packed nor Parquet; none of others.

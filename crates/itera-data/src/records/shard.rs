@@ -60,6 +60,7 @@ pub(super) fn spans(
             Input::File { path, .. } if fs::metadata(path).map_err(fail)?.is_file() => {
                 Some(fs::metadata(path).map_err(fail)?.len())
             }
+            Input::Sample { text, .. } => Some(text.len() as u64),
             _ if count > 1 => return Err(RecordError::Shards),
             _ => None,
         };
@@ -70,7 +71,7 @@ pub(super) fn spans(
     let share = bound(index - 1)..bound(index);
     let (mut spans, mut start) = (Vec::new(), 0);
     for (input, len) in files {
-        let (Some(len), Input::File { path, .. }) = (len, input) else {
+        let Some(len) = len else {
             spans.push((input.clone(), Span::All));
             continue;
         };
@@ -78,6 +79,12 @@ pub(super) fn spans(
         let own = from(share.start)..from(share.end);
         let begins_here = share.contains(&start);
         start += len;
+        let Input::File { path, .. } = input else {
+            if begins_here {
+                spans.push((input.clone(), Span::Bytes(0..len)));
+            }
+            continue;
+        };
         let name = input.to_string();
         let fail = |source| RecordError::Read {
             name: name.clone(),

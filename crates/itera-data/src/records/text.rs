@@ -16,12 +16,13 @@ use crate::{
 /// Bytes of a line that are read at a time; no separator or heading is longer.
 const FRAGMENT: u64 = 64 << 10;
 
-/// Whether a text begins like WikiText: a heading, then a blank line.
+/// Whether a text begins like WikiText: a heading, then a blank line, and no line that separates stories.
 pub(super) fn begins_with_article(head: &[u8]) -> bool {
-    let mut lines = head
-        .split_inclusive(|&byte| byte == b'\n')
-        .skip_while(|line| is_blank(line));
-    lines.next().is_some_and(is_title) && lines.next().is_some_and(is_blank)
+    let lines = || head.split_inclusive(|&byte| byte == b'\n');
+    let mut first = lines().skip_while(|line| is_blank(line));
+    first.next().is_some_and(is_title)
+        && first.next().is_some_and(is_blank)
+        && !lines().any(is_separator)
 }
 
 fn is_blank(line: &[u8]) -> bool {

@@ -1,85 +1,82 @@
-//! The pass over the text.
+//! An engine that learns from each segment once it has scored it.
 
 use anyhow::Context as _;
 use itera_core::checkpoint::Checkpoint;
 use itera_learn::dynamic::{DynamicConfig, DynamicScorer};
-use itera_record::{AdaptationProtocol, ProtocolKind};
+use itera_record::AdaptationProtocol;
 
-use super::Adapted;
-use crate::selection::{Documents, widen};
+use crate::engine::{Engine, Session};
+
+/// The weights that sessions begin with, and how they move.
+struct Adaptive {
+    checkpoint: Checkpoint,
+    config: DynamicConfig,
+}
 
 /// Two readers side by side.
 struct Pair {
     moving: DynamicScorer,
     staying: DynamicScorer,
+    static_nats: f64,
 }
 
-/// Scores the documents in their order. The first token after an end-of-text token is predicted from
-/// that; in the protocol `stream` the end-of-text tokens between documents are read, but neither
-/// scored nor learnt from.
-pub(super) fn run(
+/// The engine with these weights, moved by this protocol.
+pub(super) fn engine(
     checkpoint: &Checkpoint,
-    (kind, adaptation): (ProtocolKind, &AdaptationProtocol),
-    documents: &Documents,
-    on_tokens: &dyn Fn(usize),
-) -> anyhow::Result<Adapted> {
-    let config = DynamicConfig {
-        learning_rate: adaptation.learning_rate,
-        pull: adaptation.pull,
-        ..DynamicConfig::default()
-    };
-    let open = || DynamicScorer::new(checkpoint, config).context("cannot use the checkpoint");
-    let mut pair = Pair {
-        moving: open()?,
-        staying: open()?,
-    };
-    let end_of_text = checkpoint.tokenizer.end_of_text();
-    let segment = adaptation.segment_tokens as usize;
-    let (mut nll_nats, mut static_nll_nats) = (Vec::new(), Vec::new());
-    let mut last = None;
-    for document in documents.tokens.iter() {
-        pair.begin(kind, last, end_of_text);
-        let (mut nats, mut static_nats, mut previous) = (0.0, 0.0, end_of_text);
-        for tokens in document.chunks(segment) {
-            let tokens: Vec<u32> = widen(tokens).collect();
-            let (moving, staying) = pair.read(previous, &tokens);
-            for (moving, staying) in moving.iter().zip(&staying) {
-                nats += moving;
-                static_nats += staying;
-            }
-            previous = tokens[tokens.len() - 1];
-            on_tokens(tokens.len());
-        }
-        nll_nats.push(nats);
-        static_nll_nats.push(static_nats);
-        last = document.last().map(|&id| u32::from(id));
-    }
-    Ok(Adapted {
-        nll_nats,
-        static_nll_nats,
-        updates: pair.moving.updates(),
+    adaptation: &AdaptationProtocol,
+) -> Box<dyn Engine + Send> {
+    Box::new(Adaptive {
+        checkpoint: checkpoint.clone(),
+        config: DynamicConfig {
+            learning_rate: adaptation.learning_rate,
+            pull: adaptation.pull,
+            ..DynamicConfig::default()
+        },
     })
 }
 
-impl Pair {
-    /// Gets ready for a document; `last` is the last token of the one before.
-    fn begin(&mut self, kind: ProtocolKind, last: Option<u32>, end_of_text: u32) {
-        for reader in [&mut self.moving, &mut self.staying] {
-            match (kind, last) {
-                (ProtocolKind::Stream, Some(last)) => {
-                    reader.score(last, &[end_of_text]);
-                }
-                _ => reader.reset(),
-            }
-        }
+impl Engine for Adaptive {
+    fn name(&self) -> &'static str {
+        "burn"
     }
 
-    /// Likelihood of a segment by both, each on a thread of its own; then the moving weights learn.
-    fn read(&mut self, previous: u32, tokens: &[u32]) -> (Vec<f64>, Vec<f64>) {
-        let Self { moving, staying } = self;
-        rayon::join(
-            || moving.score_then_learn(previous, tokens),
-            || staying.score(previous, tokens),
-        )
+    fn session(&self) -> anyhow::Result<Box<dyn Session + '_>> {
+        let open = || {
+            DynamicScorer::new(&self.checkpoint, self.config).context("cannot use the checkpoint")
+        };
+        Ok(Box::new(Pair {
+            moving: open()?,
+            staying: open()?,
+            static_nats: 0.0,
+        }))
+    }
+}
+
+impl Session for Pair {
+    fn reset(&mut self) {
+        self.moving.reset();
+        self.staying.reset();
+    }
+
+    /// Likelihood by the weights that move, which then learn; each reader has a thread of its own.
+    fn score(&mut self, context: u32, tokens: &[u32]) -> Vec<f64> {
+        let Self {
+            moving, staying, ..
+        } = self;
+        let (moving, staying) = rayon::join(
+            || moving.score_then_learn(context, tokens),
+            || staying.score(context, tokens),
+        );
+        staying.iter().for_each(|nats| self.static_nats += nats);
+        moving
+    }
+
+    fn read(&mut self, context: u32, tokens: &[u32]) {
+        self.moving.score(context, tokens);
+        self.staying.score(context, tokens);
+    }
+
+    fn take_static_nats(&mut self) -> Option<f64> {
+        Some(std::mem::take(&mut self.static_nats))
     }
 }

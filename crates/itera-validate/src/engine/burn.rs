@@ -17,11 +17,11 @@ impl Engine for Scorer {
         "burn"
     }
 
-    fn session(&self) -> Box<dyn Session + '_> {
-        Box::new(BurnSession {
+    fn session(&self) -> anyhow::Result<Box<dyn Session + '_>> {
+        Ok(Box::new(BurnSession {
             scorer: self,
             state: self.new_state(),
-        })
+        }))
     }
 }
 

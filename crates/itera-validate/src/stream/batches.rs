@@ -3,71 +3,98 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::ensure;
-use itera_data::records::{Part, RecordError, Records};
+use itera_data::{
+    DocumentRule,
+    records::{Part, RecordError, Records},
+};
 
 use super::output::Known;
 
-/// Bytes and documents of a batch.
-const BYTES: usize = 256 << 10;
+/// Bytes of a batch: a small share of the input, so that a short one keeps all threads busy.
+const LEAST_BYTES: usize = 16 << 10;
+const MOST_BYTES: usize = 256 << 10;
+const SHARE: u64 = 128;
+
+/// Documents of a batch.
 const DOCUMENTS: usize = 1024;
 
 /// Where a batch stands in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// From 0.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// Digest of all that was read up to the end of this batch.
     pub(super) sha256: String,
 }
 
-/// A document that is no longer than a batch.
+/// A document, or the first part of a long one.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
+    /// Position in the input, from 0.
+    pub(crate) index: u64,
     pub(super) id: String,
-    pub(super) text: Vec<u8>,
+    /// The rule by which its words are counted.
+    pub(crate) rule: DocumentRule,
+    pub(crate) text: Vec<u8>,
 }
 
 /// What a thread has to do.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Documents to score together, and the records between them that are broken.
     Documents {
         batch: Batch,
         documents: Vec<Document>,
         broken: Vec<String>,
     },
-    /// A long document, the parts of which are still being read. The batch comes behind the last one.
+    /// A long document, the other parts of which are still being read; it is a batch of this number, the end of which
+    /// comes behind the last part.
     Long {
-        id: String,
+        number: u64,
+        first: Document,
         parts: Receiver<LongPart>,
     },
 }
 
 /// What comes of a long document.
 #[derive(Debug)]
-pub(super) enum LongPart {
+pub(crate) enum LongPart {
     Text(Vec<u8>),
     End(Batch),
 }
 
 /// Makes batches.
-pub(super) struct Batches {
+pub(crate) struct Batches {
     records: Records,
     skips_broken: bool,
     number: u64,
+    /// Documents so far, and where to end.
+    index: u64,
+    limit: u64,
     documents: Vec<Document>,
     bytes: usize,
+    /// Bytes at which a batch is full.
+    full: usize,
     broken: Vec<String>,
 }
 
 impl Batches {
-    pub(super) fn new(records: Records, skips_broken: bool) -> Self {
+    /// Of the first `limit` documents.
+    pub(crate) fn new(records: Records, skips_broken: bool, limit: u64) -> Self {
+        let bytes = match records.bytes() {
+            // It has no length yet, so that it may be long.
+            0 => MOST_BYTES,
+            bytes => (bytes / SHARE) as usize,
+        };
         Self {
             records,
             skips_broken,
             number: 0,
+            index: 0,
+            limit,
             documents: Vec::new(),
             bytes: 0,
+            full: bytes.clamp(LEAST_BYTES, MOST_BYTES),
             broken: Vec::new(),
         }
     }
@@ -76,12 +103,14 @@ impl Batches {
     ///
     /// # Errors
     /// The input cannot be read, holds a broken record, or is another than the one of the known batches.
-    pub(super) fn send(
+    pub(crate) fn send(
         mut self,
         known: Option<&Known>,
         work: &SyncSender<Work>,
     ) -> anyhow::Result<()> {
-        while let Some(part) = self.records.next() {
+        while self.index < self.limit
+            && let Some(part) = self.records.next()
+        {
             let Part { id, text, is_last } = match part {
                 Ok(part) => part,
                 Err(error) if error.is_of_one_record() && self.skips_broken => {
@@ -90,16 +119,22 @@ impl Batches {
                 }
                 Err(error) => return Err(with_remedy(error)),
             };
-            let id = id.unwrap_or_default();
+            let document = Document {
+                index: self.index,
+                id: id.unwrap_or_default(),
+                rule: self.records.rule(),
+                text,
+            };
+            self.index += 1;
             if !is_last {
-                if !self.flush(known, work)? || !self.send_long(id, text, known, work)? {
+                if !self.flush(known, work)? || !self.send_long(document, known, work)? {
                     return Ok(());
                 }
                 continue;
             }
-            self.bytes += text.len();
-            self.documents.push(Document { id, text });
-            let is_full = self.bytes >= BYTES || self.documents.len() == DOCUMENTS;
+            self.bytes += document.text.len();
+            self.documents.push(document);
+            let is_full = self.bytes >= self.full || self.documents.len() == DOCUMENTS;
             if is_full && !self.flush(known, work)? {
                 return Ok(());
             }
@@ -144,20 +179,22 @@ impl Batches {
     /// Sends a long document part by part, as fast as they are taken. False if nobody takes them.
     fn send_long(
         &mut self,
-        id: String,
-        first: Vec<u8>,
+        first: Document,
         known: Option<&Known>,
         work: &SyncSender<Work>,
     ) -> anyhow::Result<bool> {
         let (sender, parts) = sync_channel(2);
         let is_new = known.is_none_or(|known| self.number >= known.batches);
-        if is_new && work.send(Work::Long { id, parts }).is_err() {
+        let number = self.number;
+        let long = Work::Long {
+            number,
+            first,
+            parts,
+        };
+        if is_new && work.send(long).is_err() {
             return Ok(false);
         }
         let give = |part| !is_new || sender.send(part).is_ok();
-        if !give(LongPart::Text(first)) {
-            return Ok(false);
-        }
         for part in self.records.by_ref() {
             let part = part.map_err(with_remedy)?;
             if !give(LongPart::Text(part.text)) {

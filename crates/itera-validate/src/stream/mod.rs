@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `options` | the command line, checked |
 //! | `batches` | documents in batches, and a digest of all that was read |
+//! | `pipeline` | batches through threads and back in order; the summary has it too |
 //! | `scorer` | the likelihood of the documents of a batch |
 //! | `rows` | what is written of a document, in which form |
 //! | `output` | the file that grows, and how a run goes on after it was killed |
@@ -17,22 +18,20 @@
 //! Memory does not depend on the input: a few batches are on their way, and a long document comes in parts.
 //! Batches are cut by their content alone, so that neither threads nor a restart change a byte.
 
-mod batches;
+pub(crate) mod batches;
 pub(crate) mod merge;
 mod options;
 mod output;
 mod parquet;
+pub(crate) mod pipeline;
 mod rows;
 mod scorer;
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -42,11 +41,12 @@ use itera_data::{Oddities, records::Records};
 use itera_record::{ScoresRecord, ScoresTotals};
 
 use self::{
-    batches::{Batch, Batches, Work},
+    batches::{Batch, Batches},
     options::Options,
     output::Output,
+    pipeline::Give,
     rows::RowWriter,
-    scorer::Model,
+    scorer::{Model, Scorer},
 };
 use crate::args::StreamArgs;
 
@@ -56,9 +56,11 @@ const NOTE_EVERY: Duration = Duration::from_secs(30);
 /// Broken records that are named; the others are only counted.
 const MOST_NAMED: usize = 10;
 
-/// What became of a batch.
+/// What became of a batch, or the rows of a part of a long document.
+#[derive(Default)]
 struct Scored {
-    batch: Batch,
+    /// The batch that ends here, if one does.
+    batch: Option<Batch>,
     rows: Vec<u8>,
     totals: ScoresTotals,
     oddities: Oddities,
@@ -92,9 +94,27 @@ pub(crate) fn run(args: StreamArgs) -> anyhow::Result<ExitStatus> {
     let started = Instant::now();
     let progress = Progress::new(records.bytes(), "bytes");
     let mut teller = Teller::new(&progress, &records);
+    let (mut oddities, mut broken) = (Oddities::default(), 0);
     let rows = RowWriter::new(&options);
-    pipeline(&options, records, &models, &rows, &mut output, &mut teller)?;
-    let oddities = teller.oddities;
+    let known = output.known();
+    pipeline::run(
+        options.threads,
+        known.as_ref().map_or(0, |known| known.batches),
+        |work| Batches::new(records, options.skips_broken, u64::MAX).send(known.as_ref(), work),
+        || {
+            let mut scorer = Scorer::new(&models, &rows);
+            Ok(move |work, give: Give<_>| scorer.score(work, give))
+        },
+        |scored| {
+            oddities += scored.oddities;
+            for error in &scored.broken {
+                broken += 1;
+                progress.suspend(|| tell_broken(error, broken));
+            }
+            teller.tell();
+            output.write(&scored)
+        },
+    )?;
     drop(progress);
     let names = options.names.join(" ");
     oddities.warnings(&names).iter().for_each(warn);
@@ -104,93 +124,26 @@ pub(crate) fn run(args: StreamArgs) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Reads, scores and writes, each in threads of its own.
-fn pipeline(
-    options: &Options,
-    records: Records,
-    models: &[&Model],
-    rows: &RowWriter,
-    output: &mut Output,
-    teller: &mut Teller,
-) -> anyhow::Result<()> {
-    let (work, to_do) = sync_channel::<Work>(options.threads);
-    let to_do = Arc::new(Mutex::new(to_do));
-    let (done, results) = sync_channel::<anyhow::Result<Scored>>(2 * options.threads);
-    let known = output.known();
-    let known = known.as_ref();
-    thread::scope(|scope| {
-        let failed = done.clone();
-        scope.spawn(move || {
-            if let Err(error) = Batches::new(records, options.skips_broken).send(known, &work) {
-                let _ = failed.send(Err(error));
-            }
-        });
-        for _ in 0..options.threads {
-            let (to_do, done) = (Arc::clone(&to_do), done.clone());
-            scope.spawn(move || work_off(&to_do, &done, models, rows));
-        }
-        drop((done, to_do));
-        write_in_order(results, output, teller)
-    })
-}
-
-/// Scores one batch after the other until there is none.
-fn work_off(
-    to_do: &Mutex<Receiver<Work>>,
-    done: &SyncSender<anyhow::Result<Scored>>,
-    models: &[&Model],
-    rows: &RowWriter,
-) {
-    let mut scorer = scorer::Scorer::new(models, rows);
-    loop {
-        let Ok(receiver) = to_do.lock() else { return };
-        let Ok(work) = receiver.recv() else { return };
-        drop(receiver);
-        let Some(scored) = scorer.score(work).transpose() else {
-            return;
-        };
-        let is_over = scored.is_err();
-        if done.send(scored).is_err() || is_over {
-            return;
-        }
+/// Names a broken record, the first ones each.
+fn tell_broken(error: &str, number: usize) {
+    if number <= MOST_NAMED {
+        warn(error);
+    } else if number == MOST_NAMED + 1 {
+        warn("more records are broken; they are counted only");
     }
 }
 
-/// Writes the rows of the batches in the order in which they were read.
-fn write_in_order(
-    results: Receiver<anyhow::Result<Scored>>,
-    output: &mut Output,
-    teller: &mut Teller,
-) -> anyhow::Result<()> {
-    let mut early = BTreeMap::new();
-    let mut next = output.known().map_or(0, |known| known.batches);
-    for scored in results {
-        let scored = scored?;
-        early.insert(scored.batch.number, scored);
-        while let Some(scored) = early.remove(&next) {
-            scored.broken.iter().for_each(|error| teller.broken(error));
-            teller.oddities += scored.oddities;
-            output.write(&scored)?;
-            next += 1;
-        }
-        teller.tell();
-    }
-    Ok(())
-}
-
-/// Says how far the run is, and what was broken.
-struct Teller<'p> {
+/// Says how far a run is.
+pub(crate) struct Teller<'p> {
     progress: &'p Progress,
     bytes: u64,
     read: Arc<AtomicU64>,
     started: Instant,
     told: Instant,
-    broken: usize,
-    oddities: Oddities,
 }
 
 impl<'p> Teller<'p> {
-    fn new(progress: &'p Progress, records: &Records) -> Self {
+    pub(crate) fn new(progress: &'p Progress, records: &Records) -> Self {
         let now = Instant::now();
         Self {
             progress,
@@ -198,22 +151,11 @@ impl<'p> Teller<'p> {
             read: records.bytes_read(),
             started: now,
             told: now,
-            broken: 0,
-            oddities: Oddities::default(),
         }
     }
 
-    fn broken(&mut self, error: &str) {
-        self.broken += 1;
-        if self.broken <= MOST_NAMED {
-            self.progress.suspend(|| warn(error));
-        } else if self.broken == MOST_NAMED + 1 {
-            self.progress
-                .suspend(|| warn("more records are broken; they are counted only"));
-        }
-    }
-
-    fn tell(&mut self) {
+    /// Moves the bar, or writes a line where there is none.
+    pub(crate) fn tell(&mut self) {
         let read = self.read.load(Ordering::Relaxed);
         self.progress.set_position(read);
         if !self.progress.is_hidden() || self.told.elapsed() < NOTE_EVERY {

@@ -148,6 +148,7 @@ impl Options {
         let lens = inputs.iter().map(|input| match input {
             Input::Standard => None,
             Input::File { path, .. } => fs::metadata(path).ok().map(|metadata| metadata.len()),
+            Input::Sample { text, .. } => Some(text.len() as u64),
         });
         let input_bytes = lens.collect();
         let output = args.output.filter(|path| path != Path::new("-"));
@@ -165,6 +166,7 @@ impl Options {
                 id_field: args.id_field,
                 rule: args.document_rule,
                 shard: shard.map(|Shard(info)| (info.index, info.count)),
+                skips_empty: false,
             },
             checkpoint: args.checkpoint,
             precision: args.precision,
@@ -261,6 +263,7 @@ fn refuse_twice(inputs: &[Input]) -> anyhow::Result<()> {
     let place = |input: &Input| match input {
         Input::Standard => Some(PathBuf::from("-")),
         Input::File { path, .. } => fs::canonicalize(path).ok(),
+        Input::Sample { name, .. } => Some(PathBuf::from(name)),
     };
     let mut known = HashSet::new();
     for input in inputs {

@@ -33,7 +33,7 @@ const LEVEL: i32 = 3;
 
 /// What an unfinished output holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Digest of what was asked for.
     run_sha256: String,
     /// Batches whose rows are there.
@@ -61,6 +61,8 @@ pub(super) struct Growing {
     frame: Vec<u8>,
     /// Behind the batches of the frame.
     ahead: Known,
+    /// Length of the file; beyond what is known while a long document is being written.
+    bytes: u64,
     started: std::time::Instant,
 }
 
@@ -120,6 +122,7 @@ impl Output {
         file.set_len(known.bytes).with_context(cannot)?;
         let mut growing = Growing {
             ahead: known.clone(),
+            bytes: known.bytes,
             names,
             file,
             known,
@@ -129,7 +132,7 @@ impl Output {
         if is_new {
             // A frame of its own, so that `merge` can leave it out.
             growing.frame = header;
-            growing.flush()?;
+            growing.flush(true)?;
         }
         Ok(Self::File(Box::new(growing)))
     }
@@ -204,17 +207,19 @@ impl Output {
 impl Growing {
     fn write(&mut self, scored: &Scored) -> anyhow::Result<()> {
         self.frame.extend_from_slice(&scored.rows);
-        self.ahead.batches = scored.batch.number + 1;
-        self.ahead.input_sha256.clone_from(&scored.batch.sha256);
         self.ahead.totals.add(&scored.totals);
+        if let Some(batch) = &scored.batch {
+            self.ahead.batches = batch.number + 1;
+            self.ahead.input_sha256.clone_from(&batch.sha256);
+        }
         if self.frame.len() >= FRAME {
-            self.flush()?;
+            self.flush(scored.batch.is_some())?;
         }
         Ok(())
     }
 
-    /// Adds the frame to the file, then says so in the journal.
-    fn flush(&mut self) -> anyhow::Result<()> {
+    /// Adds the frame to the file, then says so in the journal if it ends where a batch does.
+    fn flush(&mut self, is_end: bool) -> anyhow::Result<()> {
         let cannot = || {
             format!(
                 "cannot write `{}`; make room and go on with `--resume`",
@@ -223,13 +228,16 @@ impl Growing {
         };
         let packed = pack(&self.frame, self.names.form.packing).with_context(cannot)?;
         self.file.write_all(&packed).with_context(cannot)?;
+        self.bytes += packed.len() as u64;
+        self.frame.clear();
+        if !is_end {
+            return Ok(());
+        }
         self.file.sync_data().with_context(cannot)?;
-        self.ahead.bytes += packed.len() as u64;
+        self.ahead.bytes = self.bytes;
         self.ahead.seconds = self.known.seconds + self.started.elapsed().as_secs_f64();
         let journal = serde_json::to_vec(&self.ahead).with_context(cannot)?;
-        write_atomic(&self.names.journal(), &journal).with_context(cannot)?;
-        self.frame.clear();
-        Ok(())
+        write_atomic(&self.names.journal(), &journal).with_context(cannot)
     }
 
     fn finish(
@@ -237,13 +245,18 @@ impl Growing {
         options: &Options,
         mut record: ScoresRecord,
     ) -> anyhow::Result<ScoresRecord> {
-        self.flush()?;
+        self.flush(true)?;
         let (partial, path) = (self.names.partial(), &self.names.path);
-        let cannot = || format!("cannot write `{}`", path.display());
+        let cannot = || {
+            format!(
+                "cannot write `{}`; make room and go on with `--resume`",
+                path.display()
+            )
+        };
         let mut whole = partial.clone();
         if self.names.form.rows == Rows::Parquet {
             whole = self.names.writing();
-            parquet::write(&partial, &whole, options)?;
+            parquet::write(&partial, &whole, options).with_context(cannot)?;
         }
         record.totals = self.ahead.totals;
         record.input_sha256 =
@@ -255,7 +268,7 @@ impl Growing {
             .with_context(cannot)?
             .len() as u64;
         let json = record.to_json().context("cannot write the summary")?;
-        write_atomic(&self.names.summary(), json.as_bytes())?;
+        write_atomic(&self.names.summary(), json.as_bytes()).with_context(cannot)?;
         fs::rename(&whole, path).with_context(cannot)?;
         fs::remove_file(self.names.journal()).with_context(cannot)?;
         if whole != partial {

@@ -21,36 +21,36 @@ use serde_json::{Map, Value};
 
 use super::options::{Options, Subject};
 
-/// Rows of a group.
-const GROUP: usize = 65_536;
+/// Bytes of the JSON lines that become a group of rows; in memory they are several times as long.
+const GROUP: usize = 8 << 20;
 
 type Row = Map<String, Value>;
 
 /// Writes the JSON lines of `rows` to the file `to`.
 pub(super) fn write(rows: &Path, to: &Path, options: &Options) -> anyhow::Result<()> {
-    let convert = || {
-        let columns = columns(options);
-        let fields = columns.iter().map(|column| column.field().map(Arc::new));
-        let schema = Type::group_type_builder("rows")
-            .with_fields(fields.collect::<Result<_, _>>()?)
-            .build()?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .build();
-        let file = File::create(to)?;
-        let mut writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties))?;
-        let mut group = Vec::with_capacity(GROUP);
-        for line in BufReader::new(File::open(rows)?).split(b'\n') {
-            group.push(serde_json::from_slice::<Row>(&line?)?);
-            if group.len() == GROUP {
-                write_group(&mut writer, &columns, &mut group)?;
-            }
+    let columns = columns(options);
+    let fields = columns.iter().map(|column| column.field().map(Arc::new));
+    let schema = Type::group_type_builder("rows")
+        .with_fields(fields.collect::<Result<_, _>>()?)
+        .build()?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .build();
+    let file = File::create(to)?;
+    let mut writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties))?;
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    for line in BufReader::new(File::open(rows)?).split(b'\n') {
+        let line = line?;
+        bytes += line.len();
+        group.push(serde_json::from_slice::<Row>(&line)?);
+        if bytes >= GROUP {
+            write_group(&mut writer, &columns, &mut group)?;
+            bytes = 0;
         }
-        write_group(&mut writer, &columns, &mut group)?;
-        let file = writer.into_inner()?;
-        anyhow::Ok(file.sync_all()?)
-    };
-    convert().with_context(|| format!("cannot write `{}`", to.display()))
+    }
+    write_group(&mut writer, &columns, &mut group)?;
+    let file = writer.into_inner()?;
+    Ok(file.sync_all()?)
 }
 
 fn write_group(

@@ -17,6 +17,7 @@ use super::{
     Scored,
     batches::{Document, LongPart, Work},
     options::Subject,
+    pipeline::{Give, Made},
     rows::{DocumentRow, RowWriter, TokenRow},
 };
 use crate::selection::{unknown_tokens, widen};
@@ -100,46 +101,60 @@ impl<'m> Scorer<'m> {
         }
     }
 
-    /// The rows of a batch; none of a document that has no end, of which the reader says why.
-    pub(super) fn score(&mut self, work: Work) -> anyhow::Result<Option<Scored>> {
+    /// Gives the rows of a batch; those of tokens of a long document part by part.
+    pub(super) fn score(&mut self, work: Work, give: Give<Scored>) -> anyhow::Result<()> {
         match work {
             Work::Documents {
                 batch,
                 documents,
                 broken,
             } => {
+                let number = batch.number;
                 let mut scored = Scored {
-                    batch,
-                    rows: Vec::new(),
-                    totals: ScoresTotals::default(),
-                    oddities: Oddities::default(),
+                    batch: Some(batch),
                     broken,
+                    ..Scored::default()
                 };
                 self.documents(documents, &mut scored)?;
                 scored.totals.broken = scored.broken.len() as u64;
-                Ok(Some(scored))
+                give(Made {
+                    batch: number,
+                    what: scored,
+                    is_last: true,
+                });
             }
-            Work::Long { id, parts } => {
-                let mut long = Long::new(&id, &mut self.models, self.rows);
+            Work::Long {
+                number,
+                first,
+                parts,
+            } => {
+                let mut long = Long::new(&first.id, &mut self.models, self.rows);
+                long.read(&first.text)?;
                 for part in parts {
+                    let mut what = Scored::default();
                     match part {
                         LongPart::Text(text) => long.read(&text)?,
                         LongPart::End(batch) => {
-                            let oddities = long.sizes.oddities;
-                            let (rows, totals) = long.end()?;
-                            return Ok(Some(Scored {
-                                batch,
-                                rows,
-                                totals,
-                                oddities,
-                                broken: Vec::new(),
-                            }));
+                            what.batch = Some(batch);
+                            what.oddities = long.sizes.oddities;
+                            what.totals = long.end()?;
                         }
                     }
+                    what.rows = std::mem::take(&mut long.written);
+                    let is_last = what.batch.is_some();
+                    let is_empty = what.rows.is_empty() && !is_last;
+                    let made = Made {
+                        batch: number,
+                        what,
+                        is_last,
+                    };
+                    if (!is_empty && !give(made)) || is_last {
+                        break;
+                    }
                 }
-                Ok(None)
             }
         }
+        Ok(())
     }
 
     fn documents(&mut self, documents: Vec<Document>, scored: &mut Scored) -> anyhow::Result<()> {
@@ -206,9 +221,8 @@ impl<'m> Scorer<'m> {
             long.sizes = Sizes::of(&document.text);
             scored.oddities += long.sizes.oddities;
             long.read_tokens(0, tokens, &document.text)?;
-            let (rows, totals) = long.end()?;
-            scored.rows.extend(rows);
-            scored.totals.add(&totals);
+            scored.totals.add(&long.end()?);
+            scored.rows.append(&mut long.written);
         }
         Ok(())
     }
@@ -269,6 +283,7 @@ struct Long<'r, 'm> {
     /// The token before the next, for each model.
     previous: Vec<u32>,
     text: Vec<u8>,
+    /// Rows that are not given away yet.
     written: Vec<u8>,
     totals: ScoresTotals,
     /// Bytes before the next token.
@@ -353,8 +368,8 @@ impl<'r, 'm> Long<'r, 'm> {
         Ok(())
     }
 
-    /// The rows and what they add to the totals.
-    fn end(mut self) -> anyhow::Result<(Vec<u8>, ScoresTotals)> {
+    /// Writes the row of the document, if rows are about documents; what it adds to the totals.
+    fn end(&mut self) -> anyhow::Result<ScoresTotals> {
         let row = DocumentRow {
             id: self.id,
             sizes: self.sizes,
@@ -368,7 +383,7 @@ impl<'r, 'm> Long<'r, 'm> {
             self.rows
                 .document(&row, &mut self.written, &mut self.totals)?;
         }
-        Ok((self.written, self.totals))
+        Ok(self.totals)
     }
 }
 

@@ -118,7 +118,7 @@ mod with_burn {
         stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
         ----- stderr -----
-        scoring small (fp32) on stories.txt: 5 documents, 257 tokens
+        scoring small (fp32) on stories.txt: 5 documents, 257 bytes
         scored in [TIME]
         warning: small on stories.txt is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
         ");
@@ -190,8 +190,7 @@ mod with_burn {
         ----- stdout -----
 
         ----- stderr -----
-        scoring rounded (int8) on stories.txt: 5 documents, 257 tokens
-        error: cannot adapt rounded to stories.txt: its weights are int8, and integers cannot move; give the fp32 checkpoint that it was made from
+        error: cannot run rounded: its weights are int8, and integers cannot move; give the fp32 checkpoint that it was made from
         ");
     }
 }

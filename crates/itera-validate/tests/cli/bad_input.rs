@@ -128,6 +128,7 @@ fn texts_that_cannot_be_scored() {
 
     ----- stderr -----
     warning: not all of `latin1.txt` is UTF-8 (documents: 1), its bytes are read as they are; convert Latin-1 with `iconv -f LATIN1 -t UTF-8`
+    scoring letters (fp32, [KERNEL]) on latin1.txt: 1 documents, 13 bytes
     error: cannot score letters on latin1.txt: cannot read document 1 of latin1.txt: byte 3 of the text is not valid UTF-8, which the char tokenizer needs; the tokenizers `bytes` and `bpe` accept any bytes
     ");
 }

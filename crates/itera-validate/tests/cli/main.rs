@@ -3,6 +3,7 @@
 
 mod adapt;
 mod bad_input;
+mod bad_rows;
 mod bench;
 mod fixture;
 mod forms;

@@ -50,7 +50,7 @@ fn weights_rounded_in_memory_are_said_to_be() {
         note: small has no int8 file made from it beside it, so its weights were rounded in memory; `itera-train quantize` makes a better one
 
         ----- stderr -----
-        scoring small (int8, [KERNEL]) on stories.txt: 1 documents, 52 tokens
+        scoring small (int8, [KERNEL]) on stories.txt: 1 documents, 52 bytes
         scored in [TIME]
         warning: small on stories.txt is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
         "

@@ -42,7 +42,7 @@ fn a_table_is_the_result() {
     stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
-    scoring small (fp32, [KERNEL]) on stories.txt: 5 documents, 257 tokens
+    scoring small (fp32, [KERNEL]) on stories.txt: 5 documents, 257 bytes
     scored in [TIME]
     warning: small on stories.txt is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     ");
@@ -234,7 +234,7 @@ fn characters_outside_the_vocabulary_are_said_aloud() {
     stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
-    scoring letters (fp32, [KERNEL]) on stories.txt: 5 documents, 255 tokens
+    scoring letters (fp32, [KERNEL]) on stories.txt: 5 documents, 257 bytes
     scored in [TIME]
     warning: letters on stories.txt is worse than a uniform guess: #.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     warning: letters on stories.txt: 2 of 255 characters are outside the model's vocabulary; the score holds that an unknown character stood there, not which one, so it is lower than a complete one and compares with no other
@@ -276,7 +276,7 @@ fn a_model_worse_than_uniform_is_called_that() {
     stories.txt: documents 1, words 12, chars 52, bytes 52, bytes_scored_fraction #.####; unknown text of 318 bytes; figures compare only at equal sha256
 
     ----- stderr -----
-    scoring loud (fp32, [KERNEL]) on stories.txt: 1 documents, 52 tokens
+    scoring loud (fp32, [KERNEL]) on stories.txt: 1 documents, 52 bytes
     scored in [TIME]
     warning: loud on stories.txt is worse than a uniform guess: 9#.#### bits/byte against #.####; the checkpoint is untrained, broken, or made for other text
     ");
