@@ -11,10 +11,14 @@
 //! | `versions` | weights, and which of them are active |
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
+//! | `canary` | steps by which what has been learnt gets the traffic |
+//! | `experiments` | experiments, whom they have divided, and what has come of them |
 //!
 //! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
 //! something depends on are by the clock of the database, which servers share.
 
+mod canary;
+mod experiments;
 mod feedback;
 mod journal;
 #[cfg(feature = "adapt")]
@@ -51,6 +55,10 @@ use tokio::{
 };
 
 pub(crate) use self::{
+    experiments::{
+        ArmOf, ArmSpec, ArmSums, Begun, By, Definition, Experiment, Kind as ExperimentKind,
+        PairSums, Sampling, ScoredText,
+    },
     feedback::{Counts, Feedback, Rated},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},

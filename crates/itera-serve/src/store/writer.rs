@@ -10,7 +10,9 @@ use std::{
 use sqlx::{AnyConnection, AnyPool, Row as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Feedback, Health, Place, StoreError, Tx, begin_rating, limited};
+use super::{
+    ArmOf, Feedback, Health, Place, StoreError, Tx, begin_rating, experiments::count_units, limited,
+};
 
 /// Most records in a transaction.
 const BATCH: usize = 1024;
@@ -43,6 +45,8 @@ pub(crate) struct Answer {
     pub(crate) latency_us: i64,
     /// The digest of whom it was written for.
     pub(crate) user: Option<String>,
+    /// The arm of an experiment that wrote it.
+    pub(crate) arm: Option<ArmOf>,
 }
 
 /// What became of feedback.
@@ -187,6 +191,7 @@ impl Writer {
         };
         let now = now(&mut tx, kind.now()).await?;
         insert_answers(&mut tx, answers, now).await?;
+        count_units(&mut tx, answers).await?;
         let mut stored = Vec::with_capacity(feedback.len());
         for feedback in feedback {
             stored.push(upsert(&mut tx, feedback, now).await?);
@@ -236,7 +241,7 @@ pub(super) async fn insert_answers(
 }
 
 async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), StoreError> {
-    const COLUMNS: usize = 11;
+    const COLUMNS: usize = 14;
     let rows = (0..answers.len()).map(|row| {
         let places = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column));
         format!("({})", places.collect::<Vec<_>>().join(", "))
@@ -245,7 +250,7 @@ async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), 
     // Only numbers of parameters are put into the text.
     let sql = format!(
         "INSERT INTO answers (id, created_ms, prompt, output, ended, tokens, variant, version, \
-         parameters, latency_us, user_digest) VALUES {rows} ON CONFLICT (id) DO NOTHING"
+         parameters, latency_us, user_digest, experiment, arm, unit) VALUES {rows} ON CONFLICT (id) DO NOTHING"
     );
     let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
     for answer in answers {
@@ -260,7 +265,10 @@ async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), 
             .bind(answer.version.clone())
             .bind(answer.parameters.clone())
             .bind(answer.latency_us)
-            .bind(answer.user.clone());
+            .bind(answer.user.clone())
+            .bind(answer.arm.as_ref().map(|of| of.experiment.clone()))
+            .bind(answer.arm.as_ref().map(|of| of.arm.clone()))
+            .bind(answer.arm.as_ref().map(|of| of.unit.clone()));
     }
     query.execute(&mut **tx).await?;
     Ok(())
