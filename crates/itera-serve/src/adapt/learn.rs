@@ -254,9 +254,9 @@ async fn attempt(
         None => EntryStatus::Rejected,
     };
     let guard = &learnt.adaptation.receipt;
-    let guard = match &learnt.version {
-        Some(_) => guard.guard_bits_per_byte_after,
-        None => guard.guard_bits_per_byte_before,
+    let guard = match status {
+        EntryStatus::Accepted => guard.guard_bits_per_byte_after,
+        _ => guard.guard_bits_per_byte_before,
     };
     let version = learnt.version.as_ref().map(|(version, _)| version);
     let (server, rate) = (&adapter.server, Some((rate, start)));

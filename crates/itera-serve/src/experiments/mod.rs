@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod` | the experiment that runs, as this server serves it, and the task that follows it |
+//! | `mod` | the task that follows the experiment that runs |
+//! | `running` | that experiment, as this server serves it |
 //! | `assign` | who gets which arm |
 //! | `tally` | what this server has counted of an arm |
 //! | `stats` | intervals, and the check of the division |
@@ -14,37 +15,32 @@
 mod assign;
 mod canary;
 mod report;
+mod running;
 mod stats;
 mod tally;
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwapOption;
-use itera_core::checkpoint::Precision;
 use tokio::{sync::watch, task::JoinHandle};
 
 use self::canary::{Decision, Evidence};
 pub(crate) use self::{
     report::{ArmReport, Compared, Comparison, Report},
+    running::{Asked, Assigned, Running, filled},
     stats::{Interval, Sums},
-    tally::Tally,
 };
 use crate::{
     adapt::Adapter,
     args::Role,
     listen::is_told,
     models::Models,
-    store::{
-        ArmOf, By, Definition, Experiment, ExperimentKind, Sampling, Store, limited, random_id,
-    },
-    weights::{Variant, Weights},
+    store::{Experiment, Store, limited},
+    weights::Weights,
 };
 
 /// Pause before an experiment whose arms cannot be served is tried again.
@@ -52,126 +48,6 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// How often a canary is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// An experiment as this server serves it.
-#[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) id: Arc<str>,
-    kind: ExperimentKind,
-    by: By,
-    salt: String,
-    pub(crate) arms: Vec<Arm>,
-    weights: Vec<u32>,
-    /// What a request must leave open to take part: any arm says it.
-    sets: Sampling,
-    has_ended: AtomicBool,
-}
-
-/// An arm as this server serves it.
-#[derive(Debug)]
-pub(crate) struct Arm {
-    pub(crate) name: Arc<str>,
-    weights: Arc<Weights>,
-    /// None for that of the request.
-    precision: Option<Precision>,
-    pub(crate) sampling: Sampling,
-    pub(crate) tally: Tally,
-}
-
-impl Arm {
-    /// Its weights, for a request that would get a precision without it.
-    pub(crate) fn variant(&self, otherwise: Precision) -> &Arc<Variant> {
-        self.weights.variant(self.precision.unwrap_or(otherwise))
-    }
-}
-
-/// A request's place in an experiment.
-#[derive(Clone, Debug)]
-pub(crate) struct Assigned {
-    pub(crate) experiment: Arc<Running>,
-    arm: usize,
-    unit: u64,
-}
-
-impl Assigned {
-    pub(crate) fn arm(&self) -> &Arm {
-        &self.experiment.arms[self.arm]
-    }
-
-    /// `EXPERIMENT/ARM`, as answers tell it.
-    pub(crate) fn name(&self) -> String {
-        format!("{}/{}", self.experiment.id, self.arm().name)
-    }
-
-    /// What is stored with an answer.
-    pub(crate) fn stored(&self) -> ArmOf {
-        ArmOf {
-            experiment: self.experiment.id.to_string(),
-            arm: self.arm().name.to_string(),
-            unit: format!("{:016x}", self.unit),
-        }
-    }
-}
-
-/// What a request says that decides whether and how it takes part.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Asked<'a> {
-    /// A name of a model or a precision.
-    pub(crate) model: Option<&'a str>,
-    pub(crate) user: Option<&'a str>,
-    pub(crate) key: Option<&'a str>,
-    pub(crate) sampling: Sampling,
-}
-
-impl Running {
-    /// The arm of a request that would get these weights without an experiment; none if it does not take part. Those
-    /// take part that leave open what the arms differ in. A canary is for all who would get the version before it.
-    pub(crate) fn assign(
-        self: &Arc<Self>,
-        asked: Asked<'_>,
-        otherwise: &Variant,
-    ) -> Option<Assigned> {
-        let takes_part = match self.kind {
-            ExperimentKind::Canary => otherwise.version == self.arms[0].weights.version,
-            ExperimentKind::Comparison => {
-                asked.model.is_none() && !overlap(asked.sampling, self.sets)
-            }
-        };
-        if !takes_part || self.has_ended.load(Ordering::Relaxed) {
-            return None;
-        }
-        let (kind, name) = match self.by {
-            By::User => ("user", asked.user),
-            By::Key => ("key", asked.key),
-            By::Request => ("request", None),
-        };
-        let unit = match name {
-            Some(name) => assign::point(&self.salt, kind, name),
-            None => assign::point(&self.salt, "request", &random_id()),
-        };
-        Some(Assigned {
-            arm: assign::arm_of(unit, &self.weights),
-            experiment: Arc::clone(self),
-            unit,
-        })
-    }
-}
-
-/// Whether both say something about the same.
-const fn overlap(a: Sampling, b: Sampling) -> bool {
-    (a.temperature.is_some() && b.temperature.is_some())
-        || (a.top_k.is_some() && b.top_k.is_some())
-        || (a.top_p.is_some() && b.top_p.is_some())
-}
-
-/// What a request asks for, and where it asks for nothing what its arm says.
-pub(crate) fn filled(asked: Sampling, arm: Sampling) -> Sampling {
-    Sampling {
-        temperature: asked.temperature.or(arm.temperature),
-        top_k: asked.top_k.or(arm.top_k),
-        top_p: asked.top_p.or(arm.top_p),
-    }
-}
 
 /// The experiment that runs, followed in the database.
 #[derive(Debug)]
@@ -184,6 +60,8 @@ pub(crate) struct Experiments {
     last: ArcSwapOption<Running>,
     /// One that could not be served, and when that was tried.
     unservable: Mutex<Option<(String, Instant)>>,
+    /// Held by whoever follows: an operator's request does, too.
+    following: tokio::sync::Mutex<()>,
 }
 
 impl Experiments {
@@ -200,13 +78,14 @@ impl Experiments {
             poll: Duration::from_millis(poll_ms),
             last: ArcSwapOption::empty(),
             unservable: Mutex::default(),
+            following: tokio::sync::Mutex::default(),
         })
     }
 
     /// The experiment that runs.
     pub(crate) fn running(&self) -> Option<Arc<Running>> {
         let last = self.last();
-        last.filter(|running| !running.has_ended.load(Ordering::Relaxed))
+        last.filter(|running| !running.has_ended())
     }
 
     /// The experiment that runs, or has run last.
@@ -219,13 +98,11 @@ impl Experiments {
     /// # Errors
     /// The database's, or an arm that cannot be served: then this server divides nothing.
     pub(crate) async fn follow(&self) -> anyhow::Result<()> {
-        let Some(store) = self
-            .store
-            .as_ref()
-            .filter(|_| self.adapter.role != Role::Off)
-        else {
+        let takes_part = self.adapter.role != Role::Off;
+        let Some(store) = self.store.as_ref().filter(|_| takes_part) else {
             return Ok(());
         };
+        let _following = self.following.lock().await;
         let found = limited(store.running_experiment()).await?;
         let here = self.running();
         let same = |id: &str| here.as_ref().is_some_and(|here| *here.id == *id);
@@ -253,7 +130,7 @@ impl Experiments {
     /// The database's, or a version that cannot be served.
     pub(crate) async fn look(&self) -> anyhow::Result<()> {
         let running = self.running();
-        let running = running.filter(|running| running.kind == ExperimentKind::Canary);
+        let running = running.filter(|running| running.is_canary());
         let (Some(store), Some(running)) = (&self.store, running) else {
             return Ok(());
         };
@@ -287,7 +164,7 @@ impl Experiments {
 
     fn end(&self) {
         if let Some(running) = self.running() {
-            running.has_ended.store(true, Ordering::Relaxed);
+            running.end();
             tracing::info!(experiment = &*running.id, "divides requests no longer");
         }
     }
@@ -310,29 +187,11 @@ impl Experiments {
     }
 
     async fn load(&self, store: &Store, experiment: Experiment) -> anyhow::Result<Running> {
-        let Definition { by, salt, arms } = experiment.definition;
-        let mut running = Running {
-            id: experiment.id.into(),
-            kind: experiment.kind,
-            by,
-            salt,
-            weights: arms.iter().map(|arm| arm.weight).collect(),
-            arms: Vec::new(),
-            sets: Sampling::default(),
-            has_ended: AtomicBool::new(false),
-        };
-        for arm in arms {
-            let weights = self.weights(store, &arm.model, &arm.version).await?;
-            running.sets = filled(running.sets, arm.sampling);
-            running.arms.push(Arm {
-                name: arm.name.into(),
-                weights,
-                precision: arm.precision,
-                sampling: arm.sampling,
-                tally: Tally::default(),
-            });
+        let mut weights = Vec::new();
+        for arm in &experiment.definition.arms {
+            weights.push(self.weights(store, &arm.model, &arm.version).await?);
         }
-        Ok(running)
+        Ok(Running::new(experiment, weights))
     }
 
     /// A version of a model. Only the first has versions in the database.

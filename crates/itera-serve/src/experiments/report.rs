@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) arms: Vec<ArmReport>,
     /// How probable such a division among the arms is; none while nothing is divided.
     pub(crate) sample_ratio_p: Option<f64>,
+    /// Whether units are divided as the weights say.
+    pub(crate) holds: bool,
     /// Every arm but the first with the first.
     pub(crate) comparisons: Vec<Comparison>,
 }
@@ -79,11 +81,6 @@ impl Compared {
 }
 
 impl Report {
-    /// Whether units are divided as the weights say.
-    pub(crate) fn division_holds(&self) -> bool {
-        self.sample_ratio_p.is_none_or(|p| p >= SAMPLE_RATIO_P)
-    }
-
     /// Reads what there is.
     ///
     /// # Errors
@@ -111,14 +108,15 @@ impl Report {
     fn of(seen: &[Seen], weights: &[u32]) -> Self {
         let units: Vec<f64> = seen.iter().map(|arm| arm.sums.units).collect();
         let p = sample_ratio_p(&units, weights);
+        let holds = p.is_none_or(|p| p >= SAMPLE_RATIO_P);
         let mut report = Self {
             arms: seen.iter().map(Seen::report).collect(),
             sample_ratio_p: p,
+            holds,
             comparisons: Vec::new(),
         };
         // All comparisons together miss the truth no more often than one would.
         let alpha = ALPHA / (seen.len() - 1).max(1) as f64;
-        let holds = report.division_holds();
         let compared = |interval: Option<Interval>| match interval {
             _ if !holds => Compared::Withheld,
             None => Compared::TooFew,

@@ -156,17 +156,18 @@ impl Store {
         adapt_after: u32,
     ) -> Result<Option<Entry>, StoreError> {
         let mut tx = self.begin().await?;
+        // The arms of an experiment stay what they are.
+        if experiments::running(&mut tx).await?.is_some() {
+            tx.cancel().await?;
+            return Ok(None);
+        }
         let requested = sqlx::query(
             "SELECT id FROM adaptations WHERE status = $1 ORDER BY requested_ms, id LIMIT 1",
         )
         .bind(EntryStatus::Requested.name())
         .fetch_optional(&mut *tx)
         .await?;
-        let id = if experiments::running(&mut tx).await?.is_some() {
-            // Its arms stay what they are.
-            tx.cancel().await?;
-            return Ok(None);
-        } else if let Some(row) = requested {
+        let id = if let Some(row) = requested {
             row.try_get("id")?
         } else {
             if !is_due(&mut tx, adapt_after).await? {
@@ -196,8 +197,7 @@ impl Store {
     }
 
     /// Ends an adaptation: the version, if there is one, is stored and served from now on, to a part of the traffic
-    /// if the status is [`EntryStatus::Canary`], in the same
-    /// transaction as the receipt.
+    /// if the status is [`EntryStatus::Canary`], in the same transaction as the receipt.
     ///
     /// # Errors
     /// The database's; [`FinishError::LeaseLost`] if the server may no longer learn, or could not for a while,

@@ -12,7 +12,7 @@
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
 //! | `canary` | steps by which what has been learnt gets the traffic |
-//! | `experiments` | experiments, whom they have divided, and what has come of them |
+//! | `experiments`, `results` | experiments, and what has come of them |
 //!
 //! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
 //! something depends on are by the clock of the database, which servers share.
@@ -24,6 +24,7 @@ mod journal;
 #[cfg(feature = "adapt")]
 mod learning;
 mod place;
+mod results;
 mod retention;
 mod schema;
 mod tx;
@@ -56,12 +57,12 @@ use tokio::{
 
 pub(crate) use self::{
     experiments::{
-        ArmOf, ArmSpec, ArmSums, Begun, By, Definition, Experiment, Kind as ExperimentKind,
-        PairSums, Sampling, ScoredText,
+        ArmOf, ArmSpec, Begun, By, Definition, Experiment, Kind as ExperimentKind, Sampling,
     },
     feedback::{Counts, Feedback, Rated},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},
+    results::{ArmSums, PairSums, ScoredText},
     retention::{Forgotten, Which},
     versions::VersionRow,
     writer::{Answer, Outcome, Stored},

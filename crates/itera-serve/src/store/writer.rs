@@ -11,7 +11,7 @@ use sqlx::{AnyConnection, AnyPool, Row as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ArmOf, Feedback, Health, Place, StoreError, Tx, begin_rating, experiments::count_units, limited,
+    ArmOf, Feedback, Health, Place, StoreError, Tx, begin_rating, limited, results::count_units,
 };
 
 /// Most records in a transaction.
@@ -229,24 +229,35 @@ pub(super) async fn insert_answers(
     answers: &[Answer],
     at_ms: i64,
 ) -> Result<(), StoreError> {
-    let mut rest = answers;
-    for size in ROWS {
-        while rest.len() >= size {
-            let (now, later) = rest.split_at(size);
-            insert_rows(tx, now, at_ms).await?;
-            rest = later;
-        }
+    for rows in batches(answers) {
+        insert_rows(tx, rows, at_ms).await?;
     }
     Ok(())
 }
 
-async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), StoreError> {
-    const COLUMNS: usize = 14;
-    let rows = (0..answers.len()).map(|row| {
-        let places = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column));
+/// Rows in as many as a statement has.
+pub(super) fn batches<T>(rows: &[T]) -> Vec<&[T]> {
+    let (mut rest, mut batches) = (rows, Vec::new());
+    for size in ROWS {
+        let (whole, left) = rest.split_at(rest.len() / size * size);
+        batches.extend(whole.chunks(size));
+        rest = left;
+    }
+    batches
+}
+
+/// Places for the values of rows: `($1, $2), ($3, $4)`.
+pub(super) fn places(rows: usize, columns: usize) -> String {
+    let rows = (0..rows).map(|row| {
+        let places = (1..=columns).map(|column| format!("${}", row * columns + column));
         format!("({})", places.collect::<Vec<_>>().join(", "))
     });
-    let rows = rows.collect::<Vec<_>>().join(", ");
+    rows.collect::<Vec<_>>().join(", ")
+}
+
+async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), StoreError> {
+    const COLUMNS: usize = 14;
+    let rows = places(answers.len(), COLUMNS);
     // Only numbers of parameters are put into the text.
     let sql = format!(
         "INSERT INTO answers (id, created_ms, prompt, output, ended, tokens, variant, version, \
