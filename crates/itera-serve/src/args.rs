@@ -489,6 +489,10 @@ pub(crate) struct AdaptArgs {
     /// half].
     #[arg(long, env = "ITERA_REPLAY", value_name = "NAME|PATH")]
     pub(crate) replay: Option<String>,
+    /// Serve what is learnt to 5 and then to 25 % of the traffic before all get it, each time until it is shown to be
+    /// not worse than the version before; if it is worse, slow or failing, nobody gets it any more.
+    #[arg(long, env = "ITERA_CANARY")]
+    pub(crate) canary: bool,
     /// Most feedback records in one adaptation, the newest first.
     #[arg(
         long,

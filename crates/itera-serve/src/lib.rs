@@ -7,6 +7,7 @@
 //! | `engine` | threads that write for many requests side by side |
 //! | `store` | answers, feedback, versions and journal in SQLite or PostgreSQL |
 //! | `adapt` | following versions, and making them |
+//! | `experiments` | requests divided among arms, and how the arms compare |
 //! | `listen`, `body` | connections, and bodies that hold something until they are sent |
 //! | `client`, `keys`, `limits` | who asks, what they may do, and how much of it |
 //! | `app` | the HTTP interface; `problem` is what it says when something is wrong |
@@ -25,6 +26,7 @@ mod audit;
 mod body;
 mod client;
 mod engine;
+mod experiments;
 #[cfg(test)]
 mod fixture;
 mod health_check;

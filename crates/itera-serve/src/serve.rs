@@ -29,6 +29,7 @@ use crate::{
     args::{EngineArgs, LimitArgs, LogFormat, Role, ServeArgs},
     audit,
     engine::Engine,
+    experiments::Experiments,
     limits::Limits,
     listen::Connections,
     metrics::Metrics,
@@ -91,13 +92,14 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     let connections = Connections::new(args.limits.max_connections);
     let routes = app::router(Arc::clone(&app));
     let mut serving = tokio::spawn(Arc::clone(&connections).serve(listener, routes, closing));
+    let dividing = app.experiments.start(ending.clone());
     let mut adapting = app.adapter.start(ending);
     let ticking = tokio::spawn(tick(Arc::clone(&app)));
     #[cfg(unix)]
     tokio::spawn(reload(Arc::clone(&app.models), hangups));
     tokio::select! {
         () = told.once() => {}
-        failed = first_end(writing, &mut adapting, ticking, &mut serving) => bail!(failed),
+        failed = first_end(writing, &mut adapting, dividing, ticking, &mut serving) => bail!(failed),
     }
     tracing::info!("ending: finishes what is running");
     app.ending.store(true, Ordering::Relaxed);
@@ -131,6 +133,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
 async fn first_end(
     writing: Option<JoinHandle<()>>,
     adapting: &mut JoinHandle<()>,
+    dividing: JoinHandle<()>,
     ticking: JoinHandle<()>,
     serving: &mut JoinHandle<()>,
 ) -> &'static str {
@@ -143,6 +146,7 @@ async fn first_end(
     tokio::select! {
         () = writing => "the task that writes to the database has failed",
         _ = adapting => "the task that follows versions has failed",
+        _ = dividing => "the task that follows experiments has failed",
         _ = ticking => "the task that keeps house has failed",
         _ = serving => "the task that takes connections has failed",
     }
@@ -179,8 +183,15 @@ pub(crate) async fn assemble(
             "serves the checkpoint and not the active version"
         );
     }
+    let (models, poll) = (Arc::new(models), args.adapt.poll_ms);
+    let (of, by) = (Arc::clone(&models), Arc::clone(&adapter));
+    let experiments = Experiments::new(store.clone(), of, by, poll);
+    if let Err(error) = experiments.follow().await {
+        tracing::error!(error = format!("{error:#}"), "divides no requests");
+    }
     let app = Arc::new(App {
-        models: Arc::new(models),
+        models,
+        experiments,
         engine,
         store,
         metrics,

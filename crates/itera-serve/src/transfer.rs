@@ -329,6 +329,7 @@ fn rated(mut line: Line) -> anyhow::Result<Rated> {
             parameters: Value::Object(line.parameters).to_string(),
             latency_us: (line.latency_ms * 1e3) as i64,
             user: None,
+            arm: None,
         },
         feedback,
     })

@@ -46,6 +46,8 @@ pub(crate) struct Learner {
     /// Most records of one adaptation.
     most_records: u32,
     keep_versions: u32,
+    /// Whether what is learnt gets a part of the traffic before it gets all.
+    canary: bool,
     stopped: Arc<AtomicBool>,
 }
 
@@ -78,6 +80,7 @@ impl Learner {
             texts: Arc::new(texts),
             most_records: args.adapt_records,
             keep_versions: args.keep_versions,
+            canary: args.canary,
             stopped: Arc::default(),
         }))
     }
@@ -246,13 +249,14 @@ async fn attempt(
     let receipt = serde_json::to_string(&learnt.adaptation.receipt)?;
     let reason = &learnt.adaptation.receipt.reason;
     let status = match &learnt.version {
+        Some(_) if learner.canary => EntryStatus::Canary,
         Some(_) => EntryStatus::Accepted,
         None => EntryStatus::Rejected,
     };
     let guard = &learnt.adaptation.receipt;
-    let guard = match &learnt.version {
-        Some(_) => guard.guard_bits_per_byte_after,
-        None => guard.guard_bits_per_byte_before,
+    let guard = match status {
+        EntryStatus::Accepted => guard.guard_bits_per_byte_after,
+        _ => guard.guard_bits_per_byte_before,
     };
     let version = learnt.version.as_ref().map(|(version, _)| version);
     let (server, rate) = (&adapter.server, Some((rate, start)));
@@ -270,7 +274,9 @@ async fn attempt(
         "has learnt"
     );
     if let Some((_, weights)) = learnt.version {
-        adapter.model.swap(weights);
+        if status == EntryStatus::Accepted {
+            adapter.model.swap(weights);
+        }
         // The adaptation is accepted whatever becomes of this.
         if let Err(error) = limited(store.prune_versions(learner.keep_versions)).await {
             tracing::warn!(%error, "cannot forget old versions");

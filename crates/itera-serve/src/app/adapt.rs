@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::App;
+use super::{App, experiments};
 use crate::{
     adapt::learn::Learner,
     args::Role,
@@ -38,12 +38,12 @@ const SHORTEST_NAME: usize = 8;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct AdaptationBody {
     id: String,
-    /// `manual`, `automatic` or `rollback`.
+    /// `manual`, `automatic`, `canary`, `rollback` or `rebase`.
     trigger: String,
-    /// `requested`, `running`, `accepted`, `rejected`, `failed`, `interrupted`, `withdrawn` or
+    /// `requested`, `running`, `canary`, `accepted`, `rejected`, `failed`, `interrupted`, `withdrawn` or
     /// `rolled_back`.
     status: &'static str,
-    /// Whether a new version is served because of it.
+    /// Whether a new version is served to all because of it.
     accepted: bool,
     /// Why it ended so.
     message: Option<String>,
@@ -182,6 +182,9 @@ pub(super) async fn adapt(
             Code::NoFeedback,
             "there is no feedback to learn from; send some to /feedback first",
         ));
+    }
+    if let Some(running) = limited(store.running_experiment()).await? {
+        return Err(experiments::running(&running.id));
     }
     let id = limited(store.request()).await?;
     audit(&client, "adapt", &id);
@@ -341,13 +344,28 @@ async fn target(store: &Store, named: Option<String>, active: &str) -> Result<St
             )
         });
     };
+    meant(&versions, &named)
+}
+
+/// The one version of this name.
+fn meant(versions: &[VersionRow], named: &str) -> Result<String, Problem> {
     let is_meant = |row: &&VersionRow| {
-        row.version == named || (named.len() >= SHORTEST_NAME && row.version.starts_with(&named))
+        row.version == named || (named.len() >= SHORTEST_NAME && row.version.starts_with(named))
     };
     let mut meant = versions.iter().filter(is_meant);
     match (meant.next(), meant.next()) {
         (Some(row), None) => Ok(row.version.clone()),
         _ => Err(unknown_version()),
+    }
+}
+
+impl App {
+    /// The version of the first model that a name means.
+    ///
+    /// # Errors
+    /// There is none, or more than one, or the database's.
+    pub(super) async fn version(&self, named: &str) -> Result<String, Problem> {
+        meant(&limited(self.store()?.versions()).await?, named)
     }
 }
 

@@ -87,6 +87,9 @@ pub(super) struct ChatResponse {
     system_fingerprint: String,
     choices: Vec<ChatChoice>,
     usage: Option<Usage>,
+    /// `EXPERIMENT/ARM`, if it is part of an experiment; not one of OpenAI's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arm: Option<String>,
 }
 
 /// One answer, or a piece of it.
@@ -185,6 +188,7 @@ fn chat(
         system_fingerprint: response.system_fingerprint,
         choices: choices.collect(),
         usage: response.usage,
+        arm: response.arm,
     }
 }
 

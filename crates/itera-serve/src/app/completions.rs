@@ -17,16 +17,16 @@ pub(super) use self::request::{CompletionRequest, Input, Prompts, Work, inputs};
 use super::{
     App,
     chat::Form,
-    generate::{self, log},
+    generate::{self, Plan, log},
     stream::{self, StreamEvent},
 };
 use crate::{
     body::Pieces,
     client::Client,
     engine::{Completion, Logprobs},
+    experiments::Assigned,
     problem::{Body, Problem},
     store::{now_ms, random_id},
-    weights::Variant,
 };
 
 /// What the id of a completion begins with; the rest is good for feedback.
@@ -49,6 +49,9 @@ pub(super) struct CompletionResponse {
     pub(super) choices: Vec<Choice>,
     /// Null in all chunks of a stream but the last of those that were asked to have it.
     pub(super) usage: Option<Usage>,
+    /// `EXPERIMENT/ARM`, if it is part of an experiment; not one of OpenAI's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) arm: Option<String>,
 }
 
 /// One answer.
@@ -164,7 +167,7 @@ pub(super) async fn answer(
         async move { generate::run(app, client, &plan, input.prompt()).await }
     });
     let completions = futures_util::future::try_join_all(runs).await?;
-    let mut response = head(&work.plan.variant);
+    let mut response = head(&work.plan);
     let mut usage = Usage::default();
     for (index, (mut completion, input)) in completions.into_iter().zip(&work.prompts).enumerate() {
         usage.add(&completion, app.settings.args.engine.watts_per_core);
@@ -188,7 +191,8 @@ pub(super) async fn answer(
 }
 
 /// A response without choices.
-pub(super) fn head(variant: &Variant) -> CompletionResponse {
+pub(super) fn head(plan: &Plan) -> CompletionResponse {
+    let variant = &plan.variant;
     CompletionResponse {
         id: format!("{ID_PREFIX}{}", random_id()),
         object: "text_completion",
@@ -198,6 +202,7 @@ pub(super) fn head(variant: &Variant) -> CompletionResponse {
         system_fingerprint: fingerprint(&variant.version),
         choices: Vec::new(),
         usage: None,
+        arm: plan.arm.as_ref().map(Assigned::name),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    App, access::unauthorized, chat::CHAT_PREFIX, completions::ID_PREFIX, generate::in_range,
+    App, access::unauthorized, arms, chat::CHAT_PREFIX, completions::ID_PREFIX, generate::in_range,
     online,
 };
 use crate::{
@@ -97,6 +97,7 @@ pub(super) async fn feedback(
     let outcome = store.rate(feedback).await?;
     let status = match outcome.stored {
         Some(Stored::Recorded) => {
+            arms::observe(&app, id.clone(), is_negative, wanted);
             if let Some(kind) = wanted {
                 online::observe(&app, id.clone(), kind);
             }

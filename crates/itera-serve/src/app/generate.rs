@@ -15,6 +15,7 @@ use super::App;
 use crate::{
     client::Client,
     engine::{Adjustments, Completion, Finish, GenerateError, Prompt, Reply, Request, Start},
+    experiments::Assigned,
     limits::Work,
     problem::Problem,
     store::{Answer, now_ms},
@@ -59,6 +60,8 @@ pub(super) struct Plan {
     pub(super) tells_start: bool,
     pub(super) logprobs: Option<usize>,
     pub(super) log: Log,
+    /// The arm of an experiment that this is written by.
+    pub(super) arm: Option<Assigned>,
 }
 
 /// Whether and how an answer is stored.
@@ -239,10 +242,24 @@ pub(super) async fn run(
     app.engine
         .submit(request)
         .map_err(|_full| Problem::busy())?;
+    let mut unfinished = Unfinished(plan.arm.as_ref());
     let outcome = outcome
         .await
         .map_err(|_| Problem::internal("the generating thread failed"))?;
+    // Whatever has come is no fault of the arm.
+    unfinished.0 = None;
     outcome.map_err(|error| problem(&error))
+}
+
+/// Counts a failure of an arm when it is dropped: nothing was written, or nobody waits for it any longer.
+struct Unfinished<'a>(Option<&'a Assigned>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(assigned) = self.0 {
+            assigned.arm().tally.count_failure();
+        }
+    }
 }
 
 /// What a client is told when nothing was written.
@@ -284,6 +301,10 @@ pub(super) fn log(
         tokens: completion.tokens,
         total,
     };
+    if let Some(assigned) = &plan.arm {
+        assigned.arm().tally.count_answer(total);
+        tracing::debug!(arm = assigned.name(), answer = id, "written by an arm");
+    }
     store(app, id, plan, prompt, written)
 }
 
@@ -296,11 +317,10 @@ pub(super) fn store(
     prompt: String,
     written: Written,
 ) -> Option<String> {
-    let learns = plan.variant.name == app.models.first().base.name;
-    let store = app
-        .store
-        .as_ref()
-        .filter(|_| plan.log.is_wanted && learns)?;
+    // Of other models only what an experiment compares.
+    let is_first = plan.variant.name == app.models.first().base.name;
+    let is_wanted = plan.log.is_wanted && (is_first || plan.arm.is_some());
+    let store = app.store.as_ref().filter(|_| is_wanted)?;
     let answer = Answer {
         id: id.clone(),
         created_ms: now_ms(),
@@ -313,6 +333,7 @@ pub(super) fn store(
         parameters: plan.parameters(),
         latency_us: written.total.as_micros() as i64,
         user: plan.log.user.as_deref().map(|user| store.user_digest(user)),
+        arm: plan.arm.as_ref().map(Assigned::stored),
     };
     store.log(answer).then_some(id)
 }

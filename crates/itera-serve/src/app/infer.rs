@@ -9,13 +9,15 @@ use utoipa::ToSchema;
 
 use super::{
     App,
+    arms::Chosen,
     generate::{self, Plan, Texts, draw_seed, in_range, log, prompt_text},
 };
 use crate::{
     client::Client,
     engine::{Adjustments, Prompt, Start},
+    experiments::Assigned,
     problem::{Body, Problem},
-    store::random_id,
+    store::{Sampling, random_id},
 };
 
 const DEFAULT_LENGTH: u64 = 64;
@@ -76,6 +78,9 @@ pub(super) struct InferResponse {
     seed: u64,
     /// `stop` at the end of the text or at a stop text, `length` after `max_length` tokens.
     finish_reason: &'static str,
+    /// `EXPERIMENT/ARM`, if it is part of an experiment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arm: Option<String>,
 }
 
 /// Continue a text. The answer is logged, so that feedback can name it.
@@ -92,7 +97,7 @@ pub(super) async fn infer(
     Extension(client): Extension<Client>,
     Body(request): Body<InferRequest>,
 ) -> Result<Json<InferResponse>, Problem> {
-    let (input_text, plan) = plan(&app, request)?;
+    let (input_text, plan) = plan(&app, &client, request)?;
     let _charge = app.limits.admit(&client, plan.work([input_text.len()]))?;
     let prompt = Prompt::Text(input_text.clone());
     let completion = generate::run(&app, &client, &plan, prompt).await?;
@@ -108,11 +113,12 @@ pub(super) async fn infer(
         input_text,
         feedback_id,
         seed: plan.sampling.seed,
+        arm: plan.arm.as_ref().map(Assigned::name),
     }))
 }
 
 /// Checks every field.
-fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
+fn plan(app: &App, client: &Client, request: InferRequest) -> Result<(String, Plan), Problem> {
     let input_text = prompt_text(app, "input_text", request.input_text)?;
     let max_length = request.max_length.unwrap_or(DEFAULT_LENGTH);
     let max_length = in_range(
@@ -121,16 +127,27 @@ fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
         &1,
         &app.settings.args.limits.max_tokens,
     )?;
-    let temperature = request.temperature.unwrap_or(DEFAULT_TEMPERATURE);
-    let temperature = in_range("temperature", temperature, &0.1, &2.0)?;
-    let variant = app.variant(request.model_variant.as_deref())?;
+    if let Some(temperature) = request.temperature {
+        in_range("temperature", temperature, &0.1, &2.0)?;
+    }
+    let sampling = Sampling {
+        temperature: request.temperature,
+        top_k: request.top_k,
+        top_p: request.top_p,
+    };
+    let (model, user) = (request.model_variant.as_deref(), request.user.as_deref());
+    let Chosen {
+        variant,
+        sampling,
+        arm,
+    } = app.choose(client, model, user, sampling)?;
     let plan = Plan {
         start: Start::Fresh,
         variant,
         sampling: SamplingConfig {
-            temperature: temperature as f32,
-            top_k: generate::top_k(request.top_k)?,
-            top_p: generate::top_p(request.top_p)?,
+            temperature: sampling.temperature.unwrap_or(DEFAULT_TEMPERATURE) as f32,
+            top_k: generate::top_k(sampling.top_k)?,
+            top_p: generate::top_p(sampling.top_p)?,
             seed: request.seed.unwrap_or_else(draw_seed),
         },
         adjustments: Adjustments::default(),
@@ -140,6 +157,7 @@ fn plan(app: &App, request: InferRequest) -> Result<(String, Plan), Problem> {
         tells_start: false,
         logprobs: None,
         log: generate::Log::new(request.store, request.user)?,
+        arm,
     };
     Ok((input_text, plan))
 }

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::App;
+use super::{App, arms};
 use crate::{
     metrics::{Endpoint, Histogram, Metrics, Wanted, prometheus::Text},
     problem::Code,
@@ -219,6 +219,7 @@ fn text(app: &App, counts: Option<Counts>) -> String {
     let mut text = Text::default();
     count_metrics(app, &mut text);
     feedback_metrics(app, &mut text);
+    arms::metrics(app, &mut text);
     gauge_metrics(app, counts, &mut text);
     text.head(
         "itera_weights_info",
@@ -337,6 +338,7 @@ fn feedback_metrics(app: &App, text: &mut Text) {
     );
     let outcomes = app.adapter.outcomes();
     for status in [
+        EntryStatus::Canary,
         EntryStatus::Accepted,
         EntryStatus::Rejected,
         EntryStatus::Failed,

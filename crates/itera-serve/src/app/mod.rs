@@ -11,13 +11,16 @@
 //! | `score`, `tokens` | likelihood of texts, and their tokens |
 //! | `feedback`, `online` | verdicts on answers, and how well the model predicts the texts of these |
 //! | `adapt` | learning, its status, rollback |
+//! | `experiments`, `arms` | experiments for operators; what they do to requests and verdicts |
 //! | `metrics`, `health`, `page` | for operators and people |
 
 mod access;
 mod adapt;
+mod arms;
 mod cached;
 mod chat;
 mod completions;
+mod experiments;
 mod feedback;
 mod generate;
 mod health;
@@ -48,6 +51,7 @@ pub(crate) use self::{
 use crate::{
     adapt::Adapter,
     engine::Engine,
+    experiments::Experiments,
     limits::Limits,
     metrics::Metrics,
     models::Models,
@@ -66,6 +70,7 @@ pub(crate) struct App {
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) adapter: Arc<Adapter>,
+    pub(crate) experiments: Arc<Experiments>,
     pub(crate) limits: Limits,
     /// A seat for each thread that may score texts.
     pub(crate) scoring: Arc<Semaphore>,

@@ -50,7 +50,7 @@ pub(super) fn wanted(feedback: &Feedback) -> Option<Wanted> {
 }
 
 /// Negative log-likelihood of a text behind a prompt, in nats; none if the tokenizer does not take them.
-fn nats(variant: &Variant, prompt: &str, text: &str) -> Option<f64> {
+pub(super) fn nats(variant: &Variant, prompt: &str, text: &str) -> Option<f64> {
     let (tokenizer, model) = (&variant.tokenizer, &variant.model);
     let prompt = tokenizer.encode(prompt.as_bytes()).ok()?;
     let text = tokenizer.encode(text.as_bytes()).ok()?;

@@ -23,8 +23,8 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, chat, completions, feedback, health, infer, layers, metrics, models, page, score,
-    sessions, tokens,
+    adapt, chat, completions, experiments, feedback, health, infer, layers, metrics, models, page,
+    score, sessions, tokens,
 };
 use crate::problem::{Code, ProblemBody};
 
@@ -46,6 +46,12 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Rate, routes!(feedback::feedback)),
         (Need::Forget, routes!(feedback::forget)),
         (Need::Operate, routes!(adapt::rollback)),
+        (
+            Need::Operate,
+            routes!(experiments::begin, experiments::list),
+        ),
+        (Need::Operate, routes!(experiments::show)),
+        (Need::Operate, routes!(experiments::stop)),
         (Need::Read, routes!(models::models)),
         (Need::Read, routes!(models::model)),
         (Need::Operate, routes!(models::unload)),

@@ -17,16 +17,17 @@ use utoipa::ToSchema;
 
 use super::{
     App,
+    arms::Chosen,
     completions::{Prompts, inputs},
     generate::{self, Log, Plan},
 };
 use crate::{
     client::{Client, ClientId},
     engine::{Adjustments, Session, Start},
+    experiments::{Assigned, filled},
     models::Models,
     problem::{Body, Code, Problem},
-    store::{now_ms, random_id},
-    weights::Variant,
+    store::{Sampling, now_ms, random_id},
 };
 
 /// What the id of a session begins with.
@@ -54,6 +55,8 @@ struct Inner {
 struct Entry {
     owner: ClientId,
     session: Session,
+    /// The arm of an experiment that it was begun with, and stays with.
+    arm: Option<Assigned>,
     created_ms: i64,
     /// Whether a request is going on with it.
     is_busy: bool,
@@ -81,6 +84,7 @@ impl Sessions {
         &self,
         owner: ClientId,
         session: Session,
+        arm: Option<Assigned>,
         models: &Models,
     ) -> Result<SessionBody, Problem> {
         if session.bytes() > self.most_bytes {
@@ -93,6 +97,7 @@ impl Sessions {
         let entry = Entry {
             owner,
             session,
+            arm,
             created_ms: now_ms(),
             is_busy: false,
         };
@@ -112,11 +117,22 @@ impl Sessions {
         self.lock().of(owner, id).cloned()
     }
 
-    /// The weights of a session of this owner.
-    pub(super) fn variant(&self, owner: &ClientId, id: &str) -> Result<Arc<Variant>, Problem> {
+    /// The weights of a session of this owner, and the sampling of a request that goes on with it.
+    pub(super) fn chosen(
+        &self,
+        owner: &ClientId,
+        id: &str,
+        asked: Sampling,
+    ) -> Result<Chosen, Problem> {
         let mut inner = self.lock();
         let entry = inner.of(owner, id)?;
-        Ok(Arc::clone(&entry.session.variant))
+        let arm = entry.arm.clone();
+        let said = arm.as_ref().map(|assigned| assigned.arm().sampling);
+        Ok(Chosen {
+            variant: Arc::clone(&entry.session.variant),
+            sampling: filled(asked, said.unwrap_or_default()),
+            arm,
+        })
     }
 
     /// Forgets a session of this owner.
@@ -302,7 +318,8 @@ pub(super) async fn open(
     Extension(client): Extension<Client>,
     Body(request): Body<SessionRequest>,
 ) -> Result<(StatusCode, Json<SessionBody>), Problem> {
-    let variant = app.variant(request.model.as_deref())?;
+    let Chosen { variant, arm, .. } =
+        app.choose(&client, request.model.as_deref(), None, Sampling::default())?;
     let prompt = request.prompt.unwrap_or(Prompts::Text(String::new()));
     let mut inputs = inputs(&app, &variant.tokenizer, prompt, 1, 0)?;
     let (Some(input), true) = (inputs.pop(), inputs.is_empty()) else {
@@ -322,13 +339,16 @@ pub(super) async fn open(
         tells_start: false,
         logprobs: None,
         log: Log::none(),
+        arm,
     };
     let _charge = app.limits.admit(&client, plan.work([input.len()]))?;
     let completion = generate::run(&app, &client, &plan, input.prompt()).await?;
     let session = completion
         .session
         .ok_or_else(|| Problem::internal("no session was kept"))?;
-    let body = app.sessions.open(client.id(), *session, &app.models)?;
+    let body = app
+        .sessions
+        .open(client.id(), *session, plan.arm, &app.models)?;
     Ok((StatusCode::CREATED, Json(body)))
 }
 
@@ -360,8 +380,8 @@ pub(super) async fn fork(
     Extension(client): Extension<Client>,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<SessionBody>), Problem> {
-    let entry = app.sessions.get(&client.id(), &id)?;
-    let body = app.sessions.open(client.id(), entry.session, &app.models)?;
+    let Entry { session, arm, .. } = app.sessions.get(&client.id(), &id)?;
+    let body = app.sessions.open(client.id(), session, arm, &app.models)?;
     Ok((StatusCode::CREATED, Json(body)))
 }
 

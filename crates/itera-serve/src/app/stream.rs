@@ -64,7 +64,7 @@ pub(super) fn respond(
         sources.push(events(index, receiver));
     }
     let mut told = Telling {
-        head: head(&work.plan.variant),
+        head: head(&work.plan),
         so_far: (!work.plan.echo).then(Written::default),
         began: Instant::now(),
         open: work.prompts.len(),
@@ -163,7 +163,10 @@ impl Telling {
                     self.end(index, &mut completion);
                 }
                 Some(Event::End(Err(error))) => self.fail(&generate::problem(&error)),
-                None => self.fail(&Problem::internal("the generating thread failed")),
+                None => {
+                    self.count_failure();
+                    self.fail(&Problem::internal("the generating thread failed"));
+                }
             }
         }
     }
@@ -212,8 +215,16 @@ impl Telling {
         self.close();
     }
 
+    /// Counts a failure of the arm that writes this.
+    fn count_failure(&self) {
+        if let Some(assigned) = &self.work.plan.arm {
+            assigned.arm().tally.count_failure();
+        }
+    }
+
     /// Ends all choices: their slots are then free.
     fn give_up(&mut self) {
+        self.count_failure();
         self.sources.clear();
         let late = Problem::new(
             Code::Timeout,

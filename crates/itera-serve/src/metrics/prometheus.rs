@@ -43,19 +43,28 @@ impl Text {
     /// A histogram with its sum and count.
     pub(crate) fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.head(name, "histogram", help);
+        self.histogram_of(name, &[], histogram);
+    }
+
+    /// A histogram of one of several of a name.
+    pub(crate) fn histogram_of(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        histogram: &Histogram,
+    ) {
+        let mut bucket = |bound: &str, below: u64| {
+            let labels = [labels, &[("le", bound)]].concat();
+            self.value(&format!("{name}_bucket"), &labels, below as f64);
+        };
         for bound in BOUNDS {
-            let below = histogram.at_most(bound) as f64;
-            self.value(
-                &format!("{name}_bucket"),
-                &[("le", &bound.to_string())],
-                below,
-            );
+            bucket(&bound.to_string(), histogram.at_most(bound));
         }
         // Read last, so that it is no less than what has come meanwhile.
         let count = histogram.at_most(f64::INFINITY);
-        self.value(&format!("{name}_bucket"), &[("le", "+Inf")], count as f64);
-        self.value(&format!("{name}_sum"), &[], histogram.sum_s());
-        self.value(&format!("{name}_count"), &[], count as f64);
+        bucket("+Inf", count);
+        self.value(&format!("{name}_sum"), labels, histogram.sum_s());
+        self.value(&format!("{name}_count"), labels, count as f64);
     }
 
     pub(crate) fn into_string(self) -> String {

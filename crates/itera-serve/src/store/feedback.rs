@@ -3,7 +3,7 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Answer, Store, StoreError, begin_rating,
+    Answer, ArmOf, Store, StoreError, begin_rating,
     writer::{insert_answers, upsert},
 };
 
@@ -63,7 +63,7 @@ const RECENT: i64 = 100;
 /// Feedback with its answers; `{feedback}` is the table, or a part of it.
 pub(super) const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
     f.correction, f.comments, a.created_ms AS a_created, a.prompt, a.output, a.ended, a.tokens, \
-    a.variant, a.version, a.parameters, a.latency_us \
+    a.variant, a.version, a.parameters, a.latency_us, a.experiment, a.arm, a.unit \
     FROM {feedback} f JOIN answers a ON a.id = f.id";
 
 impl Store {
@@ -180,6 +180,7 @@ pub(super) fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
             parameters: row.try_get("parameters")?,
             latency_us: row.try_get("latency_us")?,
             user: None,
+            arm: arm_of(row)?,
         },
         feedback: Feedback {
             id,
@@ -191,4 +192,16 @@ pub(super) fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
             visitor: None,
         },
     })
+}
+
+/// The arm that has written an answer.
+fn arm_of(row: &AnyRow) -> Result<Option<ArmOf>, StoreError> {
+    let columns = ["experiment", "arm", "unit"].map(|column| row.try_get(column));
+    let [experiment, arm, unit]: [Result<Option<String>, _>; 3] = columns;
+    let of = |((experiment, arm), unit)| ArmOf {
+        experiment,
+        arm,
+        unit,
+    };
+    Ok(experiment?.zip(arm?).zip(unit?).map(of))
 }

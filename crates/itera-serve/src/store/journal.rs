@@ -3,7 +3,7 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Store, StoreError, Tx, now_ms, random_id,
+    Store, StoreError, Tx, canary, now_ms, random_id,
     versions::{activate, exists},
 };
 
@@ -14,7 +14,7 @@ pub(crate) struct Entry {
     pub(crate) requested_ms: i64,
     pub(crate) started_ms: Option<i64>,
     pub(crate) ended_ms: Option<i64>,
-    /// `manual`, `automatic` or `rollback`.
+    /// `manual`, `automatic`, `canary`, `rollback` or `rebase`.
     pub(crate) trigger: String,
     pub(crate) status: EntryStatus,
     /// The server that did it.
@@ -34,9 +34,11 @@ pub(crate) enum EntryStatus {
     /// Waits for the server that learns.
     Requested,
     Running,
+    /// The new version gets a part of the traffic.
+    Canary,
     /// The new version is served.
     Accepted,
-    /// The guard refused the new version.
+    /// The guard refused the new version, or it did not do well as a canary.
     Rejected,
     /// It could not be done.
     Failed,
@@ -49,9 +51,10 @@ pub(crate) enum EntryStatus {
 }
 
 impl EntryStatus {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Requested,
         Self::Running,
+        Self::Canary,
         Self::Accepted,
         Self::Rejected,
         Self::Failed,
@@ -64,6 +67,7 @@ impl EntryStatus {
         match self {
             Self::Requested => "requested",
             Self::Running => "running",
+            Self::Canary => "canary",
             Self::Accepted => "accepted",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
@@ -139,6 +143,7 @@ impl Store {
             tx.cancel().await?;
             return Ok(None);
         }
+        canary::supersede(&mut tx).await?;
         let (status, versions) = (EntryStatus::RolledBack, Some((from, to)));
         let id = add(&mut tx, "rollback", status, versions, None).await?;
         tx.commit().await?;

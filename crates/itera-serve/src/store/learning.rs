@@ -4,11 +4,11 @@ use sqlx::{AnyConnection, Row as _};
 use thiserror::Error;
 
 use super::{
-    Entry, EntryStatus, Rated, Store, StoreError, StoredVersion, Tx,
+    Entry, EntryStatus, Rated, Store, StoreError, StoredVersion, Tx, canary, experiments,
     feedback::{RATED, rated},
     journal::add,
     now_ms,
-    versions::{ACTIVE, insert, set, setting},
+    versions::{ACTIVE, insert, lock_active, set, setting},
     writer::{MOST_OF_VISITOR, new_negatives},
 };
 
@@ -21,8 +21,10 @@ pub(crate) enum FinishError {
     /// The lease was lost to another server while this one learnt.
     #[error("another server has taken the lease")]
     LeaseLost,
-    /// Somebody has rolled back meanwhile.
-    #[error("another version was made active while this one was learnt; it is not used")]
+    /// Somebody has rolled back meanwhile, or begun an experiment before a canary.
+    #[error(
+        "another version was made active or an experiment begun while this one was learnt; it is not used"
+    )]
     Superseded,
 }
 
@@ -37,12 +39,12 @@ impl From<sqlx::Error> for FinishError {
 pub(super) const GIVES_UP_AFTER: i64 = 2;
 
 /// Adaptations whose versions are not part of the active one: it was neither made of them, nor, if another
-/// checkpoint has come since, was what was active then.
+/// checkpoint has come since, was what was active then. A rejected one has made a version if that was a canary.
 const ROLLED_BACK: &str = "WITH RECURSIVE line (version) AS ( \
     SELECT value FROM settings WHERE name = 'active_version' \
     UNION SELECT made.from_version FROM adaptations made JOIN line ON made.to_version = line.version \
-    WHERE made.status = 'accepted') \
-    SELECT id FROM adaptations WHERE status = 'accepted' AND to_version NOT IN \
+    WHERE made.status IN ('accepted', 'rejected')) \
+    SELECT id FROM adaptations WHERE status IN ('accepted', 'rejected') AND to_version NOT IN \
     (SELECT version FROM line WHERE version IS NOT NULL)";
 
 impl Store {
@@ -144,7 +146,7 @@ impl Store {
     }
 
     /// Begins the oldest adaptation that is asked for, or one of its own accord if `adapt_after` new
-    /// negative records are there (0 for never). All feedback so far counts as seen by it.
+    /// negative records are there (0 for never), unless an experiment runs. All feedback so far counts as seen by it.
     ///
     /// # Errors
     /// The database's.
@@ -154,6 +156,11 @@ impl Store {
         adapt_after: u32,
     ) -> Result<Option<Entry>, StoreError> {
         let mut tx = self.begin().await?;
+        // The arms of an experiment stay what they are.
+        if experiments::running(&mut tx).await?.is_some() {
+            tx.cancel().await?;
+            return Ok(None);
+        }
         let requested = sqlx::query(
             "SELECT id FROM adaptations WHERE status = $1 ORDER BY requested_ms, id LIMIT 1",
         )
@@ -189,8 +196,8 @@ impl Store {
         self.entry(&id).await
     }
 
-    /// Ends an adaptation: the version, if there is one, is stored and served from now on, in the same
-    /// transaction as the receipt.
+    /// Ends an adaptation: the version, if there is one, is stored and served from now on, to a part of the traffic
+    /// if the status is [`EntryStatus::Canary`], in the same transaction as the receipt.
     ///
     /// # Errors
     /// The database's; [`FinishError::LeaseLost`] if the server may no longer learn, or could not for a while,
@@ -217,7 +224,11 @@ impl Store {
         if let Some(version) = version {
             insert(&mut tx, version, Some(&entry.id)).await?;
             let from = entry.from_version.as_deref().unwrap_or_default();
-            if !activate_after(&mut tx, from, &version.version).await? {
+            let is_next = match status {
+                EntryStatus::Canary => canary::begin(&mut tx, from, &version.version).await?,
+                _ => activate_after(&mut tx, from, &version.version).await?,
+            };
+            if !is_next {
                 tx.cancel().await?;
                 return Err(FinishError::Superseded);
             }
@@ -247,19 +258,18 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets old versions but for the first, the active one and the latest `keep`.
+    /// Forgets old versions but for the first, the active one, those of a running experiment and the latest `keep`.
     ///
     /// # Errors
     /// The database's.
     pub(crate) async fn prune_versions(&self, keep: u32) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        // Locks the row, so that nobody makes another version active between the look at it and the end.
-        sqlx::query("UPDATE settings SET value = value WHERE name = 'active_version'")
-            .execute(&mut *tx)
-            .await?;
+        lock_active(&mut tx).await?;
         sqlx::query(
             "DELETE FROM versions WHERE checkpoint IS NOT NULL \
              AND version <> (SELECT value FROM settings WHERE name = 'active_version') \
+             AND NOT EXISTS (SELECT 1 FROM experiments WHERE running = 1 \
+                 AND definition LIKE '%\"' || versions.version || '\"%') \
              AND version NOT IN (SELECT version FROM (SELECT version FROM versions \
                  ORDER BY created_ms DESC LIMIT $1) AS latest)",
         )
@@ -272,7 +282,7 @@ impl Store {
 
 /// Whether enough is new to learn from without being asked, and learning has not failed again and again.
 async fn is_due(connection: &mut AnyConnection, adapt_after: u32) -> Result<bool, StoreError> {
-    if adapt_after == 0 {
+    if adapt_after == 0 || experiments::running(connection).await?.is_some() {
         return Ok(false);
     }
     let row = sqlx::query(

@@ -11,15 +11,20 @@
 //! | `versions` | weights, and which of them are active |
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
+//! | `canary` | steps by which what has been learnt gets the traffic |
+//! | `experiments`, `results` | experiments, and what has come of them |
 //!
 //! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
 //! something depends on are by the clock of the database, which servers share.
 
+mod canary;
+mod experiments;
 mod feedback;
 mod journal;
 #[cfg(feature = "adapt")]
 mod learning;
 mod place;
+mod results;
 mod retention;
 mod schema;
 mod tx;
@@ -53,9 +58,13 @@ use tokio::{
 #[cfg(feature = "adapt")]
 pub(crate) use self::learning::FinishError;
 pub(crate) use self::{
+    experiments::{
+        ArmOf, ArmSpec, Begun, By, Definition, Experiment, Kind as ExperimentKind, Sampling,
+    },
     feedback::{Counts, Feedback, Rated},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},
+    results::{ArmSums, PairSums, ScoredText},
     retention::{Forgotten, Which},
     versions::{StoredVersion, VersionRow},
     writer::{Answer, Outcome, Stored},

@@ -46,6 +46,13 @@ impl Store {
             Ok(query.execute(&mut *tx).await?.rows_affected())
         };
         let ids = format!("SELECT id FROM answers WHERE {column}");
+        let scores = format!("DELETE FROM experiment_scores WHERE answer IN ({ids})");
+        delete(scores).await?;
+        if matches!(which, Which::User(_)) {
+            let units = format!("SELECT unit FROM answers WHERE {column}");
+            let units = format!("DELETE FROM experiment_units WHERE unit IN ({units})");
+            delete(units).await?;
+        }
         let forgotten = Forgotten {
             feedback: delete(format!("DELETE FROM feedback WHERE id IN ({ids})")).await?,
             answers: delete(format!("DELETE FROM answers WHERE {column}")).await?,

@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{Kind, StoreError, random_id};
 
 /// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
-const FORMS: [&[&str]; 3] = [
+const FORMS: [&[&str]; 4] = [
     &[
         "CREATE TABLE answers (
         id TEXT PRIMARY KEY,
@@ -61,6 +61,39 @@ const FORMS: [&[&str]; 3] = [
     ],
     &["ALTER TABLE answers ADD COLUMN user_digest TEXT"],
     &["ALTER TABLE feedback ADD COLUMN visitor TEXT"],
+    &[
+        // Numbers that are the same may stand once, so that at most one experiment runs; NULL may stand often.
+        "CREATE TABLE experiments (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        running BIGINT UNIQUE,
+        started_ms BIGINT NOT NULL,
+        ended_ms BIGINT,
+        message TEXT,
+        definition TEXT NOT NULL
+    )",
+        "CREATE TABLE experiment_units (
+        experiment TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        arm TEXT NOT NULL,
+        answers BIGINT NOT NULL,
+        PRIMARY KEY (experiment, unit)
+    )",
+        "CREATE TABLE experiment_scores (
+        experiment TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        arm TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        bytes BIGINT NOT NULL,
+        nats DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (experiment, answer, arm)
+    )",
+        "ALTER TABLE answers ADD COLUMN experiment TEXT",
+        "ALTER TABLE answers ADD COLUMN arm TEXT",
+        "ALTER TABLE answers ADD COLUMN unit TEXT",
+        "CREATE INDEX answers_experiment ON answers (experiment, arm, created_ms) WHERE experiment IS NOT NULL",
+    ],
 ];
 
 /// Any number that nothing else in the database locks.

@@ -4,6 +4,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::experiments::Sums;
 
 async fn open(place: &str) -> Store {
     Store::open(Place::new(place)).await.unwrap().0
@@ -41,6 +42,7 @@ fn answer(id: &str) -> Answer {
         parameters: "{}".to_owned(),
         latency_us: 5,
         user: None,
+        arm: None,
     }
 }
 
@@ -253,6 +255,135 @@ async fn a_database_moves_to_another_checkpoint_with_its_feedback() {
     }
 }
 
+/// Two arms, divided by user.
+fn definition() -> Definition {
+    let arm = |name: &str| ArmSpec {
+        name: name.to_owned(),
+        weight: 1,
+        model: "one".to_owned(),
+        version: "base".to_owned(),
+        precision: None,
+        sampling: Sampling::default(),
+    };
+    Definition {
+        by: By::User,
+        salt: random_id(),
+        arms: vec![arm("a"), arm("b")],
+    }
+}
+
+#[tokio::test]
+async fn one_experiment_runs_and_none_twice() {
+    for (store, _dir) in stores().await {
+        store.bind("one", "base").await.unwrap();
+        assert_eq!(store.running_experiment().await.unwrap(), None);
+        let begin = async |id: &str| store.begin_experiment(id, &definition()).await.unwrap();
+        // At once, from several servers.
+        let begun = futures_util::future::join_all(["1", "2", "3"].map(|id| begin(id))).await;
+        assert_eq!(
+            begun.iter().filter(|begun| **begun == Begun::Yes).count(),
+            1
+        );
+        let running = store.running_experiment().await.unwrap().unwrap();
+        assert_eq!(begin("4").await, Begun::Running(running.id.clone()));
+        assert_eq!(begin(&running.id).await, Begun::NameTaken);
+        assert!(store.end_experiment(&running, "enough").await.unwrap());
+        assert!(!store.end_experiment(&running, "again").await.unwrap());
+        let ended = store.experiment(&running.id).await.unwrap().unwrap();
+        assert_eq!(ended.message.as_deref(), Some("enough"));
+        assert_eq!(begin(&running.id).await, Begun::NameTaken);
+        assert_eq!(begin("4").await, Begun::Yes);
+        assert_eq!(store.experiments().await.unwrap().len(), 2);
+        // Another checkpoint has none of its arms.
+        store.rebase("two", "bbbbbbbbbbbb").await.unwrap();
+        assert_eq!(store.running_experiment().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn arms_are_counted_by_unit() {
+    for (store, _dir) in stores().await {
+        let of = |arm: &str, unit: &str| {
+            Some(ArmOf {
+                experiment: "one".to_owned(),
+                arm: arm.to_owned(),
+                unit: unit.to_owned(),
+            })
+        };
+        // Ann gets three answers, of which she finds two bad; Bob one, which is good.
+        for (id, arm, unit, rating) in [
+            ("1", "a", "ann", Some(1)),
+            ("2", "a", "ann", Some(2)),
+            ("3", "a", "ann", Some(5)),
+            ("4", "a", "bob", Some(4)),
+            ("5", "a", "cid", None),
+            ("6", "b", "dan", Some(1)),
+        ] {
+            let user = Some(store.user_digest(unit));
+            let arm = of(arm, unit);
+            store.log(Answer {
+                user,
+                arm,
+                ..answer(id)
+            });
+            if let Some(rating) = rating {
+                store.rate(verdict(id, rating)).await.unwrap();
+            }
+        }
+        store.flush().await;
+        let sums = store.arm_sums("one", "a").await.unwrap();
+        assert_eq!((sums.units, sums.answers), (3.0, 5.0));
+        let negatives = Sums {
+            units: 2.0,
+            x: 2.0,
+            y: 4.0,
+            xx: 4.0,
+            xy: 6.0,
+            yy: 10.0,
+        };
+        assert_eq!(sums.negatives, negatives);
+        assert_eq!(store.times("one", "a").await.unwrap(), [(5.0, 3.0); 5]);
+        assert_eq!(
+            store.rated("6").await.unwrap().unwrap().answer.arm,
+            of("b", "dan")
+        );
+        for (unit, nats) in [
+            ("ann", [8.0, 7.0]),
+            ("ann", [9.0, 5.0]),
+            ("bob", [4.0, 4.5]),
+        ] {
+            let text = ScoredText {
+                answer: random_id(),
+                unit: unit.to_owned(),
+                kind: "corrected",
+                bytes: 10,
+                nats: vec![("a".to_owned(), nats[0]), ("b".to_owned(), nats[1])],
+            };
+            store.add_scores("one", &text).await.unwrap();
+            store.add_scores("one", &text).await.unwrap();
+        }
+        let pairs = store.pair_sums("one", "corrected", "b", "a").await.unwrap();
+        assert_eq!((pairs.texts, pairs.bytes, pairs.nats), (3.0, 30.0, 16.5));
+        let differences = Sums {
+            units: 2.0,
+            x: -4.5,
+            y: 30.0,
+            xx: 25.25,
+            xy: -95.0,
+            yy: 500.0,
+        };
+        assert_eq!(pairs.differences, differences);
+        assert_eq!(
+            store.pair_sums("one", "accepted", "b", "a").await.unwrap(),
+            PairSums::default()
+        );
+        // Forgotten with the user, and counted no longer.
+        store.forget(Which::User("ann".to_owned())).await.unwrap();
+        let left = store.arm_sums("one", "a").await.unwrap();
+        assert_eq!((left.units, left.negatives.units), (2.0, 1.0));
+    }
+}
+
 #[cfg(feature = "adapt")]
 mod learning {
     use super::*;
@@ -450,6 +581,47 @@ mod learning {
             let left = store.versions().await.unwrap();
             let left: Vec<_> = left.iter().map(|row| row.version.as_str()).collect();
             assert_eq!(left, ["v3", "v2", "v0", "base"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_canary_goes_step_by_step_and_one_server_takes_each() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let entry = store.claim("s", 3).await.unwrap().unwrap();
+            let (new, canary) = (version("new"), EntryStatus::Canary);
+            let ended = store.finish(&entry, "s", canary, "good", None, Some(&new), None);
+            ended.await.unwrap();
+            store.rate(verdict("1", 1)).await.unwrap();
+            for share in [5, 25] {
+                assert_eq!(store.active().await.unwrap(), "base");
+                let step = store.running_experiment().await.unwrap().unwrap();
+                assert_eq!(step.definition.arms[1].weight, share);
+                // Nothing is learnt while it runs, and several servers that act at once take one step.
+                assert!(!store.has_work(1).await.unwrap());
+                let acts = [(); 3].map(|()| store.advance(&step, "not worse"));
+                let acted = futures_util::future::try_join_all(acts).await.unwrap();
+                assert_eq!(acted.iter().filter(|acted| **acted).count(), 1);
+            }
+            assert_eq!(store.active().await.unwrap(), "new");
+            assert_eq!(store.running_experiment().await.unwrap(), None);
+            let entry = store.entry(&entry.id).await.unwrap().unwrap();
+            assert_eq!(entry.status, EntryStatus::Accepted);
+            assert!(store.has_work(1).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_canary_does_not_begin_beside_an_experiment() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let entry = store.claim("s", 3).await.unwrap().unwrap();
+            store.begin_experiment("one", &definition()).await.unwrap();
+            let (new, canary) = (version("new"), EntryStatus::Canary);
+            let ended = store.finish(&entry, "s", canary, "good", None, Some(&new), None);
+            assert!(matches!(ended.await, Err(FinishError::Superseded)));
+            store.request().await.unwrap();
+            assert_eq!(store.claim("s", 0).await.unwrap(), None);
         }
     }
 

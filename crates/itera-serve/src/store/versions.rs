@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{EntryStatus, Store, StoreError, Tx, journal::add, now_ms};
+use super::{EntryStatus, Store, StoreError, Tx, experiments, journal::add, now_ms};
 
 /// A version as a line of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) struct StoredVersion {
 
 pub(super) const ACTIVE: &str = "active_version";
 const BASE: &str = "base_version";
-const MODEL: &str = "base_model";
+pub(super) const MODEL: &str = "base_model";
 
 impl Store {
     /// Binds a new database to a model, or checks that this is the database of that model.
@@ -73,6 +73,9 @@ impl Store {
         sqlx::query("DELETE FROM versions")
             .execute(&mut *tx)
             .await?;
+        if let Some(id) = experiments::running(&mut tx).await? {
+            experiments::end(&mut tx, &id, "a new checkpoint").await?;
+        }
         sqlx::query("DELETE FROM settings WHERE name = 'learning_rate'")
             .execute(&mut *tx)
             .await?;
@@ -238,6 +241,16 @@ pub(super) async fn insert(
     .bind(version.quantized.clone())
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Holds the row of the active version until the end of the transaction, so that nobody makes another one active, and
+/// no experiment begins or goes on, between a look at it and the end.
+pub(super) async fn lock_active(tx: &mut Tx) -> Result<(), StoreError> {
+    sqlx::query("UPDATE settings SET value = value WHERE name = $1")
+        .bind(ACTIVE)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

@@ -10,7 +10,9 @@ use std::{
 use sqlx::{AnyConnection, AnyPool, Row as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Feedback, Health, Place, StoreError, Tx, begin_rating, limited};
+use super::{
+    ArmOf, Feedback, Health, Place, StoreError, Tx, begin_rating, limited, results::count_units,
+};
 
 /// Most records in a transaction.
 const BATCH: usize = 1024;
@@ -43,6 +45,8 @@ pub(crate) struct Answer {
     pub(crate) latency_us: i64,
     /// The digest of whom it was written for.
     pub(crate) user: Option<String>,
+    /// The arm of an experiment that wrote it.
+    pub(crate) arm: Option<ArmOf>,
 }
 
 /// What became of feedback.
@@ -187,6 +191,7 @@ impl Writer {
         };
         let now = now(&mut tx, kind.now()).await?;
         insert_answers(&mut tx, answers, now).await?;
+        count_units(&mut tx, answers).await?;
         let mut stored = Vec::with_capacity(feedback.len());
         for feedback in feedback {
             stored.push(upsert(&mut tx, feedback, now).await?);
@@ -224,28 +229,39 @@ pub(super) async fn insert_answers(
     answers: &[Answer],
     at_ms: i64,
 ) -> Result<(), StoreError> {
-    let mut rest = answers;
-    for size in ROWS {
-        while rest.len() >= size {
-            let (now, later) = rest.split_at(size);
-            insert_rows(tx, now, at_ms).await?;
-            rest = later;
-        }
+    for rows in batches(answers) {
+        insert_rows(tx, rows, at_ms).await?;
     }
     Ok(())
 }
 
-async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), StoreError> {
-    const COLUMNS: usize = 11;
-    let rows = (0..answers.len()).map(|row| {
-        let places = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column));
+/// Rows in as many as a statement has.
+pub(super) fn batches<T>(rows: &[T]) -> Vec<&[T]> {
+    let (mut rest, mut batches) = (rows, Vec::new());
+    for size in ROWS {
+        let (whole, left) = rest.split_at(rest.len() / size * size);
+        batches.extend(whole.chunks(size));
+        rest = left;
+    }
+    batches
+}
+
+/// Places for the values of rows: `($1, $2), ($3, $4)`.
+pub(super) fn places(rows: usize, columns: usize) -> String {
+    let rows = (0..rows).map(|row| {
+        let places = (1..=columns).map(|column| format!("${}", row * columns + column));
         format!("({})", places.collect::<Vec<_>>().join(", "))
     });
-    let rows = rows.collect::<Vec<_>>().join(", ");
+    rows.collect::<Vec<_>>().join(", ")
+}
+
+async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), StoreError> {
+    const COLUMNS: usize = 14;
+    let rows = places(answers.len(), COLUMNS);
     // Only numbers of parameters are put into the text.
     let sql = format!(
         "INSERT INTO answers (id, created_ms, prompt, output, ended, tokens, variant, version, \
-         parameters, latency_us, user_digest) VALUES {rows} ON CONFLICT (id) DO NOTHING"
+         parameters, latency_us, user_digest, experiment, arm, unit) VALUES {rows} ON CONFLICT (id) DO NOTHING"
     );
     let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
     for answer in answers {
@@ -260,7 +276,10 @@ async fn insert_rows(tx: &mut Tx, answers: &[Answer], at_ms: i64) -> Result<(), 
             .bind(answer.version.clone())
             .bind(answer.parameters.clone())
             .bind(answer.latency_us)
-            .bind(answer.user.clone());
+            .bind(answer.user.clone())
+            .bind(answer.arm.as_ref().map(|of| of.experiment.clone()))
+            .bind(answer.arm.as_ref().map(|of| of.arm.clone()))
+            .bind(answer.arm.as_ref().map(|of| of.unit.clone()));
     }
     query.execute(&mut **tx).await?;
     Ok(())

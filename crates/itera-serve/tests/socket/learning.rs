@@ -156,3 +156,72 @@ fn two_servers(database: &str) {
     assert_eq!(a["output_text"], b["output_text"]);
     assert_eq!(a["weights_version"], version(&first));
 }
+
+#[test]
+fn two_servers_of_one_file_serve_a_canary_to_the_same_users() {
+    two_servers_with_a_canary("");
+}
+
+/// `scripts/serve-postgres.sh` gives the database.
+#[test]
+fn two_servers_of_one_postgres_serve_a_canary_to_the_same_users() {
+    if let Ok(url) = std::env::var("ITERA_TEST_POSTGRES") {
+        two_servers_with_a_canary(&format!("--database {url}"));
+    } else {
+        let skipped = "SKIPPED: ITERA_TEST_POSTGRES is not set; see scripts/serve-postgres.sh\n";
+        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+    }
+}
+
+fn two_servers_with_a_canary(database: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = format!("{QUICK} --adapt-after 0 --canary {database}");
+    let first = Server::start(dir.path(), &arguments);
+    let second = Server::start(dir.path(), &arguments);
+    let before = version(&first);
+    correct(&first, 4);
+    let (status, entry) = second.post("/adapt", &json!({}));
+    assert_eq!(
+        (status, &entry["status"]),
+        (200, &json!("canary")),
+        "{entry}"
+    );
+    let candidate = &entry["to_version"];
+    assert_ne!(*candidate, before);
+    let step = first.get("/experiments")["experiments"][0].clone();
+    assert_eq!(
+        (&step["kind"], &step["running"]),
+        (&json!("canary"), &json!(true))
+    );
+    let of = |server: &Server, user: usize| {
+        let body = json!({"input_text": "Once", "max_length": 1, "user": format!("user {user}")});
+        server.post("/infer", &body).1["weights_version"].clone()
+    };
+    // Until both divide, somebody gets the candidate of one only.
+    let lucky = |server: &Server| {
+        (0..200)
+            .filter(|user| of(server, *user) == *candidate)
+            .collect()
+    };
+    let (mut mine, mut theirs): (Vec<usize>, Vec<usize>) = Default::default();
+    wait_until(|| {
+        (mine, theirs) = (lucky(&first), lucky(&second));
+        !mine.is_empty() && !theirs.is_empty()
+    });
+    assert_eq!(mine, theirs);
+    assert!(mine.len() < 40, "{mine:?}");
+    let id = step["id"].as_str().unwrap();
+    let (status, stopped) = first.post(&format!("/experiments/{id}/stop"), &json!({}));
+    assert_eq!(
+        (status, &stopped["running"]),
+        (200, &json!(false)),
+        "{stopped}"
+    );
+    wait_until(|| of(&second, mine[0]) == before);
+    let journal = second.get("/adapt/status")["journal"].clone();
+    assert_eq!(journal[0]["status"], "rolled_back", "{journal}");
+    assert_eq!(
+        (version(&first), version(&second)),
+        (before.clone(), before)
+    );
+}

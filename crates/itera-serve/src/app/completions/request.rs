@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::{
     App,
+    arms::Chosen,
     chat::Form,
     generate::{self, Log, Plan, Texts, draw_seed, in_range, prompt_text},
     sessions::Lease,
@@ -19,6 +20,7 @@ use crate::{
     client::Client,
     engine::{Adjustments, Completion, MAX_TOP, Prompt, Start},
     problem::{Code, Problem},
+    store::Sampling,
 };
 
 /// OpenAI's default.
@@ -147,9 +149,18 @@ impl Work {
     ) -> Result<Self, Problem> {
         refuse_unsupported(&request)?;
         let (asked, session) = (request.model.as_deref(), request.session.as_deref());
-        let variant = match session {
-            None => app.variant(asked)?,
-            Some(id) => app.sessions.variant(&client.id(), id)?,
+        let sampling = Sampling {
+            temperature: request.temperature,
+            top_k: request.top_k,
+            top_p: request.top_p,
+        };
+        let Chosen {
+            variant,
+            sampling,
+            arm,
+        } = match session {
+            None => app.choose(client, asked, request.user.as_deref(), sampling)?,
+            Some(id) => app.sessions.chosen(&client.id(), id, sampling)?,
         };
         let is_own = |name: &str| *name == *variant.name || variant.has_name(name);
         if let (Some(_), Some(name)) = (session, asked)
@@ -167,7 +178,7 @@ impl Work {
         let least = u64::from(!echo);
         let most = app.settings.args.limits.max_tokens;
         let max_tokens = in_range("max_tokens", max_tokens, &least, &most)?;
-        let temperature = request.temperature.unwrap_or(1.0);
+        let temperature = sampling.temperature.unwrap_or(1.0);
         let temperature = in_range("temperature", temperature, &0.0, &2.0)?;
         let logprobs = request
             .logprobs
@@ -179,8 +190,8 @@ impl Work {
         let prompts = inputs(app, &variant.tokenizer, request.prompt, n, seed)?;
         let stop = generate::stops(request.stop)?;
         let log = Log::new(request.store, request.user)?;
-        let top_k = generate::top_k(request.top_k)?;
-        let top_p = generate::top_p(request.top_p)?;
+        let top_k = generate::top_k(sampling.top_k)?;
+        let top_p = generate::top_p(sampling.top_p)?;
         // The last check, since nobody else goes on with the session from here on.
         let (start, lease, log) = match session {
             None => (Start::Fresh, None, log),
@@ -214,6 +225,7 @@ impl Work {
                 tells_start: false,
                 logprobs: logprobs.map(|top| top as usize),
                 log,
+                arm,
             },
         })
     }

@@ -32,7 +32,12 @@ async fn is_let_in(app: &Arc<App>, headers: &[(&str, &str)]) -> bool {
 #[tokio::test]
 async fn the_token_guards_what_changes_the_model() {
     let Server { app, dir: _dir } = Server::new(TOKEN).await;
-    for path in ["/adapt", "/adapt/rollback"] {
+    for path in [
+        "/adapt",
+        "/adapt/rollback",
+        "/experiments",
+        "/experiments/x/stop",
+    ] {
         for headers in [&[][..], &[("authorization", "Bearer 0123456789abcdeF")]] {
             let reply = send(&app, request(path, headers)).await;
             assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{path}");
@@ -142,7 +147,7 @@ async fn without_keys_a_proxy_does_not_change_the_model() {
     let Server { app, dir: _dir } = Server::new("").await;
     for name in ["x-forwarded-for", "forwarded", "via", "x-real-ip"] {
         let headers = [("host", "127.0.0.1:8000"), (name, "203.0.113.9")];
-        for path in ["/feedback", "/adapt", "/adapt/rollback"] {
+        for path in ["/feedback", "/adapt", "/adapt/rollback", "/experiments"] {
             let reply = send(&app, request(path, &headers)).await;
             assert_eq!(reply.code(), "forwarded_without_key", "{path} {name}");
         }
@@ -228,7 +233,7 @@ async fn no_page_changes_the_model_without_a_key() {
         ("host", "localhost:8000"),
     ];
     let Server { app, dir: _dir } = Server::new("--cors-any").await;
-    for path in ["/feedback", "/adapt", "/adapt/rollback"] {
+    for path in ["/feedback", "/adapt", "/adapt/rollback", "/experiments"] {
         let reply = send(&app, request(path, &page)).await;
         assert_eq!(reply.code(), "cross_origin", "{path}");
     }

@@ -2,8 +2,11 @@
 
 mod access;
 mod adapt;
+#[cfg(feature = "adapt")]
+mod canary;
 mod chat;
 mod completions;
+mod experiments;
 mod feedback;
 mod infer;
 mod models;

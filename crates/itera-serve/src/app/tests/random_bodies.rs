@@ -5,10 +5,16 @@ use tokio::runtime::Builder;
 
 use super::*;
 
-const PATHS: [&str; 4] = ["/infer", "/v1/completions", "/feedback", "/adapt/rollback"];
+const PATHS: [&str; 5] = [
+    "/infer",
+    "/v1/completions",
+    "/feedback",
+    "/adapt/rollback",
+    "/experiments",
+];
 
 /// Names of fields, so that random objects get past the first check.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 21] = [
     "input_text",
     "max_length",
     "temperature",
@@ -27,6 +33,9 @@ const NAMES: [&str; 18] = [
     "user_rating",
     "correction",
     "version",
+    "id",
+    "by",
+    "arms",
 ];
 
 fn value() -> impl Strategy<Value = Value> {

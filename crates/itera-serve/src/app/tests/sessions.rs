@@ -163,13 +163,13 @@ async fn a_client_with_many_sessions_makes_room_for_others() {
     drop(lease);
     let body = app
         .sessions
-        .open(other.clone(), session.clone(), &app.models)
+        .open(other.clone(), session.clone(), None, &app.models)
         .unwrap();
     let theirs = serde_json::to_value(body).unwrap();
     let mut opened = 2;
     while app.sessions.size().0 == opened {
         app.sessions
-            .open(me.clone(), session.clone(), &app.models)
+            .open(me.clone(), session.clone(), None, &app.models)
             .unwrap();
         opened += 1;
     }
