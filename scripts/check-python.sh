@@ -24,20 +24,23 @@ if ! "$PYTHON" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/de
     printf 'SKIPPED: there is no %s of 3.10 or later with venv\n' "$PYTHON" >&2
     exit 0
 fi
-readonly TOOLS=$CACHE/venv-maturin
+readonly TOOLS=$CACHE/venv-maturin-zig
 if ! [[ -x $TOOLS/bin/maturin ]]; then
-    if ! { "$PYTHON" -m venv "$TOOLS" && "$TOOLS/bin/pip" install --quiet 'maturin>=1.9,<2' >&2; }; then
+    if ! { "$PYTHON" -m venv "$TOOLS" && "$TOOLS/bin/pip" install --quiet 'maturin>=1.9,<2' 'ziglang<1' >&2; }; then
         rm -rf "$TOOLS"
-        printf 'SKIPPED: pip cannot install maturin here\n' >&2
+        printf 'SKIPPED: pip cannot install maturin and ziglang here\n' >&2
         exit 0
     fi
 fi
+# Linked by zig against glibc 2.17, the wheel runs on every Linux since 2014.
+platform=()
+if [[ $(uname -s) == Linux ]]; then platform=(--zig --compatibility manylinux2014); fi
 
 # The models that ship go into the wheel.
 rm -rf python/itera_lite/models
 mkdir python/itera_lite/models
 cp data/models/*.safetensors python/itera_lite/models/
-"$TOOLS/bin/maturin" build --quiet --release --manifest-path python/Cargo.toml \
+PATH=$TOOLS/bin:$PATH "$TOOLS/bin/maturin" build --quiet --release "${platform[@]}" --manifest-path python/Cargo.toml \
     --target-dir "$CARGO_TARGET_DIR/python" --out "$wheels"
 rm -rf python/itera_lite/models
 wheel=$(ls "$wheels"/itera_lite-*.whl)
