@@ -71,7 +71,7 @@ pub(crate) use self::{
     router::{Route, Routes},
     rows::{Rows, RowsMut, Table},
     softmax::SoftmaxWeights,
-    ssd::{Convolve, Recurrence, StepSizes},
+    ssd::{Convolve, Hidden, Recurrence, StepSizes},
 };
 
 /// Names of all kernels, fastest first.

@@ -24,8 +24,8 @@ impl Op for RmsNorm<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
         let width = self.gain.len();
-        for (x, out) in self.x.iter().zip(self.out.iter_mut()) {
-            let (x, out) = (&x[..width], &mut out[..width]);
+        for t in 0..self.x.len {
+            let (x, out) = (self.x.row(t, width), self.out.row(t, width));
             let mean = sum_of_squares(l, x) / width as f32;
             let scale = l.splat((mean + self.eps).sqrt().recip());
             for at in (0..width).step_by(WIDTH) {
@@ -53,8 +53,8 @@ impl Op for GatedNorm<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
         let width = self.gain.len();
-        for (y, z) in self.y.iter_mut().zip(self.z.iter()) {
-            let (y, z) = (&mut y[..width], &z[..width]);
+        for t in 0..self.z.len {
+            let (y, z) = (self.y.row(t, width), self.z.row(t, width));
             let mut squares = l.zero();
             for at in (0..width).step_by(WIDTH) {
                 let gated = l.mul(get(l, y, at), silu(l, get(l, z, at)));
@@ -87,11 +87,12 @@ impl Op for SwiGlu<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
-        for (hidden, out) in self.hidden.iter().zip(self.out.iter_mut()) {
-            let (gate, up) = hidden[..2 * self.width].split_at(self.width);
+        for t in 0..self.hidden.len {
+            let hidden = self.hidden.row(t, 2 * self.width);
+            let ((gate, up), out) = (hidden.split_at(self.width), self.out.row(t, self.width));
             for at in (0..self.width).step_by(WIDTH) {
                 let value = l.mul(silu(l, get(l, gate, at)), get(l, up, at));
-                put(l, value, &mut out[..self.width], at);
+                put(l, value, out, at);
             }
         }
     }

@@ -31,7 +31,7 @@ impl Product<'_> {
     /// Rows of outputs.
     #[inline(always)]
     fn len(&self) -> usize {
-        self.chosen.map_or(self.x.len(), <[u32]>::len)
+        self.chosen.map_or(self.x.len, <[u32]>::len)
     }
 
     /// The row of `x` that output `index` is made of.

@@ -95,9 +95,11 @@ impl Op for Route<'_> {
     fn run<L: Lanes>(self, l: L) {
         let routes = self.routes;
         routes.visits.fill(0);
-        for (token, u) in self.u.iter().enumerate() {
+        for token in 0..self.u.len {
             match self.router {
                 Some(router) => {
+                    let d_model = router.len() / routes.probabilities.len();
+                    let u = self.u.row(token, d_model);
                     logits(l, router, u, &mut routes.probabilities);
                     softmax(l, &mut routes.probabilities);
                 }
@@ -111,11 +113,9 @@ impl Op for Route<'_> {
 /// `out = W u`.
 #[inline(always)]
 fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
-    let d_model = router.len() / out.len();
-    let u = &u[..d_model];
-    for (row, out) in router.chunks_exact(d_model).zip(out) {
+    for (row, out) in router.chunks_exact(u.len()).zip(out) {
         let mut sums = l.zero();
-        for at in (0..d_model).step_by(WIDTH) {
+        for at in (0..u.len()).step_by(WIDTH) {
             sums = l.fma(get(l, row, at), get(l, u, at), sums);
         }
         *out = l.sum(sums);
