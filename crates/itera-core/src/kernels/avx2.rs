@@ -15,7 +15,7 @@ use std::arch::x86_64::{
 use super::{
     Op,
     lanes::{Block, Lanes, WIDTH, Weights},
-    x86::sum_of_two,
+    x86::{max_of_eight, sum_of_two},
 };
 
 /// Proof that this processor has AVX2 and FMA.
@@ -146,9 +146,7 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn max_of_lanes(self, x: Self::F) -> f32 {
-        let mut block = [0.0; WIDTH];
-        self.store(x, &mut block);
-        block.into_iter().fold(f32::NEG_INFINITY, f32::max)
+        proven!(max_of_eight(_mm256_max_ps(x[0], x[1])))
     }
 
     #[inline(always)]

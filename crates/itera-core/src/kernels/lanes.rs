@@ -56,7 +56,7 @@ pub(crate) trait Lanes: Copy {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// The nearest integer, ties to even, for magnitudes below 2^31.
+    /// The nearest integer, ties to even, for magnitudes below 2^22; a zero of either sign.
     fn round(self, x: Self::F) -> Self::F;
     /// `x * 2^n` for integers `n` from -126 to 127.
     fn scale_by_exp2(self, x: Self::F, n: Self::F) -> Self::F;

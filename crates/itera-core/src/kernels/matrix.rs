@@ -168,10 +168,8 @@ impl Matrix {
             Store::Integer(integers) => {
                 let scales = &integers.scales[first * WIDTH * integers.groups(self.cols) + lane..];
                 let codes = &integers.codes[first * integers.block_bytes(self.cols)..];
-                for (k, out) in out.iter_mut().enumerate() {
-                    let code = integers.code(codes, width, lane, k) * integers.bits.factor();
-                    *out = code as f32 * scales[k / integers.group * width];
-                }
+                let codes = codes.as_chunks::<4>().0[lane..].iter().step_by(width);
+                integers.unpack(codes, scales.iter().step_by(width), out);
             }
         }
     }
@@ -188,15 +186,27 @@ impl Integers {
         cols.div_ceil(self.bits.inputs()) * 4 * WIDTH
     }
 
-    /// The weight of input `k` in a row of a panel.
-    fn code(&self, panel: &[i8], width: usize, lane: usize, k: usize) -> i32 {
-        let inputs = self.bits.inputs();
-        let byte = panel[(k / inputs * width + lane) * 4 + k % 4];
-        i32::from(match self.bits {
-            Bits::Eight => byte,
-            Bits::Four if k % inputs < 4 => byte << 4 >> 4,
-            Bits::Four => byte >> 4,
-        })
+    /// The weights of a row, whose codes and scales these are.
+    fn unpack<'a>(
+        &self,
+        mut codes: impl Iterator<Item = &'a [i8; 4]>,
+        scales: impl Iterator<Item = &'a f32>,
+        out: &mut [f32],
+    ) {
+        for (out, scale) in out.chunks_mut(self.group).zip(scales) {
+            for (out, codes) in out.chunks_mut(self.bits.inputs()).zip(&mut codes) {
+                let (low, high) = out.split_at_mut(out.len().min(4));
+                let halves = match self.bits {
+                    Bits::Eight => [*codes, [0; 4]],
+                    Bits::Four => [codes.map(|code| code << 4), codes.map(|code| code & !0x0f)],
+                };
+                for (out, codes) in [low, high].into_iter().zip(halves) {
+                    for (out, code) in out.iter_mut().zip(codes) {
+                        *out = f32::from(code) * scale;
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -127,7 +127,8 @@ fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
 fn softmax<L: Lanes>(l: L, x: &mut [f32]) {
     let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for at in (0..x.len()).step_by(WIDTH) {
-        put(l, exp(l, l.sub(get(l, x, at), l.splat(largest))), x, at);
+        let [exp] = exp(l, [l.sub(get(l, x, at), l.splat(largest))]);
+        put(l, exp, x, at);
     }
     let sum: f32 = x.iter().sum();
     for x in x {

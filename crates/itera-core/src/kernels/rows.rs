@@ -13,7 +13,6 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-
     /// The rows without their first `skipped` columns.
     pub(crate) fn columns(self, skipped: usize) -> Self {
         let values = &self.values[skipped..];

@@ -1,11 +1,21 @@
 //! Plain scalar code: the specification of every other kernel, and the kernel of processors that
-//! none of them knows.
+//! none of them knows. Products of bytes alone have instructions of x86-64, where compilers find none.
 
 use super::lanes::{Block, Lanes, WIDTH, Weights, halves_by_dot4};
 
 /// Needs nothing of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scalar;
+
+/// 1.5 * 2^23: floats around it are the whole numbers.
+const NEAREST: f32 = 12_582_912.0;
+
+/// `NEAREST` and the integer that is nearest to `x`, ties to even, which is also the difference of their bits; for
+/// magnitudes below 2^22. The library's function is a call where the processor has no instruction for it.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    x + NEAREST
+}
 
 /// One operation for each lane.
 macro_rules! each {
@@ -71,7 +81,7 @@ impl Lanes for Scalar {
 
     #[inline(always)]
     fn round(self, x: Block) -> Block {
-        each!(i => x[i].round_ties_even())
+        each!(i => nearest(x[i]) - NEAREST)
     }
 
     #[inline(always)]
@@ -98,7 +108,7 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn store_bytes(self, x: Block, to: &mut [u8; WIDTH]) {
         for (to, x) in to.iter_mut().zip(x) {
-            *to = (x.round_ties_even() as i8).cast_unsigned();
+            *to = nearest(x).to_bits() as u8;
         }
     }
 
@@ -122,6 +132,13 @@ impl Lanes for Scalar {
         *from
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn dot4(self, sums: [i32; WIDTH], w: Weights, x: [u8; 4]) -> [i32; WIDTH] {
+        super::x86::dot4(sums, &w, x)
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
     fn dot4(self, sums: [i32; WIDTH], w: Weights, x: [u8; 4]) -> [i32; WIDTH] {
         let x = x.map(|x| i32::from(x.cast_signed()));

@@ -39,6 +39,9 @@ impl Op for Convolve<'_> {
                 convolve_any(l, &mut self, at);
             }
         }
+        for t in 0..self.x.len {
+            silu(l, self.out.row(t, channels));
+        }
         self.remember();
     }
 }
@@ -77,7 +80,7 @@ fn convolve_block<L: Lanes, const K: usize>(l: L, c: &mut Convolve<'_>, at: usiz
         for i in 0..K {
             sum = l.fma(taps[i], window[i], sum);
         }
-        put(l, silu(l, sum), c.out.row(t, channels), at);
+        put(l, sum, c.out.row(t, channels), at);
     }
 }
 
@@ -95,7 +98,7 @@ fn convolve_any<L: Lanes>(l: L, c: &mut Convolve<'_>, at: usize) {
             };
             sum = l.fma(get(l, taps, at), get(l, input, at), sum);
         }
-        put(l, silu(l, sum), c.out.row(t, channels), at);
+        put(l, sum, c.out.row(t, channels), at);
     }
 }
 
@@ -124,7 +127,8 @@ impl Op for StepSizes<'_> {
                 let step = l.add(get(l, raw, at), get(l, self.bias, at));
                 let step = softplus(l, step);
                 put(l, step, dt, at);
-                put(l, exp(l, l.mul(step, get(l, self.a, at))), decay, at);
+                let [power] = exp(l, [l.mul(step, get(l, self.a, at))]);
+                put(l, power, decay, at);
             }
         }
     }
@@ -174,7 +178,9 @@ impl Hidden {
 
     /// Where the values are, row by row.
     fn places(&self) -> impl Iterator<Item = usize> + use<> {
-        let Self { d_state, d_inner, .. } = *self;
+        let Self {
+            d_state, d_inner, ..
+        } = *self;
         (0..d_state).flat_map(move |row| {
             (0..d_inner).map(move |at| (at / WIDTH * d_state + row) * WIDTH + at % WIDTH)
         })

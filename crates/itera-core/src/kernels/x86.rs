@@ -1,9 +1,37 @@
-//! Shared by the two x86-64 kernels.
+//! Shared by the two x86-64 kernels, and products of bytes by what every x86-64 has.
 
 use std::arch::x86_64::{
-    __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_ps,
-    _mm256_castps256_ps128, _mm256_extractf128_ps,
+    __m256, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_madd_epi16,
+    _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_set1_epi32, _mm_shuffle_ps, _mm_slli_epi16,
+    _mm_srai_epi16, _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
 };
+
+use super::lanes::{WIDTH, Weights};
+
+/// `sums[row] += sum_k w[row][k] * x[k]` by the instructions that every x86-64 has: bytes become 16 bits where they stand,
+/// first those at even places and then those at odd ones.
+#[inline(always)]
+pub(super) fn dot4(mut sums: [i32; WIDTH], w: &Weights, x: [u8; 4]) -> [i32; WIDTH] {
+    let x = x.map(|x| i32::from(x.cast_signed()) & 0xffff);
+    for (sums, w) in sums
+        .as_chunks_mut::<4>()
+        .0
+        .iter_mut()
+        .zip(w.as_chunks::<16>().0)
+    {
+        // SAFETY: SSE2 is part of x86-64; 16 bytes are read and written where references lead to as many.
+        unsafe {
+            let w = _mm_loadu_si128(w.as_ptr().cast());
+            let even = _mm_srai_epi16::<8>(_mm_slli_epi16::<8>(w));
+            let even = _mm_madd_epi16(even, _mm_set1_epi32(x[0] | x[2] << 16));
+            let odd = _mm_madd_epi16(_mm_srai_epi16::<8>(w), _mm_set1_epi32(x[1] | x[3] << 16));
+            let four = _mm_loadu_si128(sums.as_ptr().cast());
+            let four = _mm_add_epi32(four, _mm_add_epi32(even, odd));
+            _mm_storeu_si128(sums.as_mut_ptr().cast(), four);
+        }
+    }
+    sums
+}
 
 /// The sum of sixteen floats, `low` before `high`, in the order of `Lanes::sum`.
 #[inline]
@@ -16,4 +44,16 @@ pub(super) fn sum_of_two(low: __m256, high: __m256) -> f32 {
     );
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
+/// The largest of eight floats.
+#[inline]
+#[target_feature(enable = "avx")]
+pub(super) fn max_of_eight(eight: __m256) -> f32 {
+    let four = _mm_max_ps(
+        _mm256_castps256_ps128(eight),
+        _mm256_extractf128_ps::<1>(eight),
+    );
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }
