@@ -80,6 +80,7 @@ impl Lanes for Avx2 {
     type Halves = [__m256i; 2];
     type W = [__m256i; 2];
 
+    const PANEL: usize = 4;
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
     const NEEDS_TOTALS: bool = true;

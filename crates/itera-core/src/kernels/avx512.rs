@@ -68,6 +68,7 @@ impl Lanes for Avx512 {
     type Sums = __m512i;
     type W = __m512i;
 
+    const PANEL: usize = 4;
     const REGISTERS: usize = 32;
     const INPUT_OFFSET: i32 = 128;
 

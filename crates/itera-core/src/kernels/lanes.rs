@@ -29,6 +29,8 @@ pub(crate) trait Lanes: Copy {
     /// Four 8-bit weights for each of sixteen rows.
     type W: Copy;
 
+    /// Blocks in a panel of a matrix, up to 4: vectors of outputs that are computed together.
+    const PANEL: usize;
     /// Vectors that the registers hold.
     const REGISTERS: usize;
     /// Added to the integers of inputs, because the instruction takes unsigned ones.

@@ -1,7 +1,7 @@
 //! Weight matrices in the layout that the products read.
 //!
-//! Rows are outputs. Sixteen of them make a block, one for each lane, and four blocks a panel
-//! (the last may have fewer); within a panel the inputs follow each other, so that a product reads
+//! Rows are outputs. Sixteen of them make a block, one for each lane, and as many blocks as a kernel computes together
+//! a panel (the last may have fewer); within a panel the inputs follow each other, so that a product reads
 //! its weights once, in order. Rows that fill up the last block are zero.
 //!
 //! | weights | for each input, or four of them | scales |
@@ -20,14 +20,12 @@ use super::{
 };
 use crate::checkpoint::{Tensor, TensorData, unpack_nibbles};
 
-/// Blocks in a panel.
-pub(super) const PANEL: usize = 4;
-
 /// A weight matrix `[rows, cols]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Matrix {
     rows: usize,
     cols: usize,
+    panel: usize, // blocks
     pub(super) store: Store,
 }
 
@@ -91,7 +89,7 @@ impl Matrix {
 
     /// `rows` rows of a tensor, from row `first` on; all sizes but the last are rows.
     pub(crate) fn from_rows(tensor: &Tensor, first: usize, rows: usize, kernel: Kernel) -> Self {
-        let offset = kernel.run(InputOffset);
+        let Layout { panel, offset } = kernel.run(LayoutOf);
         let cols = tensor.shape.last().copied().unwrap_or(1);
         let span = first * cols..(first + rows) * cols;
         let integers = |bits, group: usize, scales: &[half::f16], values| {
@@ -102,11 +100,11 @@ impl Matrix {
                 values,
                 scales: scales.iter().map(|scale| scale.to_f32()).collect(),
             };
-            Store::Integer(pack_integers(&codes, cols, offset))
+            Store::Integer(pack_integers(&codes, cols, panel, offset))
         };
         let store = match &tensor.data {
             TensorData::F32(_) | TensorData::F16(_) => {
-                Store::Float(pack_floats(&tensor.to_f32()[span], cols))
+                Store::Float(pack_floats(&tensor.to_f32()[span], cols, panel))
             }
             TensorData::Int8 {
                 values,
@@ -122,7 +120,12 @@ impl Matrix {
                 integers(Bits::Four, *group, scales, values)
             }
         };
-        Self { rows, cols, store }
+        Self {
+            rows,
+            cols,
+            panel,
+            store,
+        }
     }
 
     /// Inputs of a product.
@@ -155,9 +158,9 @@ impl Matrix {
     /// Unpacks one row, `[cols]`.
     pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
         let blocks = self.stride() / WIDTH;
-        let (panel, lane) = (row / (PANEL * WIDTH), row % (PANEL * WIDTH));
-        let first = panel * PANEL;
-        let width = (blocks - first).min(PANEL) * WIDTH;
+        let lane = row % (self.panel * WIDTH);
+        let first = (row - lane) / WIDTH;
+        let width = (blocks - first).min(self.panel) * WIDTH;
         match &self.store {
             Store::Float(weights) => {
                 let weights = &weights[first * WIDTH * self.cols + lane..];
@@ -210,31 +213,39 @@ impl Integers {
     }
 }
 
-/// The offset of a kernel.
-struct InputOffset;
+/// What a layout takes from the kernel.
+struct Layout {
+    panel: usize,
+    offset: i32,
+}
 
-impl Op for InputOffset {
-    type Output = i32;
+struct LayoutOf;
+
+impl Op for LayoutOf {
+    type Output = Layout;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _: L) -> i32 {
-        L::INPUT_OFFSET
+    fn run<L: Lanes>(self, _: L) -> Layout {
+        Layout {
+            panel: L::PANEL,
+            offset: L::INPUT_OFFSET,
+        }
     }
 }
 
 /// First row and width in rows of each panel.
-fn panels(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+fn panels(rows: usize, panel: usize) -> impl Iterator<Item = (usize, usize)> {
     let blocks = rows.div_ceil(WIDTH);
     (0..blocks)
-        .step_by(PANEL)
-        .map(move |first| (first * WIDTH, (blocks - first).min(PANEL) * WIDTH))
+        .step_by(panel)
+        .map(move |first| (first * WIDTH, (blocks - first).min(panel) * WIDTH))
 }
 
-fn pack_floats(values: &[f32], cols: usize) -> Buffer<f32> {
+fn pack_floats(values: &[f32], cols: usize, panel: usize) -> Buffer<f32> {
     let rows = values.len() / cols;
     let mut packed = Buffer::new(rows.next_multiple_of(WIDTH) * cols);
     let mut at = 0;
-    for (first, width) in panels(rows) {
+    for (first, width) in panels(rows, panel) {
         for k in 0..cols {
             for row in first..rows.min(first + width) {
                 packed[at + row - first] = values[row * cols + k];
@@ -245,7 +256,7 @@ fn pack_floats(values: &[f32], cols: usize) -> Buffer<f32> {
     packed
 }
 
-fn pack_integers(from: &Codes, cols: usize, offset: i32) -> Integers {
+fn pack_integers(from: &Codes, cols: usize, panel: usize, offset: i32) -> Integers {
     let (rows, groups) = (from.values.len() / cols, cols / from.group);
     let padded = rows.next_multiple_of(WIDTH);
     let mut packed = Integers {
@@ -256,7 +267,7 @@ fn pack_integers(from: &Codes, cols: usize, offset: i32) -> Integers {
         starts: Buffer::new(padded * groups),
     };
     let factor = from.bits.factor();
-    for (first, width) in panels(rows) {
+    for (first, width) in panels(rows, panel) {
         for row in first..rows.min(first + width) {
             let values = &from.values[row * cols..][..cols];
             pack_codes(&mut packed, values, first, width, row - first);

@@ -60,6 +60,7 @@ impl Lanes for Neon {
     type Sums = [int32x4_t; 8];
     type W = [int8x16_t; 4];
 
+    const PANEL: usize = 4;
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
 

@@ -3,7 +3,7 @@
 use super::{
     Kernel, Matrix, Op, Quantize, Rows, RowsMut,
     lanes::{Block, HALVES, Lanes, WIDTH, Weights},
-    matrix::{Bits, Integers, PANEL, Store},
+    matrix::{Bits, Integers, Store},
     quantize::Quantized,
 };
 
@@ -84,12 +84,12 @@ impl Kernel {
 /// Calls `$pass` for the panels of a matrix, with its number of blocks as a constant.
 macro_rules! for_each_panel {
     ($stride:expr, |$first:ident| $pass:ident::<$($generic:tt),+>($($argument:expr),+ $(,)?)) => {
-        for $first in (0..$stride).step_by(PANEL * WIDTH) {
-            match ($stride - $first) / WIDTH {
+        for $first in (0..$stride).step_by(L::PANEL * WIDTH) {
+            match L::PANEL.min(($stride - $first) / WIDTH) {
                 1 => $pass::<$($generic),+, 1>($($argument),+),
                 2 => $pass::<$($generic),+, 2>($($argument),+),
                 3 => $pass::<$($generic),+, 3>($($argument),+),
-                _ => $pass::<$($generic),+, PANEL>($($argument),+),
+                _ => $pass::<$($generic),+, 4>($($argument),+),
             }
         }
     };

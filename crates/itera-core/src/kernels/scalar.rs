@@ -1,7 +1,9 @@
 //! Plain scalar code: the specification of every other kernel, and the kernel of processors that
 //! none of them knows. Products of bytes alone have instructions of x86-64, where compilers find none.
 
-use super::lanes::{Block, Lanes, WIDTH, Weights, halves_by_dot4};
+#[cfg(not(target_arch = "x86_64"))]
+use super::lanes::halves_by_dot4;
+use super::lanes::{Block, Lanes, WIDTH, Weights};
 
 /// Needs nothing of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +40,41 @@ macro_rules! binary {
     )+};
 }
 
+/// What of [`Lanes`] is about weights of 4 bits, where sums of products are 4096 times too large and not 16 times.
+#[cfg(target_arch = "x86_64")]
+macro_rules! halves_of_x86 {
+    () => {
+        type Halves = [i32; WIDTH];
+
+        const NEEDS_TOTALS: bool = false;
+
+        #[inline(always)]
+        fn begin_halves(self, _: [i32; WIDTH]) -> [i32; WIDTH] {
+            [0; WIDTH]
+        }
+
+        #[inline(always)]
+        fn dot8(self, halves: [i32; WIDTH], w: Weights, x: [[u8; 4]; 2]) -> [i32; WIDTH] {
+            super::x86::dot8(halves, &w, x)
+        }
+
+        #[inline(always)]
+        fn finish_halves(self, sums: [i32; WIDTH], halves: [i32; WIDTH], _: i32) -> [i32; WIDTH] {
+            let mut sums = sums;
+            for i in 0..WIDTH {
+                sums[i] += halves[i] >> 8;
+            }
+            sums
+        }
+    };
+}
+
 impl Lanes for Scalar {
     type F = Block;
     type Sums = [i32; WIDTH];
     type W = Weights;
 
+    const PANEL: usize = 2;
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
 
@@ -151,6 +183,9 @@ impl Lanes for Scalar {
         sums
     }
 
+    #[cfg(target_arch = "x86_64")]
+    halves_of_x86!();
+    #[cfg(not(target_arch = "x86_64"))]
     halves_by_dot4!();
 
     #[inline(always)]
