@@ -57,14 +57,19 @@ fn block<L: Lanes, const N: usize>(l: L, logits: &[f32], shift: L::F, frequencie
         .zip(frequencies.chunks_mut(WIDTH))
     {
         l.store(l.fma(weights, l.splat(LARGEST), l.splat(WHOLE)), &mut whole);
-        for (to, whole) in to.iter_mut().zip(whole) {
+        let mut numbers = [1; WIDTH];
+        for i in 0..WIDTH {
             // A NaN is not above.
-            let is_above = whole > WHOLE;
-            *to = if is_above {
-                whole.to_bits() - WHOLE.to_bits()
+            let is_above = whole[i] > WHOLE;
+            numbers[i] = if is_above {
+                whole[i].to_bits() - WHOLE.to_bits()
             } else {
                 1
             };
+        }
+        match to.first_chunk_mut() {
+            Some(to) => *to = numbers,
+            None => to.copy_from_slice(&numbers[..to.len()]),
         }
     }
 }

@@ -49,7 +49,7 @@ macro_rules! each {
 pub(super) fn exp<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N] {
     // The order of the operands keeps NaN, see `Lanes::min`.
     let x = each!(l, i => l.max(l.splat(-87.0), l.min(l.splat(88.0), x[i])));
-    let n = each!(l, i => l.round(l.mul(x[i], l.splat(std::f32::consts::LOG2_E))));
+    let n = each!(l, i => l.round(l.mul(x[i], l.splat(core::f32::consts::LOG2_E))));
     let r = each!(l, i => l.fma(n[i], l.splat(-cephes::LN_2_HIGH), x[i]));
     let r = each!(l, i => l.fma(n[i], l.splat(-cephes::LN_2_LOW), r[i]));
     let [first, rest @ ..] = cephes::POLYNOMIAL;
@@ -158,4 +158,13 @@ pub(super) fn largest(x: &[f32]) -> f32 {
         f32::NEG_INFINITY,
         |largest, &x| if x > largest { x } else { largest },
     )
+}
+
+/// The square root, rounded as IEEE 754 says with and without std.
+#[inline(always)]
+pub(super) fn sqrt(x: f32) -> f32 {
+    #[cfg(feature = "std")]
+    return x.sqrt();
+    #[cfg(not(feature = "std"))]
+    return libm::sqrtf(x);
 }

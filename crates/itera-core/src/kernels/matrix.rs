@@ -13,6 +13,8 @@
 //! Where a kernel adds an offset to the inputs, the products begin at its compensation,
 //! `-offset * sum_k w[row][k]` for each group.
 
+use alloc::vec::Vec;
+
 use super::{
     Kernel, Op,
     buffer::Buffer,

@@ -55,7 +55,8 @@ mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use std::{fmt, str::FromStr};
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use thiserror::Error;
 

@@ -4,7 +4,7 @@ use super::{
     Op, Rows, RowsMut,
     double::ln,
     lanes::{Block, Lanes, WIDTH},
-    math::{ABREAST, exp, gate, get, largest, put, sum_of_squares},
+    math::{ABREAST, exp, gate, get, largest, put, sqrt, sum_of_squares},
 };
 
 /// `out = x / sqrt(mean(x²) + eps) * gain` (Zhang & Sennrich 2019), for each token.
@@ -27,7 +27,7 @@ impl Op for RmsNorm<'_> {
         for t in 0..self.x.len {
             let (x, out) = (self.x.row(t, width), self.out.row(t, width));
             let mean = sum_of_squares(l, x) / width as f32;
-            let scale = l.splat((mean + self.eps).sqrt().recip());
+            let scale = l.splat(sqrt(mean + self.eps).recip());
             for at in (0..width).step_by(WIDTH) {
                 let scaled = l.mul(get(l, x, at), scale);
                 put(l, l.mul(scaled, get(l, self.gain, at)), out, at);
@@ -57,7 +57,7 @@ impl Op for GatedNorm<'_> {
             let (y, z) = (self.y.row(t, width), self.z.row(t, width));
             gate(l, z, y);
             let mean = sum_of_squares(l, y) / width as f32;
-            let scale = l.splat((mean + self.eps).sqrt().recip());
+            let scale = l.splat(sqrt(mean + self.eps).recip());
             for at in (0..width).step_by(WIDTH) {
                 let scaled = l.mul(get(l, y, at), scale);
                 put(l, l.mul(scaled, get(l, self.gain, at)), y, at);

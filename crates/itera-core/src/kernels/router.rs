@@ -1,5 +1,7 @@
 //! The router of the experts.
 
+use alloc::{vec, vec::Vec};
+
 use super::{
     Op, Rows,
     buffer::Buffer,

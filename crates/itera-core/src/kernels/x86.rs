@@ -1,6 +1,6 @@
 //! Shared by the two x86-64 kernels, and products of bytes by what every x86-64 has.
 
-use std::arch::x86_64::{
+use core::arch::x86_64::{
     __m128i, __m256, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtss_f32,
     _mm_loadu_si128, _mm_madd_epi16, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_set1_epi16,
     _mm_set1_epi32, _mm_shuffle_ps, _mm_slli_epi16, _mm_srai_epi16, _mm_storeu_si128,
@@ -8,6 +8,18 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{WIDTH, Weights};
+
+/// Whether the processor has features; without std, whether the compiler takes them for granted.
+macro_rules! has {
+    ($($feature:tt),+) => {{
+        #[cfg(feature = "std")]
+        let has = $(is_x86_feature_detected!($feature))&&+;
+        #[cfg(not(feature = "std"))]
+        let has = $(cfg!(target_feature = $feature))&&+;
+        has
+    }};
+}
+pub(super) use has;
 
 /// Inputs at even and at odd places, as pairs of 16 bits.
 #[inline(always)]

@@ -1,5 +1,7 @@
 //! Everything that changes while tokens pass: the recurrent state of a session, and scratch buffers.
 
+use alloc::{vec, vec::Vec};
+
 use crate::{
     config::ModelConfig,
     kernels::{AddScaled, Buffer, Hidden, Kernel, Quantized, Routes, Table},
