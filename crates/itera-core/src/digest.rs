@@ -1,6 +1,7 @@
 //! SHA-256, which names files and proves that they are whole.
 
-use std::fmt::Write;
+use alloc::string::String;
+use core::fmt::Write;
 
 use sha2::{Digest, Sha256};
 

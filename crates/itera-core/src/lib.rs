@@ -24,17 +24,33 @@
 //! | [`kernels`], [`model`] | inner loops, forward pass |
 //! | [`quant`], [`prune`] | smaller weights, fewer weights |
 //! | [`models`], [`sampling`] | checkpoints by name, text from a model |
+//!
+//! Without the feature `std` there is what reads a checkpoint from bytes, tokenises, runs the model and samples; it needs
+//! a global allocator.
 
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    allow(dead_code, reason = "what only quantisation and pruning use")
+)]
+
+extern crate alloc;
+
+#[cfg(feature = "std")]
 pub mod calibration;
 pub mod checkpoint;
 pub mod config;
 pub mod container;
 pub mod digest;
+#[cfg(feature = "std")]
 pub mod files;
 pub mod kernels;
 pub mod model;
+#[cfg(feature = "std")]
 pub mod models;
+#[cfg(feature = "std")]
 pub mod prune;
+#[cfg(feature = "std")]
 pub mod quant;
 pub mod sampling;
 pub mod text;

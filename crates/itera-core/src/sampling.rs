@@ -4,6 +4,8 @@
 //! sums have a fixed order, and exponentials and logarithms come from additions and
 //! multiplications, since the standard library's may differ in the last bit between platforms.
 
+use alloc::vec::Vec;
+
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},

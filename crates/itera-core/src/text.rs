@@ -6,7 +6,7 @@ pub fn unfinished(bytes: &[u8]) -> usize {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
     let starts = (0..tail.len()).map(|at| &tail[at..]);
     let is_begun = |end: &&[u8]| {
-        let error = std::str::from_utf8(end).err();
+        let error = core::str::from_utf8(end).err();
         error.is_some_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
     };
     starts

@@ -1,7 +1,8 @@
 //! JSON whose objects have no key twice. `serde_json` keeps the last of two equal keys, so that a file
 //! could mean one thing here and another in a reader that keeps the first.
 
-use std::{collections::BTreeSet, fmt};
+use alloc::{collections::BTreeSet, string::String};
+use core::fmt;
 
 use serde::{
     Deserialize, Deserializer,

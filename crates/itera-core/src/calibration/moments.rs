@@ -49,7 +49,7 @@ impl Observer for InputMoments {
                     row(x.row(index as usize, size));
                 }
             }
-            None => (0..x.len()).for_each(|index| row(x.row(index, size))),
+            None => (0..x.len).for_each(|index| row(x.row(index, size))),
         }
     }
 }
@@ -122,6 +122,7 @@ mod tests {
         let x = Rows {
             values: &[1.0, 2.0, 9.0, 3.0, 4.0, 9.0, 5.0, 6.0, 9.0],
             stride: 3,
+            len: 3,
         };
         moments.see(Site::ExpertIn(0, 1), x, Some(&[0, 2]));
         moments.see(Site::ExpertIn(0, 0), x, None);
@@ -147,6 +148,7 @@ mod tests {
             let x = Rows {
                 values: &[1.0, broken],
                 stride: 2,
+                len: 1,
             };
             moments.see(Site::Head, x, None);
             assert_eq!(moments.into_sums(), Err(NotFinite));

@@ -7,6 +7,8 @@
 //! the stream would not be shorter than the integers, or so short that [`decode`] would not believe it, it is the
 //! integers as they are.
 
+use alloc::{vec, vec::Vec};
+
 /// Bits of a frequency.
 const BITS: u32 = 12;
 
@@ -166,7 +168,7 @@ impl Table {
     fn by_slot(&self) -> Vec<i8> {
         let integers = (self.lowest..=i8::MAX).zip(&self.frequencies);
         integers
-            .flat_map(|(integer, &frequency)| std::iter::repeat_n(integer, frequency as usize))
+            .flat_map(|(integer, &frequency)| core::iter::repeat_n(integer, frequency as usize))
             .collect()
     }
 

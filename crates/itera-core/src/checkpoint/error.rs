@@ -1,6 +1,8 @@
 //! Why a checkpoint is refused. Every variant carries the facts: the tensor, the expected and the
 //! found value. The file name is added by [`crate::models`], which alone knows it.
 
+use alloc::string::String;
+
 use thiserror::Error;
 
 use super::Precision;

@@ -1,6 +1,8 @@
 //! A checkpoint as a file, both ways. The file is the same for the same content on any machine.
 
-use std::collections::BTreeMap;
+use alloc::{
+    borrow::ToOwned, collections::BTreeMap, format, string::String, string::ToString, vec, vec::Vec,
+};
 
 use half::f16;
 

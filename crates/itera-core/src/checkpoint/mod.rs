@@ -38,7 +38,7 @@ pub(crate) mod rounding;
 mod tensor;
 mod validate;
 
-use std::collections::BTreeMap;
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 pub(crate) use self::tensor::unpack_nibbles;
 pub use self::{

@@ -7,6 +7,8 @@
 //!   stream of the places in that list for each row or each group; and for each scale the stream of the integers that
 //!   have it, so that fine and coarse ones are written by frequencies of their own.
 
+use alloc::{vec, vec::Vec};
+
 use half::f16;
 
 use super::{

@@ -1,5 +1,7 @@
 //! Rounding weights to integers that share scales: the plain rule, to the nearest.
 
+use alloc::vec::Vec;
+
 use half::f16;
 
 use super::Precision;
@@ -39,7 +41,7 @@ impl RowFormat {
             return 0;
         }
         let (low, high) = (f64::from(self.low), f64::from(self.high));
-        (weight / wide(scale)).round().clamp(low, high) as i8
+        libm::round(weight / wide(scale)).clamp(low, high) as i8
     }
 }
 

@@ -3,7 +3,8 @@
 //! [`Tensor::to_f32`] is the definition of the quantised forms; kernels that compute on the packed
 //! values must agree with it.
 
-use std::{fmt, str::FromStr};
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use half::f16;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,7 @@
 //! The rules of a checkpoint in memory, whether read from a file or built by a trainer.
 
+use alloc::borrow::ToOwned;
+
 use half::f16;
 
 use super::{Checkpoint, CheckpointError, Precision, Tensor, TensorData};

@@ -8,6 +8,8 @@ mod counts;
 mod preset;
 mod tensors;
 
+use alloc::string::String;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

@@ -1,6 +1,7 @@
 //! Named sizes.
 
-use std::{fmt, str::FromStr};
+use alloc::borrow::ToOwned;
+use core::{fmt, str::FromStr};
 
 use super::{ConfigError, ModelConfig, Routing};
 

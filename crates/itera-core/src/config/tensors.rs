@@ -1,5 +1,7 @@
 //! The tensors of a model.
 
+use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
+
 use self::TensorRole::{Conv, Dynamics, Embedding, Norm, Projection, Router};
 use super::ModelConfig;
 

@@ -1,7 +1,8 @@
 //! Why bytes are not a sound file. Names that come from the file are printed with escapes, since they may
 //! hold anything.
 
-use std::{fmt::Display, str::Utf8Error};
+use alloc::{format, string::String, string::ToString};
+use core::{fmt::Display, str::Utf8Error};
 
 use thiserror::Error;
 

@@ -3,10 +3,8 @@
 //! The safetensors library keeps the last of two equal keys and does not name the tensor at fault.
 //! This reader refuses duplicates and names the tensor in every error.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Display, Write},
-};
+use alloc::{borrow::ToOwned, collections::BTreeMap, format, string::String, vec::Vec};
+use core::fmt::{self, Display, Write};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -87,7 +85,7 @@ pub(super) fn text(
     }
     text.push('}');
     let padding = text.len().next_multiple_of(ALIGNMENT) - text.len();
-    text.extend(std::iter::repeat_n(' ', padding));
+    text.extend(core::iter::repeat_n(' ', padding));
     check_size(text.len())?;
     Ok(text)
 }

@@ -24,7 +24,10 @@ mod error;
 mod header;
 mod raw;
 
-use std::{collections::BTreeMap, fmt::Write, ops::RangeInclusive};
+use alloc::{
+    borrow::ToOwned, collections::BTreeMap, format, string::String, string::ToString, vec::Vec,
+};
+use core::{fmt::Write, ops::RangeInclusive};
 
 use serde::de::DeserializeOwned;
 
@@ -88,7 +91,7 @@ impl<'a> Container<'a> {
     /// The shape of a tensor does not fit its bytes, or the header is longer than [`Self::parse`] reads.
     pub fn to_bytes(&self, format: &Format) -> Result<Vec<u8>, ContainerError> {
         let mut tensors: Vec<_> = self.tensors.iter().collect();
-        tensors.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.dtype), *name));
+        tensors.sort_by_key(|(name, tensor)| (core::cmp::Reverse(tensor.dtype), *name));
         let data = || tensors.iter().map(|(_, tensor)| &*tensor.bytes);
 
         let mut metadata = self.metadata.clone();

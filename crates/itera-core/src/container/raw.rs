@@ -1,6 +1,6 @@
 //! Tensors as they lie in a file: little-endian bytes with a dtype and a shape.
 
-use std::borrow::Cow;
+use alloc::{borrow::Cow, format, vec::Vec};
 
 use half::f16;
 

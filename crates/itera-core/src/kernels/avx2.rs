@@ -1,7 +1,7 @@
 //! AVX2 with FMA: a vector is two registers. Bytes are multiplied by `vpmaddubsw`, which adds two products in 16
 //! bits; no sum here leaves them.
 
-use std::arch::x86_64::{
+use core::arch::x86_64::{
     __m256, __m256i, _mm_packs_epi16, _mm_packs_epi32, _mm_storeu_si128, _mm256_abs_epi8,
     _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castsi256_ps,
     _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps,
@@ -15,7 +15,7 @@ use std::arch::x86_64::{
 use super::{
     Op,
     lanes::{Block, Lanes, WIDTH, Weights},
-    x86::sum_of_two,
+    x86::{has, max_of_eight, sum_of_two},
 };
 
 /// Proof that this processor has AVX2 and FMA.
@@ -25,7 +25,7 @@ pub(super) struct Avx2(());
 impl Avx2 {
     /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        has!("avx2", "fma").then_some(Self(()))
     }
 
     /// Runs `op` compiled for these instructions.
@@ -80,6 +80,7 @@ impl Lanes for Avx2 {
     type Halves = [__m256i; 2];
     type W = [__m256i; 2];
 
+    const PANEL: usize = 4;
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
     const NEEDS_TOTALS: bool = true;
@@ -146,9 +147,7 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn max_of_lanes(self, x: Self::F) -> f32 {
-        let mut block = [0.0; WIDTH];
-        self.store(x, &mut block);
-        block.into_iter().fold(f32::NEG_INFINITY, f32::max)
+        proven!(max_of_eight(_mm256_max_ps(x[0], x[1])))
     }
 
     #[inline(always)]

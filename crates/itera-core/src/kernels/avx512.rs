@@ -1,7 +1,7 @@
 //! AVX-512 with VNNI: a vector is one register, and `vpdpbusd` multiplies and adds 64 pairs of
 //! 8-bit integers.
 
-use std::arch::x86_64::{
+use core::arch::x86_64::{
     __m512, __m512i, _mm_storeu_si128, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
     _mm512_castps512_ps256, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtps_epi32,
     _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
@@ -13,7 +13,7 @@ use std::arch::x86_64::{
 use super::{
     Op,
     lanes::{Block, Lanes, WIDTH, Weights, halves_by_dot4},
-    x86::sum_of_two,
+    x86::{has, sum_of_two},
 };
 
 /// Proof that this processor has AVX-512 F, BW, DQ, VL and VNNI, AVX2 and FMA.
@@ -23,13 +23,15 @@ pub(super) struct Avx512(());
 impl Avx512 {
     /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma");
+        let has = has!(
+            "avx512f",
+            "avx512bw",
+            "avx512dq",
+            "avx512vl",
+            "avx512vnni",
+            "avx2",
+            "fma"
+        );
         has.then_some(Self(()))
     }
 
@@ -68,6 +70,7 @@ impl Lanes for Avx512 {
     type Sums = __m512i;
     type W = __m512i;
 
+    const PANEL: usize = 4;
     const REGISTERS: usize = 32;
     const INPUT_OFFSET: i32 = 128;
 

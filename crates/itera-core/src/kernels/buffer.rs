@@ -1,6 +1,7 @@
 //! Memory that starts at a cache line, so that no vector of it lies across two.
 
-use std::{
+use alloc::{vec, vec::Vec};
+use core::{
     ops::{Deref, DerefMut},
     slice,
 };
@@ -37,7 +38,7 @@ impl Plain for i8 {
 pub(crate) struct Buffer<T> {
     lines: Vec<Line>,
     len: usize,
-    of: std::marker::PhantomData<T>,
+    of: core::marker::PhantomData<T>,
 }
 
 impl<T: Plain> Buffer<T> {
@@ -47,7 +48,7 @@ impl<T: Plain> Buffer<T> {
         Self {
             lines: vec![Line([0; 64]); bytes.div_ceil(64)],
             len,
-            of: std::marker::PhantomData,
+            of: core::marker::PhantomData,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Functions of f64 that are made of additions, multiplications and divisions alone: the same to the last bit on
 //! every machine, where those of a system's library differ.
 
-use std::f64::consts::LOG2_E;
+use core::f64::consts::LOG2_E;
 
 // ln 2 in two parts; products of the high one with the exponents of f64 are exact.
 const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);

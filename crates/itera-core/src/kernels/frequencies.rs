@@ -3,7 +3,7 @@
 use super::{
     Op,
     lanes::{Lanes, WIDTH},
-    math::{exp, get},
+    math::{ABREAST, exp, get, largest},
 };
 
 /// The frequency of the most likely token.
@@ -29,26 +29,47 @@ impl Op for Frequencies<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let largest = self
-            .logits
-            .iter()
-            .copied()
-            .fold(f32::NEG_INFINITY, f32::max);
-        let shift = l.splat(largest);
-        let mut whole = [0.0; WIDTH];
-        for (block, to) in self.frequencies.chunks_mut(WIDTH).enumerate() {
-            let weights = exp(l, l.sub(get(l, self.logits, block * WIDTH), shift));
-            let parts = l.fma(weights, l.splat(LARGEST), l.splat(WHOLE));
-            l.store(parts, &mut whole);
-            for i in 0..to.len() {
-                // A NaN is not above.
-                let is_above = whole[i] > WHOLE;
-                to[i] = if is_above {
-                    whole[i].to_bits() - WHOLE.to_bits()
-                } else {
-                    1
-                };
+        let shift = l.splat(largest(self.logits));
+        let (logits, frequencies) = (self.logits, self.frequencies);
+        let mut at = 0;
+        while at < frequencies.len() {
+            if frequencies.len() - at >= ABREAST * WIDTH {
+                block::<L, ABREAST>(l, &logits[at..], shift, &mut frequencies[at..]);
+                at += ABREAST * WIDTH;
+            } else {
+                block::<L, 1>(l, &logits[at..], shift, &mut frequencies[at..]);
+                at += WIDTH;
             }
+        }
+    }
+}
+
+/// The first `N` vectors of frequencies, or as many as there are.
+#[inline(always)]
+fn block<L: Lanes, const N: usize>(l: L, logits: &[f32], shift: L::F, frequencies: &mut [u32]) {
+    let mut shifted = [shift; N];
+    for i in 0..N {
+        shifted[i] = l.sub(get(l, logits, i * WIDTH), shift);
+    }
+    let mut whole = [0.0; WIDTH];
+    for (weights, to) in exp(l, shifted)
+        .into_iter()
+        .zip(frequencies.chunks_mut(WIDTH))
+    {
+        l.store(l.fma(weights, l.splat(LARGEST), l.splat(WHOLE)), &mut whole);
+        let mut numbers = [1; WIDTH];
+        for i in 0..WIDTH {
+            // A NaN is not above.
+            let is_above = whole[i] > WHOLE;
+            numbers[i] = if is_above {
+                whole[i].to_bits() - WHOLE.to_bits()
+            } else {
+                1
+            };
+        }
+        match to.first_chunk_mut() {
+            Some(to) => *to = numbers,
+            None => to.copy_from_slice(&numbers[..to.len()]),
         }
     }
 }

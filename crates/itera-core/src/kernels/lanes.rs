@@ -29,6 +29,8 @@ pub(crate) trait Lanes: Copy {
     /// Four 8-bit weights for each of sixteen rows.
     type W: Copy;
 
+    /// Blocks in a panel of a matrix, up to 4: vectors of outputs that are computed together.
+    const PANEL: usize;
     /// Vectors that the registers hold.
     const REGISTERS: usize;
     /// Added to the integers of inputs, because the instruction takes unsigned ones.
@@ -56,7 +58,7 @@ pub(crate) trait Lanes: Copy {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// The nearest integer, ties to even, for magnitudes below 2^31.
+    /// The nearest integer, ties to even, for magnitudes below 2^22; a zero of either sign.
     fn round(self, x: Self::F) -> Self::F;
     /// `x * 2^n` for integers `n` from -126 to 127.
     fn scale_by_exp2(self, x: Self::F, n: Self::F) -> Self::F;

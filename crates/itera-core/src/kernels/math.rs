@@ -27,43 +27,97 @@ pub(super) fn put<L: Lanes>(l: L, x: L::F, to: &mut [f32], at: usize) {
     }
 }
 
+/// Vectors whose exponentials are computed abreast: each is a chain of operations that wait for one another, and a
+/// processor looks only so far ahead for others.
+pub(super) const ABREAST: usize = 4;
+
+/// The same for every vector.
+macro_rules! each {
+    ($l:ident, $i:ident => $value:expr) => {{
+        let mut out = [$l.zero(); N];
+        for $i in 0..N {
+            out[$i] = $value;
+        }
+        out
+    }};
+}
+
 /// `e^x`, the input clamped to -87 and 88.
 ///
 /// `x = n ln 2 + r` with `|r| <= ln(2) / 2`, and `e^r` by a polynomial of degree 6.
 #[inline(always)]
-pub(super) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
+pub(super) fn exp<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N] {
     // The order of the operands keeps NaN, see `Lanes::min`.
-    let x = l.max(l.splat(-87.0), l.min(l.splat(88.0), x));
-    let n = l.round(l.mul(x, l.splat(std::f32::consts::LOG2_E)));
-    let r = l.fma(n, l.splat(-cephes::LN_2_HIGH), x);
-    let r = l.fma(n, l.splat(-cephes::LN_2_LOW), r);
+    let x = each!(l, i => l.max(l.splat(-87.0), l.min(l.splat(88.0), x[i])));
+    let n = each!(l, i => l.round(l.mul(x[i], l.splat(core::f32::consts::LOG2_E))));
+    let r = each!(l, i => l.fma(n[i], l.splat(-cephes::LN_2_HIGH), x[i]));
+    let r = each!(l, i => l.fma(n[i], l.splat(-cephes::LN_2_LOW), r[i]));
     let [first, rest @ ..] = cephes::POLYNOMIAL;
-    let mut p = l.splat(first);
+    let mut p = [l.splat(first); N];
     for c in rest {
-        p = l.fma(p, r, l.splat(c));
+        p = each!(l, i => l.fma(p[i], r[i], l.splat(c)));
     }
-    let p = l.fma(p, l.mul(r, r), l.add(r, l.splat(1.0)));
-    l.scale_by_exp2(p, n)
+    let p = each!(l, i => l.fma(p[i], l.mul(r[i], r[i]), l.add(r[i], l.splat(1.0))));
+    each!(l, i => l.scale_by_exp2(p[i], n[i]))
 }
 
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
-pub(super) fn sigmoid<L: Lanes>(l: L, x: L::F) -> L::F {
+pub(super) fn sigmoid<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N] {
     let one = l.splat(1.0);
-    l.div(one, l.add(one, exp(l, l.sub(l.zero(), x))))
+    let exp = exp(l, each!(l, i => l.sub(l.zero(), x[i])));
+    each!(l, i => l.div(one, l.add(one, exp[i])))
 }
 
-/// `silu(x) = x / (1 + e^-x)`.
+/// `x = silu(x)`, which is `x / (1 + e^-x)`.
 #[inline(always)]
-pub(super) fn silu<L: Lanes>(l: L, x: L::F) -> L::F {
-    l.mul(x, sigmoid(l, x))
+pub(super) fn silu<L: Lanes>(l: L, x: &mut [f32]) {
+    let (wide, rest) = x.as_chunks_mut::<{ ABREAST * WIDTH }>();
+    for x in wide {
+        silu_of::<L, ABREAST>(l, x);
+    }
+    for at in (0..rest.len()).step_by(WIDTH) {
+        silu_of::<L, 1>(l, &mut rest[at..]);
+    }
+}
+
+#[inline(always)]
+fn silu_of<L: Lanes, const N: usize>(l: L, x: &mut [f32]) {
+    let before = each!(l, i => get(l, x, i * WIDTH));
+    let sigmoid = sigmoid(l, before);
+    for i in 0..N {
+        put(l, l.mul(before[i], sigmoid[i]), x, i * WIDTH);
+    }
+}
+
+/// `y *= silu(z)`, of equal lengths.
+#[inline(always)]
+pub(super) fn gate<L: Lanes>(l: L, z: &[f32], y: &mut [f32]) {
+    let (z, z_rest) = z.as_chunks::<{ ABREAST * WIDTH }>();
+    let (y, y_rest) = y.as_chunks_mut::<{ ABREAST * WIDTH }>();
+    for (z, y) in z.iter().zip(y) {
+        gate_of::<L, ABREAST>(l, z, y);
+    }
+    for at in (0..z_rest.len()).step_by(WIDTH) {
+        gate_of::<L, 1>(l, &z_rest[at..], &mut y_rest[at..]);
+    }
+}
+
+#[inline(always)]
+fn gate_of<L: Lanes, const N: usize>(l: L, z: &[f32], y: &mut [f32]) {
+    let z = each!(l, i => get(l, z, i * WIDTH));
+    let sigmoid = sigmoid(l, z);
+    for i in 0..N {
+        let gated = l.mul(get(l, y, i * WIDTH), l.mul(z[i], sigmoid[i]));
+        put(l, gated, y, i * WIDTH);
+    }
 }
 
 /// `ln(1 + e^x) = max(x, 0) + ln(1 + e)` with `e = e^-|x|`, and `ln(1 + e) = 2 artanh(s)` with
 /// `s = e / (2 + e) <= 1/3`, by the first nine terms of its series.
 #[inline(always)]
 pub(super) fn softplus<L: Lanes>(l: L, x: L::F) -> L::F {
-    let e = exp(l, l.min(x, l.sub(l.zero(), x)));
+    let [e] = exp(l, [l.min(x, l.sub(l.zero(), x))]);
     let s = l.div(e, l.add(l.splat(2.0), e));
     let square = l.mul(s, s);
     let mut series = l.splat(1.0 / 17.0);
@@ -83,4 +137,34 @@ pub(super) fn sum_of_squares<L: Lanes>(l: L, x: &[f32]) -> f32 {
         squares = l.fma(x, x, squares);
     }
     l.sum(squares)
+}
+
+/// The largest number of a slice, NaN passed over; minus infinity of none.
+#[inline(always)]
+pub(super) fn largest(x: &[f32]) -> f32 {
+    let (blocks, tail) = x.as_chunks::<WIDTH>();
+    // The compiler makes vectors of comparisons with one outcome for NaN, and none of `f32::max`.
+    let mut lanes = [f32::NEG_INFINITY; WIDTH];
+    for block in blocks {
+        for i in 0..WIDTH {
+            lanes[i] = if block[i] > lanes[i] {
+                block[i]
+            } else {
+                lanes[i]
+            };
+        }
+    }
+    lanes.iter().chain(tail).fold(
+        f32::NEG_INFINITY,
+        |largest, &x| if x > largest { x } else { largest },
+    )
+}
+
+/// The square root, rounded as IEEE 754 says with and without std.
+#[inline(always)]
+pub(super) fn sqrt(x: f32) -> f32 {
+    #[cfg(feature = "std")]
+    return x.sqrt();
+    #[cfg(not(feature = "std"))]
+    return libm::sqrtf(x);
 }

@@ -1,7 +1,7 @@
 //! Weight matrices in the layout that the products read.
 //!
-//! Rows are outputs. Sixteen of them make a block, one for each lane, and four blocks a panel
-//! (the last may have fewer); within a panel the inputs follow each other, so that a product reads
+//! Rows are outputs. Sixteen of them make a block, one for each lane, and as many blocks as a kernel computes together
+//! a panel (the last may have fewer); within a panel the inputs follow each other, so that a product reads
 //! its weights once, in order. Rows that fill up the last block are zero.
 //!
 //! | weights | for each input, or four of them | scales |
@@ -13,6 +13,8 @@
 //! Where a kernel adds an offset to the inputs, the products begin at its compensation,
 //! `-offset * sum_k w[row][k]` for each group.
 
+use alloc::vec::Vec;
+
 use super::{
     Kernel, Op,
     buffer::Buffer,
@@ -20,14 +22,12 @@ use super::{
 };
 use crate::checkpoint::{Tensor, TensorData, unpack_nibbles};
 
-/// Blocks in a panel.
-pub(super) const PANEL: usize = 4;
-
 /// A weight matrix `[rows, cols]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Matrix {
     rows: usize,
     cols: usize,
+    panel: usize, // blocks
     pub(super) store: Store,
 }
 
@@ -91,7 +91,7 @@ impl Matrix {
 
     /// `rows` rows of a tensor, from row `first` on; all sizes but the last are rows.
     pub(crate) fn from_rows(tensor: &Tensor, first: usize, rows: usize, kernel: Kernel) -> Self {
-        let offset = kernel.run(InputOffset);
+        let Layout { panel, offset } = kernel.run(LayoutOf);
         let cols = tensor.shape.last().copied().unwrap_or(1);
         let span = first * cols..(first + rows) * cols;
         let integers = |bits, group: usize, scales: &[half::f16], values| {
@@ -102,11 +102,11 @@ impl Matrix {
                 values,
                 scales: scales.iter().map(|scale| scale.to_f32()).collect(),
             };
-            Store::Integer(pack_integers(&codes, cols, offset))
+            Store::Integer(pack_integers(&codes, cols, panel, offset))
         };
         let store = match &tensor.data {
             TensorData::F32(_) | TensorData::F16(_) => {
-                Store::Float(pack_floats(&tensor.to_f32()[span], cols))
+                Store::Float(pack_floats(&tensor.to_f32()[span], cols, panel))
             }
             TensorData::Int8 {
                 values,
@@ -122,7 +122,12 @@ impl Matrix {
                 integers(Bits::Four, *group, scales, values)
             }
         };
-        Self { rows, cols, store }
+        Self {
+            rows,
+            cols,
+            panel,
+            store,
+        }
     }
 
     /// Inputs of a product.
@@ -155,9 +160,9 @@ impl Matrix {
     /// Unpacks one row, `[cols]`.
     pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
         let blocks = self.stride() / WIDTH;
-        let (panel, lane) = (row / (PANEL * WIDTH), row % (PANEL * WIDTH));
-        let first = panel * PANEL;
-        let width = (blocks - first).min(PANEL) * WIDTH;
+        let lane = row % (self.panel * WIDTH);
+        let first = (row - lane) / WIDTH;
+        let width = (blocks - first).min(self.panel) * WIDTH;
         match &self.store {
             Store::Float(weights) => {
                 let weights = &weights[first * WIDTH * self.cols + lane..];
@@ -168,10 +173,8 @@ impl Matrix {
             Store::Integer(integers) => {
                 let scales = &integers.scales[first * WIDTH * integers.groups(self.cols) + lane..];
                 let codes = &integers.codes[first * integers.block_bytes(self.cols)..];
-                for (k, out) in out.iter_mut().enumerate() {
-                    let code = integers.code(codes, width, lane, k) * integers.bits.factor();
-                    *out = code as f32 * scales[k / integers.group * width];
-                }
+                let codes = codes.as_chunks::<4>().0[lane..].iter().step_by(width);
+                integers.unpack(codes, scales.iter().step_by(width), out);
             }
         }
     }
@@ -188,43 +191,63 @@ impl Integers {
         cols.div_ceil(self.bits.inputs()) * 4 * WIDTH
     }
 
-    /// The weight of input `k` in a row of a panel.
-    fn code(&self, panel: &[i8], width: usize, lane: usize, k: usize) -> i32 {
-        let inputs = self.bits.inputs();
-        let byte = panel[(k / inputs * width + lane) * 4 + k % 4];
-        i32::from(match self.bits {
-            Bits::Eight => byte,
-            Bits::Four if k % inputs < 4 => byte << 4 >> 4,
-            Bits::Four => byte >> 4,
-        })
+    /// The weights of a row, whose codes and scales these are.
+    fn unpack<'a>(
+        &self,
+        mut codes: impl Iterator<Item = &'a [i8; 4]>,
+        scales: impl Iterator<Item = &'a f32>,
+        out: &mut [f32],
+    ) {
+        for (out, scale) in out.chunks_mut(self.group).zip(scales) {
+            for (out, codes) in out.chunks_mut(self.bits.inputs()).zip(&mut codes) {
+                let (low, high) = out.split_at_mut(out.len().min(4));
+                let halves = match self.bits {
+                    Bits::Eight => [*codes, [0; 4]],
+                    Bits::Four => [codes.map(|code| code << 4), codes.map(|code| code & !0x0f)],
+                };
+                for (out, codes) in [low, high].into_iter().zip(halves) {
+                    for (out, code) in out.iter_mut().zip(codes) {
+                        *out = f32::from(code) * scale;
+                    }
+                }
+            }
+        }
     }
 }
 
-/// The offset of a kernel.
-struct InputOffset;
+/// What a layout takes from the kernel.
+struct Layout {
+    panel: usize,
+    offset: i32,
+}
 
-impl Op for InputOffset {
-    type Output = i32;
+struct LayoutOf;
+
+impl Op for LayoutOf {
+    type Output = Layout;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, _: L) -> i32 {
-        L::INPUT_OFFSET
+    fn run<L: Lanes>(self, _: L) -> Layout {
+        Layout {
+            panel: L::PANEL,
+            offset: L::INPUT_OFFSET,
+        }
     }
 }
 
 /// First row and width in rows of each panel.
-fn panels(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+fn panels(rows: usize, panel: usize) -> impl Iterator<Item = (usize, usize)> {
     let blocks = rows.div_ceil(WIDTH);
     (0..blocks)
-        .step_by(PANEL)
-        .map(move |first| (first * WIDTH, (blocks - first).min(PANEL) * WIDTH))
+        .step_by(panel)
+        .map(move |first| (first * WIDTH, (blocks - first).min(panel) * WIDTH))
 }
 
-fn pack_floats(values: &[f32], cols: usize) -> Buffer<f32> {
+fn pack_floats(values: &[f32], cols: usize, panel: usize) -> Buffer<f32> {
     let rows = values.len() / cols;
     let mut packed = Buffer::new(rows.next_multiple_of(WIDTH) * cols);
     let mut at = 0;
-    for (first, width) in panels(rows) {
+    for (first, width) in panels(rows, panel) {
         for k in 0..cols {
             for row in first..rows.min(first + width) {
                 packed[at + row - first] = values[row * cols + k];
@@ -235,7 +258,7 @@ fn pack_floats(values: &[f32], cols: usize) -> Buffer<f32> {
     packed
 }
 
-fn pack_integers(from: &Codes, cols: usize, offset: i32) -> Integers {
+fn pack_integers(from: &Codes, cols: usize, panel: usize, offset: i32) -> Integers {
     let (rows, groups) = (from.values.len() / cols, cols / from.group);
     let padded = rows.next_multiple_of(WIDTH);
     let mut packed = Integers {
@@ -246,7 +269,7 @@ fn pack_integers(from: &Codes, cols: usize, offset: i32) -> Integers {
         starts: Buffer::new(padded * groups),
     };
     let factor = from.bits.factor();
-    for (first, width) in panels(rows) {
+    for (first, width) in panels(rows, panel) {
         for row in first..rows.min(first + width) {
             let values = &from.values[row * cols..][..cols];
             pack_codes(&mut packed, values, first, width, row - first);

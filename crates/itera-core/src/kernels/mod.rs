@@ -55,7 +55,8 @@ mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use std::{fmt, str::FromStr};
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use thiserror::Error;
 
@@ -71,7 +72,7 @@ pub(crate) use self::{
     router::{Route, Routes},
     rows::{Rows, RowsMut, Table},
     softmax::SoftmaxWeights,
-    ssd::{Convolve, Recurrence, StepSizes},
+    ssd::{Convolve, Hidden, Recurrence, StepSizes},
 };
 
 /// Names of all kernels, fastest first.

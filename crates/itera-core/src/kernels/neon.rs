@@ -1,6 +1,6 @@
 //! NEON, which every 64-bit ARM processor has: a vector is four registers.
 
-use std::arch::aarch64::{
+use core::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, int32x4x2_t, vaddq_f32, vaddq_s32, vandq_s8, vcombine_s8,
     vcombine_s16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdup_n_s32, vdupq_n_f32, vdupq_n_s8,
     vdupq_n_s32, vfmaq_f32, vget_high_s8, vget_low_s8, vld1q_f32, vld1q_s8, vld1q_s32, vmaxq_f32,
@@ -21,7 +21,7 @@ pub(super) struct Neon(());
 impl Neon {
     /// `Some` if this CPU has the required features.
     pub(super) fn new() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+        cfg!(target_feature = "neon").then_some(Self(()))
     }
 
     /// Runs `op` compiled for these instructions.
@@ -60,6 +60,7 @@ impl Lanes for Neon {
     type Sums = [int32x4_t; 8];
     type W = [int8x16_t; 4];
 
+    const PANEL: usize = 4;
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
 

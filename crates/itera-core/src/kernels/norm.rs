@@ -3,8 +3,8 @@
 use super::{
     Op, Rows, RowsMut,
     double::ln,
-    lanes::{Lanes, WIDTH},
-    math::{exp, get, put, silu, sum_of_squares},
+    lanes::{Block, Lanes, WIDTH},
+    math::{ABREAST, exp, gate, get, largest, put, sqrt, sum_of_squares},
 };
 
 /// `out = x / sqrt(mean(x²) + eps) * gain` (Zhang & Sennrich 2019), for each token.
@@ -24,10 +24,10 @@ impl Op for RmsNorm<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
         let width = self.gain.len();
-        for (x, out) in self.x.iter().zip(self.out.iter_mut()) {
-            let (x, out) = (&x[..width], &mut out[..width]);
+        for t in 0..self.x.len {
+            let (x, out) = (self.x.row(t, width), self.out.row(t, width));
             let mean = sum_of_squares(l, x) / width as f32;
-            let scale = l.splat((mean + self.eps).sqrt().recip());
+            let scale = l.splat(sqrt(mean + self.eps).recip());
             for at in (0..width).step_by(WIDTH) {
                 let scaled = l.mul(get(l, x, at), scale);
                 put(l, l.mul(scaled, get(l, self.gain, at)), out, at);
@@ -53,16 +53,11 @@ impl Op for GatedNorm<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
         let width = self.gain.len();
-        for (y, z) in self.y.iter_mut().zip(self.z.iter()) {
-            let (y, z) = (&mut y[..width], &z[..width]);
-            let mut squares = l.zero();
-            for at in (0..width).step_by(WIDTH) {
-                let gated = l.mul(get(l, y, at), silu(l, get(l, z, at)));
-                squares = l.fma(gated, gated, squares);
-                put(l, gated, y, at);
-            }
-            let mean = l.sum(squares) / width as f32;
-            let scale = l.splat((mean + self.eps).sqrt().recip());
+        for t in 0..self.z.len {
+            let (y, z) = (self.y.row(t, width), self.z.row(t, width));
+            gate(l, z, y);
+            let mean = sum_of_squares(l, y) / width as f32;
+            let scale = l.splat(sqrt(mean + self.eps).recip());
             for at in (0..width).step_by(WIDTH) {
                 let scaled = l.mul(get(l, y, at), scale);
                 put(l, l.mul(scaled, get(l, self.gain, at)), y, at);
@@ -87,12 +82,11 @@ impl Op for SwiGlu<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
-        for (hidden, out) in self.hidden.iter().zip(self.out.iter_mut()) {
-            let (gate, up) = hidden[..2 * self.width].split_at(self.width);
-            for at in (0..self.width).step_by(WIDTH) {
-                let value = l.mul(silu(l, get(l, gate, at)), get(l, up, at));
-                put(l, value, &mut out[..self.width], at);
-            }
+        for t in 0..self.hidden.len {
+            let hidden = self.hidden.row(t, 2 * self.width);
+            let ((z, up), out) = (hidden.split_at(self.width), self.out.row(t, self.width));
+            out.copy_from_slice(up);
+            gate(l, z, out);
         }
     }
 }
@@ -126,23 +120,37 @@ impl Op for LogSumExp<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> f64 {
-        let (blocks, tail) = self.0.as_chunks::<WIDTH>();
-        let mut largest = l.splat(f32::NEG_INFINITY);
-        for block in blocks {
-            // Passes over NaN, which the sum below keeps.
-            largest = l.max(l.load(block), largest);
-        }
-        let tail_largest = tail.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let largest = l.max_of_lanes(largest).max(tail_largest);
+        // The sum below keeps NaN.
+        let largest = largest(self.0);
         let shift = l.splat(largest);
+        let (blocks, tail) = self.0.as_chunks::<WIDTH>();
+        let (wide, rest) = blocks.as_chunks();
         let mut sums = l.zero();
-        for block in blocks {
-            sums = l.add(sums, exp(l, l.sub(l.load(block), shift)));
+        for blocks in wide {
+            sums = add_exps::<L, ABREAST>(l, blocks, shift, sums);
+        }
+        for block in rest {
+            sums = add_exps(l, &[*block], shift, sums);
         }
         // Lanes beyond the tail are left out.
         let mut last = [0.0; WIDTH];
-        l.store(exp(l, l.sub(l.load_part(tail), shift)), &mut last);
+        let [exps] = exp(l, [l.sub(l.load_part(tail), shift)]);
+        l.store(exps, &mut last);
         let tail_sum: f32 = last[..tail.len()].iter().sum();
         f64::from(largest) + ln(f64::from(l.sum(sums) + tail_sum))
     }
+}
+
+/// `sums + exp(x - shift)`, block by block.
+#[inline(always)]
+fn add_exps<L: Lanes, const N: usize>(l: L, x: &[Block; N], shift: L::F, sums: L::F) -> L::F {
+    let mut shifted = [shift; N];
+    for i in 0..N {
+        shifted[i] = l.sub(l.load(&x[i]), shift);
+    }
+    let mut sums = sums;
+    for exps in exp(l, shifted) {
+        sums = l.add(sums, exps);
+    }
+    sums
 }

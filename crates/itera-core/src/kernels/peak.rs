@@ -1,6 +1,6 @@
 //! The peak speeds of a processor, as the roof over measured speeds.
 
-use std::hint::black_box;
+use core::hint::black_box;
 
 use super::{
     Kernel, Op,

@@ -3,7 +3,7 @@
 use super::{
     Kernel, Matrix, Op, Quantize, Rows, RowsMut,
     lanes::{Block, HALVES, Lanes, WIDTH, Weights},
-    matrix::{Bits, Integers, PANEL, Store},
+    matrix::{Bits, Integers, Store},
     quantize::Quantized,
 };
 
@@ -31,7 +31,7 @@ impl Product<'_> {
     /// Rows of outputs.
     #[inline(always)]
     fn len(&self) -> usize {
-        self.chosen.map_or(self.x.len(), <[u32]>::len)
+        self.chosen.map_or(self.x.len, <[u32]>::len)
     }
 
     /// The row of `x` that output `index` is made of.
@@ -46,14 +46,14 @@ impl Product<'_> {
 
 impl Kernel {
     /// Computes a [`Product`] by the code for its kind of weights.
-    pub(crate) fn multiply(self, product: Product<'_>) {
+    pub(crate) fn multiply(self, mut product: Product<'_>) {
         debug_assert_eq!(product.out.values.len(), product.len() * product.out.stride);
         let matrix = product.matrix;
         match &matrix.store {
-            Store::Float(weights) => self.run(Floats(product, weights)),
+            Store::Float(weights) => self.run(Floats(&mut product, weights)),
             Store::Integer(weights) => match weights.bits {
-                Bits::Eight => self.run(Ints::<8>(product, weights)),
-                Bits::Four => self.run(Ints::<4>(product, weights)),
+                Bits::Eight => self.run(Ints::<8>(&mut product, weights)),
+                Bits::Four => self.run(Ints::<4>(&mut product, weights)),
             },
         }
     }
@@ -84,30 +84,30 @@ impl Kernel {
 /// Calls `$pass` for the panels of a matrix, with its number of blocks as a constant.
 macro_rules! for_each_panel {
     ($stride:expr, |$first:ident| $pass:ident::<$($generic:tt),+>($($argument:expr),+ $(,)?)) => {
-        for $first in (0..$stride).step_by(PANEL * WIDTH) {
-            match ($stride - $first) / WIDTH {
+        for $first in (0..$stride).step_by(L::PANEL * WIDTH) {
+            match L::PANEL.min(($stride - $first) / WIDTH) {
                 1 => $pass::<$($generic),+, 1>($($argument),+),
                 2 => $pass::<$($generic),+, 2>($($argument),+),
                 3 => $pass::<$($generic),+, 3>($($argument),+),
-                _ => $pass::<$($generic),+, PANEL>($($argument),+),
+                _ => $pass::<$($generic),+, 4>($($argument),+),
             }
         }
     };
 }
 
-struct Floats<'a>(Product<'a>, &'a [f32]);
+struct Floats<'p, 'a>(&'p mut Product<'a>, &'a [f32]);
 
-impl Op for Floats<'_> {
+impl Op for Floats<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let Self(mut product, weights) = self;
+        let Self(product, weights) = self;
         let (cols, stride) = (product.matrix.cols(), product.matrix.stride());
         for_each_panel!(stride, |first| float_panel::<L>(
             l,
             &weights[first * cols..],
-            &mut product,
+            product,
             first
         ));
     }
@@ -180,14 +180,14 @@ fn store_tile<L: Lanes, const R: usize, const T: usize>(
     }
 }
 
-struct Ints<'a, const BITS: usize>(Product<'a>, &'a Integers);
+struct Ints<'p, 'a, const BITS: usize>(&'p mut Product<'a>, &'a Integers);
 
-impl<const BITS: usize> Op for Ints<'_, BITS> {
+impl<const BITS: usize> Op for Ints<'_, '_, BITS> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let Self(mut product, weights) = self;
+        let Self(product, weights) = self;
         let (cols, stride) = (product.matrix.cols(), product.matrix.stride());
         let groups = weights.groups(cols);
         let bytes = weights.block_bytes(cols) / WIDTH;
@@ -201,7 +201,7 @@ impl<const BITS: usize> Op for Ints<'_, BITS> {
                 loads: weights.group.div_ceil(weights.bits.inputs()),
                 group: weights.group,
             },
-            &mut product,
+            product,
             first,
         ));
     }

@@ -64,17 +64,18 @@ impl Op for Quantize<'_> {
             return;
         };
         let (to, cols) = (self.to, self.matrix.cols());
-        let rows = to.bytes.chunks_exact_mut(to.stride);
-        let rows = rows.zip(to.scales.chunks_exact_mut(to.stride / WIDTH));
-        let rows = rows.zip(to.totals.chunks_exact_mut(to.stride / WIDTH));
-        for (((bytes, scales), totals), x) in rows.zip(self.x.iter()) {
-            let (x, mut probe) = (&x[..cols], l.zero());
+        let groups = to.stride / WIDTH;
+        for t in 0..self.x.len {
+            let (x, mut probe) = (self.x.row(t, cols), l.zero());
+            let bytes = &mut to.bytes[t * to.stride..][..to.stride];
+            let scales = &mut to.scales[t * groups..][..groups];
             match weights.group {
                 16 => quantize_row::<L, 1>(l, x, bytes, scales, &mut probe),
                 32 => quantize_row::<L, 2>(l, x, bytes, scales, &mut probe),
                 _ => scales[0] = quantize_group(l, x, bytes, &mut probe),
             }
             if L::NEEDS_TOTALS && weights.bits == Bits::Four {
+                let totals = &mut to.totals[t * groups..][..groups];
                 for (total, group) in totals.iter_mut().zip(bytes.chunks(weights.group)) {
                     *total = group.iter().map(|byte| i32::from(byte.cast_signed())).sum();
                 }

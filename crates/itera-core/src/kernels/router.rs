@@ -1,5 +1,7 @@
 //! The router of the experts.
 
+use alloc::{vec, vec::Vec};
+
 use super::{
     Op, Rows,
     buffer::Buffer,
@@ -95,9 +97,11 @@ impl Op for Route<'_> {
     fn run<L: Lanes>(self, l: L) {
         let routes = self.routes;
         routes.visits.fill(0);
-        for (token, u) in self.u.iter().enumerate() {
+        for token in 0..self.u.len {
             match self.router {
                 Some(router) => {
+                    let d_model = router.len() / routes.probabilities.len();
+                    let u = self.u.row(token, d_model);
                     logits(l, router, u, &mut routes.probabilities);
                     softmax(l, &mut routes.probabilities);
                 }
@@ -111,11 +115,9 @@ impl Op for Route<'_> {
 /// `out = W u`.
 #[inline(always)]
 fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
-    let d_model = router.len() / out.len();
-    let u = &u[..d_model];
-    for (row, out) in router.chunks_exact(d_model).zip(out) {
+    for (row, out) in router.chunks_exact(u.len()).zip(out) {
         let mut sums = l.zero();
-        for at in (0..d_model).step_by(WIDTH) {
+        for at in (0..u.len()).step_by(WIDTH) {
             sums = l.fma(get(l, row, at), get(l, u, at), sums);
         }
         *out = l.sum(sums);
@@ -127,7 +129,8 @@ fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
 fn softmax<L: Lanes>(l: L, x: &mut [f32]) {
     let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for at in (0..x.len()).step_by(WIDTH) {
-        put(l, exp(l, l.sub(get(l, x, at), l.splat(largest))), x, at);
+        let [exp] = exp(l, [l.sub(get(l, x, at), l.splat(largest))]);
+        put(l, exp, x, at);
     }
     let sum: f32 = x.iter().sum();
     for x in x {

@@ -1,24 +1,18 @@
 //! Rows of floats with their stride: views, and the buffer that they are views of.
 
-use std::slice::{Chunks, ChunksMut};
-
 use super::{buffer::Buffer, lanes::WIDTH};
 
 /// Rows of floats, `stride` values from the start of one to the next. A row has more values than
-/// are meant: whoever reads it knows its width.
+/// are meant: whoever reads it knows its width. Loops count rows: an iterator over chunks divides by the stride, which
+/// takes as long as a vector's work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) stride: usize,
+    pub(crate) len: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Number of rows.
-    #[inline(always)]
-    pub(crate) fn len(self) -> usize {
-        self.values.len().div_ceil(self.stride)
-    }
-
     /// The rows without their first `skipped` columns.
     pub(crate) fn columns(self, skipped: usize) -> Self {
         let values = &self.values[skipped..];
@@ -30,12 +24,6 @@ impl<'a> Rows<'a> {
     pub(crate) fn row(self, index: usize, width: usize) -> &'a [f32] {
         &self.values[index * self.stride..][..width]
     }
-
-    /// Row by row.
-    #[inline(always)]
-    pub(super) fn iter(self) -> Chunks<'a, f32> {
-        self.values.chunks(self.stride)
-    }
 }
 
 /// [`Rows`] to write.
@@ -46,10 +34,10 @@ pub(crate) struct RowsMut<'a> {
 }
 
 impl RowsMut<'_> {
-    /// Row by row.
+    /// The first `width` values of a row.
     #[inline(always)]
-    pub(super) fn iter_mut(&mut self) -> ChunksMut<'_, f32> {
-        self.values.chunks_mut(self.stride)
+    pub(super) fn row(&mut self, index: usize, width: usize) -> &mut [f32] {
+        &mut self.values[index * self.stride..][..width]
     }
 }
 
@@ -77,6 +65,7 @@ impl Table {
         Rows {
             values: &self.values[first * self.stride..][..len * self.stride],
             stride: self.stride,
+            len,
         }
     }
 

@@ -1,11 +1,23 @@
 //! Plain scalar code: the specification of every other kernel, and the kernel of processors that
-//! none of them knows.
+//! none of them knows. Products of bytes alone have instructions of x86-64, where compilers find none.
 
-use super::lanes::{Block, Lanes, WIDTH, Weights, halves_by_dot4};
+#[cfg(not(target_arch = "x86_64"))]
+use super::lanes::halves_by_dot4;
+use super::lanes::{Block, Lanes, WIDTH, Weights};
 
 /// Needs nothing of the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scalar;
+
+/// 1.5 * 2^23: floats around it are the whole numbers.
+const NEAREST: f32 = 12_582_912.0;
+
+/// `NEAREST` and the integer that is nearest to `x`, ties to even, which is also the difference of their bits; for
+/// magnitudes below 2^22. The library's function is a call where the processor has no instruction for it.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    x + NEAREST
+}
 
 /// One operation for each lane.
 macro_rules! each {
@@ -28,11 +40,41 @@ macro_rules! binary {
     )+};
 }
 
+/// What of [`Lanes`] is about weights of 4 bits, where sums of products are 4096 times too large and not 16 times.
+#[cfg(target_arch = "x86_64")]
+macro_rules! halves_of_x86 {
+    () => {
+        type Halves = [i32; WIDTH];
+
+        const NEEDS_TOTALS: bool = false;
+
+        #[inline(always)]
+        fn begin_halves(self, _: [i32; WIDTH]) -> [i32; WIDTH] {
+            [0; WIDTH]
+        }
+
+        #[inline(always)]
+        fn dot8(self, halves: [i32; WIDTH], w: Weights, x: [[u8; 4]; 2]) -> [i32; WIDTH] {
+            super::x86::dot8(halves, &w, x)
+        }
+
+        #[inline(always)]
+        fn finish_halves(self, sums: [i32; WIDTH], halves: [i32; WIDTH], _: i32) -> [i32; WIDTH] {
+            let mut sums = sums;
+            for i in 0..WIDTH {
+                sums[i] += halves[i] >> 8;
+            }
+            sums
+        }
+    };
+}
+
 impl Lanes for Scalar {
     type F = Block;
     type Sums = [i32; WIDTH];
     type W = Weights;
 
+    const PANEL: usize = 2;
     const REGISTERS: usize = 8;
     const INPUT_OFFSET: i32 = 0;
 
@@ -71,7 +113,7 @@ impl Lanes for Scalar {
 
     #[inline(always)]
     fn round(self, x: Block) -> Block {
-        each!(i => x[i].round_ties_even())
+        each!(i => nearest(x[i]) - NEAREST)
     }
 
     #[inline(always)]
@@ -98,7 +140,7 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn store_bytes(self, x: Block, to: &mut [u8; WIDTH]) {
         for (to, x) in to.iter_mut().zip(x) {
-            *to = (x.round_ties_even() as i8).cast_unsigned();
+            *to = nearest(x).to_bits() as u8;
         }
     }
 
@@ -122,6 +164,13 @@ impl Lanes for Scalar {
         *from
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn dot4(self, sums: [i32; WIDTH], w: Weights, x: [u8; 4]) -> [i32; WIDTH] {
+        super::x86::dot4(sums, &w, x)
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
     fn dot4(self, sums: [i32; WIDTH], w: Weights, x: [u8; 4]) -> [i32; WIDTH] {
         let x = x.map(|x| i32::from(x.cast_signed()));
@@ -134,6 +183,9 @@ impl Lanes for Scalar {
         sums
     }
 
+    #[cfg(target_arch = "x86_64")]
+    halves_of_x86!();
+    #[cfg(not(target_arch = "x86_64"))]
     halves_by_dot4!();
 
     #[inline(always)]

@@ -42,6 +42,7 @@ impl<L: Lanes> Lanes for Unfused<L> {
     type Halves = L::Halves;
     type W = L::W;
 
+    const PANEL: usize = L::PANEL;
     const REGISTERS: usize = L::REGISTERS;
     const INPUT_OFFSET: i32 = L::INPUT_OFFSET;
     const NEEDS_TOTALS: bool = L::NEEDS_TOTALS;

@@ -3,7 +3,7 @@
 //! There is no fused multiply-add without relaxed instructions, whose results differ between machines. So everything
 //! here equals [`Scalar`](super::scalar::Scalar) to the last bit, floats too.
 
-use std::arch::wasm32::{
+use core::arch::wasm32::{
     f32x4_add, f32x4_convert_i32x4, f32x4_div, f32x4_extract_lane, f32x4_mul, f32x4_nearest,
     f32x4_pmax, f32x4_pmin, f32x4_splat, f32x4_sub, i8x16_narrow_i16x8, i8x16_shl, i8x16_shuffle,
     i8x16_splat, i16x8_narrow_i32x4, i16x8_shl, i16x8_shr, i16x8_splat, i32x4_add, i32x4_dot_i16x8,
@@ -36,6 +36,7 @@ impl Lanes for Simd128 {
     type Halves = [v128; 4];
     type W = [v128; 4];
 
+    const PANEL: usize = 4;
     const REGISTERS: usize = 4;
     const INPUT_OFFSET: i32 = 0;
     const NEEDS_TOTALS: bool = false;
@@ -195,13 +196,13 @@ impl Full for [u8; 16] {}
 #[inline(always)]
 fn load<T: Full>(from: &T) -> v128 {
     // SAFETY: the reference is to sixteen initialised bytes, of any alignment.
-    unsafe { v128_load(std::ptr::from_ref(from).cast()) }
+    unsafe { v128_load(core::ptr::from_ref(from).cast()) }
 }
 
 #[inline(always)]
 fn store<T: Full>(to: &mut T, x: v128) {
     // SAFETY: the reference is to sixteen bytes, of any alignment, and all bits make valid numbers.
-    unsafe { v128_store(std::ptr::from_mut(to).cast(), x) }
+    unsafe { v128_store(core::ptr::from_mut(to).cast(), x) }
 }
 
 /// The lanes 2 and 3 in the place of 0 and 1.

@@ -69,8 +69,6 @@ fn state_space(
     });
     // h = decay h + dt B x^T, y = C^T h + D x
     k.run(Recurrence {
-        d_inner: config.d_inner,
-        d_state: config.d_state,
         xbc: work.xbc.rows(start, len),
         dt: work.dt.rows(start, len),
         decay: work.decay.rows(start, len),

@@ -1,5 +1,7 @@
 //! Observing the inputs of the projections as they pass, for calibration.
 
+use alloc::vec::Vec;
+
 use super::{Model, Sequence};
 use crate::kernels::{LogSumExp, Rows};
 

@@ -1,6 +1,7 @@
 //! Likelihood of texts under the model.
 
-use std::{f64::consts::LN_2, ops::Range};
+use alloc::{vec, vec::Vec};
+use core::{f64::consts::LN_2, ops::Range};
 
 use super::{Model, Sequence, State, Workspace};
 use crate::kernels::{Frequencies, LogSumExp};

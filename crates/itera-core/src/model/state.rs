@@ -1,8 +1,10 @@
 //! Everything that changes while tokens pass: the recurrent state of a session, and scratch buffers.
 
+use alloc::{vec, vec::Vec};
+
 use crate::{
     config::ModelConfig,
-    kernels::{AddScaled, Buffer, Kernel, Quantized, Routes, Table},
+    kernels::{AddScaled, Buffer, Hidden, Kernel, Quantized, Routes, Table},
 };
 
 /// The recurrent state of one session: all that the model remembers of the tokens it has read.
@@ -15,7 +17,7 @@ pub struct State {
 /// The part of one layer.
 #[derive(Clone, Debug)]
 pub(super) struct LayerState {
-    pub(super) h: Buffer<f32>,    // [d_state, d_inner]
+    pub(super) h: Hidden,         // [d_state, d_inner]
     pub(super) conv: Buffer<f32>, // [d_conv - 1, channels], oldest first
 }
 
@@ -23,7 +25,7 @@ impl State {
     /// A fresh state: nothing has been read.
     pub(super) fn new(config: &ModelConfig) -> Self {
         let layer = LayerState {
-            h: Buffer::new(config.d_state * config.d_inner),
+            h: Hidden::new(config.d_state, config.d_inner),
             conv: Buffer::new((config.d_conv - 1) * config.d_conv_channels()),
         };
         Self {
@@ -34,7 +36,7 @@ impl State {
     /// Forgets every token, as if the state were new.
     pub fn reset(&mut self) {
         for layer in &mut self.layers {
-            layer.h.fill(0.0);
+            layer.h.reset();
             layer.conv.fill(0.0);
         }
     }
@@ -44,7 +46,7 @@ impl State {
     pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
         self.layers
             .iter()
-            .flat_map(|layer| layer.h.iter().chain(layer.conv.iter()).copied())
+            .flat_map(|layer| layer.h.iter().chain(layer.conv.iter().copied()))
     }
 
     /// Takes over recurrent values in the order of [`values`](Self::values).
@@ -55,11 +57,11 @@ impl State {
         assert_eq!(size_of_val(values), self.bytes(), "bytes of the values");
         let mut rest = values;
         for layer in &mut self.layers {
-            for part in [&mut layer.h, &mut layer.conv] {
-                let (own, others) = rest.split_at(part.len());
-                part.copy_from_slice(own);
-                rest = others;
-            }
+            let (h, others) = rest.split_at(layer.h.len());
+            let (conv, others) = others.split_at(layer.conv.len());
+            layer.h.copy_from_slice(h);
+            layer.conv.copy_from_slice(conv);
+            rest = others;
         }
     }
 
@@ -67,7 +69,7 @@ impl State {
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter();
         layers
-            .map(|layer| size_of_val::<[f32]>(&layer.h) + size_of_val::<[f32]>(&layer.conv))
+            .map(|layer| (layer.h.len() + layer.conv.len()) * size_of::<f32>())
             .sum()
     }
 }

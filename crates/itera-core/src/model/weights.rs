@@ -1,5 +1,7 @@
 //! The weights of a model, packed for a kernel from a checkpoint; read-only afterwards.
 
+use alloc::{format, vec::Vec};
+
 use thiserror::Error;
 
 use crate::{

@@ -1,13 +1,10 @@
 //! Byte-level byte-pair encoding: starts from bytes, joins the pairs that training found frequent,
 //! in the order in which training found them. Loses nothing, invalid UTF-8 included.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
-    ops::Range,
-};
+use alloc::{boxed::Box, collections::BinaryHeap, vec, vec::Vec};
+use core::{cmp::Reverse, ops::Range};
 
-use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
 
 use super::{TokenizerError, pieces::pieces};
 
@@ -24,9 +21,9 @@ pub struct BpeTokenizer {
     /// The pair that id `FIRST_MERGE + i` stands for.
     merges: Vec<Pair>,
     /// The same, looked up the other way.
-    merged: HashMap<Pair, u32, RandomState>,
+    merged: HashMap<Pair, u32>,
     /// Tokens that a piece of their bytes becomes: most words of a text that the vocabulary was made for.
-    whole: HashMap<Box<[u8]>, u16, RandomState>,
+    whole: HashMap<Box<[u8]>, u16>,
     /// Bytes of each token, by id; none for end-of-text.
     bytes: Vec<Box<[u8]>>,
 }
@@ -113,7 +110,7 @@ impl BpeTokenizer {
     /// Appends the tokens of `text`. Most pieces are tokens; the others repeat, so that each is merged once and
     /// then copied.
     pub(super) fn encode_into(&self, text: &[u8], ids: &mut Vec<u16>) {
-        let mut seen: HashMap<&[u8], Range<usize>, RandomState> = HashMap::default();
+        let mut seen: HashMap<&[u8], Range<usize>> = HashMap::new();
         let mut queue = BinaryHeap::new();
         for piece in pieces(text) {
             if let &[byte] = piece {

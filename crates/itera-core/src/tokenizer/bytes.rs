@@ -1,5 +1,7 @@
 //! One token per byte: nothing to train, nothing lost, four times as many tokens as BPE.
 
+use alloc::vec::Vec;
+
 /// Every byte once, so that one token's bytes can be lent out.
 const BYTES: [u8; 256] = {
     let mut bytes = [0; 256];

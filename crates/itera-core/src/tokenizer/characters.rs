@@ -1,7 +1,7 @@
 //! One token per Unicode character: the alphabet is what a corpus holds, everything else becomes
 //! the unknown token.
 
-use std::collections::BTreeSet;
+use alloc::{boxed::Box, collections::BTreeSet, string::ToString, vec::Vec};
 
 use super::TokenizerError;
 

@@ -13,9 +13,14 @@
 //! compares: anything that the file says beyond it or against it would be ignored, and so is an error.
 //! So is a key that occurs twice.
 
-use std::{
+use alloc::{
     borrow::Cow,
+    borrow::ToOwned,
     collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    string::ToString,
+    vec::Vec,
 };
 
 use serde_json::{Map, Value, json};

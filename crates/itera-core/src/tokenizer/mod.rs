@@ -13,9 +13,11 @@ mod characters;
 mod classes;
 mod json;
 mod pieces;
+#[cfg(feature = "std")]
 mod train;
 
-use std::{fmt, str::FromStr};
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use serde_json::Value;
 use thiserror::Error;

@@ -28,7 +28,7 @@ pub(super) fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The pieces of valid text.
 fn valid_pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         let (piece, after) = rest.split_at(first_piece_len(rest)?);
         rest = after;
         Some(piece)

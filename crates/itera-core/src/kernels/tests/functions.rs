@@ -39,10 +39,10 @@ impl Op for Map<'_> {
     fn run<L: Lanes>(self, l: L) {
         for at in (0..self.x.len()).step_by(WIDTH) {
             let x = math::get(l, self.x, at);
-            let y = match self.function {
-                Function::Exp => math::exp(l, x),
-                Function::Sigmoid => math::sigmoid(l, x),
-                Function::Softplus => math::softplus(l, x),
+            let [y] = match self.function {
+                Function::Exp => math::exp(l, [x]),
+                Function::Sigmoid => math::sigmoid(l, [x]),
+                Function::Softplus => [math::softplus(l, x)],
             };
             math::put(l, y, self.x, at);
         }

@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::{assert_close, others, values};
+use super::{assert_close, others, rows, values};
 use crate::{
     config::{ModelConfig, Preset, Routing},
     kernels::{
-        AddScaled, Convolve, GatedNorm, Kernel, LogSumExp, Recurrence, RmsNorm, Route, Routes,
-        Rows, RowsMut, StepSizes, SwiGlu, Table, lanes::WIDTH,
+        AddScaled, Convolve, GatedNorm, Hidden, Kernel, LogSumExp, Recurrence, RmsNorm, Route,
+        Routes, RowsMut, StepSizes, SwiGlu, Table, lanes::WIDTH,
     },
 };
 
@@ -34,7 +34,7 @@ fn a_nan_router_logit_makes_every_weight_of_its_token_nan() {
                 let mut routes = Routes::new(&config, 3);
                 kernel.run(Route {
                     router: Some(&router),
-                    u: Rows { values: &u, stride },
+                    u: rows(&u, stride),
                     routes: &mut routes,
                 });
                 let mut visits = 0;
@@ -67,14 +67,14 @@ proptest! {
             let (gain, eps) = (&gain[..], 1e-5);
             let mut normed = vec![0.0; n * stride];
             let out = RowsMut { values: &mut normed, stride };
-            kernel.run(RmsNorm { x: Rows { values: &x, stride }, gain, eps, out });
+            kernel.run(RmsNorm { x: rows(&x, stride), gain, eps, out });
             let mut gated = x.clone();
             let y = RowsMut { values: &mut gated, stride };
-            kernel.run(GatedNorm { z: Rows { values: &z, stride }, gain, eps, y });
+            kernel.run(GatedNorm { z: rows(&z, stride), gain, eps, y });
             let mut active = vec![0.0; n * stride];
             let hidden = [&x[..], &z].concat();
             kernel.run(SwiGlu {
-                hidden: Rows { values: &hidden, stride: 2 * stride },
+                hidden: rows(&hidden, 2 * stride),
                 width: stride,
                 out: RowsMut { values: &mut active, stride },
             });
@@ -129,7 +129,7 @@ proptest! {
             let mut routes = Routes::new(&config, n);
             kernel.run(Route {
                 router: Some(&router),
-                u: Rows { values: &u, stride },
+                u: rows(&u, stride),
                 routes: &mut routes,
             });
             for token in 0..n {
@@ -175,7 +175,8 @@ impl Sizes {
         let (bias, d) = (values(seed + 2, channels), values(seed + 3, heads));
         let a: Vec<f32> = values(seed + 4, heads).iter().map(|a| -a.abs()).collect();
         let mut memory = values(seed + 5, (self.taps - 1) * channels);
-        let mut h = values(seed + 6, d_state * d_inner);
+        let mut h = Hidden::new(d_state, d_inner);
+        h.copy_from_slice(&values(seed + 6, d_state * d_inner));
         let mut y = vec![0.0; self.n * d_inner];
         for (input, y) in input
             .chunks(piece * stride)
@@ -184,10 +185,7 @@ impl Sizes {
             let n = input.len() / stride;
             let (mut dt, mut decay) = (Table::new(n, heads), Table::new(n, heads));
             let mut xbc = Table::new(n, channels);
-            let input = Rows {
-                values: input,
-                stride,
-            };
+            let input = rows(input, stride);
             kernel.run(Convolve {
                 x: input,
                 taps: &weights,
@@ -203,8 +201,6 @@ impl Sizes {
                 decay: decay.rows_mut(0, n),
             });
             kernel.run(Recurrence {
-                d_inner,
-                d_state,
                 xbc: xbc.rows(0, n),
                 dt: dt.rows(0, n),
                 decay: decay.rows(0, n),
@@ -216,6 +212,6 @@ impl Sizes {
                 },
             });
         }
-        [y, h, memory]
+        [y, h.iter().collect(), memory]
     }
 }

@@ -11,7 +11,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::Kernel;
+use super::{Kernel, Rows};
 
 /// Lengths around the widths of vectors, blocks and panels.
 const LENS: [usize; 15] = [1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65];
@@ -21,6 +21,15 @@ fn values(seed: u64, len: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = || rng.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0;
     (0..len).map(|_| draw()).collect()
+}
+
+/// All rows of `values`.
+fn rows(values: &[f32], stride: usize) -> Rows<'_> {
+    Rows {
+        values,
+        stride,
+        len: values.len() / stride,
+    }
 }
 
 /// Kernels other than the scalar one; says that a test is skipped where there are fewer than `least`.

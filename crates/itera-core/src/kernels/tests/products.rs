@@ -3,7 +3,7 @@
 use super::{LENS, assert_close, others, values};
 use crate::{
     checkpoint::{Precision, Tensor, TensorData, rounding::Rounded},
-    kernels::{Buffer, Kernel, Matrix, Product, Quantize, Quantized, Rows, Table, lanes::WIDTH},
+    kernels::{Buffer, Kernel, Matrix, Product, Quantize, Quantized, Table, lanes::WIDTH},
 };
 
 /// `X W^T` by a kernel: outputs `[n, rows]` without padding.
@@ -19,10 +19,7 @@ fn product(kernel: Kernel, tensor: &Tensor, x: &[f32], chosen: Option<&[u32]>) -
         to[..cols].copy_from_slice(x);
     }
     let mut integers = Quantized::new(n, cols);
-    let x = Rows {
-        values: &floats,
-        stride,
-    };
+    let x = super::rows(&floats, stride);
     kernel.run(Quantize {
         matrix: &matrix,
         x,
