@@ -3,7 +3,7 @@
 //! Whoever assigns by user gets answers that belong together, so a variance is over units (people, keys, requests)
 //! and not over answers: a share of answers is a ratio of two sums over units, and has the variance of one (delta
 //! method). An interval of a difference holds at all times of looking together: it is the confidence sequence of a
-//! normal mixture (Howard et al., arXiv 1810.08240) with the variance estimated, as GrowthBook and others have it.
+//! normal mixture (Howard et al., arXiv 1810.08240) with the variance estimated, as `GrowthBook` and others have it.
 
 use statrs::distribution::{ChiSquared, ContinuousCDF as _};
 

@@ -4,8 +4,7 @@ use itera_core::checkpoint::Precision;
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use super::{Answer, Store, StoreError, Tx, now_ms, versions::lock_active};
-use crate::experiments::Sums;
+use super::{Store, StoreError, Tx, now_ms, versions::lock_active};
 
 /// What an experiment divides, as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
