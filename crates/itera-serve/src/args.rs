@@ -432,6 +432,13 @@ pub(crate) struct AdaptArgs {
     /// half].
     #[arg(long, env = "ITERA_REPLAY", value_name = "NAME|PATH")]
     pub(crate) replay: Option<String>,
+    /// File of texts that must not become likely, one a line, with a prompt and a tab before it where it follows one:
+    /// an adaptation that makes a token of one over twice as likely is refused.
+    #[arg(long, env = "ITERA_ADAPT_PROBES", value_name = "FILE")]
+    pub(crate) adapt_probes: Option<PathBuf>,
+    /// Serve what was learnt only after an operator has approved it: POST /adapt/{id}/approve.
+    #[arg(long, env = "ITERA_ADAPT_APPROVE")]
+    pub(crate) adapt_approve: bool,
     /// Most feedback records in one adaptation, the newest first.
     #[arg(
         long,

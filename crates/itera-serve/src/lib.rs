@@ -6,12 +6,13 @@
 //! | `models`, `weights` | the models by name; one version of a model at several precisions |
 //! | `engine` | threads that write for many requests side by side |
 //! | `store` | answers, feedback, versions and journal in SQLite or PostgreSQL |
+//! | `source` | how much is learnt from one source |
 //! | `adapt` | following versions, and making them |
 //! | `listen`, `body` | connections, and bodies that hold something until they are sent |
 //! | `client`, `keys`, `limits` | who asks, what they may do, and how much of it |
 //! | `app` | the HTTP interface; `problem` is what it says when something is wrong |
 //! | `audit` | who changed what |
-//! | `metrics` | what the server measures of itself |
+//! | `metrics` | what the server measures of itself; `quality` of its answers and prompts |
 //! | `serve` | all of it put together, from start to shutdown |
 //! | `transfer` | feedback out, in and deleted, copies, another checkpoint |
 //! | `health_check` | a small part of images |
@@ -35,7 +36,9 @@ mod metrics;
 mod models;
 mod options;
 mod problem;
+mod quality;
 mod serve;
+mod source;
 mod store;
 mod transfer;
 mod weights;

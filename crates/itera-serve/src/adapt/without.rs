@@ -22,11 +22,16 @@ impl Learner {
     /// # Errors
     /// Something says how to learn.
     pub(crate) fn load(args: &AdaptArgs, _: &Base) -> anyhow::Result<Option<Self>> {
-        let given = args.adapt_settings.is_some() || args.guard.is_some() || args.replay.is_some();
+        let texts = [
+            args.guard.is_some(),
+            args.replay.is_some(),
+            args.adapt_probes.is_some(),
+        ];
+        let given = args.adapt_settings.is_some() || args.adapt_approve || texts.contains(&true);
         ensure!(
             !given,
-            "this build does not learn, so that --adapt-settings, --guard and --replay mean nothing; leave \
-             them out, or build itera-serve with its default features"
+            "this build does not learn, so that --adapt-settings, --adapt-approve, --adapt-probes, --guard and \
+             --replay mean nothing; leave them out, or build itera-serve with its default features"
         );
         Ok(None)
     }

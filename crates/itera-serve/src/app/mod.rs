@@ -11,10 +11,12 @@
 //! | `score`, `tokens` | likelihood of texts, and their tokens |
 //! | `feedback`, `online` | verdicts on answers, and how well the model predicts the texts of these |
 //! | `adapt` | learning, its status, rollback |
-//! | `metrics`, `health`, `page` | for operators and people |
+//! | `approval` | candidates, and a pause of learning |
+//! | `metrics`, `quality`, `health`, `page` | for operators and people |
 
 mod access;
 mod adapt;
+mod approval;
 mod cached;
 mod chat;
 mod completions;
@@ -27,6 +29,7 @@ mod metrics;
 mod models;
 mod online;
 mod page;
+mod quality;
 mod routes;
 mod score;
 mod sessions;
@@ -53,6 +56,7 @@ use crate::{
     models::Models,
     options::Settings,
     problem::{Code, Problem},
+    quality::Quality,
     store::{Counts, Store},
     weights::Variant,
 };
@@ -65,6 +69,7 @@ pub(crate) struct App {
     /// None with `--database none`.
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) quality: Arc<Quality>,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) limits: Limits,
     /// A seat for each thread that may score texts.

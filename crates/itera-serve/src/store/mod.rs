@@ -10,11 +10,13 @@
 //! | `feedback` | records as they are stored, read, exported |
 //! | `versions` | weights, and which of them are active |
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
+//! | `approval` | what an operator decides: candidates, a pause, feedback that is set aside |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
 //!
 //! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
 //! something depends on are by the clock of the database, which servers share.
 
+mod approval;
 mod feedback;
 mod journal;
 #[cfg(feature = "adapt")]
@@ -51,7 +53,8 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    feedback::{Counts, Feedback, Rated},
+    approval::Approval,
+    feedback::{Counts, Feedback, Rated, Source},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},
     retention::{Forgotten, Which},
