@@ -17,7 +17,7 @@
 //! | `transfer` | feedback out, in and deleted, copies, another checkpoint |
 //! | `health_check` | a small part of images |
 //!
-//! `examples/simulate.rs` is the proof that the model learns, `examples/bench-record.rs` a part of the load test.
+//! `examples/simulate` is the proof that the model learns, `examples/bench-record.rs` a part of the load test.
 
 mod adapt;
 mod app;
