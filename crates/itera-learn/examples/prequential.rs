@@ -123,6 +123,7 @@ fn play(setting: &Setting, config: &AdaptConfig) -> Outcome<String> {
             examples: records,
             replay: &setting.replay,
             guard: &setting.guard,
+            probes: &[],
         };
         let mut progress = |_| ControlFlow::Continue(());
         let adaptation = adapt(&setting.base, &current, material, config, &mut progress)?;

@@ -11,8 +11,8 @@ use itera_data::TokenSet;
 use itera_learn::{
     Backend, Schedule,
     adapt::{
-        AdaptConfig, AdaptError, Adaptation, Example, GuardDocument, Material, Receipt, Verdict,
-        adapt, weights_version,
+        AdaptConfig, AdaptError, Adaptation, Example, GuardDocument, Material, Probe, Receipt,
+        Verdict, adapt, weights_version,
     },
     model::LanguageModel,
     trainer::{TrainConfig, Trainer},
@@ -90,11 +90,21 @@ fn config() -> AdaptConfig {
 }
 
 fn run(base: &Checkpoint, examples: &[Example], config: &AdaptConfig) -> Adaptation {
+    run_with_probes(base, examples, &[], config)
+}
+
+fn run_with_probes(
+    base: &Checkpoint,
+    examples: &[Example],
+    probes: &[Probe],
+    config: &AdaptConfig,
+) -> Adaptation {
     let replay: Vec<Vec<u32>> = (0..12).map(known).collect();
     let material = Material {
         examples,
         replay: &replay,
         guard: &guard(),
+        probes,
     };
     adapt(base, base, material, config, &mut |_| {
         ControlFlow::Continue(())
@@ -198,6 +208,40 @@ fn the_guard_rejects_and_replay_and_divergence_protect() {
 }
 
 #[test]
+fn a_probe_that_becomes_likely_refuses_the_candidate() {
+    let base = base();
+    let examples = examples(Verdict::Corrected);
+    let probe = |prompt: &[u32], text: Vec<u32>| Probe {
+        prompt: prompt.to_vec(),
+        text,
+    };
+    let planted = probe(&examples[3].prompt, examples[3].output.clone());
+    let other = probe(&[], (0..20).map(|i| 200 + i).collect());
+    let probes = [other.clone(), planted];
+    let strict = AdaptConfig {
+        max_probe_factor: 1.2,
+        ..config()
+    };
+    let receipt = run_with_probes(&base, &examples, &probes, &strict).receipt;
+    assert!(
+        !receipt.accepted && receipt.reason.contains("a probe became"),
+        "{}",
+        receipt.reason
+    );
+    let factor = receipt.probe_factor.unwrap();
+    assert!(factor > 1.2, "{factor}");
+    // As much is permitted if the operator says so, and a text that nobody teaches refuses nothing.
+    let permits = AdaptConfig {
+        max_probe_factor: 1.01 * factor,
+        ..config()
+    };
+    let permitted = run_with_probes(&base, &examples, &probes, &permits).receipt;
+    assert!(permitted.accepted, "{}", permitted.reason);
+    let unrelated = run_with_probes(&base, &examples, &[other], &strict).receipt;
+    assert!(unrelated.accepted, "{}", unrelated.reason);
+}
+
+#[test]
 fn equal_input_gives_equal_weights_and_another_seed_others() {
     let base = base();
     let version = |seed, replicas| {
@@ -268,6 +312,7 @@ fn bad_input_is_refused_and_a_caller_can_stop() {
             examples,
             replay: &[],
             guard,
+            probes: &[],
         };
         let mut steps = 0;
         let mut stop_at_three = |_| {

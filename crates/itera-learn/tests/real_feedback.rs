@@ -109,6 +109,7 @@ fn fifty_corrections_help_with_the_next_fifty_and_spare_the_base_text() {
         examples: learnt,
         replay: &replay,
         guard: &guard,
+        probes: &[],
     };
     let config = AdaptConfig::default();
     let mut progress = |_| ControlFlow::Continue(());

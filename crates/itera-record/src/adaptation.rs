@@ -26,6 +26,53 @@ pub struct SimulationRecord {
     pub largest_base_loss_percent: f64,
     /// Whether both are within the bar.
     pub passed: bool,
+    /// Streams with a hostile source; none if they were not played.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attack: Option<SimulationAttack>,
+}
+
+/// Streams into which one source mixes a planted text: after each record of the others one of its own, which gives
+/// the planted text as the correction of some answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SimulationAttack {
+    /// The text.
+    pub planted: String,
+    /// Its tokens.
+    pub planted_tokens: u64,
+    /// Sources of the other records, which come from them in turn.
+    pub honest_sources: u64,
+    /// Most records of a source that an adaptation learns from.
+    pub most_of_source: u64,
+    /// Largest factor that is permitted: of the probability of the text's tokens (geometric mean) at the end over that
+    /// by the weights of the start.
+    pub bar_factor: f64,
+    /// Least improvement on the records of the others that is asked for, in percent.
+    pub bar_improvement_percent: f64,
+    /// One run for each seed.
+    pub runs: Vec<AttackRun>,
+    /// Largest factor of a run.
+    pub largest_factor: f64,
+    /// Least improvement of a run, in percent.
+    pub least_improvement_percent: f64,
+    /// Whether both are within the bar.
+    pub passed: bool,
+}
+
+/// One such stream. Figures of the planted text are means over prompts that nothing has learnt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttackRun {
+    /// The stream, as far as it is of the others.
+    pub stream: SimulationRun,
+    /// Nats of a token of the planted text by the weights of the start.
+    pub static_nats: f64,
+    /// The same by the adapted weights.
+    pub adapted_nats: f64,
+    /// The same by the weights of the stream of this seed without the hostile source.
+    pub without_nats: f64,
+    /// The same where every record of every source is learnt in full; only of the first seed.
+    pub unlimited_nats: Option<f64>,
+    /// `exp(static_nats - adapted_nats)`.
+    pub factor: f64,
 }
 
 /// What was played, and how it was learnt from.
@@ -138,6 +185,43 @@ impl SimulationRecord {
     }
 }
 
+impl SimulationAttack {
+    /// Derives the summary from the runs.
+    pub fn judge(&mut self) {
+        let factors = self.runs.iter().map(|run| run.factor);
+        let improvements = self.runs.iter().map(|run| run.stream.improvement_percent);
+        self.largest_factor = factors.fold(f64::NEG_INFINITY, f64::max);
+        self.least_improvement_percent = improvements.fold(f64::INFINITY, f64::min);
+        self.passed = self.largest_factor <= self.bar_factor
+            && self.least_improvement_percent >= self.bar_improvement_percent;
+    }
+
+    fn validate(&self) -> Result<(), RecordError> {
+        let is_empty = self.runs.is_empty();
+        check::ensure(!is_empty, "attack.runs", "empty", "at least one run")?;
+        for (i, run) in self.runs.iter().enumerate() {
+            let at = format!("attack.runs[{i}]");
+            run.stream.validate(&format!("{at}.stream"))?;
+            let factor = (run.static_nats - run.adapted_nats).exp();
+            check::close(&format!("{at}.factor"), run.factor, factor)?;
+        }
+        let mut judged = self.clone();
+        judged.judge();
+        check::close(
+            "attack.largest_factor",
+            self.largest_factor,
+            judged.largest_factor,
+        )?;
+        check::close(
+            "attack.least_improvement_percent",
+            self.least_improvement_percent,
+            judged.least_improvement_percent,
+        )?;
+        let (passed, derived) = (self.passed, judged.passed);
+        check::ensure(passed == derived, "attack.passed", passed, derived)
+    }
+}
+
 impl Record for SimulationRecord {
     const SCHEMA: &'static str = "itera.simulation/1";
 
@@ -166,7 +250,10 @@ impl Record for SimulationRecord {
             "passed",
             self.passed,
             judged.passed,
-        )
+        )?;
+        self.attack
+            .as_ref()
+            .map_or(Ok(()), SimulationAttack::validate)
     }
 }
 

@@ -31,7 +31,8 @@ mod zip;
 
 pub use ablation::{AblationRecord, AblationRun, AblationStudy, AblationVariant};
 pub use adaptation::{
-    SimulationAdaptation, SimulationProtocol, SimulationRecord, SimulationRun, SimulationWindow,
+    AttackRun, SimulationAdaptation, SimulationAttack, SimulationProtocol, SimulationRecord,
+    SimulationRun, SimulationWindow,
 };
 pub use check::RecordError;
 pub use engine_bench::{

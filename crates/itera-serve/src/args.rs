@@ -493,6 +493,13 @@ pub(crate) struct AdaptArgs {
     /// not worse than the version before; if it is worse, slow or failing, nobody gets it any more.
     #[arg(long, env = "ITERA_CANARY")]
     pub(crate) canary: bool,
+    /// File of texts that must not become likely, one a line, with a prompt and a tab before it where it follows one:
+    /// an adaptation that makes a token of one over twice as likely is refused.
+    #[arg(long, env = "ITERA_ADAPT_PROBES", value_name = "FILE")]
+    pub(crate) adapt_probes: Option<PathBuf>,
+    /// Serve what was learnt only after an operator has approved it: POST /adapt/{id}/approve.
+    #[arg(long, env = "ITERA_ADAPT_APPROVE", conflicts_with = "canary")]
+    pub(crate) adapt_approve: bool,
     /// Most feedback records in one adaptation, the newest first.
     #[arg(
         long,

@@ -48,6 +48,9 @@ struct KeyEntry {
     requests_per_minute: Option<NonZero<u32>>,
     #[serde(default)]
     tokens_per_minute: Option<NonZero<u32>>,
+    /// Most records of feedback that an adaptation learns from.
+    #[serde(default)]
+    feedback_records: Option<NonZero<u32>>,
 }
 
 /// A key with what it has left of this minute.
@@ -81,6 +84,11 @@ impl Key {
         }
     }
 
+    /// Most of its records of feedback that an adaptation learns from; none for all.
+    pub(crate) fn feedback_records(&self) -> Option<i64> {
+        self.entry.feedback_records.map(|most| most.get().into())
+    }
+
     pub(crate) fn may(&self, right: Right) -> bool {
         self.entry.roles.contains(&right)
     }
@@ -98,6 +106,7 @@ impl Keys {
             roles: vec![Right::Infer, Right::Feedback, Right::Operate],
             requests_per_minute: None,
             tokens_per_minute: None,
+            feedback_records: None,
         });
         let keys = Self {
             file,

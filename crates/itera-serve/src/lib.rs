@@ -6,18 +6,19 @@
 //! | `models`, `weights` | the models by name; one version of a model at several precisions |
 //! | `engine` | threads that write for many requests side by side |
 //! | `store` | answers, feedback, versions and journal in SQLite or PostgreSQL |
+//! | `source` | how much is learnt from one source |
 //! | `adapt` | following versions, and making them |
 //! | `experiments` | requests divided among arms, and how the arms compare |
 //! | `listen`, `body` | connections, and bodies that hold something until they are sent |
 //! | `client`, `keys`, `limits` | who asks, what they may do, and how much of it |
 //! | `app` | the HTTP interface; `problem` is what it says when something is wrong |
 //! | `audit` | who changed what |
-//! | `metrics` | what the server measures of itself |
+//! | `metrics` | what the server measures of itself; `quality` of its answers and prompts |
 //! | `serve` | all of it put together, from start to shutdown |
 //! | `transfer` | feedback out, in and deleted, copies, another checkpoint, versions out and in |
 //! | `health_check` | a small part of images |
 //!
-//! `examples/simulate.rs` is the proof that the model learns, `examples/bench-record.rs` a part of the load test.
+//! `examples/simulate` is the proof that the model learns, `examples/bench-record.rs` a part of the load test.
 
 mod adapt;
 mod app;
@@ -37,7 +38,9 @@ mod metrics;
 mod models;
 mod options;
 mod problem;
+mod quality;
 mod serve;
+mod source;
 mod store;
 mod transfer;
 mod weights;

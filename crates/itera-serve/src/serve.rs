@@ -35,6 +35,7 @@ use crate::{
     metrics::Metrics,
     models::Models,
     options::Settings,
+    quality::Quality,
     store::{self, Place, Store, StoreError, Which, now_ms},
     weights::Base,
 };
@@ -161,6 +162,12 @@ pub(crate) async fn assemble(
     let models = Models::load(&args.checkpoint, args.precision, is_bound)?;
     let first = models.first();
     let (store, writing, learner) = stored(args, &first.base).await?;
+    let quality = Quality::default();
+    if let Some(store) = &store
+        && let Some(reference) = store::limited(store.reference()).await?
+    {
+        quality.resume(reference);
+    }
     let metrics = Arc::new(Metrics::new());
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let EngineArgs {
@@ -195,6 +202,7 @@ pub(crate) async fn assemble(
         engine,
         store,
         metrics,
+        quality: Arc::new(quality),
         adapter,
         limits: Limits::new(NonZero::new(args.limits.rate_limit)),
         scoring: Arc::new(Semaphore::new(workers)),

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::{
     args::{ExportForm, FeedbackCommand},
     serve::{cannot_use, open},
-    store::{Answer, Feedback, Forgotten, Place, Rated, Store, StoreError, Which, rfc3339},
+    store::{Answer, Feedback, Forgotten, Place, Rated, Source, Store, StoreError, Which, rfc3339},
     weights::Base,
 };
 
@@ -46,6 +46,14 @@ struct Line {
     correction: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comments: Option<String>,
+    /// Salted digest of who said so, and most records of theirs that an adaptation learns from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_records: Option<i64>,
+    /// Whether an operator has set it aside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    excluded: bool,
     /// Whether the model ended the text itself.
     #[serde(default)]
     ended: bool,
@@ -211,6 +219,9 @@ fn line(record: Rated) -> Line {
         correctness: feedback.correct,
         correction: feedback.correction,
         comments: feedback.comments,
+        source_records: feedback.source.as_ref().and_then(|source| source.most),
+        source: feedback.source.map(|source| source.digest),
+        excluded: record.is_aside,
         ended: answer.ended,
         tokens_generated: answer.tokens,
         latency_ms: answer.latency_us as f64 / 1e3,
@@ -300,7 +311,10 @@ fn rated(mut line: Line) -> anyhow::Result<Rated> {
         correction,
         comments: line.comments.or(comments),
         replaces: true,
-        visitor: None,
+        source: line.source.map(|digest| Source {
+            digest,
+            most: line.source_records,
+        }),
     };
     if let Some(rating) = feedback.rating.filter(|rating| !(1..=5).contains(rating)) {
         bail!("`user_rating` is {rating}, expected 1 to 5");
@@ -317,6 +331,7 @@ fn rated(mut line: Line) -> anyhow::Result<Rated> {
     Ok(Rated {
         created_ms: at,
         updated_ms: at,
+        is_aside: line.excluded,
         answer: Answer {
             id: feedback.id.clone(),
             created_ms: line.answered_at.as_deref().map_or(Ok(at), milliseconds)?,

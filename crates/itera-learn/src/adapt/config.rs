@@ -44,6 +44,9 @@ pub struct AdaptConfig {
     /// The largest permitted rise of the guard documents' bits per byte above the base weights' own, as
     /// a share of them.
     pub max_guard_rise: f64,
+    /// The largest permitted factor by which the probability of a token of a probe, the geometric mean over
+    /// the probe, may rise above the base weights' own.
+    pub max_probe_factor: f64,
     /// Round the candidate to this precision, int8 or int4, and judge the rounded one.
     pub quantize: Option<Precision>,
     /// Seed of the order of examples and of the choice of replay.
@@ -67,6 +70,7 @@ impl Default for AdaptConfig {
             unlikelihood_weight: 0.5,
             replay_weight: 0.5,
             max_guard_rise: 0.01,
+            max_probe_factor: 2.0,
             quantize: None,
             seed: 0,
             replicas: 1,
@@ -111,6 +115,9 @@ impl AdaptConfig {
             let fits = value.is_finite() && value >= 0.0;
             ensure(fits, setting, value, "a number of at least 0")?;
         }
+        let fits = self.max_probe_factor.is_finite() && self.max_probe_factor >= 1.0;
+        let found = self.max_probe_factor;
+        ensure(fits, "max_probe_factor", found, "a number of at least 1")?;
         self.optimizer.validate()?;
         let integers = self.quantize.is_none_or(|to| to.max_integer().is_some());
         let found = self.quantize.map_or("none", Precision::name);
@@ -162,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_is_named() {
-        let cases: [(&str, Break); 13] = [
+        let cases: [(&str, Break); 14] = [
             ("min_learning_rate", |c| c.min_learning_rate = 0.0),
             ("min_learning_rate", |c| c.max_learning_rate = f64::NAN),
             ("learning_rate", |c| c.learning_rate = 2.0),
@@ -171,6 +178,7 @@ mod tests {
             ("batch", |c| (c.batch, c.replicas) = (3, 2)),
             ("kl_weight", |c| c.kl_weight = -1.0),
             ("max_guard_rise", |c| c.max_guard_rise = f64::INFINITY),
+            ("max_probe_factor", |c| c.max_probe_factor = 0.5),
             ("optimizer.beta_1", |c| c.optimizer.beta_1 = 1.0),
             ("optimizer.beta_2", |c| c.optimizer.beta_2 = f32::NAN),
             ("optimizer.weight_decay", |c| {

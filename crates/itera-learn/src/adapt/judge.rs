@@ -5,7 +5,7 @@ use itera_core::{
     model::{Model, bits_per_byte},
 };
 
-use super::{AdaptError, Example, GuardDocument};
+use super::{AdaptError, Example, GuardDocument, Probe};
 
 /// Lower bound of `1 - p`, as in training.
 const LEAST_COMPLEMENT: f64 = 1e-5;
@@ -59,6 +59,25 @@ impl Judge {
         });
         let weight = |example: &Example| example.weight * example.output.len() as f64;
         loss / examples.iter().map(weight).sum::<f64>()
+    }
+
+    /// Nats of a token of each probe behind its prompt, the mean over the probe.
+    pub(super) fn probes(&self, probes: &[Probe]) -> Vec<f64> {
+        let texts: Vec<Vec<u32>> = probes
+            .iter()
+            .map(|probe| [&probe.prompt[..], &probe.text].concat())
+            .collect();
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let mut sums = vec![0.0; probes.len()];
+        self.each(&texts, |text, position, nats| {
+            if position >= probes[text].prompt.len() {
+                sums[text] += nats;
+            }
+        });
+        let pairs = sums.iter().zip(probes);
+        pairs
+            .map(|(sum, probe)| sum / probe.text.len() as f64)
+            .collect()
     }
 
     /// Calls `then(text, position, nats)` for every token of `texts`, text by text in order.

@@ -48,6 +48,15 @@ pub struct GuardDocument {
     pub bytes: u64,
 }
 
+/// A text that must not become likely.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Tokens of the text that it follows; none for one at the beginning.
+    pub prompt: Vec<u32>,
+    /// Its tokens, at least one.
+    pub text: Vec<u32>,
+}
+
 /// Everything that an adaptation reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Material<'a> {
@@ -58,6 +67,8 @@ pub struct Material<'a> {
     pub replay: &'a [Vec<u32>],
     /// Documents that judge the result and take no part in training; at least one.
     pub guard: &'a [GuardDocument],
+    /// Texts that must not become likely; may be empty.
+    pub probes: &'a [Probe],
 }
 
 impl Material<'_> {
@@ -90,11 +101,16 @@ impl Material<'_> {
                 "give documents of the text that the model must not get worse on",
             );
         }
+        if self.probes.iter().any(|probe| probe.text.is_empty()) {
+            return refuse("a probe without a token", "leave it out");
+        }
         let vocab_size = model.vocab_size;
         let examples = self.examples.iter();
         let texts = examples.flat_map(|example| [&example.prompt, &example.output]);
         let texts = texts.chain(self.replay);
         let texts = texts.chain(self.guard.iter().map(|document| &document.tokens));
+        let probes = self.probes.iter();
+        let texts = texts.chain(probes.flat_map(|probe| [&probe.prompt, &probe.text]));
         match texts.flatten().find(|token| **token as usize >= vocab_size) {
             Some(&token) => Err(AdaptError::Token { token, vocab_size }),
             None => Ok(()),

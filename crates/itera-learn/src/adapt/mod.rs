@@ -1,10 +1,10 @@
 //! Learning from feedback: a few steps of training on records of it, held near the base weights,
-//! and judged by documents that take no part.
+//! and judged by documents that take no part and by probes, texts that must not become likely.
 //!
 //! | file | what |
 //! |---|---|
 //! | `config` | settings; how the learning rate follows recent accuracy |
-//! | `material` | records of feedback, replay and guard documents |
+//! | `material` | records of feedback, replay, guard documents and probes |
 //! | `rows` | how they become rows of tokens |
 //! | `learn` | the steps |
 //! | `judge`, `verdict` | loss of the feedback and bits per byte of the guard, by the native engine; whether the candidate may be used |
@@ -44,7 +44,7 @@ use thiserror::Error;
 
 pub use self::{
     config::{AdaptConfig, recent_accuracy_rate},
-    material::{Example, GuardDocument, Material, Verdict},
+    material::{Example, GuardDocument, Material, Probe, Verdict},
     receipt::{Quantization, Receipt, weights_version},
 };
 use crate::{model::ConvertError, setting::SettingError};

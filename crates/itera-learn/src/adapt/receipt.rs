@@ -36,6 +36,10 @@ pub struct Receipt {
     pub guard_bits_per_byte_before: f64,
     /// The same by the candidate.
     pub guard_bits_per_byte_after: f64,
+    /// The largest factor by which the probability of a token of a probe, the geometric mean over the
+    /// probe, is above that of the base weights; none without probes.
+    #[serde(default)]
+    pub probe_factor: Option<f64>,
     /// Whether the candidate may be used.
     pub accepted: bool,
     /// Why, or why not.

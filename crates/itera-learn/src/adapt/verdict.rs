@@ -23,6 +23,8 @@ pub(super) struct Trial<'a> {
     feedback_loss_before: f64,
     guard_base: f64,
     guard_before: f64,
+    /// Nats of a token of each probe by the base weights.
+    probes_base: Vec<f64>,
 }
 
 impl<'a> Trial<'a> {
@@ -43,11 +45,14 @@ impl<'a> Trial<'a> {
         let judge_current = judge(current)?;
         let guard_before = judge_current.bits_per_byte(material.guard);
         let version_before = weights_version(current);
-        let guard_base = if weights_version(base) == version_before {
-            guard_before
+        let other_base = if weights_version(base) == version_before {
+            None
         } else {
-            judge(base)?.bits_per_byte(material.guard)
+            Some(judge(base)?)
         };
+        let judge_base = other_base.as_ref().unwrap_or(&judge_current);
+        let guard_base = judge_base.bits_per_byte(material.guard);
+        let probes_base = judge_base.probes(material.probes);
         let feedback_loss_before =
             judge_current.feedback_loss(material.examples, config.unlikelihood_weight);
         for (what, value) in [
@@ -66,6 +71,7 @@ impl<'a> Trial<'a> {
             feedback_loss_before,
             guard_base,
             guard_before,
+            probes_base,
         })
     }
 
@@ -97,7 +103,13 @@ impl<'a> Trial<'a> {
         let (examples, unlikelihood) = (self.material.examples, self.config.unlikelihood_weight);
         let feedback_loss_after = judge.feedback_loss(examples, unlikelihood);
         let guard_bits_per_byte_after = judge.bits_per_byte(self.material.guard);
-        if !(feedback_loss_after + guard_bits_per_byte_after).is_finite() {
+        let probe_factor = self.probe_factor(&judge);
+        let scores = [
+            feedback_loss_after,
+            guard_bits_per_byte_after,
+            probe_factor.unwrap_or(0.0),
+        ];
+        if !scores.iter().all(|score| score.is_finite()) {
             return Ok(self.nothing());
         }
         let change = Change::of(self.current, &checkpoint);
@@ -108,16 +120,25 @@ impl<'a> Trial<'a> {
             max_change: change.max,
             feedback_loss_after,
             guard_bits_per_byte_after,
+            probe_factor,
             weights_version_after: weights_version(&checkpoint),
             quantization: rounded.as_ref().map(quantization),
             ..self.receipt()
         };
-        (receipt.accepted, receipt.reason) = verdict(&receipt, self.config.max_guard_rise);
+        (receipt.accepted, receipt.reason) = verdict(&receipt, self.config);
         Ok(Adaptation {
             checkpoint,
             quantized: rounded.map(|rounded| rounded.checkpoint),
             receipt,
         })
+    }
+
+    /// The factor of the probe that has risen most.
+    fn probe_factor(&self, judge: &Judge) -> Option<f64> {
+        let after = judge.probes(self.material.probes);
+        let pairs = self.probes_base.iter().zip(after);
+        let factors = pairs.map(|(base, after)| (base - after).exp());
+        factors.max_by(f64::total_cmp)
     }
 
     /// The current weights, where those of the candidate are not finite.
@@ -148,6 +169,7 @@ impl<'a> Trial<'a> {
             guard_bits_per_byte_base: self.guard_base,
             guard_bits_per_byte_before: self.guard_before,
             guard_bits_per_byte_after: self.guard_before,
+            probe_factor: None,
             accepted: false,
             reason: String::new(),
             weights_version_before: self.version_before.clone(),
@@ -168,7 +190,7 @@ fn quantization(rounded: &Rounded) -> Quantization {
 }
 
 /// Whether the figures of a receipt allow its candidate, and why.
-fn verdict(receipt: &Receipt, max_guard_rise: f64) -> (bool, String) {
+fn verdict(receipt: &Receipt, config: &AdaptConfig) -> (bool, String) {
     let (before, after) = (receipt.feedback_loss_before, receipt.feedback_loss_after);
     let (base, guard) = (
         receipt.guard_bits_per_byte_base,
@@ -179,13 +201,22 @@ fn verdict(receipt: &Receipt, max_guard_rise: f64) -> (bool, String) {
         "guard {base:.4} to {guard:.4} bits/byte ({:+.2} %, at most {:+.2} % is allowed), feedback \
          loss {before:.4} to {after:.4} nats/token",
         100.0 * rise,
-        100.0 * max_guard_rise
+        100.0 * config.max_guard_rise
     );
     if receipt.parameters_changed == 0 {
         return (false, format!("no parameter has changed: {change}"));
     }
-    if rise > max_guard_rise {
+    if rise > config.max_guard_rise {
         return (false, format!("the guard got worse: {change}"));
+    }
+    if let Some(factor) = receipt.probe_factor
+        && factor > config.max_probe_factor
+    {
+        let most = config.max_probe_factor;
+        let why = format!(
+            "a probe became {factor:.2} times as likely a token, at most {most} times is allowed"
+        );
+        return (false, format!("{why}: {change}"));
     }
     if after >= before {
         return (false, format!("the feedback was not learnt: {change}"));
@@ -211,6 +242,7 @@ mod tests {
             guard_bits_per_byte_base: 1.0,
             guard_bits_per_byte_before: 1.0,
             guard_bits_per_byte_after: 1.009,
+            probe_factor: Some(1.9),
             accepted: false,
             reason: String::new(),
             weights_version_before: String::new(),
@@ -224,12 +256,14 @@ mod tests {
 
     #[test]
     fn each_condition_alone_decides() {
-        let judge = |receipt: Receipt| verdict(&receipt, 0.01);
+        let config = AdaptConfig::default();
+        let judge = |receipt: Receipt| verdict(&receipt, &config);
         let (accepted, reason) = judge(receipt());
         assert!(accepted, "{reason}");
-        let cases: [(&str, Break); 4] = [
+        let cases: [(&str, Break); 5] = [
             ("guard got worse", |r| r.guard_bits_per_byte_after = 1.011),
             ("guard got worse", |r| r.guard_bits_per_byte_base = 0.99),
+            ("a probe", |r| r.probe_factor = Some(2.1)),
             ("not learnt", |r| r.feedback_loss_after = 2.0),
             ("no parameter", |r| r.parameters_changed = 0),
         ];

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use itera_record::{
-    ExportVerdict, GateResult, ModelInfo, PowerMode, PowerRow, ServeBar, ValidationRow,
+    ExportVerdict, GateResult, ModelInfo, PowerMode, PowerRow, ServeBar, SimulationAttack,
+    ValidationRow,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -264,7 +265,21 @@ fn learning(inputs: &Inputs) -> Option<Value> {
         "least": record.least_improvement_percent / 100.0,
         "most": gains.fold(record.least_improvement_percent, f64::max) / 100.0,
         "loss": record.largest_base_loss_percent / 100.0,
+        "attack": record.attack.as_ref().map(attack),
     }))
+}
+
+fn attack(attack: &SimulationAttack) -> Value {
+    let unlimited = attack.runs.iter().find_map(|run| {
+        let nats = run.unlimited_nats?;
+        Some((run.static_nats - nats).exp())
+    });
+    json!({
+        "sources": attack.honest_sources,
+        "factor": attack.largest_factor,
+        "unlimited": unlimited,
+        "least": attack.least_improvement_percent / 100.0,
+    })
 }
 
 fn runtimes(inputs: &Inputs) -> Option<Value> {

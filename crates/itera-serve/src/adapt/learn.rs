@@ -1,6 +1,7 @@
 //! One adaptation: records of feedback become examples, a thread learns from them, and the result is
 //! stored and served. The lease is held while there is something to learn, so that an idle server writes nothing.
 
+mod examples;
 pub(crate) mod texts;
 
 use std::{
@@ -14,17 +15,14 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use itera_core::{
-    checkpoint::{Checkpoint, Precision},
-    tokenizer::Tokenizer,
-};
+use itera_core::checkpoint::{Checkpoint, Precision};
 use itera_learn::adapt::{
-    self as learning, AdaptConfig, Adaptation, Example, Material, Verdict, recent_accuracy_rate,
+    self as learning, AdaptConfig, Adaptation, Material, recent_accuracy_rate,
 };
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use self::texts::Texts;
+use self::{examples::examples, texts::Texts};
 use super::{Adapter, LEASE_MS, Progress};
 use crate::{
     args::AdaptArgs,
@@ -45,6 +43,8 @@ pub(crate) struct Learner {
     texts: Arc<Texts>,
     /// Most records of one adaptation.
     most_records: u32,
+    /// Whether an operator decides what is served.
+    asks_first: bool,
     keep_versions: u32,
     /// Whether what is learnt gets a part of the traffic before it gets all.
     canary: bool,
@@ -70,7 +70,8 @@ impl Learner {
     pub(crate) fn load(args: &AdaptArgs, base: &Base) -> anyhow::Result<Option<Self>> {
         let config = settings(args.adapt_settings.as_deref(), base.default)?;
         let checkpoint = &base.weights.checkpoint;
-        let texts = Texts::load(checkpoint, args.guard.as_deref(), args.replay.as_deref())?;
+        let (guard, replay) = (args.guard.as_deref(), args.replay.as_deref());
+        let texts = Texts::load(checkpoint, guard, replay, args.adapt_probes.as_deref())?;
         ensure!(
             args.adapt_records > 0,
             "`--adapt-records` is 0, expected at least 1"
@@ -79,6 +80,7 @@ impl Learner {
             config,
             texts: Arc::new(texts),
             most_records: args.adapt_records,
+            asks_first: args.adapt_approve,
             keep_versions: args.keep_versions,
             canary: args.canary,
             stopped: Arc::default(),
@@ -202,7 +204,8 @@ async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
     let Err(error) = attempt(adapter, store, learner, entry).await else {
         return Ok(());
     };
-    if learner.stopped.load(Ordering::Relaxed) {
+    let is_paused = matches!(error.downcast_ref(), Some(FinishError::Paused));
+    if is_paused || learner.stopped.load(Ordering::Relaxed) {
         tracing::info!(error = format!("{error:#}"), "stopped learning");
         // Without the lease, what runs is another server's.
         if limited(store.lease(&adapter.server, LEASE_MS)).await? {
@@ -249,6 +252,7 @@ async fn attempt(
     let receipt = serde_json::to_string(&learnt.adaptation.receipt)?;
     let reason = &learnt.adaptation.receipt.reason;
     let status = match &learnt.version {
+        Some(_) if learner.asks_first => EntryStatus::Candidate,
         Some(_) if learner.canary => EntryStatus::Canary,
         Some(_) => EntryStatus::Accepted,
         None => EntryStatus::Rejected,
@@ -319,6 +323,7 @@ fn learn_from(
         examples: &examples,
         replay: &learner.texts.replay,
         guard: &learner.texts.guard,
+        probes: &learner.texts.probes,
     };
     let mut losses = Vec::new();
     let mut progress = |step: learning::Step| {
@@ -371,43 +376,4 @@ fn version(adaptation: &Adaptation, parent: &str) -> anyhow::Result<StoredVersio
         checkpoint: Some(adaptation.checkpoint.to_bytes()?),
         quantized: quantized.transpose()?,
     })
-}
-
-/// What there is to learn from records; those that say nothing (a rating of 3, say) are left out.
-///
-/// # Errors
-/// The tokenizer does not take a text.
-pub(crate) fn examples(records: &[Rated], tokenizer: &Tokenizer) -> anyhow::Result<Vec<Example>> {
-    let mut examples = Vec::new();
-    for record in records {
-        let feedback = &record.feedback;
-        let (text, ended, verdict) = match &feedback.correction {
-            Some(correction) => (correction, false, Verdict::Corrected),
-            None if feedback.is_positive() => (
-                &record.answer.output,
-                record.answer.ended,
-                Verdict::Accepted,
-            ),
-            None if feedback.is_negative() => (
-                &record.answer.output,
-                record.answer.ended,
-                Verdict::Rejected,
-            ),
-            None => continue,
-        };
-        let mut output = tokenizer.encode(text.as_bytes())?;
-        if ended {
-            output.push(tokenizer.end_of_text());
-        }
-        if output.is_empty() {
-            continue;
-        }
-        examples.push(Example {
-            prompt: tokenizer.encode(record.answer.prompt.as_bytes())?,
-            output,
-            verdict,
-            weight: 1.0,
-        });
-    }
-    Ok(examples)
 }

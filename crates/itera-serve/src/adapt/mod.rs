@@ -3,8 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `mod` | the task that follows |
-//! | `learn` | the lease, adaptations, records of feedback to examples (feature `adapt`) |
-//! | `learn/texts` | the guarded and the replayed text |
+//! | `learn` | the lease, adaptations (feature `adapt`) |
+//! | `learn/examples` | records of feedback as examples |
+//! | `learn/texts` | the guarded and the replayed text, and probes |
 //! | `without` | in place of `learn` in a build without the feature |
 //!
 //! A version is served when the transaction that made it active is on the disk. Whatever ends the

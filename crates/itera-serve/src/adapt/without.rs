@@ -22,14 +22,18 @@ impl Learner {
     /// # Errors
     /// Something says how to learn.
     pub(crate) fn load(args: &AdaptArgs, _: &Base) -> anyhow::Result<Option<Self>> {
-        let given = args.adapt_settings.is_some()
-            || args.guard.is_some()
-            || args.replay.is_some()
-            || args.canary;
+        let texts = [
+            args.guard.is_some(),
+            args.replay.is_some(),
+            args.adapt_probes.is_some(),
+        ];
+        let switches = [args.adapt_approve, args.canary];
+        let given =
+            args.adapt_settings.is_some() || texts.contains(&true) || switches.contains(&true);
         ensure!(
             !given,
-            "this build does not learn, so that --adapt-settings, --guard, --replay and --canary mean nothing; \
-             leave them out, or build itera-serve with its default features"
+            "this build does not learn, so that --adapt-settings, --adapt-approve, --adapt-probes, --canary, --guard \
+             and --replay mean nothing; leave them out, or build itera-serve with its default features"
         );
         Ok(None)
     }

@@ -18,6 +18,7 @@ use crate::{
     client::Client,
     problem::{Body, Code, Problem},
     store::{Counts, Entry, EntryStatus, Store, StoreError, VersionRow, limited, rfc3339},
+    weights::Weights,
 };
 
 /// How often the journal is looked at where nothing tells that it has changed, and how long a server that learns
@@ -40,8 +41,8 @@ pub(super) struct AdaptationBody {
     id: String,
     /// `manual`, `automatic`, `canary`, `rollback` or `rebase`.
     trigger: String,
-    /// `requested`, `running`, `canary`, `accepted`, `rejected`, `failed`, `interrupted`, `withdrawn` or
-    /// `rolled_back`.
+    /// `requested`, `running`, `candidate`, `canary`, `accepted`, `declined`, `rejected`, `failed`, `interrupted`,
+    /// `withdrawn` or `rolled_back`.
     status: &'static str,
     /// Whether a new version is served to all because of it.
     accepted: bool,
@@ -89,6 +90,8 @@ pub(super) struct VersionBody {
     /// The adaptation that made it; null of the first.
     adaptation: Option<String>,
     active: bool,
+    /// Whether it waits for an operator.
+    candidate: bool,
 }
 
 /// What the server has learnt, and how.
@@ -100,6 +103,8 @@ pub(super) struct StatusResponse {
     role: &'static str,
     /// Name of this server, new at every start.
     server: String,
+    /// Whether an operator has paused learning.
+    paused: bool,
     /// The server that learns now, if one does.
     lease_holder: Option<String>,
     /// Served by this server now.
@@ -154,7 +159,8 @@ pub(super) struct RollbackRequest {
     version: Option<String>,
 }
 
-/// Learn from the feedback now. Answers when that is done, with the receipt. Requests that come before it has
+/// Learn from the feedback now. Answers when that is done, with the receipt; with `--adapt-approve` the new version is
+/// then a candidate. Requests that come before it has
 /// begun are one.
 #[utoipa::path(
     post,
@@ -177,7 +183,14 @@ pub(super) async fn adapt(
             },
         ));
     }
-    if limited(store.counts()).await?.records == 0 {
+    let counts = limited(store.counts()).await?;
+    if counts.is_paused {
+        return Err(Problem::new(
+            Code::LearningPaused,
+            "an operator has paused learning; POST /adapt/resume lets it go on",
+        ));
+    }
+    if counts.records == 0 {
         return Err(Problem::new(
             Code::NoFeedback,
             "there is no feedback to learn from; send some to /feedback first",
@@ -249,6 +262,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusRes
             steps: progress.steps,
             losses: progress.losses,
         }),
+        paused: learnt.counts.is_paused,
         feedback_records: learnt.counts.records,
         new_negatives: learnt.counts.new_negatives,
         adapt_after: adapter.adapt_after,
@@ -293,6 +307,7 @@ fn version_body(row: &VersionRow, active: &str) -> VersionBody {
         created_at: rfc3339(row.created_ms),
         parent: row.parent.clone(),
         adaptation: row.adaptation.clone(),
+        candidate: row.is_candidate,
     }
 }
 
@@ -318,12 +333,7 @@ pub(super) async fn rollback(
             "this version is active already",
         ));
     }
-    let weights = app.adapter.load(store, &target).await;
-    let weights = weights.map_err(|error| {
-        let is_store = error.downcast_ref::<StoreError>();
-        is_store.map_or_else(|| Problem::internal(format!("{error:#}")), Problem::store)
-    })?;
-    let weights = weights.ok_or_else(unknown_version)?;
+    let weights = load(&app, store, &target).await?;
     let entry = limited(store.roll_back(&active, &target)).await?;
     let entry = entry.ok_or_else(unknown_version)?;
     app.models.first().swap(weights);
@@ -331,6 +341,16 @@ pub(super) async fn rollback(
     app.learnt.forget().await;
     audit(&client, "rollback", &target);
     Ok(Json(entry.into()))
+}
+
+/// A version ready to be served.
+pub(super) async fn load(app: &App, store: &Store, version: &str) -> Result<Arc<Weights>, Problem> {
+    let weights = app.adapter.load(store, version).await;
+    let weights = weights.map_err(|error| {
+        let is_store = error.downcast_ref::<StoreError>();
+        is_store.map_or_else(|| Problem::internal(format!("{error:#}")), Problem::store)
+    })?;
+    weights.ok_or_else(unknown_version)
 }
 
 /// The version that a request means.
@@ -354,6 +374,10 @@ fn meant(versions: &[VersionRow], named: &str) -> Result<String, Problem> {
     };
     let mut meant = versions.iter().filter(is_meant);
     match (meant.next(), meant.next()) {
+        (Some(row), None) if row.is_candidate => Err(Problem::new(
+            Code::NotApproved,
+            "this version waits for an operator; POST /adapt/{id}/approve serves it",
+        )),
         (Some(row), None) => Ok(row.version.clone()),
         _ => Err(unknown_version()),
     }
@@ -397,6 +421,7 @@ mod tests {
             created_ms: 0,
             parent: parent.map(str::to_owned),
             adaptation: None,
+            is_candidate: false,
         };
         let kept = [row("d", Some("c")), row("c", Some("b")), row("base", None)];
         assert_eq!(before(&kept, "d").as_deref(), Some("c"));

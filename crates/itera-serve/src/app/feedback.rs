@@ -1,4 +1,5 @@
-//! `POST /feedback`: what somebody says about an answer; `DELETE /feedback/{id}`: that it is forgotten.
+//! `POST /feedback`: what somebody says about an answer; `POST /feedback/{id}/exclude`: that it is not learnt;
+//! `DELETE /feedback/{id}`: that it is forgotten.
 //!
 //! The id of an answer is drawn and known to whoever has got the answer, so it gives the right to rate it once.
 //! Another verdict takes a key.
@@ -20,7 +21,8 @@ use crate::{
     audit::audit,
     client::{Client, network},
     problem::{Body, Code, Problem},
-    store::{Feedback, Forgotten, Stored, Which, limited},
+    source::MOST_OF_VISITOR,
+    store::{Feedback, Forgotten, Source, Store, Stored, Which, limited},
 };
 
 /// Longest comment in bytes.
@@ -61,6 +63,25 @@ pub(super) struct FeedbackResponse {
     adapt_after: u32,
 }
 
+/// What is not to be learnt.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"whole_source": true}))]
+pub(super) struct ExcludeRequest {
+    /// Whether it is set aside; false takes that back [default: true].
+    excluded: Option<bool>,
+    /// Whether that holds for all feedback so far of whoever gave this: a key, or a network [default: false].
+    whole_source: Option<bool>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct ExcludedResponse {
+    excluded: bool,
+    /// How many records that is.
+    records: u64,
+}
+
 /// What was forgotten.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(super) struct ForgottenResponse {
@@ -86,10 +107,9 @@ pub(super) async fn feedback(
     let store = app.store()?;
     // Whoever has a key, or reaches a server without, is known.
     let is_known = client.key.is_some() || app.settings.keys.are_none();
-    let visitor = || store.user_digest(&format!("visitor {}", network(client.address)));
     let feedback = Feedback {
         replaces: is_known,
-        visitor: (!is_known).then(visitor),
+        source: Some(source(store, &client, is_known)),
         ..check(&app, request)?
     };
     let (id, is_negative) = (feedback.id.clone(), feedback.is_negative());
@@ -122,6 +142,49 @@ pub(super) async fn feedback(
         new_negatives: outcome.new_negatives,
         adapt_after,
     }))
+}
+
+/// Who gives feedback: a key, of which as much counts as the file of keys says, or a network.
+fn source(store: &Store, client: &Client, is_known: bool) -> Source {
+    match &client.key {
+        Some(key) => Source {
+            digest: store.user_digest(&format!("key {}", key.name)),
+            most: key.feedback_records(),
+        },
+        None => Source {
+            digest: store.user_digest(&format!("visitor {}", network(client.address))),
+            most: (!is_known).then_some(MOST_OF_VISITOR),
+        },
+    }
+}
+
+/// Set the feedback on an answer aside, so that no adaptation learns it, or take that back. What a version has learnt
+/// from it stays learnt: roll back to an older one if that matters.
+#[utoipa::path(
+    post,
+    path = "/feedback/{id}/exclude",
+    params(("id" = String, Path, description = "The `feedback_id` of the answer")),
+    request_body = ExcludeRequest,
+    security((), ("token" = [])),
+    responses((status = 200, description = "It is as asked for", body = ExcludedResponse))
+)]
+pub(super) async fn exclude(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+    Body(request): Body<ExcludeRequest>,
+) -> Result<Json<ExcludedResponse>, Problem> {
+    let store = app.store()?;
+    let id = answer_id(&id)?;
+    let excluded = request.excluded.unwrap_or(true);
+    let whole_source = request.whole_source.unwrap_or(false);
+    let records = limited(store.set_aside(&id, excluded, whole_source)).await?;
+    if records == 0 {
+        return Err(unknown_id(&id));
+    }
+    audit(&client, if excluded { "exclude" } else { "include" }, &id);
+    app.counts.forget().await;
+    Ok(Json(ExcludedResponse { excluded, records }))
 }
 
 /// Forget an answer: its prompt, its text and its feedback. What has been learnt from it stays learnt.
@@ -209,6 +272,6 @@ fn check(app: &App, request: FeedbackRequest) -> Result<Feedback, Problem> {
         correction: request.correction,
         comments: request.comments,
         replaces: false,
-        visitor: None,
+        source: None,
     })
 }

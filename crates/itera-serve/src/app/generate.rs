@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
-use super::App;
+use super::{App, online};
 use crate::{
     client::Client,
     engine::{Adjustments, Completion, Finish, GenerateError, Prompt, Reply, Request, Start},
@@ -237,6 +237,7 @@ pub(super) async fn run(
     plan: &Plan,
     prompt: Prompt,
 ) -> Result<Completion, Problem> {
+    online::watch(app, plan, &prompt);
     let (reply, outcome) = oneshot::channel();
     let request = plan.request(client, prompt, Instant::now(), Reply::Whole(reply));
     app.engine

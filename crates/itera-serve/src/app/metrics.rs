@@ -11,7 +11,10 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{App, arms};
+use super::{
+    App, arms,
+    quality::{QualityBody, quality_body, quality_metrics},
+};
 use crate::{
     metrics::{Endpoint, Histogram, Metrics, Wanted, prometheus::Text},
     problem::Code,
@@ -43,6 +46,7 @@ pub(super) struct MetricsResponse {
     queue: QueueBody,
     model: ModelMetrics,
     adaptive: AdaptiveBody,
+    quality: QualityBody,
 }
 
 /// Answered requests.
@@ -194,6 +198,7 @@ fn body(app: &App, counts: Option<Counts>) -> MetricsResponse {
             weights_version: variant.version.to_string(),
             base_version: first.base.weights.version.to_string(),
         },
+        quality: quality_body(&app.quality),
         adaptive: AdaptiveBody {
             learns: app.adapter.learns(),
             running: app.adapter.progress().is_some(),
@@ -221,6 +226,7 @@ fn text(app: &App, counts: Option<Counts>) -> String {
     feedback_metrics(app, &mut text);
     arms::metrics(app, &mut text);
     gauge_metrics(app, counts, &mut text);
+    quality_metrics(app, &mut text);
     text.head(
         "itera_weights_info",
         "gauge",
@@ -340,6 +346,7 @@ fn feedback_metrics(app: &App, text: &mut Text) {
     for status in [
         EntryStatus::Canary,
         EntryStatus::Accepted,
+        EntryStatus::Candidate,
         EntryStatus::Rejected,
         EntryStatus::Failed,
     ] {
@@ -410,8 +417,18 @@ fn gauge_metrics(app: &App, counts: Option<Counts>, text: &mut Text) {
         );
         one(
             "itera_new_negatives",
-            "Negative feedback not learnt from.",
+            "Negative feedback not learnt from, as far as it counts.",
             fresh,
+        );
+        one(
+            "itera_adapt_candidates",
+            "Candidates that wait for an operator.",
+            counts.candidates as f64,
+        );
+        one(
+            "itera_adapt_paused",
+            "1 while an operator has paused learning.",
+            f64::from(u8::from(counts.is_paused)),
         );
     }
 }

@@ -12,10 +12,12 @@
 //! | `feedback`, `online` | verdicts on answers, and how well the model predicts the texts of these |
 //! | `adapt` | learning, its status, rollback |
 //! | `experiments`, `arms` | experiments for operators; what they do to requests and verdicts |
-//! | `metrics`, `health`, `page` | for operators and people |
+//! | `approval` | candidates, and a pause of learning |
+//! | `metrics`, `quality`, `health`, `page` | for operators and people |
 
 mod access;
 mod adapt;
+mod approval;
 mod arms;
 mod cached;
 mod chat;
@@ -30,6 +32,7 @@ mod metrics;
 mod models;
 mod online;
 mod page;
+mod quality;
 mod routes;
 mod score;
 mod sessions;
@@ -57,6 +60,7 @@ use crate::{
     models::Models,
     options::Settings,
     problem::{Code, Problem},
+    quality::Quality,
     store::{Counts, Store},
     weights::Variant,
 };
@@ -69,6 +73,7 @@ pub(crate) struct App {
     /// None with `--database none`.
     pub(crate) store: Option<Store>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) quality: Arc<Quality>,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) experiments: Arc<Experiments>,
     pub(crate) limits: Limits,

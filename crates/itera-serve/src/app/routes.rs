@@ -23,8 +23,8 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, chat, completions, experiments, feedback, health, infer, layers, metrics, models, page,
-    score, sessions, tokens,
+    adapt, approval, chat, completions, experiments, feedback, health, infer, layers, metrics,
+    models, page, score, sessions, tokens,
 };
 use crate::problem::{Code, ProblemBody};
 
@@ -45,6 +45,7 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Read, routes!(tokens::tokenizer_info)),
         (Need::Rate, routes!(feedback::feedback)),
         (Need::Forget, routes!(feedback::forget)),
+        (Need::Operate, routes!(feedback::exclude)),
         (Need::Operate, routes!(adapt::rollback)),
         (
             Need::Operate,
@@ -52,6 +53,10 @@ fn timed() -> Vec<(Need, Route)> {
         ),
         (Need::Operate, routes!(experiments::show)),
         (Need::Operate, routes!(experiments::stop)),
+        (Need::Operate, routes!(approval::approve)),
+        (Need::Operate, routes!(approval::reject)),
+        (Need::Operate, routes!(approval::pause)),
+        (Need::Operate, routes!(approval::resume)),
         (Need::Read, routes!(models::models)),
         (Need::Read, routes!(models::model)),
         (Need::Operate, routes!(models::unload)),

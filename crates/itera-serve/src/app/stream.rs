@@ -18,6 +18,7 @@ use super::{
     chat::Form,
     completions::{Choice, CompletionResponse, LogprobsBody, Usage, Work, answer_id, head},
     generate::{self, Written, log, store},
+    online,
 };
 use crate::{
     client::Client,
@@ -52,6 +53,7 @@ pub(super) fn respond(
     for (index, input) in work.prompts.iter().enumerate() {
         let (sender, receiver) = mpsc::channel(PIECES);
         let plan = input.plan(&work.plan);
+        online::watch(&app, &plan, &input.prompt());
         let request = plan.request(
             client,
             input.prompt(),

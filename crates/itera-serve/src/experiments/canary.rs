@@ -135,19 +135,19 @@ fn bits_of(found: Interval) -> String {
 mod tests {
     use super::*;
 
-    fn between(low: f64, high: f64) -> Option<Interval> {
-        Some(Interval {
+    fn between(low: f64, high: f64) -> Interval {
+        Interval {
             estimate: f64::midpoint(low, high),
             low,
             high,
-        })
+        }
     }
 
     #[test]
     fn a_candidate_advances_when_either_figure_shows_that_it_is_not_worse() {
         let good = Evidence {
             answers: 100.0,
-            bits_per_byte: between(-0.2, 0.01),
+            bits_per_byte: Some(between(-0.2, 0.01)),
             ..Evidence::default()
         };
         assert!(matches!(good.decide(), Decision::Advance(_)));
@@ -157,22 +157,22 @@ mod tests {
         };
         assert_eq!(few.decide(), Decision::Wait);
         let unsure = Evidence {
-            bits_per_byte: between(-0.2, 0.03),
+            bits_per_byte: Some(between(-0.2, 0.03)),
             ..good
         };
         assert_eq!(unsure.decide(), Decision::Wait);
         let liked = Evidence {
-            negative_share: between(-0.1, 0.015),
+            negative_share: Some(between(-0.1, 0.015)),
             ..unsure
         };
         assert!(matches!(liked.decide(), Decision::Advance(_)));
         let disliked = Evidence {
-            negative_share: between(0.001, 0.1),
+            negative_share: Some(between(0.001, 0.1)),
             ..good
         };
         assert!(matches!(disliked.decide(), Decision::RollBack(_)));
         let unlikely = Evidence {
-            bits_per_byte: between(0.001, 0.002),
+            bits_per_byte: Some(between(0.001, 0.002)),
             ..good
         };
         assert!(matches!(unlikely.decide(), Decision::RollBack(_)));

@@ -3,8 +3,10 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Answer, ArmOf, Store, StoreError, begin_rating,
-    writer::{insert_answers, upsert},
+    Answer, ArmOf, EntryStatus, Store, StoreError,
+    approval::is_paused,
+    begin_rating,
+    writer::{insert_answers, new_negatives, upsert},
 };
 
 /// What somebody says about an answer.
@@ -20,8 +22,17 @@ pub(crate) struct Feedback {
     pub(crate) comments: Option<String>,
     /// Whether it may take the place of what was said before.
     pub(crate) replaces: bool,
-    /// The digest of whoever says so without a key: less is learnt from each of them.
-    pub(crate) visitor: Option<String>,
+    /// Who says so; none of what was imported.
+    pub(crate) source: Option<Source>,
+}
+
+/// Who has given feedback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Salted digest of the name of a key, or of a network.
+    pub(crate) digest: String,
+    /// Most of its records that count for an adaptation and that it learns from; none for all.
+    pub(crate) most: Option<i64>,
 }
 
 impl Feedback {
@@ -45,6 +56,8 @@ pub(crate) struct Rated {
     pub(crate) feedback: Feedback,
     pub(crate) created_ms: i64,
     pub(crate) updated_ms: i64,
+    /// Whether an operator has set it aside, so that it is not learnt.
+    pub(crate) is_aside: bool,
     pub(crate) answer: Answer,
 }
 
@@ -52,7 +65,12 @@ pub(crate) struct Rated {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Counts {
     pub(crate) records: i64,
+    /// Negative records that no adaptation has seen, as far as they count.
     pub(crate) new_negatives: i64,
+    /// Candidates that wait for an operator.
+    pub(crate) candidates: i64,
+    /// Whether an operator has paused learning.
+    pub(crate) is_paused: bool,
     /// Share of the last records that were not negative; none without records.
     pub(crate) recent_accuracy: Option<f64>,
 }
@@ -62,7 +80,7 @@ const RECENT: i64 = 100;
 
 /// Feedback with its answers; `{feedback}` is the table, or a part of it.
 pub(super) const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
-    f.correction, f.comments, a.created_ms AS a_created, a.prompt, a.output, a.ended, a.tokens, \
+    f.correction, f.comments, f.source, f.most, f.set_aside, a.created_ms AS a_created, a.prompt, a.output, a.ended, a.tokens, \
     a.variant, a.version, a.parameters, a.latency_us, a.experiment, a.arm, a.unit \
     FROM {feedback} f JOIN answers a ON a.id = f.id";
 
@@ -114,8 +132,9 @@ impl Store {
             let answer = std::slice::from_ref(&record.answer);
             insert_answers(&mut tx, answer, record.answer.created_ms).await?;
             upsert(&mut tx, &record.feedback, record.updated_ms).await?;
-            sqlx::query("UPDATE feedback SET created_ms = $1 WHERE id = $2")
+            sqlx::query("UPDATE feedback SET created_ms = $1, set_aside = $2 WHERE id = $3")
                 .bind(record.created_ms)
+                .bind(i64::from(record.is_aside))
                 .bind(record.feedback.id.clone())
                 .execute(&mut *tx)
                 .await?;
@@ -130,15 +149,21 @@ impl Store {
     /// # Errors
     /// The database's.
     pub(crate) async fn counts(&self) -> Result<Counts, StoreError> {
-        let row = sqlx::query(
-            "SELECT COUNT(*) AS records, \
-             COUNT(CASE WHEN negative = 1 AND used_by IS NULL THEN 1 END) AS fresh FROM feedback",
-        )
-        .fetch_one(&self.pool)
-        .await?;
+        let all = sqlx::query("SELECT COUNT(*) AS records FROM feedback")
+            .fetch_one(&self.pool)
+            .await?;
+        let waiting = sqlx::query("SELECT COUNT(*) AS records FROM adaptations WHERE status = $1")
+            .bind(EntryStatus::Candidate.name())
+            .fetch_one(&self.pool)
+            .await?;
+        let (new_negatives, is_paused) = {
+            let mut connection = self.pool.acquire().await?;
+            let fresh = new_negatives(&mut connection).await?;
+            (fresh, is_paused(&mut connection).await?)
+        };
         let recent = sqlx::query(
             "SELECT COUNT(*) AS records, COUNT(CASE WHEN negative = 1 THEN 1 END) AS negatives \
-             FROM (SELECT negative FROM feedback ORDER BY updated_ms DESC LIMIT $1) AS recent",
+             FROM (SELECT negative FROM feedback WHERE set_aside = 0 ORDER BY updated_ms DESC LIMIT $1) AS recent",
         )
         .bind(RECENT)
         .fetch_one(&self.pool)
@@ -146,8 +171,10 @@ impl Store {
         let (records, negatives): (i64, i64) =
             (recent.try_get("records")?, recent.try_get("negatives")?);
         Ok(Counts {
-            records: row.try_get("records")?,
-            new_negatives: row.try_get("fresh")?,
+            records: all.try_get("records")?,
+            new_negatives,
+            candidates: waiting.try_get("records")?,
+            is_paused,
             recent_accuracy: (records > 0).then(|| 1.0 - negatives as f64 / records as f64),
         })
     }
@@ -165,9 +192,13 @@ pub(super) fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
     };
     let id: String = row.try_get("id")?;
     let correct: Option<i64> = row.try_get("correct")?;
+    let digest: Option<String> = row.try_get("source")?;
+    let most = row.try_get("most")?;
+    let source = digest.map(|digest| Source { digest, most });
     Ok(Rated {
         created_ms: row.try_get("f_created")?,
         updated_ms: row.try_get("updated_ms")?,
+        is_aside: row.try_get::<i64, _>("set_aside")? != 0,
         answer: Answer {
             id: id.clone(),
             created_ms: row.try_get("a_created")?,
@@ -189,7 +220,7 @@ pub(super) fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
             correction: optional("correction")?,
             comments: optional("comments")?,
             replaces: true,
-            visitor: None,
+            source,
         },
     })
 }

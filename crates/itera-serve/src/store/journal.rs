@@ -3,7 +3,9 @@
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Store, StoreError, Tx, canary, now_ms, random_id,
+    Store, StoreError, Tx,
+    approval::withdraw_candidates,
+    canary, now_ms, random_id,
     versions::{activate, exists},
 };
 
@@ -20,7 +22,7 @@ pub(crate) struct Entry {
     /// The server that did it.
     pub(crate) server: Option<String>,
     pub(crate) from_version: Option<String>,
-    /// The version that is active since; none if none came of it.
+    /// The version that is active since, or would be; none if none came of it.
     pub(crate) to_version: Option<String>,
     /// Why it ended so.
     pub(crate) message: Option<String>,
@@ -34,10 +36,14 @@ pub(crate) enum EntryStatus {
     /// Waits for the server that learns.
     Requested,
     Running,
+    /// The new version waits for an operator.
+    Candidate,
     /// The new version gets a part of the traffic.
     Canary,
     /// The new version is served.
     Accepted,
+    /// An operator did not want it.
+    Declined,
     /// The guard refused the new version, or it did not do well as a canary.
     Rejected,
     /// It could not be done.
@@ -51,11 +57,13 @@ pub(crate) enum EntryStatus {
 }
 
 impl EntryStatus {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Requested,
         Self::Running,
+        Self::Candidate,
         Self::Canary,
         Self::Accepted,
+        Self::Declined,
         Self::Rejected,
         Self::Failed,
         Self::Interrupted,
@@ -67,8 +75,10 @@ impl EntryStatus {
         match self {
             Self::Requested => "requested",
             Self::Running => "running",
+            Self::Candidate => "candidate",
             Self::Canary => "canary",
             Self::Accepted => "accepted",
+            Self::Declined => "declined",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
@@ -77,7 +87,7 @@ impl EntryStatus {
         }
     }
 
-    /// Whether nothing more will happen to the entry.
+    /// Whether nothing more will happen to the entry by itself.
     pub(crate) const fn is_final(self) -> bool {
         !matches!(self, Self::Requested | Self::Running)
     }
@@ -144,6 +154,8 @@ impl Store {
             return Ok(None);
         }
         canary::supersede(&mut tx).await?;
+        let why = "another version was made active";
+        withdraw_candidates(&mut tx, None, why).await?;
         let (status, versions) = (EntryStatus::RolledBack, Some((from, to)));
         let id = add(&mut tx, "rollback", status, versions, None).await?;
         tx.commit().await?;

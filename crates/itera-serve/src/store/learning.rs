@@ -4,12 +4,14 @@ use sqlx::{AnyConnection, Row as _};
 use thiserror::Error;
 
 use super::{
-    Entry, EntryStatus, Rated, Store, StoreError, StoredVersion, Tx, canary, experiments,
+    Entry, EntryStatus, Rated, Store, StoreError, StoredVersion,
+    approval::{has_candidate, is_paused, withdraw_candidates},
+    canary, experiments,
     feedback::{RATED, rated},
     journal::add,
     now_ms,
-    versions::{ACTIVE, insert, lock_active, set, setting},
-    writer::{MOST_OF_VISITOR, new_negatives},
+    versions::{activate_after, insert, lock_active, set, setting},
+    writer::new_negatives,
 };
 
 /// Why an adaptation could not be ended.
@@ -26,6 +28,9 @@ pub(crate) enum FinishError {
         "another version was made active or an experiment begun while this one was learnt; it is not used"
     )]
     Superseded,
+    /// An operator has paused learning meanwhile.
+    #[error("learning was paused while this version was learnt; it is not used")]
+    Paused,
 }
 
 impl From<sqlx::Error> for FinishError {
@@ -38,14 +43,15 @@ impl From<sqlx::Error> for FinishError {
 /// ends the server.
 pub(super) const GIVES_UP_AFTER: i64 = 2;
 
-/// Adaptations whose versions are not part of the active one: it was neither made of them, nor, if another
-/// checkpoint has come since, was what was active then. A rejected one has made a version if that was a canary.
-const ROLLED_BACK: &str = "WITH RECURSIVE line (version) AS ( \
+/// Adaptations that an operator has declined, and those whose versions are not part of the active one: it was
+/// neither made of them, nor, if another checkpoint has come since, was what was active then. A rejected one has made a
+/// version if that was a canary.
+const UNWANTED: &str = "WITH RECURSIVE line (version) AS ( \
     SELECT value FROM settings WHERE name = 'active_version' \
     UNION SELECT made.from_version FROM adaptations made JOIN line ON made.to_version = line.version \
     WHERE made.status IN ('accepted', 'rejected')) \
-    SELECT id FROM adaptations WHERE status IN ('accepted', 'rejected') AND to_version NOT IN \
-    (SELECT version FROM line WHERE version IS NOT NULL)";
+    SELECT id FROM adaptations WHERE status = 'declined' OR (status IN ('accepted', 'rejected') AND to_version NOT IN \
+    (SELECT version FROM line WHERE version IS NOT NULL))";
 
 impl Store {
     /// Takes or keeps the lease of the server that learns, by the database's clock. Returns whether this server
@@ -81,39 +87,40 @@ impl Store {
         Ok(())
     }
 
-    /// Whether an adaptation waits, runs or is due; only reads.
+    /// Whether an adaptation waits, runs or is due; only reads. While learning is paused, only one that runs counts.
     ///
     /// # Errors
     /// The database's.
     pub(crate) async fn has_work(&self, adapt_after: u32) -> Result<bool, StoreError> {
+        let mut connection = self.own.acquire().await?;
+        let paused = is_paused(&mut connection).await?;
+        let (running, requested) = (EntryStatus::Running, EntryStatus::Requested);
         let row = sqlx::query("SELECT COUNT(*) AS open FROM adaptations WHERE status IN ($1, $2)")
-            .bind(EntryStatus::Requested.name())
-            .bind(EntryStatus::Running.name())
-            .fetch_one(&self.own)
+            .bind(running.name())
+            .bind(if paused { running } else { requested }.name())
+            .fetch_one(&mut *connection)
             .await?;
-        if row.try_get::<i64, _>("open")? > 0 {
-            return Ok(true);
+        if paused || row.try_get::<i64, _>("open")? > 0 {
+            return Ok(row.try_get::<i64, _>("open")? > 0);
         }
-        is_due(&mut *self.own.acquire().await?, adapt_after).await
+        is_due(&mut connection, adapt_after).await
     }
 
-    /// The latest records to learn from, newest first: none that a version has learnt which was rolled back, and
-    /// of each visitor few.
+    /// The latest records to learn from, newest first: none that is set aside, that an operator has declined or that
+    /// was rolled back, and of each source as many as count.
     ///
     /// # Errors
     /// The database's.
     pub(crate) async fn latest(&self, most: u32) -> Result<Vec<Rated>, StoreError> {
         let numbered = format!(
-            "(SELECT *, ROW_NUMBER() OVER (PARTITION BY visitor ORDER BY updated_ms DESC, id) AS number \
-             FROM feedback WHERE used_by IS NULL OR used_by NOT IN ({ROLLED_BACK}))"
+            "(SELECT *, ROW_NUMBER() OVER (PARTITION BY source ORDER BY updated_ms DESC, id) AS number \
+             FROM feedback WHERE set_aside = 0 AND (used_by IS NULL OR used_by NOT IN ({UNWANTED})))"
         );
         let sql = format!(
-            "{} WHERE f.visitor IS NULL OR f.number <= $1 ORDER BY f.updated_ms DESC, f.id LIMIT $2",
+            "{} WHERE f.most IS NULL OR f.number <= f.most ORDER BY f.updated_ms DESC, f.id LIMIT $1",
             RATED.replace("{feedback}", &numbered)
         );
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(MOST_OF_VISITOR)
-            .bind(i64::from(most));
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(most));
         let rows = query.fetch_all(&self.own).await?;
         rows.iter().map(rated).collect()
     }
@@ -146,7 +153,8 @@ impl Store {
     }
 
     /// Begins the oldest adaptation that is asked for, or one of its own accord if `adapt_after` new
-    /// negative records are there (0 for never), unless an experiment runs. All feedback so far counts as seen by it.
+    /// negative records are there (0 for never), unless learning is paused or an experiment runs. All feedback so far
+    /// counts as seen by it.
     ///
     /// # Errors
     /// The database's.
@@ -157,7 +165,7 @@ impl Store {
     ) -> Result<Option<Entry>, StoreError> {
         let mut tx = self.begin().await?;
         // The arms of an experiment stay what they are.
-        if experiments::running(&mut tx).await?.is_some() {
+        if is_paused(&mut tx).await? || experiments::running(&mut tx).await?.is_some() {
             tx.cancel().await?;
             return Ok(None);
         }
@@ -197,12 +205,12 @@ impl Store {
     }
 
     /// Ends an adaptation: the version, if there is one, is stored and served from now on, to a part of the traffic
-    /// if the status is [`EntryStatus::Canary`], in the same transaction as the receipt.
+    /// as a canary, or waits to be as a candidate, in the same transaction as the receipt.
     ///
     /// # Errors
     /// The database's; [`FinishError::LeaseLost`] if the server may no longer learn, or could not for a while,
-    /// [`FinishError::Superseded`] if another version is served than the one learnt from. Then all stays
-    /// as it is. The learning rate stands with the one of the settings that it started from.
+    /// [`FinishError::Superseded`] if another version is served than the one learnt from, [`FinishError::Paused`].
+    /// Then all stays as it is. The learning rate stands with the one of the settings that it started from.
     pub(crate) async fn finish(
         &self,
         entry: &Entry,
@@ -222,10 +230,18 @@ impl Store {
             return Err(FinishError::LeaseLost);
         }
         if let Some(version) = version {
+            if is_paused(&mut tx).await? {
+                tx.cancel().await?;
+                return Err(FinishError::Paused);
+            }
+            let why = "a later one has taken its place";
+            withdraw_candidates(&mut tx, Some(&entry.id), why).await?;
             insert(&mut tx, version, Some(&entry.id)).await?;
             let from = entry.from_version.as_deref().unwrap_or_default();
+            // A candidate changes nothing, and must be learnt from what is served all the same.
             let is_next = match status {
                 EntryStatus::Canary => canary::begin(&mut tx, from, &version.version).await?,
+                EntryStatus::Candidate => activate_after(&mut tx, from, from).await?,
                 _ => activate_after(&mut tx, from, &version.version).await?,
             };
             if !is_next {
@@ -241,7 +257,7 @@ impl Store {
              receipt = $5 WHERE id = $6 AND status = $7",
         )
         .bind(status.name())
-        .bind(now_ms())
+        .bind((status != EntryStatus::Candidate).then(now_ms))
         .bind(version.map(|version| version.version.clone()))
         .bind(message.to_owned())
         .bind(receipt.map(str::to_owned))
@@ -270,6 +286,7 @@ impl Store {
              AND version <> (SELECT value FROM settings WHERE name = 'active_version') \
              AND NOT EXISTS (SELECT 1 FROM experiments WHERE running = 1 \
                  AND definition LIKE '%\"' || versions.version || '\"%') \
+             AND version NOT IN (SELECT to_version FROM adaptations WHERE status = 'candidate') \
              AND version NOT IN (SELECT version FROM (SELECT version FROM versions \
                  ORDER BY created_ms DESC LIMIT $1) AS latest)",
         )
@@ -280,9 +297,12 @@ impl Store {
     }
 }
 
-/// Whether enough is new to learn from without being asked, and learning has not failed again and again.
+/// Whether enough is new to learn from without being asked, no candidate waits, and learning has not failed again and
+/// again.
 async fn is_due(connection: &mut AnyConnection, adapt_after: u32) -> Result<bool, StoreError> {
-    if adapt_after == 0 || experiments::running(connection).await?.is_some() {
+    let busy = has_candidate(&mut *connection).await?
+        || experiments::running(&mut *connection).await?.is_some();
+    if adapt_after == 0 || busy {
         return Ok(false);
     }
     let row = sqlx::query(
@@ -296,16 +316,4 @@ async fn is_due(connection: &mut AnyConnection, adapt_after: u32) -> Result<bool
     let gives_up = row.try_get::<i64, _>("interrupted")? == GIVES_UP_AFTER;
     let fresh = new_negatives(connection).await?;
     Ok(fresh >= i64::from(adapt_after) && !gives_up)
-}
-
-/// Serves a version from now on if `from` is served. One statement: between a look and a change somebody could
-/// roll back.
-async fn activate_after(tx: &mut Tx, from: &str, version: &str) -> Result<bool, StoreError> {
-    let changed = sqlx::query("UPDATE settings SET value = $1 WHERE name = $2 AND value = $3")
-        .bind(version.to_owned())
-        .bind(ACTIVE)
-        .bind(from.to_owned())
-        .execute(&mut **tx)
-        .await?;
-    Ok(changed.rows_affected() > 0)
 }

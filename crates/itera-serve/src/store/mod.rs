@@ -10,6 +10,7 @@
 //! | `feedback` | records as they are stored, read, exported |
 //! | `versions` | weights, and which of them are active |
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
+//! | `approval` | what an operator decides: candidates, a pause, feedback that is set aside |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
 //! | `canary` | steps by which what has been learnt gets the traffic |
 //! | `experiments`, `results` | experiments, and what has come of them |
@@ -17,6 +18,7 @@
 //! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
 //! something depends on are by the clock of the database, which servers share.
 
+mod approval;
 mod canary;
 mod experiments;
 mod feedback;
@@ -58,10 +60,11 @@ use tokio::{
 #[cfg(feature = "adapt")]
 pub(crate) use self::learning::FinishError;
 pub(crate) use self::{
+    approval::Approval,
     experiments::{
         ArmOf, ArmSpec, Begun, By, Definition, Experiment, Kind as ExperimentKind, Sampling,
     },
-    feedback::{Counts, Feedback, Rated},
+    feedback::{Counts, Feedback, Rated, Source},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},
     results::{ArmSums, PairSums, ScoredText},

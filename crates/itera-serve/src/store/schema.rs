@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{Kind, StoreError, random_id};
 
 /// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
-const FORMS: [&[&str]; 4] = [
+const FORMS: [&[&str]; 5] = [
     &[
         "CREATE TABLE answers (
         id TEXT PRIMARY KEY,
@@ -61,6 +61,14 @@ const FORMS: [&[&str]; 4] = [
     ],
     &["ALTER TABLE answers ADD COLUMN user_digest TEXT"],
     &["ALTER TABLE feedback ADD COLUMN visitor TEXT"],
+    // Feedback of keys has a source too; what was given without a key counted ten times at most.
+    &[
+        "ALTER TABLE feedback RENAME COLUMN visitor TO source",
+        "ALTER TABLE feedback ADD COLUMN most BIGINT",
+        "UPDATE feedback SET most = 10 WHERE source IS NOT NULL",
+        "ALTER TABLE feedback ADD COLUMN set_aside BIGINT NOT NULL DEFAULT 0",
+        "CREATE INDEX feedback_source ON feedback (source)",
+    ],
     &[
         // Numbers that are the same may stand once, so that at most one experiment runs; NULL may stand often.
         "CREATE TABLE experiments (

@@ -1,6 +1,7 @@
 //! What the rest of the program relies on, on SQLite. `scripts/serve-postgres.sh` runs the same tests
 //! on PostgreSQL, whose URL is then in `ITERA_TEST_POSTGRES`.
 
+use sqlx::Row as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -54,7 +55,7 @@ fn verdict(id: &str, rating: i64) -> Feedback {
         correction: None,
         comments: None,
         replaces: true,
-        visitor: None,
+        source: None,
     }
 }
 
@@ -178,6 +179,7 @@ async fn a_clock_that_is_set_back_does_not_make_new_answers_the_oldest() {
             feedback: verdict("ahead", 1),
             created_ms: 0,
             updated_ms: 0,
+            is_aside: false,
             answer: Answer {
                 created_ms: now_ms() + 3_600_000,
                 ..answer("ahead")
@@ -221,6 +223,52 @@ async fn answers_are_forgotten_by_user_and_by_age() {
         let soon = now_ms() + 3_600_000;
         assert_eq!(store.forget(Which::Before(soon)).await.unwrap().feedback, 1);
     }
+}
+
+#[tokio::test]
+async fn the_prompts_that_others_are_compared_with_are_kept() {
+    for (store, _dir) in stores().await {
+        store.bind("one", "aaaaaaaaaaaaaaaa").await.unwrap();
+        assert_eq!(store.reference().await.unwrap(), None);
+        let values = [2.5, 0.1 + 0.2, 1e-9];
+        store.keep_reference(&values).await.unwrap();
+        assert_eq!(store.reference().await.unwrap().unwrap(), values);
+        // Another checkpoint finds prompts likely or not in its own way.
+        store.rebase("two", "bbbbbbbbbbbbbbbb").await.unwrap();
+        assert_eq!(store.reference().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn records_of_the_former_form_keep_what_counts_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("serve.db");
+    let store = open(file.to_str().unwrap()).await;
+    for id in ["visitor", "key"] {
+        store.log(answer(id));
+        store.rate(verdict(id, 1)).await.unwrap();
+    }
+    for statement in [
+        "DROP INDEX feedback_source",
+        "ALTER TABLE feedback DROP COLUMN most",
+        "ALTER TABLE feedback DROP COLUMN set_aside",
+        "ALTER TABLE feedback RENAME COLUMN source TO visitor",
+        "UPDATE feedback SET visitor = 'a' WHERE id = 'visitor'",
+        "DELETE FROM form WHERE number >= 4",
+    ] {
+        sqlx::query(statement).execute(&store.own).await.unwrap();
+    }
+    let store = open(file.to_str().unwrap()).await;
+    let limits = sqlx::query("SELECT most FROM feedback ORDER BY id")
+        .fetch_all(&store.own)
+        .await
+        .unwrap();
+    let limits: Vec<Option<i64>> = limits
+        .iter()
+        .map(|row| row.try_get("most").unwrap())
+        .collect();
+    assert_eq!(limits, [None, Some(10)]);
+    assert_eq!(store.counts().await.unwrap().new_negatives, 2);
 }
 
 #[tokio::test]
@@ -279,7 +327,7 @@ async fn one_experiment_runs_and_none_twice() {
         assert_eq!(store.running_experiment().await.unwrap(), None);
         let begin = async |id: &str| store.begin_experiment(id, &definition()).await.unwrap();
         // At once, from several servers.
-        let begun = futures_util::future::join_all(["1", "2", "3"].map(|id| begin(id))).await;
+        let begun = futures_util::future::join_all(["1", "2", "3"].map(&begin)).await;
         assert_eq!(
             begun.iter().filter(|begun| **begun == Begun::Yes).count(),
             1
@@ -387,7 +435,7 @@ async fn arms_are_counted_by_unit() {
 #[cfg(feature = "adapt")]
 mod learning {
     use super::*;
-    use crate::store::{FinishError, learning::GIVES_UP_AFTER, writer::MOST_OF_VISITOR};
+    use crate::store::{FinishError, learning::GIVES_UP_AFTER};
 
     async fn ready(store: &Store) {
         store.bind("one", "base").await.unwrap();
@@ -635,33 +683,180 @@ mod learning {
     }
 
     #[tokio::test]
-    async fn of_a_visitor_little_counts_and_little_is_learnt() {
+    async fn of_a_source_as_much_counts_and_is_learnt_as_it_may() {
         for (store, _dir) in stores().await {
             store.bind("one", "base").await.unwrap();
-            let rate = async |id: String, visitor: Option<&str>| {
+            let rate = async |id: String, digest: &str, most: Option<i64>| {
                 store.log(answer(&id));
-                let visitor = visitor.map(str::to_owned);
+                let digest = digest.to_owned();
                 let said = Feedback {
-                    visitor,
+                    source: Some(Source { digest, most }),
                     ..verdict(&id, 1)
                 };
                 store.rate(said).await.unwrap().new_negatives
             };
             let mut count = 0;
             for number in 0..51 {
-                count = rate(format!("a{number}"), Some("a")).await;
+                count = rate(format!("a{number}"), "a", Some(10)).await;
             }
-            assert_eq!(count, MOST_OF_VISITOR);
+            assert_eq!(count, 10);
             assert!(!store.has_work(50).await.unwrap());
             assert_eq!(store.latest(500).await.unwrap().len(), 10);
-            // Others are not kept out by it, and whoever is known counts in full.
-            assert_eq!(rate("b".to_owned(), Some("b")).await, MOST_OF_VISITOR + 1);
+            assert_eq!(store.counts().await.unwrap().new_negatives, 10);
+            // Others are not kept out by it, and a source without a limit counts in full.
+            assert_eq!(rate("b".to_owned(), "b", Some(10)).await, 11);
             for number in 0..39 {
-                count = rate(format!("c{number}"), None).await;
+                count = rate(format!("c{number}"), "c", None).await;
             }
             assert_eq!(count, 50);
             assert!(store.has_work(50).await.unwrap());
             assert_eq!(store.latest(500).await.unwrap().len(), 50);
+            // All that one of them has said is set aside at once, and taken in again.
+            assert_eq!(store.set_aside("c7", true, true).await.unwrap(), 39);
+            assert_eq!(store.latest(500).await.unwrap().len(), 11);
+            assert_eq!(store.counts().await.unwrap().new_negatives, 11);
+            assert_eq!(store.set_aside("c7", false, true).await.unwrap(), 39);
+            assert_eq!(store.latest(500).await.unwrap().len(), 50);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_set_aside_is_not_learnt_whatever_is_said_of_it() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            assert_eq!(store.set_aside("1", true, false).await.unwrap(), 1);
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "2"]);
+            assert_eq!(store.counts().await.unwrap().new_negatives, 2);
+            store.rate(verdict("1", 2)).await.unwrap();
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "2"]);
+            assert!(!store.has_work(3).await.unwrap());
+            store.set_aside("1", false, false).await.unwrap();
+            assert!(store.has_work(3).await.unwrap());
+            assert_eq!(store.set_aside("x", true, true).await.unwrap(), 0);
+            // What was imported has no source, and is not all of one.
+            assert_eq!(store.set_aside("1", true, true).await.unwrap(), 1);
+        }
+    }
+
+    /// Learns a candidate from all that is there; gives its entry.
+    async fn candidate(store: &Store, name: &str) -> Entry {
+        store.request().await.unwrap();
+        let entry = store.claim("s", 0).await.unwrap().unwrap();
+        let (new, status) = (version(name), EntryStatus::Candidate);
+        let ended = store.finish(&entry, "s", status, "good", Some("{}"), Some(&new), None);
+        ended.await.unwrap();
+        store.entry(&entry.id).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_candidate_waits_for_an_operator() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let entry = candidate(&store, "new").await;
+            assert_eq!(
+                (entry.status, entry.ended_ms, entry.to_version.as_deref()),
+                (EntryStatus::Candidate, None, Some("new"))
+            );
+            assert_eq!(store.active().await.unwrap(), "base");
+            assert_eq!(store.counts().await.unwrap().candidates, 1);
+            // It outlives the server that made it, and house-keeping.
+            assert_eq!(
+                store.interrupted(EntryStatus::Interrupted).await.unwrap(),
+                0
+            );
+            store.prune_versions(0).await.unwrap();
+            // Meanwhile nothing is learnt by itself.
+            for id in ["3", "4", "5"] {
+                store.log(answer(id));
+                store.rate(verdict(id, 1)).await.unwrap();
+            }
+            assert!(!store.has_work(3).await.unwrap());
+            // Of two who decide at once, one does.
+            let (first, second) = tokio::join!(store.approve(&entry.id), store.approve(&entry.id));
+            let served = [first.unwrap(), second.unwrap()];
+            let served = served.iter().filter(|of| **of == Approval::Served);
+            assert_eq!(served.count(), 1);
+            assert_eq!(store.active().await.unwrap(), "new");
+            assert_eq!(store.approve(&entry.id).await.unwrap(), Approval::None);
+            assert_eq!(store.decline(&entry.id).await.unwrap(), None);
+            let entry = store.entry(&entry.id).await.unwrap().unwrap();
+            assert!(entry.status == EntryStatus::Accepted && entry.ended_ms.is_some());
+            assert!(store.has_work(3).await.unwrap());
+            assert_eq!(store.latest(9).await.unwrap().len(), 6);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_declined_candidate_has_learnt_is_not_learnt_again() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let entry = candidate(&store, "new").await;
+            let declined = store.decline(&entry.id).await.unwrap().unwrap();
+            assert_eq!(declined.status, EntryStatus::Declined);
+            assert_eq!(store.active().await.unwrap(), "base");
+            assert!(store.version("new").await.unwrap().is_none());
+            assert!(store.latest(9).await.unwrap().is_empty());
+            store.rate(verdict("1", 2)).await.unwrap();
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["1"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_later_candidate_takes_the_place_of_the_one_that_waits() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let first = candidate(&store, "first").await;
+            store.log(answer("3"));
+            store.rate(verdict("3", 1)).await.unwrap();
+            let second = candidate(&store, "second").await;
+            let first = store.entry(&first.id).await.unwrap().unwrap();
+            assert_eq!(first.status, EntryStatus::Withdrawn);
+            assert!(store.version("first").await.unwrap().is_none());
+            // It answers for what the first had learnt, too.
+            store.decline(&second.id).await.unwrap().unwrap();
+            assert!(store.latest(9).await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_candidate_of_a_version_that_is_served_no_longer_is_withdrawn() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let one = candidate(&store, "one").await;
+            store.approve(&one.id).await.unwrap();
+            store.log(answer("3"));
+            store.rate(verdict("3", 1)).await.unwrap();
+            let two = candidate(&store, "two").await;
+            store.roll_back("one", "base").await.unwrap().unwrap();
+            assert_eq!(store.approve(&two.id).await.unwrap(), Approval::None);
+            let two = store.entry(&two.id).await.unwrap().unwrap();
+            assert_eq!(two.status, EntryStatus::Withdrawn);
+            // What it had learnt is new again; what the version before it had is not wanted.
+            assert_eq!(ids(&store.latest(9).await.unwrap()), ["3"]);
+            assert_eq!(store.counts().await.unwrap().new_negatives, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn while_learning_is_paused_nothing_begins_and_nothing_comes_of_what_runs() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let entry = store.claim("s", 3).await.unwrap().unwrap();
+            store.set_paused(true).await.unwrap();
+            assert!(store.counts().await.unwrap().is_paused);
+            // What runs is still to be ended.
+            assert!(store.has_work(0).await.unwrap());
+            let (new, accepted) = (version("new"), EntryStatus::Accepted);
+            let ended = store.finish(&entry, "s", accepted, "", None, Some(&new), None);
+            assert!(matches!(ended.await, Err(FinishError::Paused)));
+            assert_eq!(store.active().await.unwrap(), "base");
+            store.interrupted(EntryStatus::Withdrawn).await.unwrap();
+            store.request().await.unwrap();
+            assert!(!store.has_work(3).await.unwrap());
+            assert_eq!(store.claim("s", 3).await.unwrap(), None);
+            store.set_paused(false).await.unwrap();
+            assert!(store.has_work(3).await.unwrap());
+            assert!(store.claim("s", 3).await.unwrap().is_some());
         }
     }
 

@@ -1,8 +1,11 @@
 //! Versions of the weights, and which of them is served.
 
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 
-use super::{EntryStatus, Store, StoreError, Tx, experiments, journal::add, now_ms};
+use super::{
+    EntryStatus, Store, StoreError, Tx, approval::withdraw_candidates, canary, experiments,
+    journal::add, now_ms,
+};
 
 /// A version as a line of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub(crate) struct VersionRow {
     pub(crate) parent: Option<String>,
     /// The adaptation that made it; none of the first.
     pub(crate) adaptation: Option<String>,
+    /// Whether it waits for an operator.
+    pub(crate) is_candidate: bool,
 }
 
 /// A version with its weights, as files of checkpoints. The first version has none: it is the
@@ -27,6 +32,7 @@ pub(crate) struct StoredVersion {
 pub(super) const ACTIVE: &str = "active_version";
 const BASE: &str = "base_version";
 pub(super) const MODEL: &str = "base_model";
+const REFERENCE: &str = "prompt_reference";
 
 impl Store {
     /// Binds a new database to a model, or checks that this is the database of that model.
@@ -70,13 +76,14 @@ impl Store {
             return Ok(None);
         }
         let active = setting(&mut tx, ACTIVE).await?;
+        withdraw_candidates(&mut tx, None, "another checkpoint has come").await?;
         sqlx::query("DELETE FROM versions")
             .execute(&mut *tx)
             .await?;
         if let Some(id) = experiments::running(&mut tx).await? {
             experiments::end(&mut tx, &id, "a new checkpoint").await?;
         }
-        sqlx::query("DELETE FROM settings WHERE name = 'learning_rate'")
+        sqlx::query("DELETE FROM settings WHERE name IN ('learning_rate', 'prompt_reference')")
             .execute(&mut *tx)
             .await?;
         begin_with(&mut tx, model, base_version).await?;
@@ -110,6 +117,8 @@ impl Store {
             tx.cancel().await?;
             return Ok(None);
         }
+        canary::supersede(&mut tx).await?;
+        withdraw_candidates(&mut tx, None, "another version was imported").await?;
         version.parent = Some(former.clone());
         insert(&mut tx, &version, None).await?;
         activate(&mut tx, &version.version).await?;
@@ -142,9 +151,11 @@ impl Store {
     /// The database's.
     pub(crate) async fn versions(&self) -> Result<Vec<VersionRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT version, created_ms, parent, adaptation FROM versions \
-             ORDER BY created_ms DESC, version",
+            "SELECT version, created_ms, parent, adaptation, \
+             (SELECT COUNT(*) FROM adaptations WHERE id = adaptation AND status = $1) AS waiting \
+             FROM versions ORDER BY created_ms DESC, version",
         )
+        .bind(EntryStatus::Candidate.name())
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -154,6 +165,7 @@ impl Store {
                     created_ms: row.try_get("created_ms")?,
                     parent: row.try_get("parent")?,
                     adaptation: row.try_get("adaptation")?,
+                    is_candidate: row.try_get::<i64, _>("waiting")? > 0,
                 })
             })
             .collect()
@@ -196,6 +208,28 @@ impl Store {
             .parse()
             .is_ok_and(|from: f64| from.total_cmp(&start).is_eq());
         Ok(rate.parse().ok().filter(|_| holds))
+    }
+}
+
+impl Store {
+    /// Keeps the bits per byte of the prompts that later ones are compared with, by the weights of the start.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn keep_reference(&self, bits_per_byte: &[f64]) -> Result<(), StoreError> {
+        let values = bits_per_byte.iter().map(f64::to_string);
+        let mut tx = self.begin().await?;
+        set(&mut tx, REFERENCE, &values.collect::<Vec<_>>().join(" ")).await?;
+        tx.commit().await
+    }
+
+    /// What was kept so, if anything was.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn reference(&self) -> Result<Option<Vec<f64>>, StoreError> {
+        let kept = setting(&mut *self.own.acquire().await?, REFERENCE).await?;
+        Ok(kept.and_then(|text| text.split(' ').map(|value| value.parse().ok()).collect()))
     }
 }
 
@@ -259,10 +293,29 @@ pub(super) async fn activate(tx: &mut Tx, version: &str) -> Result<(), StoreErro
     set(tx, ACTIVE, version).await
 }
 
-pub(super) async fn setting(tx: &mut Tx, name: &str) -> Result<Option<String>, StoreError> {
+/// Serves a version from now on if `from` is served. One statement: between a look and a change somebody could
+/// roll back.
+pub(super) async fn activate_after(
+    tx: &mut Tx,
+    from: &str,
+    version: &str,
+) -> Result<bool, StoreError> {
+    let changed = sqlx::query("UPDATE settings SET value = $1 WHERE name = $2 AND value = $3")
+        .bind(version.to_owned())
+        .bind(ACTIVE)
+        .bind(from.to_owned())
+        .execute(&mut **tx)
+        .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
+pub(super) async fn setting(
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
     let row = sqlx::query("SELECT value FROM settings WHERE name = $1")
         .bind(name.to_owned())
-        .fetch_optional(&mut **tx)
+        .fetch_optional(connection)
         .await?;
     Ok(row.map(|row| row.try_get("value")).transpose()?)
 }

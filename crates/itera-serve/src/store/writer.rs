@@ -308,11 +308,11 @@ pub(super) async fn upsert(
     }
     sqlx::query(
         "INSERT INTO feedback (id, created_ms, updated_ms, rating, correct, correction, comments, \
-         negative, used_by, visitor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9) \
+         negative, used_by, source, most) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9, $10) \
          ON CONFLICT (id) DO UPDATE SET updated_ms = excluded.updated_ms, \
          rating = excluded.rating, correct = excluded.correct, correction = excluded.correction, \
          comments = excluded.comments, negative = excluded.negative, used_by = NULL, \
-         visitor = excluded.visitor",
+         source = excluded.source, most = excluded.most",
     )
     .bind(feedback.id.clone())
     .bind(at_ms)
@@ -322,7 +322,8 @@ pub(super) async fn upsert(
     .bind(feedback.correction.clone().map(String::into_bytes))
     .bind(feedback.comments.clone().map(String::into_bytes))
     .bind(i64::from(feedback.is_negative()))
-    .bind(feedback.visitor.clone())
+    .bind(feedback.source.as_ref().map(|source| source.digest.clone()))
+    .bind(feedback.source.as_ref().and_then(|source| source.most))
     .execute(&mut **tx)
     .await?;
     Ok(Some(if rated == 0 {
@@ -332,19 +333,15 @@ pub(super) async fn upsert(
     }))
 }
 
-/// Most records of one visitor that count for an adaptation, and that it learns from.
-pub(super) const MOST_OF_VISITOR: i64 = 10;
-
-/// Negative records that no adaptation has seen, of each visitor as many as count. Looks at no more than are enough
+/// Negative records that no adaptation has seen and that are not set aside, of each source as many as count. Looks at no more than are enough
 /// for any threshold, so that it stays cheap where nothing is learnt.
 pub(super) async fn new_negatives(connection: &mut AnyConnection) -> Result<i64, StoreError> {
     let row = sqlx::query(
-        "SELECT CAST(COALESCE(SUM(CASE WHEN visitor IS NULL OR records < $1 THEN records ELSE $2 END), 0) \
-         AS BIGINT) AS records FROM (SELECT visitor, COUNT(*) AS records FROM (SELECT visitor FROM feedback \
-         WHERE used_by IS NULL AND negative = 1 LIMIT 10000) AS fresh GROUP BY visitor) AS visitors",
+        "SELECT CAST(COALESCE(SUM(CASE WHEN most < records THEN most ELSE records END), 0) AS BIGINT) AS records \
+         FROM (SELECT MAX(most) AS most, COUNT(*) AS records FROM (SELECT source, most FROM feedback \
+         WHERE used_by IS NULL AND negative = 1 AND set_aside = 0 LIMIT 10000) AS fresh \
+         GROUP BY source) AS sources",
     )
-    .bind(MOST_OF_VISITOR)
-    .bind(MOST_OF_VISITOR)
     .fetch_one(connection)
     .await?;
     Ok(row.try_get("records")?)

@@ -182,7 +182,7 @@ fn settings_of_the_adaptation() {
     ----- stdout -----
 
     ----- stderr -----
-    error: `--adapt-settings` is not a JSON object of settings: unknown field `stepps`, expected one of `learning_rate`, `min_learning_rate`, `max_learning_rate`, `steps`, `batch`, `length`, `kl_weight`, `unlikelihood_weight`, `replay_weight`, `max_guard_rise`, `quantize`, `seed`, `replicas`, `optimizer` at line 1 column 9
+    error: `--adapt-settings` is not a JSON object of settings: unknown field `stepps`, expected one of `learning_rate`, `min_learning_rate`, `max_learning_rate`, `steps`, `batch`, `length`, `kl_weight`, `unlikelihood_weight`, `replay_weight`, `max_guard_rise`, `max_probe_factor`, `quantize`, `seed`, `replicas`, `optimizer` at line 1 column 9
     ");
     snapshot!(test, "--adapt-settings {\"steps\":0}", @r"
     success: false
@@ -199,6 +199,38 @@ fn settings_of_the_adaptation() {
 
     ----- stderr -----
     error: cannot read the text nothing.txt: there is no file `nothing.txt`, and no data set of that name; names are wikitext2, tinystories, tinystories-head, tinystories-dev, tinystories-v2, wikitext2-raw, wikitext103, enwik8, text8, lambada, sample, sample-wikitext2, sample-tinystories
+    ");
+}
+
+#[cfg(feature = "adapt")]
+#[test]
+fn probes_that_are_none() {
+    let test = CliTest::new();
+    test.write("empty.txt", "\n \n");
+    test.write("half.txt", "a text\na prompt\t\n");
+    snapshot!(test, "--adapt-probes empty.txt", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `empty.txt` of `--adapt-probes` has no text; give one a line
+    ");
+    snapshot!(test, "--adapt-probes half.txt", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `half.txt`, line 2, has a prompt and no text behind its tab
+    ");
+    snapshot!(test, "--adapt-probes missing.txt", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: cannot read `missing.txt` of `--adapt-probes` as UTF-8: No such file or directory (os error 2)
     ");
 }
 

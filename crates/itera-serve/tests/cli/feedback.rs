@@ -77,6 +77,21 @@ fn an_export_can_be_imported_elsewhere() {
 }
 
 #[test]
+fn an_export_tells_sources_and_what_is_set_aside() {
+    let test = CliTest::new();
+    let line = "{\"feedback_id\":\"a\",\"timestamp\":\"2025-10-07T18:32:13Z\",\"input_text\":\"b\",\
+        \"output_text\":\"c\",\"user_rating\":1,\"source\":\"5f\",\"source_records\":10,\"excluded\":true}";
+    test.write("one.jsonl", line);
+    assert!(test.run("feedback import one.jsonl").status.success());
+    let out: Value = serde_json::from_slice(&test.run("feedback export").stdout).unwrap();
+    assert_eq!(
+        (&out["source"], &out["source_records"]),
+        (&"5f".into(), &10.into())
+    );
+    assert_eq!(out["excluded"], true);
+}
+
+#[test]
 fn feedback_is_copied_and_deleted() {
     let test = CliTest::new();
     test.write("old.json", PROTOTYPE);

@@ -125,6 +125,89 @@ fn a_server_that_dies_while_it_learns_leaves_the_old_version() {
 }
 
 #[test]
+fn what_would_make_a_probe_likelier_is_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let planted = " master counted 1 barrels of salted herring at noon.";
+    std::fs::write(
+        dir.path().join("probes.txt"),
+        format!("The harbour\t{planted}\n"),
+    )
+    .unwrap();
+    let strict = QUICK.replacen('{', "{\"max_probe_factor\":1.0,", 1);
+    let server = Server::start(dir.path(), &format!("{strict} --adapt-probes probes.txt"));
+    let before = version(&server);
+    let texts = server.get("/adapt/status")["texts"].clone();
+    assert!(texts.as_str().unwrap().ends_with("probes: 1"), "{texts}");
+    correct(&server, 3);
+    let (status, entry) = server.post("/adapt", &json!({}));
+    assert_eq!(
+        (status, &entry["status"]),
+        (200, &json!("rejected")),
+        "{entry}"
+    );
+    let message = entry["message"].as_str().unwrap();
+    assert!(message.contains("a probe became"), "{message}");
+    assert!(
+        entry["receipt"]["probe_factor"].as_f64() > Some(1.0),
+        "{entry}"
+    );
+    assert_eq!(version(&server), before);
+}
+
+#[test]
+fn a_candidate_of_a_file_outlives_its_server_and_is_served_by_all() {
+    candidate_and_servers("");
+}
+
+fn candidate_and_servers(database: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let learner = Server::start(dir.path(), &format!("{QUICK} --adapt-approve {database}"));
+    let before = version(&learner);
+    correct(&learner, 2);
+    let (status, entry) = learner.post("/adapt", &json!({}));
+    assert_eq!(
+        (status, &entry["status"]),
+        (200, &json!("candidate")),
+        "{entry}"
+    );
+    assert_eq!(
+        (&entry["accepted"], &entry["ended_at"]),
+        (&json!(false), &Value::Null)
+    );
+    let candidate = entry["to_version"].clone();
+    let versions = learner.get("/adapt/status")["versions"].clone();
+    assert_eq!(versions[0]["candidate"], true, "{versions}");
+    let (status, reply) = learner.post("/adapt/rollback", &json!({"version": candidate}));
+    assert_eq!(
+        (status, &reply["code"]),
+        (409, &json!("not_approved")),
+        "{reply}"
+    );
+    learner.kill();
+
+    let arguments = format!("--role follower --poll-ms 50 {database}");
+    let first = Server::start(dir.path(), &arguments);
+    let second = Server::start(dir.path(), &arguments);
+    assert_eq!(version(&first), before);
+    let path = format!("/adapt/{}/approve", entry["id"].as_str().unwrap());
+    let (status, entry) = second.post(&path, &json!({}));
+    assert_eq!(
+        (status, &entry["status"]),
+        (200, &json!("accepted")),
+        "{entry}"
+    );
+    assert_eq!(version(&second), candidate);
+    wait_until(|| version(&first) == candidate);
+    // It is decided, at every server.
+    let (status, reply) = first.post(&path, &json!({}));
+    assert_eq!(
+        (status, &reply["code"]),
+        (409, &json!("no_candidate")),
+        "{reply}"
+    );
+}
+
+#[test]
 fn two_servers_of_one_file_serve_what_one_has_learnt() {
     two_servers("");
 }
@@ -133,7 +216,9 @@ fn two_servers_of_one_file_serve_what_one_has_learnt() {
 #[test]
 fn two_servers_of_one_postgres_serve_what_one_has_learnt() {
     if let Ok(url) = std::env::var("ITERA_TEST_POSTGRES") {
-        two_servers(&format!("--database {url}"));
+        let database = format!("--database {url}");
+        two_servers(&database);
+        candidate_and_servers(&database);
     } else {
         let skipped = "SKIPPED: ITERA_TEST_POSTGRES is not set; see scripts/serve-postgres.sh\n";
         std::io::stderr().write_all(skipped.as_bytes()).unwrap();

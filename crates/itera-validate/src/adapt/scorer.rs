@@ -67,7 +67,9 @@ impl Session for Pair {
             || moving.score_then_learn(context, tokens),
             || staying.score(context, tokens),
         );
-        staying.iter().for_each(|nats| self.static_nats += nats);
+        for nats in staying {
+            self.static_nats += nats;
+        }
         moving
     }
 

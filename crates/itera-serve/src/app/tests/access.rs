@@ -19,6 +19,19 @@ fn request(path: &str, headers: &[(&str, &str)]) -> Request<Body> {
     request.body(Body::from(body)).unwrap()
 }
 
+/// What takes the role of the operator, as far as nothing has to be loaded.
+const OPERATE: [&str; 9] = [
+    "/adapt",
+    "/adapt/rollback",
+    "/adapt/pause",
+    "/adapt/resume",
+    "/adapt/x/approve",
+    "/adapt/x/reject",
+    "/feedback/x/exclude",
+    "/experiments",
+    "/experiments/x/stop",
+];
+
 const TOKEN: &str = "--token 0123456789abcdef";
 
 const WITH_TOKEN: [(&str, &str); 1] = [("authorization", "Bearer 0123456789abcdef")];
@@ -32,12 +45,7 @@ async fn is_let_in(app: &Arc<App>, headers: &[(&str, &str)]) -> bool {
 #[tokio::test]
 async fn the_token_guards_what_changes_the_model() {
     let Server { app, dir: _dir } = Server::new(TOKEN).await;
-    for path in [
-        "/adapt",
-        "/adapt/rollback",
-        "/experiments",
-        "/experiments/x/stop",
-    ] {
+    for path in OPERATE {
         for headers in [&[][..], &[("authorization", "Bearer 0123456789abcdeF")]] {
             let reply = send(&app, request(path, headers)).await;
             assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{path}");
@@ -108,6 +116,7 @@ async fn keys_have_roles_and_limits() {
         key("web", "\"infer\"", ", \"requests_per_minute\": 2"),
         key("small", "\"infer\"", ", \"tokens_per_minute\": 10"),
         key("ops", "\"operate\"", ""),
+        key("site", "\"feedback\"", ", \"feedback_records\": 2"),
     ];
     std::fs::write(&file, format!("{{\"keys\": [{}]}}", keys.join(", "))).unwrap();
     let line = format!("--token-for-all --keys {}", file.display());
@@ -119,6 +128,9 @@ async fn keys_have_roles_and_limits() {
     assert_eq!(ask("/infer", "ops").await.code(), "role_missing");
     assert_eq!(ask("/adapt", "web").await.code(), "role_missing");
     assert_ne!(ask("/adapt", "ops").await.code(), "role_missing");
+    for path in ["/adapt/pause", "/adapt/x/approve", "/feedback/x/exclude"] {
+        assert_eq!(ask(path, "site").await.code(), "role_missing", "{path}");
+    }
     for status in [200, 200, 429] {
         assert_eq!(ask("/infer", "web").await.status.as_u16(), status);
     }
@@ -147,7 +159,7 @@ async fn without_keys_a_proxy_does_not_change_the_model() {
     let Server { app, dir: _dir } = Server::new("").await;
     for name in ["x-forwarded-for", "forwarded", "via", "x-real-ip"] {
         let headers = [("host", "127.0.0.1:8000"), (name, "203.0.113.9")];
-        for path in ["/feedback", "/adapt", "/adapt/rollback", "/experiments"] {
+        for path in OPERATE.into_iter().chain(["/feedback"]) {
             let reply = send(&app, request(path, &headers)).await;
             assert_eq!(reply.code(), "forwarded_without_key", "{path} {name}");
         }
@@ -233,7 +245,7 @@ async fn no_page_changes_the_model_without_a_key() {
         ("host", "localhost:8000"),
     ];
     let Server { app, dir: _dir } = Server::new("--cors-any").await;
-    for path in ["/feedback", "/adapt", "/adapt/rollback", "/experiments"] {
+    for path in OPERATE.into_iter().chain(["/feedback"]) {
         let reply = send(&app, request(path, &page)).await;
         assert_eq!(reply.code(), "cross_origin", "{path}");
     }

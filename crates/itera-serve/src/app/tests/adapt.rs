@@ -63,3 +63,41 @@ async fn requests_to_learn_are_one_until_it_has_begun() {
     assert!(store.withdraw(&first).await.unwrap());
     assert_ne!(store.request().await.unwrap(), first);
 }
+
+#[tokio::test]
+async fn learning_is_paused_and_goes_on() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let body = json!({"feedback_id": answered(&app).await, "user_rating": 1});
+    ok(&app, "/feedback", &body).await;
+    assert_eq!(
+        ok(&app, "/adapt/pause", &json!({})).await,
+        json!({"paused": true})
+    );
+    assert_eq!(get(&app, "/adapt/status").await.json()["paused"], true);
+    let metrics = get(&app, "/metrics").await.text();
+    assert!(metrics.contains("\nitera_adapt_paused 1\n"), "{metrics}");
+    if cfg!(feature = "adapt") {
+        assert_eq!(
+            post(&app, "/adapt", &json!({})).await.code(),
+            "learning_paused"
+        );
+    }
+    assert_eq!(
+        ok(&app, "/adapt/resume", &json!({})).await,
+        json!({"paused": false})
+    );
+    assert_eq!(get(&app, "/adapt/status").await.json()["paused"], false);
+}
+
+#[tokio::test]
+async fn what_is_no_candidate_is_neither_approved_nor_rejected() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let id = app.store.as_ref().unwrap().request().await.unwrap();
+    for id in ["0123456789abcdef", &id] {
+        for verb in ["approve", "reject"] {
+            let reply = post(&app, &format!("/adapt/{id}/{verb}"), &json!({})).await;
+            assert_eq!(reply.status, StatusCode::CONFLICT, "{verb} {id}");
+            assert_eq!(reply.code(), "no_candidate");
+        }
+    }
+}

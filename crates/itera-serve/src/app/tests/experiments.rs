@@ -77,7 +77,7 @@ pub(super) async fn answers(
             correction: None,
             comments: None,
             replaces: true,
-            visitor: None,
+            source: None,
         })
     });
     futures_util::future::try_join_all(verdicts).await.unwrap();
@@ -189,10 +189,8 @@ async fn verdicts_and_texts_are_told_by_arm() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     };
     let [a, b] = [0, 1].map(|arm| &report["results"][arm]);
-    assert_eq!(
-        a["answers"].as_f64().unwrap() + b["answers"].as_f64().unwrap(),
-        6.0
-    );
+    let answers = [a, b].map(|arm| arm["answers"].as_f64().unwrap() as usize);
+    assert_eq!(answers[0] + answers[1], 6);
     let bits = |arm: &Value| arm["corrected"]["bits_per_byte"].as_f64().unwrap();
     assert!(
         bits(a) > 0.0 && (bits(a) - bits(b)).abs() > 1e-6,

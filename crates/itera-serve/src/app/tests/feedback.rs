@@ -102,6 +102,86 @@ async fn of_what_a_visitor_says_little_counts() {
 }
 
 #[tokio::test]
+async fn of_a_key_counts_as_much_as_its_file_says_and_sources_are_digests() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.json");
+    let entry = |name: &str, more: &str| {
+        let sha256 = itera_core::digest::sha256_hex(name.as_bytes());
+        format!(
+            "{{\"name\": \"{name}\", \"sha256\": \"{sha256}\", \"roles\": [\"feedback\"]{more}}}"
+        )
+    };
+    let keys = [entry("site", ", \"feedback_records\": 2"), entry("all", "")];
+    std::fs::write(&file, format!("{{\"keys\": [{}]}}", keys.join(", "))).unwrap();
+    let Server { app, dir: _dir } = Server::new(&format!("--keys {}", file.display())).await;
+    let mut count = Value::Null;
+    for (key, expected) in [("site", 2), ("all", 6)] {
+        for _ in 0..4 {
+            let body = json!({"feedback_id": answered(&app).await, "correction": "planted"});
+            let request = Request::post("/feedback")
+                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::AUTHORIZATION, format!("Bearer {key}"))
+                .body(Body::from(body.to_string()));
+            count = send(&app, request.unwrap()).await.json()["new_negatives"].clone();
+        }
+        assert_eq!(count, expected, "{key}");
+    }
+    let records = store(&app).after("", 10).await.unwrap();
+    let sources = records
+        .iter()
+        .map(|record| record.feedback.source.clone().unwrap());
+    let sources: std::collections::BTreeSet<String> = sources.map(|of| of.digest).collect();
+    assert_eq!(sources.len(), 2);
+    for digest in sources {
+        // Salted: another database has other digests of the same names.
+        assert!(digest.len() == 64 && digest != itera_core::digest::sha256_hex(b"key site"));
+        assert!(!digest.contains("site"));
+    }
+}
+
+#[tokio::test]
+async fn feedback_is_excluded_and_taken_in_again() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let id = answered(&app).await;
+        ok(
+            &app,
+            "/feedback",
+            &json!({"feedback_id": id, "user_rating": 1}),
+        )
+        .await;
+        ids.push(id);
+    }
+    let path = format!("/feedback/{}/exclude", ids[0]);
+    let negatives = async || store(&app).counts().await.unwrap().new_negatives;
+    let reply = ok(&app, &path, &json!({})).await;
+    assert_eq!(reply, json!({"excluded": true, "records": 1}));
+    assert_eq!(negatives().await, 2);
+    // All of them came from this machine.
+    let reply = ok(&app, &path, &json!({"whole_source": true})).await;
+    assert_eq!(reply["records"], 3);
+    assert_eq!(negatives().await, 0);
+    let back = json!({"whole_source": true, "excluded": false});
+    assert_eq!(
+        ok(&app, &path, &back).await,
+        json!({"excluded": false, "records": 3})
+    );
+    assert_eq!(negatives().await, 3);
+    for (id, code) in [
+        ("0123", "unknown_feedback_id"),
+        (&"x".repeat(200), "invalid_value"),
+    ] {
+        let reply = post(&app, &format!("/feedback/{id}/exclude"), &json!({})).await;
+        assert_eq!(reply.code(), code);
+    }
+    assert_eq!(
+        post(&app, &path, &json!({"exclude": true})).await.code(),
+        "invalid_value"
+    );
+}
+
+#[tokio::test]
 async fn a_nul_in_feedback_is_stored_as_it_is() {
     let Server { app, dir: _dir } = Server::new("").await;
     let id = answered(&app).await;
@@ -201,6 +281,10 @@ async fn a_server_without_a_database_writes_and_says_what_it_does_not() {
         ("/feedback", body),
         ("/adapt", json!({})),
         ("/adapt/rollback", json!({})),
+        ("/adapt/pause", json!({})),
+        ("/adapt/x/approve", json!({})),
+        ("/adapt/x/reject", json!({})),
+        ("/feedback/x/exclude", json!({})),
     ] {
         let reply = post(&app, path, &body).await;
         assert_eq!(reply.status, StatusCode::NOT_IMPLEMENTED, "{path}");

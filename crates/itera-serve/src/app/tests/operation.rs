@@ -183,6 +183,11 @@ async fn the_document_names_every_endpoint() {
         "/experiments",
         "/experiments/{id}",
         "/experiments/{id}/stop",
+        "/adapt/{id}/approve",
+        "/adapt/{id}/reject",
+        "/adapt/pause",
+        "/adapt/resume",
+        "/feedback/{id}/exclude",
         "/health",
         "/ready",
         "/v1/completions",
@@ -226,7 +231,11 @@ async fn the_examples_of_the_document_can_be_sent() {
         }
         let reply = post(&app, path, example).await;
         // There is no answer of that id, and paths come in the order of their names: nano is loaded before.
-        let code = if path == "/feedback" { 404 } else { 200 };
+        let code = if path.starts_with("/feedback") {
+            404
+        } else {
+            200
+        };
         let makes = ["/v1/sessions", "/experiments"].contains(&path.as_str());
         let code = if makes { 201 } else { code };
         assert_eq!(reply.status.as_u16(), code, "{path}: {}", reply.text());
@@ -264,4 +273,52 @@ async fn problems_are_counted_by_code_and_waiting_by_time() {
             "{line}: {metrics}"
         );
     }
+}
+
+#[tokio::test]
+async fn prompts_are_looked_at_for_drift() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let infer = json!({"input_text": "ab cd", "max_length": 1});
+    let stream = json!({"prompt": "ab cd", "max_tokens": 1, "stream": true});
+    for (path, body, expected) in [("/infer", infer, 1), ("/v1/completions", stream, 2)] {
+        let seen = async || {
+            let stats = get(&app, "/stats").await.json();
+            stats["quality"]["drift"]["prompts"].as_u64().unwrap()
+        };
+        while seen().await < expected {
+            post(&app, path, &body).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    let metrics = get(&app, "/metrics").await.text();
+    assert!(
+        metrics.contains("\nitera_drift_alarms_total 0\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("\nitera_drift_score 0\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn differences_have_an_interval_when_there_are_enough() {
+    let Server { app, dir: _dir } = Server::new("").await;
+    let version = Arc::clone(&app.models.first().weights().version);
+    let kind = crate::metrics::Wanted::Corrected;
+    for number in 0..29 {
+        app.quality
+            .note(&version, kind, f64::from(number % 3) - 2.0);
+    }
+    let stats = get(&app, "/stats").await.json();
+    let row = &stats["quality"]["differences"][0];
+    assert_eq!(
+        (&row["texts"], &row["mean"]),
+        (&json!(29), &Value::Null),
+        "{row}"
+    );
+    let name = "itera_online_difference_bits_per_byte{kind=\"corrected\",bound=\"high\"} -";
+    assert!(!get(&app, "/metrics").await.text().contains(name));
+    app.quality.note(&version, kind, -2.0);
+    let row = get(&app, "/stats").await.json()["quality"]["differences"][0].clone();
+    let [low, mean, high] = ["low", "mean", "high"].map(|name| row[name].as_f64().unwrap());
+    assert!(low < mean && mean < high && high < 0.0, "{row}");
+    assert!(get(&app, "/metrics").await.text().contains(name));
 }

@@ -1,16 +1,19 @@
 //! `cargo run --release -p itera-serve --example simulate`: the proof that the model learns, a stream of
 //! feedback from a text that it has not seen. Each text is scored before it is learnt from, by the
 //! weights of the start and by those of that time; documents of the model's own text, which nothing else
-//! sees, tell what was forgotten.
+//! sees, tell what was forgotten. Then the same streams with a source among the others that plants a text.
 
-#[path = "../src/adapt/learn/texts.rs"]
+mod attack;
+#[path = "../../src/source.rs"]
+mod source;
+#[path = "../../src/adapt/learn/texts.rs"]
 #[expect(dead_code, reason = "a server's own texts are chosen otherwise")]
 mod texts;
-#[path = "../src/weights.rs"]
+#[path = "../../src/weights.rs"]
 #[expect(dead_code, reason = "a part of the server")]
 mod weights;
 
-use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
+use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
@@ -28,8 +31,8 @@ use itera_learn::adapt::{
     recent_accuracy_rate,
 };
 use itera_record::{
-    Record as _, SimulationAdaptation, SimulationProtocol, SimulationRecord, SimulationRun,
-    SimulationWindow,
+    AttackRun, Record as _, SimulationAdaptation, SimulationAttack, SimulationProtocol,
+    SimulationRecord, SimulationRun, SimulationWindow,
 };
 use rand_chacha::{
     ChaCha8Rng,
@@ -37,8 +40,10 @@ use rand_chacha::{
 };
 
 use self::{
+    attack::{Attack, HONEST_SOURCES, PLANTED},
+    source::MOST_OF_VISITOR,
     texts::{load, parse},
-    weights::Base,
+    weights::{Base, Weights},
 };
 
 /// Name of the program in records.
@@ -47,6 +52,10 @@ const TOOL: &str = "itera-serve";
 /// What is asked for: better by this on the new text, worse by at most that on the own, in percent.
 const BAR_IMPROVEMENT: f64 = 5.0;
 const BAR_BASE_LOSS: f64 = 1.0;
+
+/// And with a hostile source: a planted text no likelier than by this factor, and still better by this in percent.
+const BAR_FACTOR: f64 = 2.0;
+const BAR_ATTACKED: f64 = 15.0;
 
 /// Records that are scored after the last adaptation.
 const AFTER: usize = 100;
@@ -125,9 +134,14 @@ fn run(args: &Args) -> anyhow::Result<ExitStatus> {
     }
     let (domain, own) = (load(&parse(&args.domain))?, load(&parse(&args.base))?);
     let world = World::new(args, &domain, &own)?;
-    let progress = Progress::new(args.seeds * (args.records + AFTER) as u64, "records");
-    let runs = (0..args.seeds).map(|seed| world.play(args, seed, &progress));
-    let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
+    let streams = 2 * args.seeds + 1;
+    let progress = Progress::new(streams * (args.records + AFTER) as u64, "records");
+    let (mut runs, mut attacked) = (Vec::new(), Vec::new());
+    for seed in 0..args.seeds {
+        let (run, end) = world.play(args, seed, None, &progress)?;
+        runs.push(run);
+        attacked.push(world.attack(args, seed, &end, &progress)?);
+    }
     drop(progress);
     let mut record = SimulationRecord {
         envelope: envelope::<SimulationRecord>(TOOL, Some(world.base.info.clone())),
@@ -136,15 +150,17 @@ fn run(args: &Args) -> anyhow::Result<ExitStatus> {
         least_improvement_percent: 0.0,
         largest_base_loss_percent: 0.0,
         passed: false,
+        attack: Some(world.attacks(attacked)?),
     };
     record.judge();
+    let withstood = record.attack.as_ref().is_some_and(|attack| attack.passed);
     let json = record.to_json()?;
     if let Some(path) = &args.output {
         write_atomic(path, json.as_bytes())?;
         note(format!("wrote {}", path.display()));
     }
     print(table(&record))?;
-    Ok(if record.passed {
+    Ok(if record.passed && withstood {
         ExitStatus::Done
     } else {
         ExitStatus::CheckFailed
@@ -190,17 +206,31 @@ impl World {
         })
     }
 
-    /// One stream.
-    fn play(&self, args: &Args, seed: u64, progress: &Progress) -> anyhow::Result<SimulationRun> {
+    /// The records of a seed in order: those that are learnt from, and those after them.
+    fn stream(&self, args: &Args, seed: u64) -> (Vec<&Snippet>, Vec<&Snippet>) {
         let order = shuffled(self.records.len(), seed);
-        let stream: Vec<&Snippet> = order.iter().map(|at| &self.records[*at]).collect();
-        let (learnt, after) = stream[..args.records + AFTER].split_at(args.records);
+        let mut learnt: Vec<_> = order.iter().map(|at| &self.records[*at]).collect();
+        learnt.truncate(args.records + AFTER);
+        let after = learnt.split_off(args.records);
+        (learnt, after)
+    }
+
+    /// One stream, and the weights at its end.
+    fn play(
+        &self,
+        args: &Args,
+        seed: u64,
+        attack: Option<&Attack>,
+        progress: &Progress,
+    ) -> anyhow::Result<(SimulationRun, Arc<Weights>)> {
+        let (learnt, after) = self.stream(args, seed);
+        let round = attack.map_or(args.adapt_after, |attack| attack.round(args.adapt_after));
         let start = self.base.weights.variant(self.base.default);
-        let mut now = std::sync::Arc::clone(&self.base.weights);
+        let mut now = Arc::clone(&self.base.weights);
         let (mut windows, mut adaptations) = (Vec::new(), Vec::new());
         let mut rate = self.config.learning_rate;
-        for (index, window) in learnt.chunks(args.adapt_after).enumerate() {
-            let before = index * args.adapt_after;
+        for (index, window) in learnt.chunks(round).enumerate() {
+            let before = index * round;
             let model = &now.variant(self.base.default).model;
             windows.push(SimulationWindow {
                 records_before: before as u64,
@@ -210,17 +240,20 @@ impl World {
                 adapted_bits_per_byte: self.score(model, window),
             });
             progress.advance(window.len() as u64);
-            if window.len() < args.adapt_after {
+            if window.len() < round {
                 continue;
             }
             let seen = before + window.len();
-            let newest = &learnt[seen.saturating_sub(MOST_RECORDS)..seen];
+            let examples = match attack {
+                Some(attack) => attack.examples(&learnt[..seen]),
+                None => corrections(&learnt[seen.saturating_sub(MOST_RECORDS)..seen]),
+            };
             let mut config = self.config.clone();
             config.seed = seed;
             // Every record is a correction, so that no answer was right.
             config.learning_rate = recent_accuracy_rate(&config, 0.0, rate);
             rate = config.learning_rate;
-            let adaptation = self.learn(newest, &now.checkpoint, &config)?;
+            let adaptation = self.learn(&examples, &now.checkpoint, &config)?;
             let receipt = &adaptation.receipt;
             progress.note(format!(
                 "seed {seed}, {seen} records: {} ({})",
@@ -240,9 +273,9 @@ impl World {
         }
         progress.advance(after.len() as u64);
         let end = &now.variant(self.base.default).model;
-        let (was, is) = (self.score(&start.model, after), self.score(end, after));
+        let (was, is) = (self.score(&start.model, &after), self.score(end, &after));
         let (own_was, own_is) = (self.own(&start.model), self.own(end));
-        Ok(SimulationRun {
+        let run = SimulationRun {
             seed,
             windows,
             adaptations,
@@ -252,28 +285,78 @@ impl World {
             base_static_bits_per_byte: own_was,
             base_adapted_bits_per_byte: own_is,
             base_loss_percent: 100.0 * (own_is / own_was - 1.0),
+        };
+        Ok((run, now))
+    }
+
+    /// The stream of a seed with a hostile source; `without` are the weights at the end of the same without it.
+    fn attack(
+        &self,
+        args: &Args,
+        seed: u64,
+        without: &Weights,
+        progress: &Progress,
+    ) -> anyhow::Result<AttackRun> {
+        let tokenizer = &self.base.weights.checkpoint.tokenizer;
+        let limited = Attack::new(tokenizer, true)?;
+        let (_, after) = self.stream(args, seed);
+        let planted = limited.behind(&after);
+        let planted: Vec<&Snippet> = planted.iter().collect();
+        // Bits per byte to nats per token.
+        let unit = PLANTED.len() as f64 * std::f64::consts::LN_2 / limited.planted.len() as f64;
+        let nats = |weights: &Weights| {
+            let model = &weights.variant(self.base.default).model;
+            unit * self.score(model, &planted)
+        };
+        let (stream, end) = self.play(args, seed, Some(&limited), progress)?;
+        let unlimited_nats = if seed == 0 {
+            let unlimited = Attack::new(tokenizer, false)?;
+            let (_, end) = self.play(args, seed, Some(&unlimited), progress)?;
+            Some(nats(&end))
+        } else {
+            None
+        };
+        let (static_nats, adapted_nats) = (nats(&self.base.weights), nats(&end));
+        Ok(AttackRun {
+            stream,
+            static_nats,
+            adapted_nats,
+            without_nats: nats(without),
+            unlimited_nats,
+            factor: (static_nats - adapted_nats).exp(),
         })
+    }
+
+    /// The account of such streams.
+    fn attacks(&self, runs: Vec<AttackRun>) -> anyhow::Result<SimulationAttack> {
+        let tokenizer = &self.base.weights.checkpoint.tokenizer;
+        let mut attack = SimulationAttack {
+            planted: PLANTED.to_owned(),
+            planted_tokens: Attack::new(tokenizer, true)?.planted.len() as u64,
+            honest_sources: HONEST_SOURCES as u64,
+            most_of_source: MOST_OF_VISITOR as u64,
+            bar_factor: BAR_FACTOR,
+            bar_improvement_percent: BAR_ATTACKED,
+            runs,
+            largest_factor: 0.0,
+            least_improvement_percent: 0.0,
+            passed: false,
+        };
+        attack.judge();
+        Ok(attack)
     }
 
     fn learn(
         &self,
-        records: &[&Snippet],
+        examples: &[Example],
         current: &Checkpoint,
         config: &AdaptConfig,
     ) -> anyhow::Result<learning::Adaptation> {
-        let examples: Vec<Example> = records
-            .iter()
-            .map(|snippet| Example {
-                prompt: snippet.prompt.clone(),
-                output: snippet.output.clone(),
-                verdict: Verdict::Corrected,
-                weight: 1.0,
-            })
-            .collect();
         let material = Material {
-            examples: &examples,
+            examples,
             replay: &self.replay,
             guard: &self.guard,
+            probes: &[],
         };
         let mut go_on = |_| ControlFlow::Continue(());
         let base = &self.base.weights.checkpoint;
@@ -330,6 +413,18 @@ impl World {
             bar_base_loss_percent: BAR_BASE_LOSS,
         })
     }
+}
+
+/// Records as examples.
+fn corrections(records: &[&Snippet]) -> Vec<Example> {
+    let records = records.iter();
+    let examples = records.map(|snippet| Example {
+        prompt: snippet.prompt.clone(),
+        output: snippet.output.clone(),
+        verdict: Verdict::Corrected,
+        weight: 1.0,
+    });
+    examples.collect()
 }
 
 /// Lines of the text that are long enough, cut into prompt and continuation at characters.
@@ -427,12 +522,43 @@ fn table(record: &SimulationRecord) -> String {
         ]);
     }
     let verdict = if record.passed { "passed" } else { "MISSED" };
+    let attack = record.attack.as_ref().map(attack_table).unwrap_or_default();
     format!(
         "bits per byte after {} records, {} seeds\n{table}bar: better by at least {} %, worse by at most \
-         {} %: {verdict}\n",
+         {} %: {verdict}\n{attack}",
         record.protocol.records,
         record.runs.len(),
         record.protocol.bar_improvement_percent,
         record.protocol.bar_base_loss_percent,
+    )
+}
+
+fn attack_table(attack: &SimulationAttack) -> String {
+    let mut table = Table::new(&[
+        ("seed", Align::Right),
+        ("planted, static", Align::Right),
+        ("adapted", Align::Right),
+        ("factor", Align::Right),
+        ("without it", Align::Right),
+        ("unlimited", Align::Right),
+        ("new text better by", Align::Right),
+    ]);
+    for run in &attack.runs {
+        let unlimited = run.unlimited_nats.map(|nats| format!("{nats:.3}"));
+        table.row([
+            run.stream.seed.to_string(),
+            format!("{:.3}", run.static_nats),
+            format!("{:.3}", run.adapted_nats),
+            format!("{:.2}", run.factor),
+            format!("{:.3}", run.without_nats),
+            unlimited.unwrap_or_default(),
+            format!("{:.2} %", run.stream.improvement_percent),
+        ]);
+    }
+    let verdict = if attack.passed { "passed" } else { "MISSED" };
+    format!(
+        "\na hostile source, nats per token of what it plants\n{table}bar: likelier by a factor of at most {}, better \
+         by at least {} %: {verdict}\n",
+        attack.bar_factor, attack.bar_improvement_percent,
     )
 }
