@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures `itera-validate score`: speed by model and precision, in turns, and memory by the shape of the input.
+"""Measures the speed of `itera-validate score` by model and precision, in turns.
 
     scripts/score-bench.py [--program FILE] [--against FILE] [--turns N] [--megabytes N] [--output FILE]
 
@@ -41,26 +41,14 @@ def stories(size: int) -> str:
     return "\n<|endoftext|>\n".join(texts) + "\n"
 
 
-def run(program: str, arguments: list) -> tuple[float, int]:
-    """Wall time in seconds and peak resident bytes of one run."""
+def run(program: str, arguments: list) -> float:
+    """Wall time in seconds of one run."""
     began = time.perf_counter()
-    child = subprocess.Popen([program, "score", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    # The peak that the system gives with the exit status is that of this interpreter before it became the program.
-    peak = 0
-    while child.poll() is None:
-        try:
-            status = Path(f"/proc/{child.pid}/status").read_text()
-        except OSError:
-            break
-        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-        peak = int(found[0]) if found else peak
-        time.sleep(0.01)
-    error = child.stderr.read()
-    child.wait()
+    done = subprocess.run([program, "score", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     seconds = time.perf_counter() - began
-    if child.returncode:
-        sys.exit(f"score {arguments}: {error.decode()}")
-    return seconds, peak * 1024
+    if done.returncode:
+        sys.exit(f"score {arguments}: {done.stderr.decode()}")
+    return seconds
 
 
 def kenlm_seconds(arpa: str, text: str) -> float:
@@ -100,32 +88,13 @@ def main() -> None:
             for model, precision in MODELS:
                 for name, build in programs.items():
                     options = [path, "--checkpoint", model, "--precision", precision]
-                    seconds[name, model, precision].append(run(build, options)[0])
+                    seconds[name, model, precision].append(run(build, options))
             print(f"turn {turn + 1} of {arguments.turns}", file=sys.stderr)
         rows = []
         for (name, model, precision), times in seconds.items():
             rates = [size / 1e6 / value for value in times]
             row = {"build": name, "model": model, "precision": precision, "mb_per_s": statistics.median(rates)}
             rows.append(row | {"samples_mb_per_s": rates})
-
-        # Memory by the shape of the input; the second size is four times the first.
-        shapes = []
-        for shape in ("stories", "one document", "documents of one word"):
-            for factor in (1, 4):
-                part = folder / "shape.txt"
-                rule = "story"
-                if shape == "stories":
-                    part.write_text(text * factor)
-                elif shape == "one document":
-                    part.write_text((text * factor).replace("<|endoftext|>", ""))
-                    rule = "whole"
-                else:
-                    part.write_text("".join(f"word{number % 977}\n" for number in range(100_000 * factor)))
-                    rule = "line"
-                options = [part, "--checkpoint", "nano-tinystories", "--precision", "int8", "--document-rule", rule]
-                _, peak = run(program, [*options, "--output", folder / f"{factor}.jsonl"])
-                shapes.append({"shape": shape, "bytes": part.stat().st_size, "peak_resident_bytes": peak})
-                (folder / f"{factor}.jsonl").unlink()
 
         record = {
             "schema": "itera.score-bench/1",
@@ -135,7 +104,6 @@ def main() -> None:
             "text": {"bytes": size, "documents": text.count("<|endoftext|>") + 1, "sha256": hashlib.sha256(text.encode()).hexdigest()},
             "threads": os.cpu_count(),
             "rows": rows,
-            "memory": shapes,
         }
         if arguments.kenlm:
             times = [kenlm_seconds(arguments.kenlm, text) for _ in range(arguments.turns)]
@@ -143,8 +111,6 @@ def main() -> None:
     arguments.output.write_text(json.dumps(record, indent=2) + "\n")
     for row in rows:
         print(f"{row['build']:8} {row['model']:18} {row['precision']:5} {row['mb_per_s']:.3f} MB/s")
-    for shape in shapes:
-        print(f"{shape['shape']:22} {shape['bytes'] / 1e6:6.1f} MB  peak {shape['peak_resident_bytes'] / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ impl Input {
     /// Names a file by all of its path.
     pub fn take_whole_name(&mut self) {
         if let Self::File { path, name } = self {
-            *name = path.display().to_string();
+            *name = name_of(path);
         }
     }
 
@@ -119,7 +119,18 @@ pub(super) fn samples(dataset: &Dataset) -> Vec<Input> {
 /// A file whose name is what `base` does not say of its path.
 fn named(path: &Path, base: &Path) -> Input {
     let name = path.strip_prefix(base).unwrap_or(path);
-    Input::file(path.to_owned(), name.display().to_string())
+    Input::file(path.to_owned(), name_of(name))
+}
+
+/// A path as text; one that is not Unicode with its bytes written out, so that no two are the same.
+fn name_of(path: &Path) -> String {
+    let escaped = || {
+        path.as_os_str()
+            .as_encoded_bytes()
+            .escape_ascii()
+            .to_string()
+    };
+    path.to_str().map_or_else(escaped, str::to_owned)
 }
 
 /// Every file below a folder.

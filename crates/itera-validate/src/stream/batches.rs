@@ -15,7 +15,7 @@ const LEAST_BYTES: usize = 16 << 10;
 const MOST_BYTES: usize = 256 << 10;
 const SHARE: u64 = 128;
 
-/// Documents of a batch.
+/// Documents of a batch, and broken records.
 const DOCUMENTS: usize = 1024;
 
 /// Where a batch stands in the input.
@@ -115,6 +115,9 @@ impl Batches {
                 Ok(part) => part,
                 Err(error) if error.is_of_one_record() && self.skips_broken => {
                     self.broken.push(error.to_string());
+                    if self.broken.len() == DOCUMENTS && !self.flush(known, work)? {
+                        return Ok(());
+                    }
                     continue;
                 }
                 Err(error) => return Err(with_remedy(error)),

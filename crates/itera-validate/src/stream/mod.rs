@@ -16,7 +16,7 @@
 //! | `merge` | the files of all shards joined |
 //!
 //! Memory does not depend on the input: a few batches are on their way, and a long document comes in parts.
-//! Batches are cut by their content alone, so that neither threads nor a restart change a byte.
+//! Batches are cut by the length of the input and their content, so that neither threads nor a restart change a byte.
 
 pub(crate) mod batches;
 pub(crate) mod merge;

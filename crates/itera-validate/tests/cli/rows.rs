@@ -283,12 +283,20 @@ fn shards_join_to_the_file_of_one_run() {
 fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     let test = CliTest::new();
     test.write("many.txt", many_stories(10_000));
-    for (name, most) in [("rows.jsonl", 20), ("rows.csv.gz", 3), ("rows.parquet", 3)] {
-        succeed(&test, &format!("many.txt --output whole-{name}"));
+    // So long that the rows of its tokens are written in parts.
+    let long = "Tim ran to the park. ".repeat(15_000);
+    test.write("long.txt", format!("{}{long}", many_stories(100)));
+    for (name, most, input) in [
+        ("rows.jsonl", 20, "many.txt"),
+        ("rows.csv.gz", 3, "many.txt"),
+        ("rows.parquet", 3, "many.txt"),
+        ("tokens.csv.gz", 3, "long.txt --tokens"),
+    ] {
+        succeed(&test, &format!("{input} --output whole-{name}"));
         let whole = fs::read(test.path(&format!("whole-{name}"))).unwrap();
         let resumed = || {
             let mut command = test.command(&format!(
-                "score --checkpoint small many.txt --output {name} --resume"
+                "score --checkpoint small {input} --output {name} --resume"
             ));
             command.stderr(Stdio::null());
             command
