@@ -11,7 +11,7 @@
 //! | `score`, `tokens` | likelihood of texts, and their tokens |
 //! | `feedback`, `online` | verdicts on answers, and how well the model predicts the texts of these |
 //! | `adapt` | learning, its status, rollback |
-//! | `metrics`, `health`, `page` | for operators and people |
+//! | `metrics`, `quality`, `health`, `page` | for operators and people |
 
 mod access;
 mod adapt;
@@ -27,6 +27,7 @@ mod metrics;
 mod models;
 mod online;
 mod page;
+mod quality;
 mod routes;
 mod score;
 mod sessions;
@@ -38,10 +39,11 @@ mod tests;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 pub(crate) use self::{
     cached::Cached,
+    quality::keep,
     routes::{document, router},
     sessions::Sessions,
 };
@@ -53,7 +55,7 @@ use crate::{
     models::Models,
     options::Settings,
     problem::{Code, Problem},
-    store::{Counts, Store},
+    store::{Counts, Store, Sums},
     weights::Variant,
 };
 
@@ -76,6 +78,8 @@ pub(crate) struct App {
     /// What many ask and the database need not be asked each time.
     pub(crate) counts: Cached<Counts>,
     pub(crate) learnt: Cached<Arc<adapt::Learnt>>,
+    /// What of the metrics is in the sums of the hours.
+    pub(crate) kept: Mutex<Sums>,
 }
 
 impl App {

@@ -23,8 +23,8 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, chat, completions, feedback, health, infer, layers, metrics, models, page, score,
-    sessions, tokens,
+    adapt, chat, completions, feedback, health, infer, layers, metrics, models, page, quality,
+    score, sessions, tokens,
 };
 use crate::problem::{Code, ProblemBody};
 
@@ -50,6 +50,7 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Read, routes!(models::model)),
         (Need::Operate, routes!(models::unload)),
         (Need::Read, routes!(adapt::status)),
+        (Need::Read, routes!(quality::quality)),
         (Need::Scrape, routes!(metrics::metrics)),
         (Need::Scrape, routes!(metrics::stats)),
         (Need::Probe, routes!(health::health)),

@@ -10,12 +10,14 @@
 //! | `feedback` | records as they are stored, read, exported |
 //! | `versions` | weights, and which of them are active |
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
+//! | `hours` | what happened in each hour |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
 //!
 //! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
 //! something depends on are by the clock of the database, which servers share.
 
 mod feedback;
+mod hours;
 mod journal;
 #[cfg(feature = "adapt")]
 mod learning;
@@ -52,6 +54,7 @@ use tokio::{
 
 pub(crate) use self::{
     feedback::{Counts, Feedback, Rated},
+    hours::{KEPT_HOURS, Sums},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},
     retention::{Forgotten, Which},
@@ -100,6 +103,8 @@ struct Health {
     cannot_write: AtomicBool,
     /// How often either failed.
     errors: AtomicU64,
+    /// Answers that were not stored.
+    lost: AtomicU64,
     /// Whether something was logged that pruning has not seen.
     has_grown: AtomicBool,
 }
@@ -216,7 +221,11 @@ impl Store {
     /// Logs an answer soon. False if so much waits that it is not.
     pub(crate) fn log(&self, answer: Answer) -> bool {
         self.health.has_grown.store(true, Ordering::Relaxed);
-        self.writer.try_send(Write::Answer(answer)).is_ok()
+        let is_logged = self.writer.try_send(Write::Answer(answer)).is_ok();
+        self.health
+            .lost
+            .fetch_add(u64::from(!is_logged), Ordering::Relaxed);
+        is_logged
     }
 
     /// Stores feedback; when this returns it is on the disk.
@@ -267,6 +276,11 @@ impl Store {
     /// How many looks and transactions have failed.
     pub(crate) fn errors(&self) -> u64 {
         self.health.errors.load(Ordering::Relaxed)
+    }
+
+    /// How many answers were not stored, because the database failed for long or is too slow.
+    pub(crate) fn lost(&self) -> u64 {
+        self.health.lost.load(Ordering::Relaxed)
     }
 
     /// The name of a user as it is stored.

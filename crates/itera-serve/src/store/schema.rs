@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{Kind, StoreError, random_id};
 
 /// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
-const FORMS: [&[&str]; 3] = [
+const FORMS: [&[&str]; 4] = [
     &[
         "CREATE TABLE answers (
         id TEXT PRIMARY KEY,
@@ -61,6 +61,19 @@ const FORMS: [&[&str]; 3] = [
     ],
     &["ALTER TABLE answers ADD COLUMN user_digest TEXT"],
     &["ALTER TABLE feedback ADD COLUMN visitor TEXT"],
+    &["CREATE TABLE hours (
+        hour BIGINT PRIMARY KEY,
+        requests DOUBLE PRECISION NOT NULL,
+        errors DOUBLE PRECISION NOT NULL,
+        answers DOUBLE PRECISION NOT NULL,
+        tokens DOUBLE PRECISION NOT NULL,
+        answer_seconds DOUBLE PRECISION NOT NULL,
+        feedback DOUBLE PRECISION NOT NULL,
+        negative DOUBLE PRECISION NOT NULL,
+        corrected_bytes DOUBLE PRECISION NOT NULL,
+        corrected_nats_served DOUBLE PRECISION NOT NULL,
+        corrected_nats_base DOUBLE PRECISION NOT NULL
+    )"],
 ];
 
 /// Any number that nothing else in the database locks.
