@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use crate::{
-    problem::Problem,
+    problem::{Problem, ProblemBody},
     store::{KEPT_HOURS, StoreError, Sums, limited, rfc3339},
 };
 
@@ -86,8 +86,11 @@ impl From<(i64, Sums)> for HourBody {
 #[utoipa::path(
     get,
     path = "/quality",
-    params(("days" = Option<i64>, Query, description = "Days up to now, 1 to 400; 30 if none are given")),
-    responses((status = 200, description = "The hours", body = QualityResponse))
+    params(("days" = Option<i64>, Query, description = "Days up to now; 30 if none are given", minimum = 1, maximum = 400)),
+    responses(
+        (status = 200, description = "The hours", body = QualityResponse),
+        (status = 422, description = "A problem: invalid_value", body = ProblemBody, content_type = "application/problem+json")
+    )
 )]
 pub(super) async fn quality(
     State(app): State<Arc<App>>,
