@@ -1,30 +1,33 @@
-# itera-serve in an image of a few megabytes: one static binary, no shell, not root.
+# itera-serve in an image of a few megabytes: one static binary and its model, nothing else, not root. Builds on amd64
+# and arm64 alike.
 #
 #   docker build -t itera-serve .
 #   docker run -p 8000:8000 -v itera:/data -e ITERA_TOKEN="$(openssl rand -hex 16)" itera-serve
 #
-# scripts/serve-deploy-check.sh builds the binary by the same commands and counts the files of the image.
+# scripts/serve-deploy-check.sh builds the binary by the same commands, counts the files of the image and runs it in them.
 
 FROM rust:1.95-slim-bookworm AS build
 # SQLite is C.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends musl-tools=1.2.3-1 \
     && rm -rf /var/lib/apt/lists/*
-RUN rustup target add x86_64-unknown-linux-musl
+RUN rustup target add "$(uname -m)-unknown-linux-musl"
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release -p itera-serve --features pg-tls --target x86_64-unknown-linux-musl \
-    && strip -o /itera-serve target/x86_64-unknown-linux-musl/release/itera-serve \
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --locked --release -p itera-serve --features pg-tls --target "$(uname -m)-unknown-linux-musl" \
+    && strip -o /itera-serve "target/$(uname -m)-unknown-linux-musl/release/itera-serve" \
     && mkdir -p /empty/data
 
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM scratch
 COPY --from=build /itera-serve /itera-serve
 COPY data/models/micro-tinystories.safetensors \
      data/models/micro-tinystories.int8.safetensors \
      data/models/micro-tinystories.int4.safetensors /models/
 COPY --from=build --chown=65532:65532 /empty/data /data
+# The port is 8000, or PORT where the platform sets it.
 ENV ITERA_HOST=0.0.0.0 \
-    ITERA_PORT=8000 \
     ITERA_MODELS_DIR=/models \
     ITERA_DATABASE=/data/itera-serve.db \
     ITERA_LOG_FORMAT=json

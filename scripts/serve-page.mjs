@@ -1,5 +1,5 @@
 // Drives the page of itera-serve in a headless Chromium: types, streams, rates, corrects, learns, and
-// sees the charts change; stops an answer and rates it, copies, forgets. Run by scripts/serve-page.sh, which gives URL, KEY, CHROMIUM and PICTURES.
+// sees the charts change; stops an answer and rates it, copies, forgets; looks at the hours. Run by scripts/serve-page.sh, which gives URL, KEY, CHROMIUM and PICTURES.
 
 import puppeteer from "puppeteer-core";
 
@@ -137,6 +137,19 @@ try {
     check(true, "the first version is served again");
   }
   await page.screenshot({ path: PICTURES + "/page.png", fullPage: true });
+
+  // The tab of the hours, to which a server adds once a minute.
+  await page.click("#tab-quality");
+  check(await page.$eval("#try", node => node.hidden), "the tab Quality takes the place of the other");
+  for (let second = 0; second < 90 && !/polyline/.test(await shape("#answers")); second++) {
+    await pause(1000);
+    await page.select("#days", second % 2 ? "7" : "1");
+  }
+  await until(() => document.querySelectorAll("#totals .figure").length === 4);
+  check(Number(await page.$eval("#totals b", node => node.textContent)) > 3, "it counts the answers of the hour");
+  check(/polyline/.test(await shape("#corrections")), "and how well the correction was predicted");
+  await page.screenshot({ path: PICTURES + "/page-quality.png", fullPage: true });
+  await page.click("#tab-try");
 
   // Narrow, as on a telephone: nothing is wider than the screen.
   await page.setViewport({ width: 390, height: 840 });

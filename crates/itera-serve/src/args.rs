@@ -17,6 +17,12 @@ fn number(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(range)
 }
 
+/// What clouds tell a container to listen on, or 8000.
+fn default_port() -> u16 {
+    let told = std::env::var("PORT").ok();
+    told.and_then(|port| port.parse().ok()).unwrap_or(8000)
+}
+
 fn watts(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(watts) if (0.0..=1000.0).contains(&watts) => Ok(watts),
@@ -82,7 +88,7 @@ pub(crate) enum Command {
         )]
         host: IpAddr,
         /// Its port.
-        #[arg(long, env = "ITERA_PORT", value_name = "PORT", default_value_t = 8000)]
+        #[arg(long, env = "ITERA_PORT", value_name = "PORT", default_value_t = default_port())]
         port: u16,
     },
 }
@@ -224,8 +230,8 @@ pub(crate) struct ServeArgs {
         default_value = "127.0.0.1"
     )]
     pub(crate) host: IpAddr,
-    /// Port to listen on; 0 takes a free one.
-    #[arg(long, env = "ITERA_PORT", value_name = "PORT", default_value_t = 8000)]
+    /// Port to listen on; 0 takes a free one. Where a platform sets the variable PORT, that is the default.
+    #[arg(long, env = "ITERA_PORT", value_name = "PORT", default_value_t = default_port())]
     pub(crate) port: u16,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,

@@ -50,6 +50,9 @@ const LEARNING_GRACE: Duration = Duration::from_secs(5);
 const PRUNE_EVERY: u64 = 30;
 const EXPIRE_EVERY: u64 = 3600;
 
+/// Seconds between additions to the sums of the hour.
+const KEEP_EVERY: u64 = 60;
+
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// Serves until told to end by Ctrl-C or SIGTERM; then what runs is finished.
@@ -126,6 +129,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitStatus> {
     }
     if let Some(store) = &app.store {
         store.flush().await;
+        if let Err(error) = app::keep(&app).await {
+            tracing::warn!(%error, "the last minute is missing in the sums of the hour");
+        }
     }
     Ok(ExitStatus::Done)
 }
@@ -211,6 +217,7 @@ pub(crate) async fn assemble(
         ending: false.into(),
         counts: app::Cached::default(),
         learnt: app::Cached::default(),
+        kept: tokio::sync::Mutex::default(),
     });
     Ok((app, writing))
 }
@@ -283,6 +290,11 @@ async fn tick(app: Arc<App>) {
         last_error = error;
         if second.is_multiple_of(PRUNE_EVERY) {
             app.limits.forget_idle();
+        }
+        if second.is_multiple_of(KEEP_EVERY)
+            && let Err(error) = app::keep(&app).await
+        {
+            tracing::warn!(%error, "cannot add to the sums of the hour; tries again in a minute");
         }
         if let Some(store) = &app.store
             && let Err(error) = forget(store, &app.settings.args.limits, second).await

@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use self::{examples::examples, texts::Texts};
-use super::{Adapter, LEASE_MS, Progress};
+use super::{Adapter, Guarded, LEASE_MS, Progress};
 use crate::{
     args::AdaptArgs,
     store::{Entry, EntryStatus, FinishError, Rated, Store, StoredVersion, limited},
@@ -218,7 +218,7 @@ async fn adapt(adapter: &Arc<Adapter>, entry: &Entry) -> anyhow::Result<()> {
     let (server, failed) = (&adapter.server, EntryStatus::Failed);
     let ended = store.finish(entry, server, failed, &message, None, None, None);
     tokio::time::timeout(TURN, ended).await??;
-    *adapter.tally().outcomes.entry(failed.name()).or_default() += 1;
+    adapter.note_end(failed, None);
     Ok(())
 }
 
@@ -257,20 +257,19 @@ async fn attempt(
         Some(_) => EntryStatus::Accepted,
         None => EntryStatus::Rejected,
     };
-    let guard = &learnt.adaptation.receipt;
-    let guard = match status {
-        EntryStatus::Accepted => guard.guard_bits_per_byte_after,
-        _ => guard.guard_bits_per_byte_before,
+    let measured = &learnt.adaptation.receipt;
+    let guard = Guarded {
+        served: match status {
+            EntryStatus::Accepted => measured.guard_bits_per_byte_after,
+            _ => measured.guard_bits_per_byte_before,
+        },
+        base: measured.guard_bits_per_byte_base,
     };
     let version = learnt.version.as_ref().map(|(version, _)| version);
     let (server, rate) = (&adapter.server, Some((rate, start)));
     let ended = store.finish(entry, server, status, reason, Some(&receipt), version, rate);
     tokio::time::timeout(TURN, ended).await??;
-    {
-        let mut tally = adapter.tally();
-        *tally.outcomes.entry(status.name()).or_default() += 1;
-        tally.guard_bits_per_byte = Some(guard);
-    }
+    adapter.note_end(status, Some(guard));
     tracing::info!(
         adaptation = entry.id,
         status = status.name(),

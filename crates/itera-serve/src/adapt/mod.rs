@@ -31,6 +31,8 @@ use tokio::{
 };
 
 use self::learn::{Learner, Turns};
+#[cfg(any(test, feature = "adapt"))]
+use crate::store::EntryStatus;
 use crate::{
     args::{AdaptArgs, Role},
     listen::is_told,
@@ -75,13 +77,22 @@ pub(crate) struct Adapter {
     tally: Mutex<Tally>,
 }
 
+/// Bits per byte of the guarded text, as the last adaptation of this server measured them.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(any(test, feature = "adapt")), allow(dead_code))]
+pub(crate) struct Guarded {
+    /// By the weights that it left.
+    pub(crate) served: f64,
+    /// By those of the start.
+    pub(crate) base: f64,
+}
+
 /// What has become of the adaptations of this server.
 #[derive(Debug, Default)]
 struct Tally {
     /// How many ended with each status.
     outcomes: BTreeMap<&'static str, u64>,
-    /// Of the guarded text, by the weights that the last one left.
-    guard_bits_per_byte: Option<f64>,
+    guard: Option<Guarded>,
 }
 
 impl Adapter {
@@ -123,9 +134,17 @@ impl Adapter {
         self.tally().outcomes.clone()
     }
 
-    /// Bits per byte of the guarded text, by the weights that the last adaptation of this server left.
-    pub(crate) fn guard_bits_per_byte(&self) -> Option<f64> {
-        self.tally().guard_bits_per_byte
+    /// The guarded text, as of the last adaptation of this server.
+    pub(crate) fn guard(&self) -> Option<Guarded> {
+        self.tally().guard
+    }
+
+    /// An adaptation of this server has ended, and has measured the guarded text if it came so far.
+    #[cfg(any(test, feature = "adapt"))]
+    pub(crate) fn note_end(&self, status: EntryStatus, guard: Option<Guarded>) {
+        let mut tally = self.tally();
+        *tally.outcomes.entry(status.name()).or_default() += 1;
+        tally.guard = guard.or(tally.guard);
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {

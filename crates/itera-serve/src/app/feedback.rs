@@ -128,7 +128,7 @@ pub(super) async fn feedback(
         None => return Err(unknown_id(&id)),
     };
     audit(&client, "feedback", &id);
-    app.metrics.count_feedback();
+    app.metrics.count_feedback(is_negative);
     app.counts.forget().await;
     let adapt_after = app.adapter.adapt_after;
     let reached = adapt_after > 0 && outcome.new_negatives >= i64::from(adapt_after);

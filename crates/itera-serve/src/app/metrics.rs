@@ -268,6 +268,9 @@ fn count_metrics(app: &App, text: &mut Text) {
     );
     let feedback = metrics.feedback_records() as f64;
     one("itera_feedback_total", "Feedback stored.", feedback);
+    let negative = metrics.negative_feedback() as f64;
+    let help = "Negative feedback stored.";
+    one("itera_negative_feedback_total", help, negative);
     let panics = metrics.panics() as f64;
     one(
         "itera_panics_total",
@@ -283,6 +286,9 @@ fn count_metrics(app: &App, text: &mut Text) {
     let errors = app.store.as_ref().map_or(0, Store::errors) as f64;
     let help = "Looks and transactions that the database failed.";
     one("itera_database_errors_total", help, errors);
+    let lost = app.store.as_ref().map_or(0, Store::lost) as f64;
+    let help = "Answers that are not stored and so cannot be rated.";
+    one("itera_answers_lost_total", help, lost);
     if let Some(seconds) = Metrics::cpu_seconds() {
         let help = "CPU time of all threads.";
         one("process_cpu_seconds_total", help, seconds);
@@ -389,11 +395,16 @@ fn gauge_metrics(app: &App, counts: Option<Counts>, text: &mut Text) {
         "1 while this server learns.",
         f64::from(u8::from(adapting)),
     );
-    if let Some(bits) = app.adapter.guard_bits_per_byte() {
+    if let Some(guard) = app.adapter.guard() {
         let help =
             "Of the guarded text, in bits per byte, after the last adaptation of this server.";
-        one("itera_guard_loss", help, bits);
+        one("itera_guard_loss", help, guard.served);
+        let help = "The same by the weights of the start.";
+        one("itera_guard_base_loss", help, guard.base);
     }
+    let adapt_after = f64::from(app.adapter.adapt_after);
+    let help = "Negative feedback that triggers an adaptation; 0 if none does.";
+    one("itera_adapt_after", help, adapt_after);
     if let Some(store) = &app.store {
         one(
             "itera_database_up",

@@ -13,7 +13,7 @@
 //! | `adapt` | learning, its status, rollback |
 //! | `experiments`, `arms` | experiments for operators; what they do to requests and verdicts |
 //! | `approval` | candidates, and a pause of learning |
-//! | `metrics`, `quality`, `health`, `page` | for operators and people |
+//! | `metrics`, `quality`, `hours`, `health`, `page` | for operators and people |
 
 mod access;
 mod adapt;
@@ -26,6 +26,7 @@ mod experiments;
 mod feedback;
 mod generate;
 mod health;
+mod hours;
 mod infer;
 mod layers;
 mod metrics;
@@ -44,10 +45,11 @@ mod tests;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 pub(crate) use self::{
     cached::Cached,
+    hours::keep,
     routes::{document, router},
     sessions::Sessions,
 };
@@ -61,7 +63,7 @@ use crate::{
     options::Settings,
     problem::{Code, Problem},
     quality::Quality,
-    store::{Counts, Store},
+    store::{Counts, HourSums, Store},
     weights::Variant,
 };
 
@@ -86,6 +88,8 @@ pub(crate) struct App {
     /// What many ask and the database need not be asked each time.
     pub(crate) counts: Cached<Counts>,
     pub(crate) learnt: Cached<Arc<adapt::Learnt>>,
+    /// What of the metrics is in the sums of the hours.
+    pub(crate) kept: Mutex<HourSums>,
 }
 
 impl App {

@@ -23,8 +23,8 @@ use utoipa_axum::{
 use super::{
     App,
     access::{self, Need},
-    adapt, approval, chat, completions, experiments, feedback, health, infer, layers, metrics,
-    models, page, score, sessions, tokens,
+    adapt, approval, chat, completions, experiments, feedback, health, hours, infer, layers,
+    metrics, models, page, score, sessions, tokens,
 };
 use crate::problem::{Code, ProblemBody};
 
@@ -61,6 +61,7 @@ fn timed() -> Vec<(Need, Route)> {
         (Need::Read, routes!(models::model)),
         (Need::Operate, routes!(models::unload)),
         (Need::Read, routes!(adapt::status)),
+        (Need::Read, routes!(hours::quality)),
         (Need::Scrape, routes!(metrics::metrics)),
         (Need::Scrape, routes!(metrics::stats)),
         (Need::Probe, routes!(health::health)),

@@ -16,7 +16,7 @@ use std::{
 use axum::http::StatusCode;
 
 pub(crate) use self::histogram::Histogram;
-use crate::problem::Code;
+use crate::{problem::Code, store::Sums};
 
 /// Length of the window that rates are over, in seconds.
 const WINDOW_S: usize = 60;
@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     prompt_tokens: AtomicU64,
     scored_tokens: AtomicU64,
     feedback_records: AtomicU64,
+    negative_feedback: AtomicU64,
     /// Faults of generating threads and of handlers.
     panics: AtomicU64,
     /// Generations whose client has gone.
@@ -152,6 +153,7 @@ impl Metrics {
             prompt_tokens: AtomicU64::new(0),
             scored_tokens: AtomicU64::new(0),
             feedback_records: AtomicU64::new(0),
+            negative_feedback: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             problems: [const { AtomicU64::new(0) }; _],
@@ -183,8 +185,10 @@ impl Metrics {
         self.scored_tokens.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_feedback(&self) {
+    pub(crate) fn count_feedback(&self, is_negative: bool) {
         self.feedback_records.fetch_add(1, Ordering::Relaxed);
+        self.negative_feedback
+            .fetch_add(u64::from(is_negative), Ordering::Relaxed);
     }
 
     pub(crate) fn count_panic(&self) {
@@ -274,6 +278,10 @@ impl Metrics {
         self.feedback_records.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn negative_feedback(&self) -> u64 {
+        self.negative_feedback.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
@@ -286,6 +294,25 @@ impl Metrics {
     /// CPU time of this process in seconds, where the system tells.
     pub(crate) fn cpu_seconds() -> Option<f64> {
         process::cpu_seconds()
+    }
+
+    /// What the sums of the hours are made of, since the start.
+    pub(crate) fn sums(&self) -> Sums {
+        let work = [Endpoint::Infer, Endpoint::Completions, Endpoint::Score];
+        let of = |class| -> u64 { work.iter().map(|each| self.answers(*each, class)).sum() };
+        let corrected = self.online(Wanted::Corrected);
+        Sums {
+            requests: (2..=5).map(of).sum::<u64>() as f64,
+            errors: of(5) as f64,
+            answers: self.latency.count() as f64,
+            tokens: self.tokens() as f64,
+            answer_seconds: self.latency.sum_s(),
+            feedback: self.feedback_records() as f64,
+            negative: self.negative_feedback() as f64,
+            corrected_bytes: corrected.bytes as f64,
+            corrected_nats_served: corrected.served_nats,
+            corrected_nats_base: corrected.base_nats,
+        }
     }
 
     /// Takes the sample of a second; called once a second.

@@ -11,6 +11,7 @@
 //! | `versions` | weights, and which of them are active |
 //! | `journal` | adaptations asked for, running and done; the lease of the server that learns |
 //! | `approval` | what an operator decides: candidates, a pause, feedback that is set aside |
+//! | `hours` | what happened in each hour |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
 //! | `canary` | steps by which what has been learnt gets the traffic |
 //! | `experiments`, `results` | experiments, and what has come of them |
@@ -22,6 +23,7 @@ mod approval;
 mod canary;
 mod experiments;
 mod feedback;
+mod hours;
 mod journal;
 #[cfg(feature = "adapt")]
 mod learning;
@@ -65,6 +67,7 @@ pub(crate) use self::{
         ArmOf, ArmSpec, Begun, By, Definition, Experiment, Kind as ExperimentKind, Sampling,
     },
     feedback::{Counts, Feedback, Rated, Source},
+    hours::{HourSums, KEPT_HOURS},
     journal::{Entry, EntryStatus},
     place::{Place, is_none, is_postgres},
     results::{ArmSums, PairSums, ScoredText},
@@ -112,6 +115,8 @@ struct Health {
     cannot_write: AtomicBool,
     /// How often either failed.
     errors: AtomicU64,
+    /// Answers that were not stored.
+    lost: AtomicU64,
     /// Whether something was logged that pruning has not seen.
     has_grown: AtomicBool,
 }
@@ -228,7 +233,11 @@ impl Store {
     /// Logs an answer soon. False if so much waits that it is not.
     pub(crate) fn log(&self, answer: Answer) -> bool {
         self.health.has_grown.store(true, Ordering::Relaxed);
-        self.writer.try_send(Write::Answer(answer)).is_ok()
+        let is_logged = self.writer.try_send(Write::Answer(answer)).is_ok();
+        self.health
+            .lost
+            .fetch_add(u64::from(!is_logged), Ordering::Relaxed);
+        is_logged
     }
 
     /// Stores feedback; when this returns it is on the disk.
@@ -279,6 +288,11 @@ impl Store {
     /// How many looks and transactions have failed.
     pub(crate) fn errors(&self) -> u64 {
         self.health.errors.load(Ordering::Relaxed)
+    }
+
+    /// How many answers were not stored, because the database failed for long or is too slow.
+    pub(crate) fn lost(&self) -> u64 {
+        self.health.lost.load(Ordering::Relaxed)
     }
 
     /// The name of a user as it is stored.

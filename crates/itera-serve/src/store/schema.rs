@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{Kind, StoreError, random_id};
 
 /// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
-const FORMS: [&[&str]; 5] = [
+const FORMS: [&[&str]; 6] = [
     &[
         "CREATE TABLE answers (
         id TEXT PRIMARY KEY,
@@ -102,6 +102,19 @@ const FORMS: [&[&str]; 5] = [
         "ALTER TABLE answers ADD COLUMN unit TEXT",
         "CREATE INDEX answers_experiment ON answers (experiment, arm, created_ms) WHERE experiment IS NOT NULL",
     ],
+    &["CREATE TABLE hours (
+        hour BIGINT PRIMARY KEY,
+        requests DOUBLE PRECISION NOT NULL,
+        errors DOUBLE PRECISION NOT NULL,
+        answers DOUBLE PRECISION NOT NULL,
+        tokens DOUBLE PRECISION NOT NULL,
+        answer_seconds DOUBLE PRECISION NOT NULL,
+        feedback DOUBLE PRECISION NOT NULL,
+        negative DOUBLE PRECISION NOT NULL,
+        corrected_bytes DOUBLE PRECISION NOT NULL,
+        corrected_nats_served DOUBLE PRECISION NOT NULL,
+        corrected_nats_base DOUBLE PRECISION NOT NULL
+    )"],
 ];
 
 /// Any number that nothing else in the database locks.

@@ -900,3 +900,30 @@ mod learning {
         }
     }
 }
+
+#[tokio::test]
+async fn hours_are_summed_over_servers() {
+    for (store, _dir) in stores().await {
+        assert_eq!(store.sums(24).await.unwrap(), []);
+        let sums = super::HourSums {
+            requests: 3.0,
+            corrected_nats_served: 0.5,
+            ..super::HourSums::default()
+        };
+        store.add_sums(sums).await.unwrap();
+        store.add_sums(sums).await.unwrap();
+        let hours = store.sums(24).await.unwrap();
+        // The two may fall on both sides of a full hour.
+        let total = hours.iter().map(|(_, hour)| hour.requests).sum::<f64>();
+        let nats = hours.iter().map(|(_, hour)| hour.corrected_nats_served);
+        assert_eq!((total, nats.sum::<f64>()), (6.0, 1.0));
+        let (start, _) = hours[0];
+        assert!((0..2 * 3_600_000).contains(&(now_ms() - start)), "{start}");
+        // Hours that are too old go with the next addition.
+        let old = "INSERT INTO hours SELECT hour - 9601, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM hours";
+        sqlx::query(old).execute(&store.pool).await.unwrap();
+        let all = store.sums(10_000).await.unwrap().len();
+        store.add_sums(sums).await.unwrap();
+        assert!(store.sums(10_000).await.unwrap().len() < all);
+    }
+}

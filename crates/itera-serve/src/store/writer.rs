@@ -166,7 +166,9 @@ impl Writer {
                     let _ = reply.send(Err(StoreError::Late));
                 }
                 if batch.failures == TRIES {
-                    tracing::error!(answers = batch.answers.len(), "gave up on answers");
+                    let lost = batch.answers.len();
+                    tracing::error!(answers = lost, "gave up on answers");
+                    self.health.lost.fetch_add(lost as u64, Ordering::Relaxed);
                     batch.answers.clear();
                     batch.failures = 0;
                 }
