@@ -3,7 +3,7 @@
 use super::{
     Op,
     lanes::{Lanes, WIDTH},
-    math::{ABREAST, exp, get, largest},
+    math::{abreast, exp, get, largest},
 };
 
 /// The frequency of the most likely token.
@@ -31,16 +31,12 @@ impl Op for Frequencies<'_> {
     fn run<L: Lanes>(self, l: L) {
         let shift = l.splat(largest(self.logits));
         let (logits, frequencies) = (self.logits, self.frequencies);
-        let mut at = 0;
-        while at < frequencies.len() {
-            if frequencies.len() - at >= ABREAST * WIDTH {
-                block::<L, ABREAST>(l, &logits[at..], shift, &mut frequencies[at..]);
-                at += ABREAST * WIDTH;
-            } else {
-                block::<L, 1>(l, &logits[at..], shift, &mut frequencies[at..]);
-                at += WIDTH;
-            }
-        }
+        abreast!(frequencies.len(), |at| block::<L>(
+            l,
+            &logits[at..],
+            shift,
+            &mut frequencies[at..]
+        ));
     }
 }
 

@@ -27,9 +27,26 @@ pub(super) fn put<L: Lanes>(l: L, x: L::F, to: &mut [f32], at: usize) {
     }
 }
 
-/// Vectors whose exponentials are computed abreast: each is a chain of operations that wait for one another, and a
-/// processor looks only so far ahead for others.
-pub(super) const ABREAST: usize = 4;
+/// Calls `$pass(at)` for vectors from `at` on, several at a time and the last one by one. Exponentials are computed abreast:
+/// each is a chain of operations that wait for one another, and a processor looks only so far ahead for others.
+macro_rules! abreast {
+    ($len:expr, |$at:ident| $pass:ident::<$lanes:ident>($($argument:expr),+)) => {{
+        let (len, mut $at) = ($len, 0);
+        while $lanes::REGISTERS >= 32 && $at + 4 * WIDTH <= len {
+            $pass::<$lanes, 4>($($argument),+);
+            $at += 4 * WIDTH;
+        }
+        while $at + 2 * WIDTH <= len {
+            $pass::<$lanes, 2>($($argument),+);
+            $at += 2 * WIDTH;
+        }
+        while $at < len {
+            $pass::<$lanes, 1>($($argument),+);
+            $at += WIDTH;
+        }
+    }};
+}
+pub(super) use abreast;
 
 /// The same for every vector.
 macro_rules! each {
@@ -72,13 +89,7 @@ pub(super) fn sigmoid<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N]
 /// `x = silu(x)`, which is `x / (1 + e^-x)`.
 #[inline(always)]
 pub(super) fn silu<L: Lanes>(l: L, x: &mut [f32]) {
-    let (wide, rest) = x.as_chunks_mut::<{ ABREAST * WIDTH }>();
-    for x in wide {
-        silu_of::<L, ABREAST>(l, x);
-    }
-    for at in (0..rest.len()).step_by(WIDTH) {
-        silu_of::<L, 1>(l, &mut rest[at..]);
-    }
+    abreast!(x.len(), |at| silu_of::<L>(l, &mut x[at..]));
 }
 
 #[inline(always)]
@@ -93,14 +104,7 @@ fn silu_of<L: Lanes, const N: usize>(l: L, x: &mut [f32]) {
 /// `y *= silu(z)`, of equal lengths.
 #[inline(always)]
 pub(super) fn gate<L: Lanes>(l: L, z: &[f32], y: &mut [f32]) {
-    let (z, z_rest) = z.as_chunks::<{ ABREAST * WIDTH }>();
-    let (y, y_rest) = y.as_chunks_mut::<{ ABREAST * WIDTH }>();
-    for (z, y) in z.iter().zip(y) {
-        gate_of::<L, ABREAST>(l, z, y);
-    }
-    for at in (0..z_rest.len()).step_by(WIDTH) {
-        gate_of::<L, 1>(l, &z_rest[at..], &mut y_rest[at..]);
-    }
+    abreast!(z.len(), |at| gate_of::<L>(l, &z[at..], &mut y[at..]));
 }
 
 #[inline(always)]

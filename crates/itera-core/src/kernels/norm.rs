@@ -4,7 +4,7 @@ use super::{
     Op, Rows, RowsMut,
     double::ln,
     lanes::{Block, Lanes, WIDTH},
-    math::{ABREAST, exp, gate, get, largest, put, sqrt, sum_of_squares},
+    math::{abreast, exp, gate, get, largest, put, sqrt, sum_of_squares},
 };
 
 /// `out = x / sqrt(mean(x²) + eps) * gain` (Zhang & Sennrich 2019), for each token.
@@ -124,14 +124,13 @@ impl Op for LogSumExp<'_> {
         let largest = largest(self.0);
         let shift = l.splat(largest);
         let (blocks, tail) = self.0.as_chunks::<WIDTH>();
-        let (wide, rest) = blocks.as_chunks();
         let mut sums = l.zero();
-        for blocks in wide {
-            sums = add_exps::<L, ABREAST>(l, blocks, shift, sums);
-        }
-        for block in rest {
-            sums = add_exps(l, &[*block], shift, sums);
-        }
+        abreast!(self.0.len() - tail.len(), |at| add_exps::<L>(
+            l,
+            &blocks[at / WIDTH..],
+            shift,
+            &mut sums
+        ));
         // Lanes beyond the tail are left out.
         let mut last = [0.0; WIDTH];
         let [exps] = exp(l, [l.sub(l.load_part(tail), shift)]);
@@ -141,16 +140,14 @@ impl Op for LogSumExp<'_> {
     }
 }
 
-/// `sums + exp(x - shift)`, block by block.
+/// `sums += exp(x - shift)` for the first `N` blocks, one after the other.
 #[inline(always)]
-fn add_exps<L: Lanes, const N: usize>(l: L, x: &[Block; N], shift: L::F, sums: L::F) -> L::F {
-    let mut shifted = [shift; N];
+fn add_exps<L: Lanes, const N: usize>(l: L, x: &[Block], shift: L::F, sums: &mut L::F) {
+    let (mut shifted, x) = ([shift; N], &x[..N]);
     for i in 0..N {
         shifted[i] = l.sub(l.load(&x[i]), shift);
     }
-    let mut sums = sums;
     for exps in exp(l, shifted) {
-        sums = l.add(sums, exps);
+        *sums = l.add(*sums, exps);
     }
-    sums
 }
