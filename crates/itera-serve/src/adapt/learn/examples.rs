@@ -5,19 +5,21 @@ use std::collections::HashMap;
 use itera_core::tokenizer::Tokenizer;
 use itera_learn::adapt::{Example, Verdict};
 
-use crate::{source::weight, store::Rated};
+use crate::{
+    source::weight,
+    store::{Rated, Source},
+};
 
 /// Examples of records; those that say nothing (a rating of 3, say) are left out.
 ///
 /// # Errors
 /// The tokenizer does not take a text.
 pub(super) fn examples(records: &[Rated], tokenizer: &Tokenizer) -> anyhow::Result<Vec<Example>> {
-    let mut of_source: HashMap<Option<&str>, usize> = HashMap::new();
-    let digest = |record: &'_ Rated| record.feedback.source.as_ref().map(|of| &*of.digest);
-    let mut examples = Vec::new();
-    for record in records {
-        *of_source.entry(digest(record)).or_default() += 1;
+    let mut of_source: HashMap<&str, usize> = HashMap::new();
+    for source in records.iter().flat_map(|record| &record.feedback.source) {
+        *of_source.entry(&source.digest).or_default() += 1;
     }
+    let mut examples = Vec::new();
     for record in records {
         let feedback = &record.feedback;
         let (text, ended, verdict) = match &feedback.correction {
@@ -41,12 +43,12 @@ pub(super) fn examples(records: &[Rated], tokenizer: &Tokenizer) -> anyhow::Resu
         if output.is_empty() {
             continue;
         }
-        let most = feedback.source.as_ref().and_then(|source| source.most);
+        let of_source = |source: &Source| weight(source.most, of_source[&*source.digest]);
         examples.push(Example {
             prompt: tokenizer.encode(record.answer.prompt.as_bytes())?,
             output,
             verdict,
-            weight: weight(most, of_source[&digest(record)]),
+            weight: feedback.source.as_ref().map_or(1.0, of_source),
         });
     }
     Ok(examples)
@@ -57,7 +59,7 @@ mod tests {
     use itera_testing::bytes;
 
     use super::*;
-    use crate::store::{Answer, Feedback, Source};
+    use crate::store::{Answer, Feedback};
 
     fn record(id: usize, source: Option<Source>, correction: Option<&str>) -> Rated {
         let answer = Answer {
