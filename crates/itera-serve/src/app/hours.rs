@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::App;
 use crate::{
     problem::{Problem, ProblemBody},
-    store::{KEPT_HOURS, StoreError, HourSums, limited, rfc3339},
+    store::{HourSums, KEPT_HOURS, StoreError, limited, rfc3339},
 };
 
 const MOST_DAYS: i64 = KEPT_HOURS / 24;

@@ -16,7 +16,7 @@ use std::{
 use axum::http::StatusCode;
 
 pub(crate) use self::histogram::Histogram;
-use crate::{problem::Code, store::Sums};
+use crate::{problem::Code, store::HourSums};
 
 /// Length of the window that rates are over, in seconds.
 const WINDOW_S: usize = 60;
@@ -297,11 +297,11 @@ impl Metrics {
     }
 
     /// What the sums of the hours are made of, since the start.
-    pub(crate) fn sums(&self) -> Sums {
+    pub(crate) fn sums(&self) -> HourSums {
         let work = [Endpoint::Infer, Endpoint::Completions, Endpoint::Score];
         let of = |class| -> u64 { work.iter().map(|each| self.answers(*each, class)).sum() };
         let corrected = self.online(Wanted::Corrected);
-        Sums {
+        HourSums {
             requests: (2..=5).map(of).sum::<u64>() as f64,
             errors: of(5) as f64,
             answers: self.latency.count() as f64,

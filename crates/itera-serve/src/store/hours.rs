@@ -12,7 +12,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Names the fields once: of the struct, and of the columns in their order.
 macro_rules! sums {
     ($($(#[$about:meta])* $field:ident)*) => {
-        /// HourSums since some time.
+        /// Sums since some time.
         #[derive(Clone, Copy, Debug, Default, PartialEq)]
         pub(crate) struct HourSums {
             $($(#[$about])* pub(crate) $field: f64,)*

@@ -65,7 +65,7 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         let sql = sums_of(
-            "SELECT SUM(f.negative) AS x, COUNT(*) AS y FROM answers a JOIN feedback f ON f.id = a.id \
+            "SELECT SUM(f.negative) AS x, COUNT(*) AS y FROM answers a JOIN feedback f ON f.id = a.id AND f.set_aside = 0 \
              WHERE a.experiment = $1 AND a.arm = $2 GROUP BY a.unit",
         );
         let rated = sqlx::query(sqlx::AssertSqlSafe(sql))

@@ -905,10 +905,10 @@ mod learning {
 async fn hours_are_summed_over_servers() {
     for (store, _dir) in stores().await {
         assert_eq!(store.sums(24).await.unwrap(), []);
-        let sums = super::HourSums {
+        let sums = HourSums {
             requests: 3.0,
             corrected_nats_served: 0.5,
-            ..super::HourSums::default()
+            ..HourSums::default()
         };
         store.add_sums(sums).await.unwrap();
         store.add_sums(sums).await.unwrap();

@@ -120,7 +120,7 @@ fn check(expression: &Expr, emitted: &Emitted) -> Result<BTreeSet<String>, Strin
         Expr::VectorSelector(series) => check_series(series, emitted),
         Expr::MatrixSelector(series) => check_series(&series.vs, emitted),
         Expr::NumberLiteral(_) | Expr::StringLiteral(_) => Ok(BTreeSet::new()),
-        other => Err(format!("what is {other:?}?")),
+        other @ Expr::Extension(_) => Err(format!("what is {other:?}?")),
     }
 }
 
