@@ -249,6 +249,14 @@ async fn records_of_the_former_form_keep_what_counts_of_them() {
         store.rate(verdict(id, 1)).await.unwrap();
     }
     for statement in [
+        "DROP TABLE hours",
+        "DROP TABLE experiments",
+        "DROP TABLE experiment_units",
+        "DROP TABLE experiment_scores",
+        "DROP INDEX answers_experiment",
+        "ALTER TABLE answers DROP COLUMN experiment",
+        "ALTER TABLE answers DROP COLUMN arm",
+        "ALTER TABLE answers DROP COLUMN unit",
         "DROP INDEX feedback_source",
         "ALTER TABLE feedback DROP COLUMN most",
         "ALTER TABLE feedback DROP COLUMN set_aside",

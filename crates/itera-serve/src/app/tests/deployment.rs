@@ -10,8 +10,8 @@ use clap::{Command, CommandFactory as _};
 
 use crate::{Args, app::document};
 
-/// Read by the library that finds models, and by the job script of Slurm.
-const NOT_OPTIONS: [&str; 2] = ["ITERA_MODELS_DIR", "ITERA_VALIDATE"];
+/// Read by the library that finds models, by the job script of Slurm, and by scripts/retrain.sh.
+const NOT_OPTIONS: [&str; 3] = ["ITERA_BIN", "ITERA_MODELS_DIR", "ITERA_VALIDATE"];
 
 /// All files that deploy, with their text.
 fn files() -> Vec<(PathBuf, String)> {
