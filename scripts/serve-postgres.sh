@@ -41,7 +41,14 @@ as pg_ctl -D "$cluster/data" -s -w -l "$cluster/log" \
 as createdb -h 127.0.0.1 -p "$port" -U itera itera
 chmod 755 "$cluster"
 export ITERA_TEST_POSTGRES="postgres://itera@127.0.0.1:$port/itera?sslmode=verify-full&sslrootcert=$cluster/certificate.pem"
-cargo test --locked --lib --test socket "$@" -- store:: postgres
+cargo test --locked --lib "$@" -- store::
+# Each with a database of its own: what one leaves is not what the next begins with.
+for test in serve_what_one_has_learnt serve_a_canary; do
+    name=itera_$test
+    as createdb -h 127.0.0.1 -p "$port" -U itera "$name"
+    ITERA_TEST_POSTGRES=${ITERA_TEST_POSTGRES/\/itera\?//$name?} \
+        cargo test --locked --test socket "$@" -- "two_servers_of_one_postgres_$test"
+done
 
 find_server "${CARGO_TARGET_DIR:-target}/debug/itera-serve"
 
