@@ -27,6 +27,9 @@ if command -v rustup > /dev/null && ! has_source rustc; then timeout 60 rustup c
 if ! has_source rustc && ! has_source /usr/bin/rustc && [[ ${INSTALL:-} == 1 ]]; then
     apt-get install -qy --no-install-recommends "${DEBIAN[@]}" > /dev/null
 fi
+if ! command -v wasm-opt > /dev/null && [[ ${INSTALL:-} == 1 ]] && command -v apt-get > /dev/null; then
+    apt-get install -qy --no-install-recommends binaryen > /dev/null
+fi
 if has_source rustc; then
     cargo=cargo
 elif has_source /usr/bin/rustc; then

@@ -28,7 +28,8 @@ pub(super) fn put<L: Lanes>(l: L, x: L::F, to: &mut [f32], at: usize) {
 }
 
 /// Calls `$pass(at)` for vectors from `at` on, several at a time and the last one by one. Exponentials are computed abreast:
-/// each is a chain of operations that wait for one another, and a processor looks only so far ahead for others.
+/// each is a chain of operations that wait for one another, and a processor looks only so far ahead for others. With few
+/// registers that gains nothing.
 macro_rules! abreast {
     ($len:expr, |$at:ident| $pass:ident::<$lanes:ident>($($argument:expr),+)) => {{
         let (len, mut $at) = ($len, 0);
@@ -36,7 +37,7 @@ macro_rules! abreast {
             $pass::<$lanes, 4>($($argument),+);
             $at += 4 * WIDTH;
         }
-        while $at + 2 * WIDTH <= len {
+        while $lanes::REGISTERS >= 8 && $at + 2 * WIDTH <= len {
             $pass::<$lanes, 2>($($argument),+);
             $at += 2 * WIDTH;
         }

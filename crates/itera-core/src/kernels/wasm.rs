@@ -36,7 +36,7 @@ impl Lanes for Simd128 {
     type Halves = [v128; 4];
     type W = [v128; 4];
 
-    const PANEL: usize = 4;
+    const PANEL: usize = 2;
     const REGISTERS: usize = 4;
     const INPUT_OFFSET: i32 = 0;
     const NEEDS_TOTALS: bool = false;
