@@ -54,8 +54,8 @@ compared() {
         mkdir -p "$work/results-$run"
         cp "$work/$run.json" "$work/results-$run/power.json"
     done
-    "$report" --results "$work/results-$2" --models "$work" --compare "$work/results-$1" --fail-on-regression 2 \
-        >"$work/compare-$1-$2.txt" 2>&1 || status=$?
+    "$report" --results "$work/results-$2" --models "$work" --out "$work/reports" --compare "$work/results-$1" \
+        --fail-on-regression 2 >"$work/compare-$1-$2.txt" 2>&1 || status=$?
     cat "$work/compare-$1-$2.txt" >&2
     ((status < 2)) || exit 2
     echo "$status"
