@@ -190,11 +190,15 @@ async fn export(store: &Store, form: ExportForm) -> anyhow::Result<String> {
     lines.collect()
 }
 
-/// A text that somebody has accepted or corrected, as a document of a training text. None of other records.
+/// A text that somebody has accepted or corrected, as a document of a training text. None of other records, and of
+/// those that an operator has excluded.
 fn accepted(record: &Rated) -> Option<String> {
     let Rated {
         feedback, answer, ..
     } = record;
+    if record.is_aside {
+        return None;
+    }
     let continued = match &feedback.correction {
         Some(correction) => correction,
         None if feedback.is_positive() => &answer.output,

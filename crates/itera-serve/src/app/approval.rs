@@ -55,9 +55,7 @@ pub(super) async fn approve(
         }
     }
     app.models.first().swap(weights);
-    app.adapter.wake();
-    app.learnt.forget().await;
-    app.counts.forget().await;
+    look_again(&app).await;
     audit(&client, "approve", &id);
     let entry = limited(store.entry(&id)).await?.ok_or_else(no_candidate)?;
     Ok(Json(entry.into()))
@@ -81,9 +79,7 @@ pub(super) async fn reject(
     let entry = limited(store.decline(&id))
         .await?
         .ok_or_else(no_candidate)?;
-    app.adapter.wake();
-    app.learnt.forget().await;
-    app.counts.forget().await;
+    look_again(&app).await;
     audit(&client, "reject", &id);
     Ok(Json(entry.into()))
 }
@@ -124,11 +120,16 @@ async fn set_paused(
 ) -> Result<Json<PausedResponse>, Problem> {
     let store = app.store()?;
     limited(store.set_paused(paused)).await?;
+    look_again(app).await;
+    audit(client, if paused { "pause" } else { "resume" }, "learning");
+    Ok(Json(PausedResponse { paused }))
+}
+
+/// Makes this server see at once what an operator has decided.
+async fn look_again(app: &App) {
     app.adapter.wake();
     app.learnt.forget().await;
     app.counts.forget().await;
-    audit(client, if paused { "pause" } else { "resume" }, "learning");
-    Ok(Json(PausedResponse { paused }))
 }
 
 /// The entry of a candidate.

@@ -13,7 +13,7 @@ pub(crate) const ALPHA: f64 = 0.05;
 /// Units that the intervals are narrowest for. They are little wider for ten times as many, or for a third.
 const TUNED_FOR: f64 = 1000.0;
 
-/// Fewest units, of each arm, whose variance is believed.
+/// Least sample size of each arm, in units, for an interval.
 pub(crate) const FEWEST: f64 = 50.0;
 
 /// Below this, the division into arms is not what the weights say.

@@ -26,6 +26,7 @@ const FEEDBACK: &str = r#"{"feedback_id":"a","timestamp":"2026-01-31T12:00:00Z",
 {"feedback_id":"b","timestamp":"2026-01-31T12:00:01Z","input_text":"Tom","output_text":" ran.","user_rating":5}
 {"feedback_id":"c","timestamp":"2026-01-31T12:00:02Z","input_text":"Lily","output_text":" slept.","user_rating":3}
 {"feedback_id":"d","timestamp":"2026-01-31T12:00:03Z","input_text":"Two\n<|endoftext|>\n","output_text":" texts.","user_rating":5}
+{"feedback_id":"e","timestamp":"2026-01-31T12:00:04Z","input_text":"Bad","output_text":" text.","user_rating":5,"excluded":true}
 "#;
 
 /// Version, parent and whether it is served, newest first.
