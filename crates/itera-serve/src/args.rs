@@ -173,6 +173,10 @@ pub(crate) enum VersionsCommand {
         /// is imported.
         #[arg(long, value_name = "FILE.json")]
         record: Option<PathBuf>,
+        /// Serve it to 5 and then to 25 % of the traffic before all get it, as servers with --canary do with what they
+        /// have learnt.
+        #[arg(long, env = "ITERA_CANARY")]
+        canary: bool,
         /// The file.
         #[arg(value_name = "FILE.safetensors")]
         input: PathBuf,
@@ -503,8 +507,9 @@ pub(crate) struct AdaptArgs {
     /// an adaptation that makes a token of one over twice as likely is refused.
     #[arg(long, env = "ITERA_ADAPT_PROBES", value_name = "FILE")]
     pub(crate) adapt_probes: Option<PathBuf>,
-    /// Serve what was learnt only after an operator has approved it: POST /adapt/{id}/approve.
-    #[arg(long, env = "ITERA_ADAPT_APPROVE", conflicts_with = "canary")]
+    /// Serve what was learnt only after an operator has approved it: POST /adapt/{id}/approve; with --canary, to 5 % of
+    /// the traffic then.
+    #[arg(long, env = "ITERA_ADAPT_APPROVE")]
     pub(crate) adapt_approve: bool,
     /// Most feedback records in one adaptation, the newest first.
     #[arg(

@@ -27,13 +27,11 @@ impl Learner {
             args.replay.is_some(),
             args.adapt_probes.is_some(),
         ];
-        let switches = [args.adapt_approve, args.canary];
-        let given =
-            args.adapt_settings.is_some() || texts.contains(&true) || switches.contains(&true);
+        let given = args.adapt_settings.is_some() || texts.contains(&true) || args.adapt_approve;
         ensure!(
             !given,
-            "this build does not learn, so that --adapt-settings, --adapt-approve, --adapt-probes, --canary, --guard \
-             and --replay mean nothing; leave them out, or build itera-serve with its default features"
+            "this build does not learn, so that --adapt-settings, --adapt-approve, --adapt-probes, --guard and \
+             --replay mean nothing; leave them out, or build itera-serve with its default features"
         );
         Ok(None)
     }

@@ -39,7 +39,7 @@ const SHORTEST_NAME: usize = 8;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct AdaptationBody {
     id: String,
-    /// `manual`, `automatic`, `canary`, `rollback` or `rebase`.
+    /// `manual`, `automatic`, `canary`, `import`, `rollback` or `rebase`.
     trigger: String,
     /// `requested`, `running`, `candidate`, `canary`, `accepted`, `declined`, `rejected`, `failed`, `interrupted`,
     /// `withdrawn` or `rolled_back`.

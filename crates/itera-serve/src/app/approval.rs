@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::{
     App,
     adapt::{AdaptationBody, load},
+    experiments,
 };
 use crate::{
     audit::audit,
@@ -26,13 +27,13 @@ pub(super) struct PausedResponse {
     paused: bool,
 }
 
-/// Serve a candidate, by every server of the database.
+/// Serve a candidate, by every server of the database; by one with `--canary`, to a part of the traffic first.
 #[utoipa::path(
     post,
     path = "/adapt/{id}/approve",
     params(("id" = String, Path, description = "The `id` of the adaptation in the journal")),
     security((), ("token" = [])),
-    responses((status = 200, description = "It is served", body = AdaptationBody))
+    responses((status = 200, description = "It is served, or a canary by its `status`", body = AdaptationBody))
 )]
 pub(super) async fn approve(
     State(app): State<Arc<App>>,
@@ -43,8 +44,11 @@ pub(super) async fn approve(
     let candidate = candidate(store, &id).await?;
     let version = candidate.to_version.ok_or_else(no_candidate)?;
     let weights = load(&app, store, &version).await?;
-    match limited(store.approve(&id)).await? {
-        Approval::Served => {}
+    let as_canary = app.settings.args.adapt.canary;
+    match limited(store.approve(&id, as_canary)).await? {
+        Approval::Served => app.models.first().swap(weights),
+        Approval::Canary => {}
+        Approval::Running(other) => return Err(experiments::running(&other)),
         Approval::None => return Err(no_candidate()),
         Approval::Superseded => {
             return Err(Problem::new(
@@ -54,7 +58,6 @@ pub(super) async fn approve(
             ));
         }
     }
-    app.models.first().swap(weights);
     look_again(&app).await;
     audit(&client, "approve", &id);
     let entry = limited(store.entry(&id)).await?.ok_or_else(no_candidate)?;

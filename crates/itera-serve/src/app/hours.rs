@@ -59,6 +59,8 @@ struct HourBody {
     corrected_bits_per_byte_served: Option<f64>,
     /// The same by the weights of the start.
     corrected_bits_per_byte_base: Option<f64>,
+    /// Times that prompts were no longer like those of the reference window.
+    drift_alarms: f64,
 }
 
 impl From<(i64, HourSums)> for HourBody {
@@ -77,6 +79,7 @@ impl From<(i64, HourSums)> for HourBody {
             corrected_bytes: sums.corrected_bytes,
             corrected_bits_per_byte_served: bits_per_byte(sums.corrected_nats_served),
             corrected_bits_per_byte_base: bits_per_byte(sums.corrected_nats_base),
+            drift_alarms: sums.drift_alarms,
         }
     }
 }
@@ -115,7 +118,10 @@ pub(crate) async fn keep(app: &App) -> Result<(), StoreError> {
         return Ok(());
     };
     let mut kept = app.kept.lock().await;
-    let counted = app.metrics.sums();
+    let counted = HourSums {
+        drift_alarms: app.quality.drift().alarms() as f64,
+        ..app.metrics.sums()
+    };
     let new = counted.since(*kept);
     // An idle server leaves the disk alone.
     if new != HourSums::default() {

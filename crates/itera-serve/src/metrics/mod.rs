@@ -312,6 +312,8 @@ impl Metrics {
             corrected_bytes: corrected.bytes as f64,
             corrected_nats_served: corrected.served_nats,
             corrected_nats_base: corrected.base_nats,
+            // Counted by the watch over prompts.
+            drift_alarms: 0.0,
         }
     }
 

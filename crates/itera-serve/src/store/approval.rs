@@ -3,17 +3,21 @@
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
-    Entry, EntryStatus, Store, StoreError, Tx, canary, now_ms,
-    versions::{activate_after, exists, set, setting},
+    Entry, EntryStatus, Store, StoreError, Tx, canary, experiments, now_ms,
+    versions::{activate_after, exists, lock_active, set, setting},
 };
 
 const PAUSED: &str = "learning_paused";
 
 /// What became of a candidate that somebody wanted served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Approval {
     /// It is served from now on.
     Served,
+    /// It gets its first share of the traffic.
+    Canary,
+    /// This experiment runs, beside which no canary begins.
+    Running(String),
     /// There is no candidate of this id.
     None,
     /// Another version is served than the one that it was learnt from.
@@ -21,17 +25,24 @@ pub(crate) enum Approval {
 }
 
 impl Store {
-    /// Serves a candidate from now on. Of two who decide at once, the second finds none.
+    /// Serves a candidate from now on, as a canary to a part of the traffic. Of two who decide at once, the second finds
+    /// none.
     ///
     /// # Errors
     /// The database's.
-    pub(crate) async fn approve(&self, id: &str) -> Result<Approval, StoreError> {
+    pub(crate) async fn approve(&self, id: &str, as_canary: bool) -> Result<Approval, StoreError> {
         let mut tx = self.begin().await?;
+        lock_active(&mut tx).await?;
         let row = sqlx::query("SELECT from_version, to_version FROM adaptations WHERE id = $1")
             .bind(id.to_owned())
             .fetch_optional(&mut *tx)
             .await?;
-        let decided = decide(&mut tx, id, EntryStatus::Accepted).await?;
+        let status = if as_canary {
+            EntryStatus::Canary
+        } else {
+            EntryStatus::Accepted
+        };
+        let decided = decide(&mut tx, id, status).await?;
         let (Some(row), true) = (row, decided) else {
             tx.cancel().await?;
             return Ok(Approval::None);
@@ -39,9 +50,23 @@ impl Store {
         let from: Option<String> = row.try_get("from_version")?;
         let to: Option<String> = row.try_get("to_version")?;
         let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
-        if !exists(&mut tx, &to).await? || !activate_after(&mut tx, &from, &to).await? {
+        if as_canary && let Some(other) = experiments::running(&mut tx).await? {
+            tx.cancel().await?;
+            return Ok(Approval::Running(other));
+        }
+        let is_next = exists(&mut tx, &to).await?
+            && if as_canary {
+                canary::begin(&mut tx, &from, &to, "an operator has approved it").await?
+            } else {
+                activate_after(&mut tx, &from, &to).await?
+            };
+        if !is_next {
             tx.cancel().await?;
             return Ok(Approval::Superseded);
+        }
+        if as_canary {
+            tx.commit().await?;
+            return Ok(Approval::Canary);
         }
         canary::supersede(&mut tx).await?;
         tx.commit().await?;

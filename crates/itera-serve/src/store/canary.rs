@@ -1,4 +1,4 @@
-//! What has been learnt gets a part of the traffic before it gets all. Each step is an experiment of its own, so that
+//! A new version gets a part of the traffic before it gets all. Each step is an experiment of its own, so that
 //! its evidence is new, with the salt of the first, so that whoever has the candidate keeps it.
 
 use super::{
@@ -69,7 +69,7 @@ impl Step {
         Ok(())
     }
 
-    /// Writes into the journal what has become of the adaptation that made the candidate.
+    /// Writes into the journal what has become of the adaptation or the import that made the candidate.
     async fn settle(&self, tx: &mut Tx, status: EntryStatus) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE adaptations SET status = $1 WHERE status = $2 AND to_version = $3 AND trigger_kind <> $4",
@@ -98,8 +98,12 @@ impl Step {
 }
 
 /// Gives a candidate its first share of the traffic, if `active` is served and no experiment runs.
-#[cfg(feature = "adapt")]
-pub(super) async fn begin(tx: &mut Tx, active: &str, candidate: &str) -> Result<bool, StoreError> {
+pub(super) async fn begin(
+    tx: &mut Tx,
+    active: &str,
+    candidate: &str,
+    message: &str,
+) -> Result<bool, StoreError> {
     lock_active(tx).await?;
     let is_active = setting(tx, ACTIVE).await?.as_deref() == Some(active);
     if !is_active || experiments::running(tx).await?.is_some() {
@@ -111,7 +115,7 @@ pub(super) async fn begin(tx: &mut Tx, active: &str, candidate: &str) -> Result<
         share: SHARES[0],
         salt: random_id(),
     };
-    first.begin(tx, "the guard has accepted it").await?;
+    first.begin(tx, message).await?;
     Ok(true)
 }
 

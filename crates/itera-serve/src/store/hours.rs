@@ -56,6 +56,8 @@ sums! {
     corrected_nats_served
     /// The same by the weights of the start.
     corrected_nats_base
+    /// Times that prompts were no longer like those of the reference window.
+    drift_alarms
 }
 
 impl Store {

@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     pub(crate) requested_ms: i64,
     pub(crate) started_ms: Option<i64>,
     pub(crate) ended_ms: Option<i64>,
-    /// `manual`, `automatic`, `canary`, `rollback` or `rebase`.
+    /// `manual`, `automatic`, `canary`, `import`, `rollback` or `rebase`.
     pub(crate) trigger: String,
     pub(crate) status: EntryStatus,
     /// The server that did it.

@@ -240,7 +240,10 @@ impl Store {
             let from = entry.from_version.as_deref().unwrap_or_default();
             // A candidate changes nothing, and must be learnt from what is served all the same.
             let is_next = match status {
-                EntryStatus::Canary => canary::begin(&mut tx, from, &version.version).await?,
+                EntryStatus::Canary => {
+                    let why = "the guard has accepted it";
+                    canary::begin(&mut tx, from, &version.version, why).await?
+                }
                 EntryStatus::Candidate => activate_after(&mut tx, from, from).await?,
                 _ => activate_after(&mut tx, from, &version.version).await?,
             };

@@ -13,7 +13,7 @@
 //! | `approval` | what an operator decides: candidates, a pause, feedback that is set aside |
 //! | `hours` | what happened in each hour |
 //! | `learning` | what that server does: begin an adaptation, end it with a new version |
-//! | `canary` | steps by which what has been learnt gets the traffic |
+//! | `canary` | steps by which a new version gets the traffic |
 //! | `experiments`, `results` | experiments, and what has come of them |
 //!
 //! Texts are stored as bytes, since PostgreSQL's text has no NUL. Times are milliseconds since 1970; those that
@@ -72,7 +72,7 @@ pub(crate) use self::{
     place::{Place, is_none, is_postgres},
     results::{ArmSums, PairSums, ScoredText},
     retention::{Forgotten, Which},
-    versions::{StoredVersion, VersionRow},
+    versions::{Imported, StoredVersion, VersionRow},
     writer::{Answer, Outcome, Stored},
 };
 use self::{

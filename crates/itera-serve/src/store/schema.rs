@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{Kind, StoreError, random_id};
 
 /// Statements that lead from each form to the next. `{bytes}` is the type of byte strings.
-const FORMS: [&[&str]; 6] = [
+const FORMS: [&[&str]; 7] = [
     &[
         "CREATE TABLE answers (
         id TEXT PRIMARY KEY,
@@ -115,6 +115,7 @@ const FORMS: [&[&str]; 6] = [
         corrected_nats_served DOUBLE PRECISION NOT NULL,
         corrected_nats_base DOUBLE PRECISION NOT NULL
     )"],
+    &["ALTER TABLE hours ADD COLUMN drift_alarms DOUBLE PRECISION NOT NULL DEFAULT 0"],
 ];
 
 /// Any number that nothing else in the database locks.

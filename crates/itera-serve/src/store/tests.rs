@@ -440,6 +440,65 @@ async fn arms_are_counted_by_unit() {
     }
 }
 
+fn imported(name: &str) -> StoredVersion {
+    StoredVersion {
+        version: name.to_owned(),
+        parent: None,
+        checkpoint: Some(vec![1, 2, 3]),
+        quantized: None,
+    }
+}
+
+/// Version and status of what was imported, by the journal.
+async fn imports(store: &Store) -> Vec<(String, EntryStatus)> {
+    let journal = store.journal(20).await.unwrap().into_iter();
+    let imports = journal.filter(|entry| entry.trigger == "import");
+    let mut imports: Vec<_> = imports
+        .map(|entry| (entry.to_version.unwrap(), entry.status))
+        .collect();
+    imports.sort_by(|a, b| a.0.cmp(&b.0));
+    imports
+}
+
+#[tokio::test]
+async fn an_imported_version_is_served_or_goes_step_by_step() {
+    for (store, _dir) in stores().await {
+        store.bind("one", "base").await.unwrap();
+        let import = |name, as_canary| store.import_version(imported(name), Some("{}"), as_canary);
+        let served = import("a", false).await.unwrap();
+        assert_eq!(served, Imported::Served("base".to_owned()));
+        assert_eq!(import("a", true).await.unwrap(), Imported::Already);
+        // The later of two takes the place of the one that has not come through.
+        assert_eq!(import("b", true).await.unwrap(), Imported::Canary);
+        assert_eq!(import("c", true).await.unwrap(), Imported::Canary);
+        for share in [5, 25] {
+            assert_eq!(store.active().await.unwrap(), "a");
+            let step = store.running_experiment().await.unwrap().unwrap();
+            let candidate = &step.definition.arms[1];
+            assert_eq!((&*candidate.version, candidate.weight), ("c", share));
+            assert!(store.advance(&step, "not worse").await.unwrap());
+        }
+        assert_eq!(store.active().await.unwrap(), "c");
+        let expected = [
+            ("a".to_owned(), EntryStatus::Accepted),
+            ("b".to_owned(), EntryStatus::Rejected),
+            ("c".to_owned(), EntryStatus::Accepted),
+        ];
+        assert_eq!(imports(&store).await, expected);
+        // What does not do well is as if it had not come.
+        import("d", true).await.unwrap();
+        let step = store.running_experiment().await.unwrap().unwrap();
+        store.end_experiment(&step, "worse").await.unwrap();
+        assert_eq!(store.active().await.unwrap(), "c");
+        assert_eq!(imports(&store).await[3].1, EntryStatus::Rejected);
+        // An operator's experiment goes on.
+        store.begin_experiment("one", &definition()).await.unwrap();
+        let refused = import("e", true).await.unwrap();
+        assert_eq!(refused, Imported::Running("one".to_owned()));
+        assert!(store.version("e").await.unwrap().is_none());
+    }
+}
+
 #[cfg(feature = "adapt")]
 mod learning {
     use super::*;
@@ -780,17 +839,49 @@ mod learning {
             }
             assert!(!store.has_work(3).await.unwrap());
             // Of two who decide at once, one does.
-            let (first, second) = tokio::join!(store.approve(&entry.id), store.approve(&entry.id));
+            let (first, second) = tokio::join!(
+                store.approve(&entry.id, false),
+                store.approve(&entry.id, false)
+            );
             let served = [first.unwrap(), second.unwrap()];
             let served = served.iter().filter(|of| **of == Approval::Served);
             assert_eq!(served.count(), 1);
             assert_eq!(store.active().await.unwrap(), "new");
-            assert_eq!(store.approve(&entry.id).await.unwrap(), Approval::None);
+            assert_eq!(
+                store.approve(&entry.id, false).await.unwrap(),
+                Approval::None
+            );
             assert_eq!(store.decline(&entry.id).await.unwrap(), None);
             let entry = store.entry(&entry.id).await.unwrap().unwrap();
             assert!(entry.status == EntryStatus::Accepted && entry.ended_ms.is_some());
             assert!(store.has_work(3).await.unwrap());
             assert_eq!(store.latest(9).await.unwrap().len(), 6);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_candidate_that_is_approved_may_begin_as_a_canary() {
+        for (store, _dir) in stores().await {
+            ready(&store).await;
+            let entry = candidate(&store, "new").await;
+            store.begin_experiment("one", &definition()).await.unwrap();
+            let running = Approval::Running("one".to_owned());
+            assert_eq!(store.approve(&entry.id, true).await.unwrap(), running);
+            let other = store.running_experiment().await.unwrap().unwrap();
+            store.end_experiment(&other, "stopped").await.unwrap();
+            // It has waited.
+            let approved = store.approve(&entry.id, true).await.unwrap();
+            assert_eq!(approved, Approval::Canary);
+            assert_eq!(store.active().await.unwrap(), "base");
+            for _ in [5, 25] {
+                let status = store.entry(&entry.id).await.unwrap().unwrap().status;
+                assert_eq!(status, EntryStatus::Canary);
+                let step = store.running_experiment().await.unwrap().unwrap();
+                assert!(store.advance(&step, "not worse").await.unwrap());
+            }
+            assert_eq!(store.active().await.unwrap(), "new");
+            let status = store.entry(&entry.id).await.unwrap().unwrap().status;
+            assert_eq!(status, EntryStatus::Accepted);
         }
     }
 
@@ -831,12 +922,12 @@ mod learning {
         for (store, _dir) in stores().await {
             ready(&store).await;
             let one = candidate(&store, "one").await;
-            store.approve(&one.id).await.unwrap();
+            store.approve(&one.id, false).await.unwrap();
             store.log(answer("3"));
             store.rate(verdict("3", 1)).await.unwrap();
             let two = candidate(&store, "two").await;
             store.roll_back("one", "base").await.unwrap().unwrap();
-            assert_eq!(store.approve(&two.id).await.unwrap(), Approval::None);
+            assert_eq!(store.approve(&two.id, false).await.unwrap(), Approval::None);
             let two = store.entry(&two.id).await.unwrap().unwrap();
             assert_eq!(two.status, EntryStatus::Withdrawn);
             // What it had learnt is new again; what the version before it had is not wanted.
@@ -928,7 +1019,8 @@ async fn hours_are_summed_over_servers() {
         let (start, _) = hours[0];
         assert!((0..2 * 3_600_000).contains(&(now_ms() - start)), "{start}");
         // Hours that are too old go with the next addition.
-        let old = "INSERT INTO hours SELECT hour - 9601, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM hours";
+        let old =
+            "INSERT INTO hours SELECT hour - 9601, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM hours";
         sqlx::query(old).execute(&store.pool).await.unwrap();
         let all = store.sums(10_000).await.unwrap().len();
         store.add_sums(sums).await.unwrap();

@@ -29,6 +29,19 @@ pub(crate) struct StoredVersion {
     pub(crate) quantized: Option<Vec<u8>>,
 }
 
+/// What became of a version that was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Imported {
+    /// It is served from now on, in place of this one.
+    Served(String),
+    /// It gets its first share of the traffic.
+    Canary,
+    /// It is served already.
+    Already,
+    /// This experiment runs, beside which no canary begins.
+    Running(String),
+}
+
 pub(super) const ACTIVE: &str = "active_version";
 const BASE: &str = "base_version";
 pub(super) const MODEL: &str = "base_model";
@@ -101,8 +114,8 @@ impl Store {
         Ok(Some(former))
     }
 
-    /// Adds a version that was made elsewhere and serves it from now on, with the record of how it was made in the
-    /// journal. Returns the version that was served before; none if this one is already.
+    /// Adds a version that was made elsewhere and serves it from now on, as a canary to a part of the traffic, with the
+    /// record of how it was made in the journal.
     ///
     /// # Errors
     /// The database's.
@@ -110,27 +123,44 @@ impl Store {
         &self,
         mut version: StoredVersion,
         receipt: Option<&str>,
-    ) -> Result<Option<String>, StoreError> {
+        as_canary: bool,
+    ) -> Result<Imported, StoreError> {
         let mut tx = self.begin().await?;
+        lock_active(&mut tx).await?;
         let former = setting(&mut tx, ACTIVE).await?.ok_or(StoreError::Missing)?;
         if former == version.version {
             tx.cancel().await?;
-            return Ok(None);
+            return Ok(Imported::Already);
         }
         canary::supersede(&mut tx).await?;
+        if as_canary && let Some(other) = experiments::running(&mut tx).await? {
+            tx.cancel().await?;
+            return Ok(Imported::Running(other));
+        }
         withdraw_candidates(&mut tx, None, "another version was imported").await?;
         version.parent = Some(former.clone());
         insert(&mut tx, &version, None).await?;
-        activate(&mut tx, &version.version).await?;
+        let status = if as_canary {
+            EntryStatus::Canary
+        } else {
+            EntryStatus::Accepted
+        };
         let versions = Some((&*former, &*version.version));
-        let id = add(&mut tx, "import", EntryStatus::Accepted, versions, None).await?;
+        let id = add(&mut tx, "import", status, versions, None).await?;
         sqlx::query("UPDATE adaptations SET receipt = $1 WHERE id = $2")
             .bind(receipt.map(str::to_owned))
             .bind(id)
             .execute(&mut *tx)
             .await?;
+        let imported = if as_canary {
+            canary::begin(&mut tx, &former, &version.version, "it was imported").await?;
+            Imported::Canary
+        } else {
+            activate(&mut tx, &version.version).await?;
+            Imported::Served(former)
+        };
         tx.commit().await?;
-        Ok(Some(former))
+        Ok(imported)
     }
 
     /// The version that is to be served.

@@ -10,7 +10,7 @@ use itera_record::{Record as _, RetrainingRecord};
 use super::{open, open_existing};
 use crate::{
     args::VersionsCommand,
-    store::{Store, StoredVersion, VersionRow, rfc3339},
+    store::{Imported, Store, StoredVersion, VersionRow, rfc3339},
     weights::{Base, weights_version},
 };
 
@@ -38,13 +38,14 @@ pub(crate) async fn run(command: VersionsCommand) -> anyhow::Result<ExitStatus> 
             database,
             checkpoint,
             record,
+            canary,
             input,
         } => {
             let base = Base::load(&checkpoint[0], None)?;
             let (version, receipt) = candidate(&base, &input, record.as_deref())?;
             open_existing(&database.database).await?;
             let store = open(&database.database).await?.0;
-            import(&store, &base, version, receipt.as_deref()).await?;
+            import(&store, &base, version, receipt.as_deref(), canary).await?;
         }
     }
     Ok(ExitStatus::Done)
@@ -169,14 +170,25 @@ async fn import(
     base: &Base,
     version: StoredVersion,
     receipt: Option<&str>,
+    as_canary: bool,
 ) -> anyhow::Result<()> {
     store.bind(&base.name, &base.weights.version).await?;
     let name = short(&version.version).to_owned();
-    let former = store.import_version(version, receipt).await?;
-    note(match former {
-        Some(former) => format!("{name} is served from now on, before it {}", short(&former)),
-        None => format!("{name} is served already"),
-    });
+    note(
+        match store.import_version(version, receipt, as_canary).await? {
+            Imported::Served(former) => {
+                format!("{name} is served from now on, before it {}", short(&former))
+            }
+            Imported::Canary => {
+                format!("{name} is a canary from now on, beginning with 5 % of the traffic")
+            }
+            Imported::Already => format!("{name} is served already"),
+            Imported::Running(other) => bail!(
+                "the experiment `{other}` runs, beside which no canary begins; stop it (POST /experiments/{other}/stop) or \
+             wait for its end, then import again"
+            ),
+        },
+    );
     Ok(())
 }
 

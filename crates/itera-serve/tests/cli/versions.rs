@@ -105,6 +105,25 @@ fn a_version_comes_in_and_goes_out() {
 }
 
 #[test]
+fn a_version_comes_in_as_a_canary_and_is_not_served_yet() {
+    let test = with_candidate();
+    let imported =
+        test.run("versions import --canary --checkpoint base.safetensors new.safetensors");
+    assert!(imported.status.success(), "{imported:?}");
+    let rows = listed(&test);
+    let [new, base] = rows.as_slice() else {
+        panic!("{rows:?}")
+    };
+    assert_eq!([&*new[2], &*base[2]], ["no", "yes"]);
+    let said = String::from_utf8(imported.stderr).unwrap();
+    let expected = format!(
+        "{} is a canary from now on, beginning with 5 % of the traffic\n",
+        new[0]
+    );
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn what_the_gate_has_refused_is_not_imported() {
     let test = with_candidate();
     test.write(

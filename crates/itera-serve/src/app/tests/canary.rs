@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     fixture::random_checkpoint,
-    store::{EntryStatus, ScoredText, StoredVersion},
+    store::{EntryStatus, Imported, ScoredText, StoredVersion},
     weights::weights_version,
 };
 
@@ -19,38 +19,46 @@ struct Trial {
 }
 
 impl Trial {
-    async fn new() -> Self {
-        let first = Server::new("--rate-limit 0").await;
+    /// Two servers, and a version that neither has yet.
+    async fn before(arguments: &str) -> (Self, StoredVersion) {
+        let first = Server::new(&format!("--rate-limit 0 {arguments}")).await;
         let second = beside(&first).await;
-        let app = &first.app;
-        let body = json!({"feedback_id": answered(app).await, "user_rating": 1});
-        ok(app, "/feedback", &body).await;
         let learnt = random_checkpoint(2).to_fp32();
-        let (before, candidate) = (
-            app.models.first().base.weights.version.to_string(),
-            weights_version(&learnt),
-        );
+        let base = &first.app.models.first().base.weights.version;
         let version = StoredVersion {
-            version: candidate.clone(),
-            parent: Some(before.clone()),
+            version: weights_version(&learnt),
+            parent: Some(base.to_string()),
             checkpoint: Some(learnt.to_bytes().unwrap()),
             quantized: None,
         };
+        let trial = Self {
+            before: base.to_string(),
+            candidate: version.version.clone(),
+            first,
+            second,
+        };
+        (trial, version)
+    }
+
+    async fn new() -> Self {
+        let (trial, _) = Self::learnt("", EntryStatus::Canary).await;
+        trial.follow().await;
+        trial
+    }
+
+    /// The first server has learnt the version, and its entry has this status.
+    async fn learnt(arguments: &str, status: EntryStatus) -> (Self, String) {
+        let (trial, version) = Self::before(arguments).await;
+        let app = &trial.first.app;
+        let body = json!({"feedback_id": answered(app).await, "user_rating": 1});
+        ok(app, "/feedback", &body).await;
         let store = store(app);
         assert!(store.lease("s", 60_000).await.unwrap());
         store.request().await.unwrap();
         let entry = store.claim("s", 0).await.unwrap().unwrap();
-        let (status, version) = (EntryStatus::Canary, Some(&version));
-        let ended = store.finish(&entry, "s", status, "good", None, version, None);
+        let ended = store.finish(&entry, "s", status, "good", None, Some(&version), None);
         ended.await.unwrap();
-        let trial = Self {
-            first,
-            second,
-            before,
-            candidate,
-        };
-        trial.follow().await;
-        trial
+        (trial, entry.id)
     }
 
     fn apps(&self) -> [&Arc<App>; 2] {
@@ -291,6 +299,57 @@ async fn an_operator_stops_a_canary_or_serves_another_version() {
         .await
         .json();
     assert_eq!(ended["message"], "another version was made active");
+}
+
+#[tokio::test]
+async fn an_imported_version_is_served_step_by_step_by_servers_that_know_nothing_of_it() {
+    let (trial, version) = Trial::before("").await;
+    let store = store(&trial.first.app);
+    let imported = store.import_version(version, Some("{}"), true).await;
+    assert_eq!(imported.unwrap(), Imported::Canary);
+    trial.follow().await;
+    assert!(trial.step().ends_with("-5"));
+    let few = users(&trial.first.app, &trial.candidate).await;
+    assert!((6..=40).contains(&few.len()), "{few:?}");
+    for share in [5, 25] {
+        assert_eq!(trial.served(), [trial.before.clone(), trial.before.clone()]);
+        trial.evidence(share, -5.0).await;
+        trial.look().await;
+    }
+    assert_eq!(
+        trial.served(),
+        [trial.candidate.clone(), trial.candidate.clone()]
+    );
+    let expected = [
+        ("canary", "canary"),
+        ("import", "accepted"),
+        ("canary", "canary"),
+        ("canary", "accepted"),
+    ];
+    let mut journal = trial.journal().await;
+    // These two are of one moment.
+    journal[..2].sort();
+    assert_eq!(journal, lines(&expected));
+}
+
+#[tokio::test]
+async fn an_approved_candidate_begins_as_a_canary_where_both_are_wanted() {
+    let arguments = "--adapt-approve --canary";
+    let (trial, id) = Trial::learnt(arguments, EntryStatus::Candidate).await;
+    let entry = ok(
+        &trial.first.app,
+        &format!("/adapt/{id}/approve"),
+        &json!({}),
+    )
+    .await;
+    assert_eq!(
+        (&entry["status"], &entry["accepted"]),
+        (&json!("canary"), &json!(false)),
+        "{entry}"
+    );
+    trial.follow().await;
+    assert!(trial.step().ends_with("-5"));
+    assert_eq!(trial.served(), [trial.before.clone(), trial.before.clone()]);
 }
 
 #[tokio::test]

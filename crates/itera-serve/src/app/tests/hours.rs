@@ -16,6 +16,11 @@ async fn hours_outlive_the_server() {
     keep(app).await.unwrap();
     app.metrics
         .count_online(crate::metrics::Wanted::Corrected, 10, 5.0, 6.0);
+    // Prompts that are like each other, and then are not.
+    for number in 0..600 {
+        let bits_per_byte = f64::from(number % 7) + if number < 500 { 0.0 } else { 9.0 };
+        app.quality.prompt(bits_per_byte);
+    }
     keep(app).await.unwrap();
 
     let file = server.dir.path().join("serve.db");
@@ -33,6 +38,7 @@ async fn hours_outlive_the_server() {
         ("feedback", 1.0),
         ("negative", 1.0),
         ("corrected_bytes", 10.0),
+        ("drift_alarms", 1.0),
     ] {
         assert!((sum(name) - expected).abs() < 1e-9, "{name}: {hours}");
     }
