@@ -1,30 +1,100 @@
 #!/usr/bin/env python3
-"""The texts and the record of scripts/retrain.sh, which calls this.
+"""Reason, texts and record of scripts/retrain.sh, which calls this.
 
-retrain.py texts WORK TEXT    divides WORK/feedback.txt into what is trained on and every tenth document, which is not;
-                              exit status 3 if there are too few
+retrain.py due WORK STATE     prints why WORK/feedback.txt is to be trained on, and writes WORK/state.json, which is to
+                              become STATE when that is done; exit status 3 if there is no reason
+retrain.py texts WORK TEXT    divides WORK/feedback.txt into what is trained on and every tenth document, which is not
 retrain.py record WORK TEXT GUARD    writes WORK/retraining.json
 """
 import argparse
 import hashlib
 import json
+import os
 import sys
+import urllib.request
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import NoReturn
 
 from provenance import provenance
 
 SEPARATOR = "<|endoftext|>\n"
 HELD_OUT = 10
 MOST_REPEATS = 100
+# The server keeps no older hours.
+MOST_DAYS = 400
+
+
+def accepted_documents(work: Path) -> list[str]:
+    documents = (work / "feedback.txt").read_text().split(SEPARATOR)
+    # What people have accepted twice counts once.
+    return list(dict.fromkeys(document for document in documents if document.strip()))
+
+
+def write_reason(arguments: argparse.Namespace) -> int:
+    texts = [hashlib.sha256(document.encode()).hexdigest()[:16] for document in accepted_documents(arguments.work)]
+    if len(texts) < arguments.least:
+        say(f"{len(texts)} accepted texts, fewer than {arguments.least}: nothing is done")
+        return 3
+    last = read_state(arguments.state)
+    now = datetime.now(timezone.utc)
+    # By hour, so that neither a restart of a server nor an hour that goes on counts one twice.
+    alarms = drift_alarms(arguments.server) if arguments.server else last["drift_alarms"]
+    state = {"at": now.isoformat(), "texts": texts, "drift_alarms": alarms}
+    write(arguments.work / "state.json", json.dumps(state) + "\n")
+
+    new_alarms = sum(max(0, count - last["drift_alarms"].get(hour, 0)) for hour, count in alarms.items())
+    new_texts = len(set(texts) - set(last["texts"]))
+    age = now - datetime.fromisoformat(last["at"]) if last["at"] else None
+    conditions = []
+    if arguments.server:
+        conditions.append(("drift", new_alarms > 0, f"alarms of drift: {new_alarms}"))
+    if arguments.records is not None:
+        conditions.append(("records", new_texts >= arguments.records, f"new texts: {new_texts} of {arguments.records}"))
+    if arguments.days is not None:
+        days = f"{age / timedelta(days=1):.1f} of {arguments.days:g}" if age else "none before"
+        is_old = age is None or age >= timedelta(days=arguments.days)
+        conditions.append(("schedule", is_old, f"days since the last: {days}"))
+    if not conditions:
+        print(arguments.trigger)
+        return 0
+    for trigger, holds, why in conditions:
+        if holds:
+            say(f"time to retrain: {why}")
+            print(trigger)
+            return 0
+    say("not time to retrain: " + ", ".join(why for _, _, why in conditions))
+    return 3
+
+
+def read_state(file: Path) -> dict:
+    """What the last retraining knew."""
+    if not file.exists():
+        return {"at": None, "texts": [], "drift_alarms": {}}
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        fail(f"cannot use {file}: {error}; without it, this is the first retraining")
+
+
+def drift_alarms(server: str) -> dict[str, int]:
+    """Hours with alarms of drift on any server of the database."""
+    token = os.environ.get("ITERA_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        request = urllib.request.Request(f"{server.rstrip('/')}/quality?days={MOST_DAYS}", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            hours = json.load(reply)["hours"]
+            return {hour["hour"]: round(hour["drift_alarms"]) for hour in hours if hour["drift_alarms"]}
+    except (OSError, ValueError, KeyError) as error:
+        fail(
+            f"cannot read /quality of {server}: {error}; SERVER is the URL of a server with a database, ITERA_TOKEN "
+            "its key if it wants one from all"
+        )
 
 
 def write_texts(arguments: argparse.Namespace) -> int:
-    documents = (arguments.work / "feedback.txt").read_text().split(SEPARATOR)
-    # What people have accepted twice counts once.
-    documents = list(dict.fromkeys(document for document in documents if document.strip()))
-    if len(documents) < arguments.least:
-        print(f"{len(documents)} accepted texts, fewer than {arguments.least}: nothing is done", file=sys.stderr)
-        return 3
+    documents = accepted_documents(arguments.work)
     held_out = documents[::HELD_OUT]
     accepted = [document for i, document in enumerate(documents) if i % HELD_OUT]
     feedback = "".join(document + SEPARATOR for document in accepted)
@@ -36,11 +106,7 @@ def write_texts(arguments: argparse.Namespace) -> int:
     write(arguments.work / "accepted.txt", feedback)
     write(arguments.work / "held_out.txt", "".join(document + SEPARATOR for document in held_out))
     write(arguments.work / "training.txt", text + repeats * feedback)
-    print(
-        f"trained on: {arguments.text} and {len(accepted)} accepted texts, {repeats} times; "
-        f"held out: {len(held_out)}",
-        file=sys.stderr,
-    )
+    say(f"trained on: {arguments.text} and {len(accepted)} accepted texts, {repeats} times; held out: {len(held_out)}")
     return 0
 
 
@@ -84,6 +150,15 @@ def write_record(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def fail(text: str) -> NoReturn:
+    say(f"error: {text}")
+    sys.exit(2)
+
+
 def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
@@ -95,9 +170,17 @@ def digest(path: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True)
+    due = commands.add_parser("due")
+    due.set_defaults(run=write_reason)
+    due.add_argument("work", type=Path)
+    due.add_argument("state", type=Path)
+    due.add_argument("--least", type=int, required=True)
+    due.add_argument("--trigger", choices=["manual", "schedule"], required=True)
+    due.add_argument("--server")
+    due.add_argument("--records", type=int)
+    due.add_argument("--days", type=float)
     texts = commands.add_parser("texts")
     texts.set_defaults(run=write_texts)
-    texts.add_argument("--least", type=int, required=True)
     texts.add_argument("--share", type=float, required=True)
     record = commands.add_parser("record")
     record.set_defaults(run=write_record)

@@ -88,7 +88,7 @@ image() {
 
 step() { echo "== $1"; "$@"; }
 echo "== Dockerfiles"
-hadolint Dockerfile deploy/Dockerfile.validate
+hadolint Dockerfile deploy/Dockerfile.*
 check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose*.yml
 step kubernetes "$@"
 step cloud

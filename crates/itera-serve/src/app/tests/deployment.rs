@@ -13,19 +13,24 @@ use crate::{Args, app::document};
 /// Read by the library that finds models, by the job script of Slurm, and by scripts/retrain.sh.
 const NOT_OPTIONS: [&str; 3] = ["ITERA_BIN", "ITERA_MODELS_DIR", "ITERA_VALIDATE"];
 
-/// All files that deploy, with their text.
-fn files() -> Vec<(PathBuf, String)> {
-    fn below(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                below(&path, found);
-            } else {
-                found.push(path);
-            }
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            below(&path, found);
+        } else {
+            found.push(path);
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+}
+
+/// All files that deploy, with their text.
+fn files() -> Vec<(PathBuf, String)> {
+    let root = root();
     let mut paths = vec![
         root.join("Dockerfile"),
         root.join("docker-compose.yml"),
@@ -107,4 +112,63 @@ fn ports_and_paths_of_probes_are_those_of_the_server() {
         }
     }
     assert!(ports > 4 && probes > 8, "{ports} {probes}");
+}
+
+/// What `.dockerignore` leaves in the context of a build, beside what lies in the crates.
+#[test]
+fn images_are_built_with_all_that_they_are_made_of() {
+    let rules = fs::read_to_string(root().join(".dockerignore")).unwrap();
+    let kept: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    let is_kept = |path: &str| {
+        let matches = |kept: &&str| match kept.split_once('*') {
+            Some((start, end)) => path.starts_with(start) && path.ends_with(end),
+            None => Path::new(path).starts_with(kept),
+        };
+        kept.iter().any(|rule| matches(rule))
+    };
+    let mut seen = 0;
+    let mut check = |by: &Path, path: &str| {
+        assert!(
+            is_kept(path),
+            "{}: {path} is not in the context",
+            by.display()
+        );
+        seen += 1;
+    };
+    for (file, text) in files() {
+        for line in text.replace("\\\n", " ").lines() {
+            let Some(words) = line.strip_prefix("COPY ") else {
+                continue;
+            };
+            let mut words: Vec<_> = words.split_whitespace().collect();
+            words.pop();
+            let is_from_here = !line.contains("--from=") && words != ["."];
+            for word in words.into_iter().filter(|_| is_from_here) {
+                check(&file, word);
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    for folder in fs::read_dir(root().join("crates")).unwrap() {
+        below(&folder.unwrap().path().join("src"), &mut sources);
+    }
+    for file in sources {
+        // What is no text includes nothing.
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        for include in ["include_str!(", "include_bytes!("] {
+            for rest in text.split(include).skip(1) {
+                let Some(path) = rest.trim_start().strip_prefix("\"../../../") else {
+                    continue;
+                };
+                // Of a crate's `src` itself this leads out of the crates.
+                if file.parent().unwrap().ends_with("src") {
+                    check(&file, path.split('"').next().unwrap());
+                }
+            }
+        }
+    }
+    assert!(seen > 8, "{seen}");
 }
