@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests of the store, and two servers of one database, on a real PostgreSQL that it starts on
 # loopback in a temporary folder and stops again. It takes connections by TLS only, with a certificate that signs
-# itself and that the tests know. Then the database stops for 20 s, and a table of it is locked, under a server.
+# itself and that the tests know. A dump of one is restored. Then the database stops for 20 s, and a table of it is locked,
+# under a server.
 #
 #   scripts/serve-postgres.sh [ARGUMENT OF cargo test...]
 #
@@ -63,6 +64,21 @@ stop_server
 trap end EXIT
 [[ $(ask "SELECT string_agg(column_name, ' ') FROM information_schema.columns WHERE table_schema = 'public'") == "theirs theirs" ]]
 [[ $(ask "SELECT count(*) > 0 FROM itera.settings") == t ]]
+
+# A dump that is restored is the database, as docs/serving.md says how to.
+as createdb -h 127.0.0.1 -p "$port" -U itera restored
+pg_dump --format custom --file "$cluster/dump" "postgres://itera@127.0.0.1:$port/itera_serve_what_one_has_learnt"
+pg_restore --exit-on-error --no-owner --dbname "postgres://itera@127.0.0.1:$port/restored" "$cluster/dump"
+original=${ITERA_TEST_POSTGRES/\/itera\?//itera_serve_what_one_has_learnt?}
+restored=${ITERA_TEST_POSTGRES/\/itera\?//restored?}
+for what in "feedback export" "versions list"; do
+    # Words of a command.
+    # shellcheck disable=SC2086
+    cmp <("$binary" $what --database "$original") <("$binary" $what --database "$restored")
+done
+start_server --database "$restored"
+stop_server
+trap end EXIT
 
 start_server --database "$ITERA_TEST_POSTGRES"
 trap 'stop_server; end' EXIT

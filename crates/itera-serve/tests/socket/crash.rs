@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -46,6 +47,32 @@ fn no_acknowledged_feedback_is_lost_by_kill_9() {
         .collect();
     let lost: Vec<_> = acknowledged.difference(&stored).collect();
     assert!(lost.is_empty(), "{} lost: {lost:?}", lost.len());
+}
+
+/// As docs/serving.md says how to.
+#[test]
+fn a_backup_that_was_made_while_a_server_runs_is_put_in_the_place_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), "--role off");
+    let mut client = Client::new(&server.address);
+    let first = rate(&mut client).unwrap();
+    let backup = command(dir.path())
+        .args(["backup", "copy.db"])
+        .output()
+        .unwrap();
+    assert!(backup.status.success(), "{backup:?}");
+    rate(&mut client).unwrap();
+    server.kill();
+    let path = |name: &str| dir.path().join(name);
+    for rest in ["serve.db-wal", "serve.db-shm"] {
+        let _ = fs::remove_file(path(rest));
+    }
+    fs::rename(path("copy.db"), path("serve.db")).unwrap();
+
+    let server = Server::start(dir.path(), "--role off");
+    assert_eq!(server.get("/stats")["adaptive"]["feedback_records"], 1);
+    let again = json!({"feedback_id": first, "user_rating": 5});
+    assert_eq!(server.post("/feedback", &again).0, 200);
 }
 
 /// Clients write and rate until `wanted` records are acknowledged in all; the last are sent after that,
