@@ -127,7 +127,7 @@ fn images_are_built_with_all_that_they_are_made_of() {
             Some((start, end)) => path.starts_with(start) && path.ends_with(end),
             None => Path::new(path).starts_with(kept),
         };
-        kept.iter().any(|rule| matches(rule))
+        kept.iter().any(matches)
     };
     let mut seen = 0;
     let mut check = |by: &Path, path: &str| {
