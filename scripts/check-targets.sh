@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Runs itera-core on processors of other kinds, under emulation: the kernels' tests, the digests of exact inference, and
-# the file formats on a machine that stores numbers the other way round. Builds it without std for a controller.
+# the file formats on a machine that stores numbers the other way round. Scores a text on aarch64: each document needs
+# the very nats that it needs here. On a controller without std, examples/firmware writes the story that is written here.
 #
 #   scripts/check-targets.sh
+#
+#   ITERA_BIN  folder of this machine's itera-train and itera-validate [default: builds them]
 #
 # Debian's packages are needed: an emulator, a C compiler and library for each target, and Rust's standard library as
 # source where the toolchain has none for it. INSTALL=1 installs them. What cannot be had is said in a line.
@@ -10,8 +13,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target=${CARGO_TARGET_DIR:-target}
-mkdir -p "$target"
+mkdir -p "$target/targets"
 target=$(cd "$target" && pwd)
+if [[ -z ${ITERA_BIN:-} ]]; then
+    cargo build --locked --release -p itera-train -p itera-validate
+    ITERA_BIN=$target/release
+fi
 
 as_root() { if ((EUID)); then sudo "$@"; else "$@"; fi; }
 
@@ -33,31 +40,57 @@ compiler_for() {
     cargo=(env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo "-Zbuild-std=$2")
 }
 
-# check TRIPLE EMULATOR C-LIBRARY LIBRARY-PACKAGE TEST-ARGUMENTS...: the tests of itera-core for a target.
-check() {
-    local triple=$1 emulator=$2 root=$3 package=$4
-    shift 4
+# prepare TRIPLE EMULATOR C-LIBRARY LIBRARY-PACKAGE: sets what `build_for` needs for a target that is emulated.
+prepare() {
+    triple=$1
     local compiler=${triple%%-*}-linux-gnu-gcc
-    if ! have "gcc-${triple%%-*}-linux-gnu" "$package" qemu-user; then
-        echo "SKIPPED: $triple needs gcc-${triple%%-*}-linux-gnu, $package and qemu-user"
-        return
+    if ! have "gcc-${triple%%-*}-linux-gnu" "$4" qemu-user; then
+        echo "SKIPPED: $triple needs gcc-${triple%%-*}-linux-gnu, $4 and qemu-user"
+        return 1
     fi
     local name=${triple^^}
-    export "CARGO_TARGET_${name//-/_}_LINKER=$compiler" "CARGO_TARGET_${name//-/_}_RUNNER=$emulator -L $root"
+    export "CARGO_TARGET_${name//-/_}_LINKER=$compiler" "CARGO_TARGET_${name//-/_}_RUNNER=$2 -L $3"
     export "CC_${triple//-/_}=$compiler"
-    compiler_for "$triple" std,panic_unwind || return 0
+    compiler_for "$triple" std,panic_unwind || return
     echo "== $triple"
-    # Emulated, so fewer cases of the property tests.
-    PROPTEST_CASES=16 CARGO_TARGET_DIR=$target/targets "${cargo[@]}" test --locked --quiet -p itera-core --target "$triple" "$@"
 }
 
-check aarch64-unknown-linux-gnu qemu-aarch64 /usr/aarch64-linux-gnu libc6-dev-arm64-cross --lib --test exact
-check s390x-unknown-linux-gnu qemu-s390x /usr/s390x-linux-gnu libc6-dev-s390x-cross \
-    --lib --test exact --test checkpoint_format --test container
+# build_for COMMAND ARGUMENT...: cargo for the target. Emulated, so fewer cases of the property tests.
+build_for() {
+    PROPTEST_CASES=16 CARGO_TARGET_DIR=$target/targets "${cargo[@]}" "$1" --locked --quiet --target "$triple" "${@:2}"
+}
 
-readonly CONTROLLER=thumbv7em-none-eabihf
-if compiler_for "$CONTROLLER" core,alloc; then
-    echo "== $CONTROLLER, without std"
-    CARGO_TARGET_DIR=$target/targets "${cargo[@]}" build --locked --quiet -p itera-core --lib --no-default-features \
-        --target "$CONTROLLER"
+# score_sample PROGRAM...: a row for each of the first documents of the sample.
+score_sample() {
+    head -c 20000 data/samples/tinystories-sample.txt |
+        "$@" score - --checkpoint micro-tinystories --precision int8 --threads 1
+}
+
+if prepare aarch64-unknown-linux-gnu qemu-aarch64 /usr/aarch64-linux-gnu libc6-dev-arm64-cross; then
+    build_for test -p itera-core --lib --test exact
+    build_for build -p itera-validate
+    score_sample "$ITERA_BIN/itera-validate" > "$target/targets/rows-here.jsonl"
+    score_sample qemu-aarch64 -L /usr/aarch64-linux-gnu "$target/targets/$triple/debug/itera-validate" \
+        > "$target/targets/rows-there.jsonl"
+    diff "$target"/targets/rows-{here,there}.jsonl
+    echo "itera-validate score writes the same $(wc -l < "$target/targets/rows-there.jsonl") rows"
+fi
+if prepare s390x-unknown-linux-gnu qemu-s390x /usr/s390x-linux-gnu libc6-dev-s390x-cross; then
+    build_for test -p itera-core --lib --test exact --test checkpoint_format --test container
+fi
+
+triple=thumbv7em-none-eabihf
+if ! have qemu-system-arm; then
+    echo "SKIPPED: $triple needs qemu-system-arm"
+elif compiler_for "$triple" core,alloc; then
+    echo "== $triple, without std"
+    build_for build --release --manifest-path examples/firmware/Cargo.toml
+    # The emulator ends with the program's status.
+    timeout 300 qemu-system-arm -M mps2-an386 -display none -semihosting-config enable=on,target=native \
+        -kernel "$target/targets/$triple/release/firmware" > "$target/targets/story-there.txt"
+    "$ITERA_BIN/itera-train" sample --checkpoint data/models/micro-tinystories.int4.safetensors \
+        --prompt "Once upon a time" --max-tokens 20 --temperature 0.8 --top-k 40 --seed 1 \
+        > "$target/targets/story-here.txt"
+    diff "$target"/targets/story-{here,there}.txt
+    echo "the story is the same: $(< "$target/targets/story-there.txt")"
 fi
