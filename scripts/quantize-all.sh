@@ -25,19 +25,16 @@ fi
 
 for model in "${models[@]}"; do
     source=data/models/$model.safetensors
-    for precision in int8 int4; do
-        tuned=runs/$model-$precision.safetensors
-        output=data/models/$model.$precision.safetensors
-        if [[ -f $tuned ]]; then
-            # Its weights are integers times their scales already, which the search finds.
-            # shellcheck disable=SC2046 # several words
-            quantize "$model" "$precision" --checkpoint "$tuned" --of "$source" $(integers_of "$model" "$precision") \
-                --method search --calibration-tokens 0 --output "$output"
-        elif [[ $precision == int8 ]]; then
-            # shellcheck disable=SC2046 # several words
-            quantize "$model" int8 --checkpoint "$source" $(integers_of "$model" int8)
-        else
-            echo "$output stays as it is: $tuned is missing, which \`scripts/train-all.sh $model\` makes" >&2
-        fi
-    done
+    bytes=190000
+    [[ $model == nano-* ]] && bytes=80000
+    quantize "$model" int8 --checkpoint "$source" --bytes "$bytes"
+    tuned=runs/$model-int4.safetensors
+    output=data/models/$model.int4.safetensors
+    if [[ -f $tuned ]]; then
+        # Its weights are integers times their scales already, which the search finds.
+        quantize "$model" int4 --checkpoint "$tuned" --of "$source" --method search --calibration-tokens 0 \
+            --output "$output"
+    else
+        echo "$output stays as it is: $tuned is missing, which \`scripts/train-all.sh $model\` makes" >&2
+    fi
 done

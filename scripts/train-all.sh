@@ -21,16 +21,14 @@ fit() {
     train fit --batch "$batch" --length 128 --replicas "$replicas" "$@"
 }
 
-# for_integers MODEL PRECISION DATASET SEED STEPS [OPTION...]: trains on while the weights are drawn to integers, with
-# the model in floats as the teacher.
+# for_integers MODEL DATASET SEED STEPS [OPTION...]: trains on while the weights are drawn to integers of 4 bits, with the
+# model in floats as the teacher.
 for_integers() {
-    local model=$1 precision=$2 dataset=$3 seed=$4 steps=$5
-    shift 5
-    # shellcheck disable=SC2046 # several words
+    local model=$1 dataset=$2 seed=$3 steps=$4
+    shift 4
     fit --dataset "$dataset" --seed "$seed" --init "data/models/$model.safetensors" \
-        --teacher "data/models/$model.safetensors" --distill 0.9 \
-        --quantize "$precision" $(integers_of "$model" "$precision") \
-        --warmup 20 --steps "$steps" --output "runs/$model-$precision.safetensors" "$@"
+        --teacher "data/models/$model.safetensors" --distill 0.9 --quantize int4 \
+        --warmup 20 --steps "$steps" --output "runs/$model-int4.safetensors" "$@"
 }
 
 mkdir -p runs data/models/teacher
@@ -65,7 +63,7 @@ micro-tinystories() {
     rm -f runs/micro-tinystories-5.resume
     fit "${text[@]}" --init runs/micro-tinystories-5.safetensors --seed 7 "${rate[@]}" --learning-rate 1.1e-2 --steps 10000 \
         --output data/models/micro-tinystories.safetensors
-    for_integers micro-tinystories int4 tinystories 9 3500 --blank-lines 0.5 --learning-rate 3e-2 --evaluate-every 0
+    for_integers micro-tinystories tinystories 9 3500 --blank-lines 0.5 --learning-rate 3e-2 --evaluate-every 0
     scripts/quantize-all.sh micro-tinystories
 }
 
@@ -89,7 +87,7 @@ micro-wikitext2() {
         --teacher runs/micro-wikitext2-3.safetensors --distill 0.5 \
         --optimizer muon --learning-rate 8e-3 --warmup 50 --steps 6500 --evaluate-every 1000 \
         --output data/models/micro-wikitext2.safetensors
-    for_integers micro-wikitext2 int4 wikitext2 3 4000 --learning-rate 5e-2 --evaluate-every 1000
+    for_integers micro-wikitext2 wikitext2 3 4000 --learning-rate 5e-2 --evaluate-every 1000
     scripts/quantize-all.sh micro-wikitext2
 }
 
@@ -103,19 +101,17 @@ micro-tinystories-char() {
         --optimizer muon --learning-rate 1e-2 --warmup 50 --steps 10139 --evaluate-every 1000 \
         --output data/models/micro-tinystories-char.safetensors
     # Of the deeper model more weights settle where they should not at a higher rate.
-    for_integers micro-tinystories-char int4 tinystories 2 3500 --learning-rate 3e-2 --evaluate-every 1000
+    for_integers micro-tinystories-char tinystories 2 3500 --learning-rate 3e-2 --evaluate-every 1000
     scripts/quantize-all.sh micro-tinystories-char
 }
 
 nano-tinystories() {
-    # Narrower than the preset, for a vocabulary three times as large.
-    fit --preset nano --size d_model=32 --dataset tinystories --tokenizer bpe --vocab-size 1536 --seed 1 \
-        --optimizer muon --learning-rate 3e-2 --warmup 300 --steps 24000 --evaluate-every 1500 \
-        --output runs/nano-tinystories-1.safetensors
-    fit --dataset tinystories --init runs/nano-tinystories-1.safetensors --seed 3 \
-        --optimizer muon --learning-rate 1.5e-2 --warmup 50 --steps 24000 --evaluate-every 1500 \
+    # Narrower and deeper than the preset, for a vocabulary of 1,792 entries; of the form of Granite too.
+    fit --preset nano --size routing=chosen --size n_layers=3 --size d_model=32 --size d_inner=64 \
+        --dataset tinystories --blank-lines 0.5 --tokenizer bpe --vocab-size 1792 --seed 1 \
+        --optimizer muon --learning-rate 3e-2 --warmup 300 --steps 40000 --evaluate-every 8000 \
         --output data/models/nano-tinystories.safetensors
-    for_integers nano-tinystories int4 tinystories 2 8000 --evaluate-every 1000
+    for_integers nano-tinystories tinystories 2 2000 --blank-lines 0.5 --learning-rate 1.5e-2 --evaluate-every 0
     scripts/quantize-all.sh nano-tinystories
 }
 

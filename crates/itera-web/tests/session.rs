@@ -128,12 +128,12 @@ fn what_cannot_be_done_is_refused_in_words() -> Done {
         assert!(text.starts_with("the bytes are no checkpoint: "), "{text}");
     }
     let mut session = Session::load(INT4)?;
-    let outside = "the token 1536 is outside the vocabulary of 1536".to_owned();
-    let read = session.read(&[1, 1536]).map_err(message);
+    let outside = "the token 1792 is outside the vocabulary of 1792".to_owned();
+    let read = session.read(&[1, 1792]).map_err(message);
     assert_eq!(read, Err(outside.clone()));
-    let text = session.detokenize(&[1536]).map_err(message);
+    let text = session.detokenize(&[1792]).map_err(message);
     assert_eq!(text, Err(outside.clone()));
-    assert_eq!(session.nats(1536).map_err(message), Err(outside));
+    assert_eq!(session.nats(1792).map_err(message), Err(outside));
     let cold = SamplingConfig {
         temperature: -1.0,
         ..SamplingConfig::default()
@@ -148,7 +148,7 @@ fn a_page_is_told_about_its_model() -> Done {
     let about = Session::load(INT4)?.about();
     let about: serde_json::Value = serde_json::from_str(&about)?;
     assert_eq!(about["precision"], "int4");
-    assert_eq!(about["vocabSize"], 1536);
+    assert_eq!(about["vocabSize"], 1792);
     assert_eq!(about["tokenizer"], "bpe");
     assert_eq!(about["sha256"].as_str().map(str::len), Some(64));
     Ok(())
