@@ -57,11 +57,11 @@ const EXPECTED: [(&str, &str); 3] = [
     ),
     (
         "nano-tinystories.int8",
-        "6fdff526c2cc2fa4129bf438905d4fde666a9e6e5fe22cd7e4b9b0743f69293d",
+        "12cfeb38c8f81e77e6a025225c2aacdf329990a97b6e781c6392fc916ce71352",
     ),
     (
         "nano-tinystories.int4",
-        "646ff8fdbe5299b23883a1e757f972b199a9acb8e2170c886d979536d0042e19",
+        "73f60187ff3b059872022e2ca302117262d3cdbac7861327187d2a2b03b2825c",
     ),
 ];
 
