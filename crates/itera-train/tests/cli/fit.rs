@@ -50,7 +50,7 @@ fn files_describe_the_run() {
     assert!(training["valid_sha256"].is_null());
 
     let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
-    let sha256 = itera_core::digest::sha256_hex(&bytes);
+    let sha256 = sha256_hex(&bytes);
     assert_eq!(record.envelope.model.unwrap().file_sha256, sha256);
     assert_eq!(record.steps, 10);
     assert_eq!(record.command[..2], ["itera-train", "fit"]);
