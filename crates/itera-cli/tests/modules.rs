@@ -36,6 +36,7 @@ const LEARN: &[&str] = &[
     "host",
     "muon",
     "schedule",
+    "predictions",
     "fused",
     "model",
     "scoring",

@@ -51,6 +51,9 @@ pub struct Segment {
     /// end-of-text token, and at the first token of every lane when an epoch begins (a lane may
     /// begin within a document whose start belongs to another lane).
     pub resets: Vec<bool>,
+    /// Where each input lies in the set of documents ([`TokenSet::position`]), whatever their order in
+    /// this epoch, `[batch, length]`.
+    pub positions: Vec<usize>,
     /// The epoch that the segment belongs to.
     pub epoch: u64,
 }
@@ -85,7 +88,7 @@ impl Lanes {
                 return Err(LanesError::Zero { field });
             }
         }
-        let tokens = documents.tokens() + documents.len();
+        let tokens = documents.positions();
         let segments = batch
             .checked_mul(length)
             .map_or(0, |segment| tokens / segment);
@@ -106,6 +109,11 @@ impl Lanes {
         };
         lanes.begin_epoch();
         Ok(lanes)
+    }
+
+    /// What the lanes read.
+    pub fn documents(&self) -> &TokenSet {
+        &self.documents
     }
 
     /// Segments in an epoch. Less than one segment of tokens at the end of each epoch's order is
@@ -155,10 +163,13 @@ impl Lanes {
         let lane_length = self.segments_per_epoch as usize * length;
         let mut inputs = Vec::with_capacity(batch * length);
         let mut targets = Vec::with_capacity(batch * length);
+        let mut positions = Vec::with_capacity(batch * length);
         for lane in 0..batch {
-            let row = self.read(lane * lane_length + offset as usize * length, length + 1);
+            let start = lane * lane_length + offset as usize * length;
+            let row = self.read(start, length + 1);
             inputs.extend_from_slice(&row[..length]);
             targets.extend_from_slice(&row[1..]);
+            positions.extend(self.positions(start, length));
         }
         let resets = inputs
             .iter()
@@ -172,6 +183,7 @@ impl Lanes {
             inputs,
             targets,
             resets,
+            positions,
             epoch,
         }
     }
@@ -199,9 +211,25 @@ impl Lanes {
         self.starts = self.order.iter().map(start).collect();
     }
 
+    /// Which of the ordered documents holds `start`, where they are laid end to end.
+    fn at(&self, start: usize) -> usize {
+        self.starts.partition_point(|&at| at <= start) - 1
+    }
+
+    /// Positions in the set of `count` tokens from `start` on of the documents laid end to end.
+    fn positions(&self, start: usize, count: usize) -> impl Iterator<Item = usize> {
+        let first = self.at(start);
+        let ordered = self.order[first..].iter().flat_map(|&index| {
+            let index = index as usize;
+            let begin = self.documents.position(index);
+            begin..=begin + self.documents.document(index).len()
+        });
+        ordered.skip(start - self.starts[first]).take(count)
+    }
+
     /// `count` tokens from `start` on of the documents laid end to end.
     fn read(&self, start: usize, count: usize) -> Vec<u32> {
-        let first = self.starts.partition_point(|&at| at <= start) - 1;
+        let first = self.at(start);
         let mut skipped = start - self.starts[first];
         let mut tokens = Vec::with_capacity(count);
         for &index in &self.order[first..] {
@@ -255,6 +283,13 @@ mod tests {
             })
             .chain(end)
             .collect();
+        let positions = permutation(documents.len(), options.seed, epoch)
+            .into_iter()
+            .flat_map(|index| {
+                let tokens = documents.document(index as usize).len() + 1;
+                (0..tokens).map(move |at| documents.position(index as usize) + at)
+            });
+        let positions: Vec<usize> = positions.collect();
         let LaneOptions { batch, length, .. } = options;
         let segments = (stream.len() - 1) / (batch * length);
         let segment = |offset: usize| {
@@ -266,7 +301,8 @@ mod tests {
             Segment {
                 inputs: at.clone().map(|at| stream[at]).collect(),
                 targets: at.clone().map(|at| stream[at + 1]).collect(),
-                resets: at.map(resets).collect(),
+                resets: at.clone().map(resets).collect(),
+                positions: at.map(|at| positions[at]).collect(),
                 epoch,
             }
         };

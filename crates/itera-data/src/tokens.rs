@@ -63,6 +63,21 @@ impl TokenSet {
         self.ids.len()
     }
 
+    /// Positions of all documents: each has one for an end-of-text token before it and one for every
+    /// token.
+    pub fn positions(&self) -> usize {
+        self.tokens() + self.len()
+    }
+
+    /// The position of the end-of-text token before a document, where all are laid end to end in the
+    /// order of the set.
+    ///
+    /// # Panics
+    /// If there is no such document.
+    pub fn position(&self, index: usize) -> usize {
+        self.start(index) + index
+    }
+
     /// The tokens of one document.
     ///
     /// # Panics
@@ -106,6 +121,8 @@ mod tests {
         let whole = set(&documents);
         assert_eq!((whole.len(), whole.tokens()), (4, 6));
         assert_eq!(whole.document(3), [65_535, 5, 6]);
+        let positions = [0, 1, 2, 3].map(|index| whole.position(index));
+        assert_eq!((positions, whole.positions()), ([0, 3, 4, 6], 10));
         for at in 0..=whole.len() {
             let mut joined = set(&documents[..at]);
             joined.append(&set(&documents[at..]));

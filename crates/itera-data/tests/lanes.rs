@@ -181,6 +181,7 @@ fn a_small_epoch_by_hand() {
             inputs: vec![0, 7, 8, 9],
             targets: vec![7, 8, 9, 0],
             resets: vec![true, false, true, false],
+            positions: vec![0, 1, 2, 3],
             epoch: 0,
         }
     );

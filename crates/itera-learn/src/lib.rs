@@ -6,11 +6,13 @@
 //! | module | what |
 //! |---|---|
 //! | `setting`, `backend`, `host` | checks of settings; Burn's backends; operators over host memory |
+//! | `predictions` | what teachers predict |
 //! | `fused` | the operators |
 //! | [`model`] | the modules, in fused and in plain tensor operations |
 //! | [`scoring`] | likelihood of a text |
 //! | `loss`, `schedule`, `muon`, `optimizer` | loss, learning rate, optimisers |
-//! | `average`, `grid`, `teacher`, `learner` | parts of a training loop |
+//! | [`teacher`] | reads a text before a run that learns from it |
+//! | `average`, `grid`, `learner` | parts of a training loop |
 //! | [`trainer`], [`resume`] | the training loop, and its file between two runs |
 //! | [`baseline`] | the transformer that the model is compared with |
 //! | [`dynamic`], [`adapt`] | learning while a text is scored, and from feedback |
@@ -22,8 +24,10 @@ mod backend;
 mod fused;
 mod host;
 pub mod model;
+mod predictions;
 pub mod scoring;
 mod setting;
+pub mod teacher;
 
 mod average;
 mod grid;
@@ -32,7 +36,6 @@ mod loss;
 mod muon;
 mod optimizer;
 mod schedule;
-mod teacher;
 
 pub mod baseline;
 pub mod resume;
@@ -47,5 +50,6 @@ pub use backend::{BURN_VERSION, Backend, UnknownBackend};
 pub use learner::Learns;
 pub use loss::{RouterLoss, cross_entropy};
 pub use optimizer::{MatrixOptimizer, OptimizerConfig};
+pub use predictions::Predictions;
 pub use schedule::{Decay, Schedule};
 pub use setting::SettingError;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use crate::{
-    fused::{CrossEntropy, Objective, Term},
+    fused::{CrossEntropy, Distilled},
     host,
     model::{self, Output, paper},
+    predictions::{Likely, Predictions, rest},
 };
 
 /// Weights of the router's terms, each averaged over the layers.
@@ -40,16 +41,16 @@ pub(crate) struct Loss {
     pub balance: Tensor<1>,
 }
 
-/// What a teacher predicts for the rows of a segment.
+/// What teachers predict for the rows of a segment.
 pub(crate) struct Distillation {
-    /// Its weight against the targets', above 0 and at most 1.
+    /// Their weight against the targets', above 0 and at most 1.
     pub weight: f32,
-    /// Its logits, `[rows, vocab_size]`, without autodiff.
-    pub logits: Tensor<2>,
+    /// One for each row.
+    pub predictions: Arc<Predictions>,
 }
 
-/// Loss of `output` against `targets [rows]`: their cross-entropy, or with a teacher
-/// `(1 - w) cross-entropy + w KL(teacher || model)`.
+/// Loss of `output` against `targets [rows]`: their cross-entropy, or with teachers
+/// `(1 - w) cross-entropy + w D`, see [`Distilled`].
 pub(crate) fn loss(
     output: Output,
     targets: Arc<[u32]>,
@@ -66,10 +67,7 @@ pub(crate) fn loss(
             let total = cross_entropy(logits, targets);
             (total.clone(), total.detach())
         }
-        Some(taught) => {
-            let plain = cross_entropy(logits.clone().detach(), Arc::clone(&targets));
-            (distilled(logits, &targets, taught), plain)
-        }
+        Some(taught) => distilled(logits, targets, taught),
     };
     let layers = router.len().max(1) as f32;
     let mut balance = Tensor::zeros([1], &total.device());
@@ -111,56 +109,76 @@ fn hot(logits: &Tensor<2>, targets: &[u32]) -> Tensor<2> {
     paper::one_hot(model::indices(targets, &logits.device()), vocab_size)
 }
 
-/// `mean_i((1 - w) cross-entropy_i + w KL(teacher_i || model_i))` in nats, `[1]`.
-fn distilled(logits: Tensor<2>, targets: &[u32], taught: Distillation) -> Tensor<1> {
-    if host::holds(&logits.device()) {
-        fused_distilled(logits, targets, taught)
-    } else {
-        plain_distilled(logits, targets, taught)
+/// The loss of [`Distilled`], and the cross-entropy without gradient; `[1]` each.
+fn distilled(
+    logits: Tensor<2>,
+    targets: Arc<[u32]>,
+    taught: Distillation,
+) -> (Tensor<1>, Tensor<1>) {
+    let device = logits.device();
+    if !host::holds(&device) {
+        return plain_distilled(logits, &targets, &taught);
     }
+    let operator = Distilled {
+        targets,
+        predictions: taught.predictions,
+        weight: taught.weight,
+    };
+    let (loss, found) = host::apply(operator, [logits.into_dispatch()]);
+    let cross_entropy = Tensor::from_floats([found.cross_entropy], &device);
+    (Tensor::from_dispatch(loss), cross_entropy)
 }
 
 /// [`distilled`] in plain tensor operations.
-fn plain_distilled(logits: Tensor<2>, targets: &[u32], taught: Distillation) -> Tensor<1> {
+fn plain_distilled(
+    logits: Tensor<2>,
+    targets: &[u32],
+    taught: &Distillation,
+) -> (Tensor<1>, Tensor<1>) {
     let [rows, _] = logits.dims();
-    let w = taught.weight;
-    let log_q = activation::log_softmax(taught.logits, 1);
-    let q = log_q.clone().exp();
-    let of_teacher = (q.clone() * log_q).sum(); // minus its entropy
+    let [q, q_rest, is_other] = dense(&taught.predictions, &logits);
     let hot = hot(&logits, targets);
     let log_p = activation::log_softmax(logits, 1);
-    let wanted = hot * (1.0 - w) + with_device_of(q * w, &log_p);
-    let cross = (log_p.clone() * wanted).sum();
-    (with_device_of(of_teacher * w, &log_p) - cross) / rows as f32
+    let p_rest = (log_p.clone().exp() * is_other).sum_dim(1); // [rows, 1]
+    let log_p_rest = p_rest.clamp_min(f32::MIN_POSITIVE).log();
+    let cross_entropy = (log_p.clone() * hot).sum() / -(rows as f32);
+    let entropy = entropy(&taught.predictions);
+    let divergence = ((log_p * q).sum() + (log_p_rest * q_rest).sum() + entropy) / -(rows as f32);
+    let loss = cross_entropy.clone() * (1.0 - taught.weight) + divergence * taught.weight;
+    (loss, cross_entropy.detach())
 }
 
-/// A constant on the autodiff device of `other`, if it has autodiff.
-fn with_device_of<const D: usize, const E: usize>(
-    constant: Tensor<D>,
-    other: &Tensor<E>,
-) -> Tensor<D> {
-    if other.device().is_autodiff() {
-        Tensor::from_inner(constant)
-    } else {
-        constant
-    }
+/// Predictions as tensors where `logits [rows, vocab_size]` are: the probabilities of the tokens that are
+/// kept, zero elsewhere; that of the rest, `[rows, 1]`; one at every token that is not kept.
+fn dense(predictions: &Predictions, logits: &Tensor<2>) -> [Tensor<2>; 3] {
+    let (shape, device) = (logits.dims(), logits.device());
+    let kept = [shape[0], predictions.kept()];
+    let likely = predictions.rows().flatten();
+    let (tokens, q): (Vec<i32>, Vec<f32>) = likely
+        .map(|likely| (i32::from(likely.token), likely.probability()))
+        .unzip();
+    let rest: Vec<f32> = predictions.rows().map(rest).collect();
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, kept), &device);
+    let at_tokens = |all: Tensor<2>, values: Vec<f32>| {
+        let values = Tensor::from_data(TensorData::new(values, kept), &device);
+        all.scatter(1, tokens.clone(), values, IndexingUpdateOp::Add)
+    };
+    let taken = vec![-1.0; q.len()];
+    [
+        at_tokens(Tensor::zeros(shape, &device), q),
+        Tensor::from_data(TensorData::new(rest, [shape[0], 1]), &device),
+        at_tokens(Tensor::ones(shape, &device), taken),
+    ]
 }
 
-/// [`distilled`] by a fused operator.
-fn fused_distilled(logits: Tensor<2>, targets: &[u32], taught: Distillation) -> Tensor<1> {
-    let share = 1.0 / targets.len() as f32;
-    let term = |target: &u32| Term {
-        target: *target,
-        likelihood: (1.0 - taught.weight) * share,
-        unlikelihood: 0.0,
-        divergence: taught.weight * share,
+/// Sum of the entropies of predictions in nats.
+fn entropy(predictions: &Predictions) -> f64 {
+    let of_row = |row: &[Likely]| {
+        let kept = row.iter().map(|likely| likely.probability());
+        let terms = kept.chain([rest(row)]).filter(|&q| q > 0.0);
+        terms.map(|q| -f64::from(q * q.ln())).sum::<f64>()
     };
-    let objective = Objective {
-        terms: targets.iter().map(term).collect(),
-        reference: reference(taught.logits),
-    };
-    let (sum, _) = host::apply(objective, [logits.into_dispatch()]);
-    Tensor::from_dispatch(sum)
+    predictions.rows().map(of_row).sum()
 }
 
 /// Logits as a fused operator takes them.
@@ -199,7 +217,7 @@ mod tests {
     use burn::tensor::{TensorData, Tolerance};
 
     use super::*;
-    use crate::Backend;
+    use crate::{Backend, predictions::keep};
 
     const ROWS: usize = 5;
     const VOCABULARY: usize = 23;
@@ -209,6 +227,19 @@ mod tests {
         let values: Vec<f32> = (0..ROWS * VOCABULARY).map(value).collect();
         let data = TensorData::new(values, [ROWS, VOCABULARY]);
         Tensor::from_data(data, &Backend::Flex.device())
+    }
+
+    /// Predictions of a teacher with other logits.
+    fn predictions() -> Arc<Predictions> {
+        let probabilities = activation::softmax(logits(2), 1).into_data();
+        let probabilities: Vec<f32> = probabilities.try_into_vec().expect("they are f32");
+        let mut predictions = Predictions::new(ROWS, VOCABULARY);
+        let kept = predictions.kept();
+        let rows = predictions.entries_mut().chunks_exact_mut(kept);
+        for (row, probabilities) in rows.zip(probabilities.chunks_exact(VOCABULARY)) {
+            keep(probabilities, row);
+        }
+        predictions.into()
     }
 
     /// A loss and its gradient.
@@ -223,9 +254,14 @@ mod tests {
     #[test]
     fn losses_in_plain_operations_are_the_fused_ones() {
         let targets: Arc<[u32]> = [3, 0, 22, 7, 3].into();
-        let taught = || Distillation {
-            weight: 0.7,
-            logits: logits(2),
+        let taught = |weight| Distillation {
+            weight,
+            predictions: predictions(),
+        };
+        let fused = |logits, weight| distilled(logits, Arc::clone(&targets), taught(weight));
+        let plain = |logits, weight| plain_distilled(logits, &targets, &taught(weight));
+        let same = |fused: &TensorData, plain: &TensorData| {
+            fused.assert_approx_eq::<f32>(plain, Tolerance::absolute(1e-5));
         };
         for (fused, plain) in [
             (
@@ -233,13 +269,19 @@ mod tests {
                 of(|logits| plain_cross_entropy(logits, &targets)),
             ),
             (
-                of(|logits| fused_distilled(logits, &targets, taught())),
-                of(|logits| plain_distilled(logits, &targets, taught())),
+                of(|logits| fused(logits, 0.7).0),
+                of(|logits| plain(logits, 0.7).0),
+            ),
+            (
+                of(|logits| fused(logits, 1.0).0),
+                of(|logits| plain(logits, 1.0).0),
             ),
         ] {
-            for (fused, plain) in fused.iter().zip(&plain) {
-                fused.assert_approx_eq::<f32>(plain, Tolerance::absolute(1e-5));
-            }
+            same(&fused[0], &plain[0]);
+            same(&fused[1], &plain[1]);
         }
+        let by_itself = plain_cross_entropy(logits(1), &targets).into_data();
+        same(&fused(logits(1), 0.7).1.into_data(), &by_itself);
+        same(&plain(logits(1), 0.7).1.into_data(), &by_itself);
     }
 }

@@ -113,9 +113,9 @@ impl<R> Resume<'_, R> {
     }
 
     /// Takes the carries of all replicas out.
-    fn carries(&mut self, kind: &str, current: &[Carry]) -> Result<Vec<Carry>, ResumeError> {
+    fn carries(&mut self, current: &[Carry]) -> Result<Vec<Carry>, ResumeError> {
         let carries = current.iter().enumerate().map(|(replica, carry)| {
-            let values = self.take(&format!("{kind}.{replica}"), &carry.values())?;
+            let values = self.take(&format!("carry.{replica}"), &carry.values())?;
             Ok(carry.with_values(&values))
         });
         carries.collect()
@@ -147,9 +147,6 @@ impl Trainer {
         for (replica, carry) in self.carries.iter().enumerate() {
             put(&format!("carry.{replica}"), &carry.values());
         }
-        for (replica, carry) in self.teacher.iter().flat_map(|t| &t.carries).enumerate() {
-            put(&format!("teacher.{replica}"), &carry.values());
-        }
         if let Some(grid) = &self.grid {
             put(SCALES, &grid.scales.values());
             put(SCALES_MEAN, &grid.mean);
@@ -169,8 +166,8 @@ impl Trainer {
         Ok(file.to_bytes(&FORMAT)?)
     }
 
-    /// Goes to the place where a run of the same settings, documents and teacher was saved, and returns
-    /// the caller's account of it.
+    /// Goes to the place where a run of the same settings, documents and teachers was saved, and returns the
+    /// caller's account of it.
     ///
     /// # Errors
     /// When the file does not fit the run, which must then not be used.
@@ -183,10 +180,7 @@ impl Trainer {
         }
         let model = self.learner.model.clone();
         self.learner.model = with_values(model, saved.take("parameter", &current)?);
-        self.carries = saved.carries("carry", &self.carries)?;
-        if let Some(teacher) = &mut self.teacher {
-            teacher.carries = saved.carries("teacher", &teacher.carries)?;
-        }
+        self.carries = saved.carries(&self.carries)?;
         if let Some(grid) = &mut self.grid {
             for matrix in grid.scales.matrices_mut() {
                 let name = format!("{SCALES}.{}", matrix.name());

@@ -1,4 +1,4 @@
-//! The loss of an adaptation and of distillation: terms for each row of logits, weighed and summed.
+//! The loss of an adaptation: terms for each row of logits, weighed and summed.
 
 use std::sync::Arc;
 

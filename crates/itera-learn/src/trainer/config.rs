@@ -31,8 +31,8 @@ pub struct TrainConfig {
     /// optimiser is multiplied by the scale of each weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Precisions>,
-    /// Weight of the teacher's predictions against the targets of the text, above 0 and at most 1; `None`
-    /// without a teacher.
+    /// Weight of what teachers predict against the targets of the text, above 0 and at most 1; `None` without
+    /// teachers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<f32>,
     /// Share of the result that every step keeps, where the result is an exponential average of the

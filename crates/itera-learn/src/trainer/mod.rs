@@ -16,7 +16,7 @@ use thiserror::Error;
 use self::report::Figures;
 pub use self::{config::TrainConfig, report::StepReport};
 use crate::{
-    Backend,
+    Backend, Predictions,
     average::Average,
     grid::{Grid, RunStep},
     learner::{self, Learner, Learns},
@@ -27,7 +27,6 @@ use crate::{
     },
     optimizer::Gradient,
     setting::SettingError,
-    teacher::Teacher,
 };
 
 /// Why a run cannot start.
@@ -48,7 +47,8 @@ pub struct Trainer<M: Learns = LanguageModel> {
     pub(crate) carries: Vec<M::Carry>,
     /// The average of the weights, for runs that have one.
     pub(crate) average: Option<Average>,
-    pub(crate) teacher: Option<Teacher>,
+    /// What the teachers of a run predict for its documents.
+    predictions: Option<Arc<Predictions>>,
     /// The grid of a run for integers.
     pub(crate) grid: Option<Grid>,
     pub(crate) step: u64,
@@ -60,8 +60,7 @@ struct Input<C> {
     tokens: Tokens,
     targets: Arc<[u32]>,
     carry: C,
-    /// The teacher's carry.
-    teacher: Option<Carry>,
+    taught: Option<Distillation>,
     dropout: Dropout,
 }
 
@@ -69,8 +68,6 @@ struct Input<C> {
 struct Output<C> {
     figures: Figures,
     carry: C,
-    /// The teacher's carry.
-    teacher: Option<Carry>,
 }
 
 impl Trainer {
@@ -105,22 +102,15 @@ impl Trainer {
         Ok(())
     }
 
-    /// Sets the teacher of a run with [`TrainConfig::distill`].
-    ///
-    /// # Errors
-    /// When the checkpoint breaks its own format.
+    /// Sets what the teachers of a run with [`TrainConfig::distill`] predict for its documents.
     ///
     /// # Panics
-    /// If the teacher has another number of tokens than the model.
-    pub fn teach(&mut self, teacher: &Checkpoint) -> Result<(), ConvertError> {
-        let (theirs, own) = (&teacher.config, self.model().config());
-        assert_eq!(theirs.vocab_size, own.vocab_size, "vocabularies differ");
-        let TrainConfig {
-            batch, replicas, ..
-        } = self.config;
-        let device = self.model().device().inner();
-        self.teacher = Some(Teacher::new(teacher, &device, replicas, batch / replicas)?);
-        Ok(())
+    /// If the predictions are those for other documents.
+    pub fn teach(&mut self, predictions: impl Into<Arc<Predictions>>) {
+        let predictions = predictions.into();
+        let positions = self.lanes.documents().positions();
+        assert_eq!(predictions.len(), positions, "positions differ");
+        self.predictions = Some(predictions);
     }
 
     /// Takes the path of a card on any device, for tests: the plain tensor operations in place of the
@@ -129,11 +119,8 @@ impl Trainer {
     #[must_use]
     pub fn in_plain_operations(mut self) -> Self {
         let batch = self.config.batch / self.config.replicas;
-        let plain = |model: &LanguageModel| Carry::Plain(model.new_paper_state(batch));
-        self.carries.fill(plain(&self.learner.model));
-        if let Some(teacher) = &mut self.teacher {
-            teacher.carries.fill(plain(&teacher.model));
-        }
+        let plain = Carry::Plain(self.learner.model.new_paper_state(batch));
+        self.carries.fill(plain);
         self
     }
 
@@ -172,7 +159,7 @@ impl<M: Learns> Trainer<M> {
             carries: vec![carry; config.replicas],
             learner: Learner::new(model, &config.optimizer),
             average: config.average.map(Average::new),
-            teacher: None,
+            predictions: None,
             grid: None,
             step: 0,
             config,
@@ -213,18 +200,14 @@ impl<M: Learns> Trainer<M> {
     /// One step: read a segment, update the parameters.
     ///
     /// # Panics
-    /// If the run is to have a teacher and [`Trainer::teach`] was not called.
+    /// If the run has [`TrainConfig::distill`] and [`Trainer::teach`] was not called.
     pub fn step(&mut self) -> StepReport {
         let segment = self.lanes.next_segment();
         let learning_rate = self.config.schedule.rate(self.step);
         let router = self.config.router;
-        let teacher = self.config.distill.map(|weight| {
-            let teacher = self.teacher.as_ref();
-            (weight, teacher.expect("a run with `distill` has a teacher"))
-        });
         let inputs = self.inputs(&segment);
         let (gradient, outputs) = learner::gradients(self.model(), inputs, |model, input| {
-            objective(model, input, router, teacher)
+            objective(model, input, router)
         });
         let factor = 1.0 / outputs.len() as f32;
         let gradient_norm = self.update(gradient, factor, learning_rate);
@@ -282,13 +265,24 @@ impl<M: Learns> Trainer<M> {
             };
             Input {
                 tokens,
+                taught: self.taught(&segment.positions[range.clone()]),
                 targets: segment.targets[range].into(),
                 carry: carry.clone(),
-                teacher: self.teacher.as_ref().map(|t| t.carries[replica].clone()),
                 dropout: self.dropout(replica),
             }
         };
         self.carries.iter().enumerate().map(input).collect()
+    }
+
+    /// In a run with teachers, what they predict at these positions.
+    fn taught(&self, positions: &[usize]) -> Option<Distillation> {
+        let weight = self.config.distill?;
+        let predictions = self.predictions.as_ref();
+        let predictions = predictions.expect("a run with `distill` has predictions");
+        Some(Distillation {
+            weight,
+            predictions: predictions.at(positions).into(),
+        })
     }
 
     fn dropout(&self, replica: usize) -> Dropout {
@@ -301,9 +295,6 @@ impl<M: Learns> Trainer<M> {
         let mut figures = Vec::with_capacity(outputs.len());
         for (replica, output) in outputs.into_iter().enumerate() {
             self.carries[replica] = output.carry;
-            if let (Some(teacher), Some(carry)) = (&mut self.teacher, output.teacher) {
-                teacher.carries[replica] = carry;
-            }
             figures.push(output.figures);
         }
         figures
@@ -315,32 +306,21 @@ fn objective<M: Learns>(
     model: &M,
     input: Input<M::Carry>,
     router: RouterLoss,
-    teacher: Option<(f32, &Teacher)>,
 ) -> (Tensor<1>, Output<M::Carry>) {
     let Input {
         tokens,
         targets,
         mut carry,
-        teacher: mut teacher_carry,
+        taught,
         mut dropout,
     } = input;
     let output = model.read(&tokens, &mut carry, &mut dropout);
     let visits = output.visits.clone();
-    let taught = teacher.zip(teacher_carry.as_mut());
-    let taught = taught.map(|((weight, teacher), carry)| Distillation {
-        weight,
-        logits: teacher.logits(&tokens, carry),
-    });
     let loss = loss::loss(output, targets, router, taught);
     let figures = Figures {
         cross_entropy: loss.cross_entropy,
         balance: loss.balance,
         visits,
     };
-    let output = Output {
-        figures,
-        carry,
-        teacher: teacher_carry,
-    };
-    (loss.total, output)
+    (loss.total, Output { figures, carry })
 }

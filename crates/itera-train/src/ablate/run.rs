@@ -142,8 +142,8 @@ fn train(
     if let Some(init) = &data.init {
         trainer.start_from(&init.checkpoint)?;
     }
-    if let Some(teacher) = &data.teacher {
-        trainer.teach(&teacher.checkpoint)?;
+    if let Some(predictions) = data.predictions(true)? {
+        trainer.teach(predictions);
     }
     measure(trainer, size, stop, |result| {
         let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);

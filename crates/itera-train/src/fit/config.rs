@@ -36,7 +36,7 @@ const WARMUP: u64 = 200;
 const RATE: f64 = 4e-3;
 const RATE_FOR_INTEGERS: f64 = 0.1;
 
-/// Weight of the teacher by default.
+/// Weight of the teachers by default.
 const DISTILL: f32 = 0.9;
 
 /// Evaluations of a whole run by default.
@@ -149,10 +149,12 @@ pub(crate) struct RunConfig {
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     z_loss: f32,
     /// Checkpoint to learn from beside the text, by name or path; of the same tokenizer. It may be
-    /// larger, or with --quantize the very model that is trained on.
+    /// larger, or with --quantize the very model that is trained on. May be repeated: the mean of the
+    /// teachers' probabilities counts. They read the whole text before the first step, and the run keeps
+    /// 64 bytes of memory for each token.
     #[arg(long, value_name = "NAME|PATH")]
-    pub(crate) teacher: Option<String>,
-    /// Weight of what the teacher predicts against what the text says, above 0 and at most 1
+    pub(crate) teacher: Vec<String>,
+    /// Weight of what the teachers predict against what the text says, above 0 and at most 1
     /// [default: 0.9].
     #[arg(long, value_name = "X", requires = "teacher")]
     distill: Option<f32>,
@@ -320,8 +322,8 @@ impl RunConfig {
     }
 
     fn distill(&self) -> Option<f32> {
-        self.teacher.as_ref()?;
-        Some(self.distill.unwrap_or(DISTILL))
+        let has_teacher = !self.teacher.is_empty();
+        has_teacher.then(|| self.distill.unwrap_or(DISTILL))
     }
 
     /// Steps between two evaluations of a run of `steps` steps; 0 for none.

@@ -1,14 +1,20 @@
 //! Text, tokenizer, tokens: everything a run reads, ready before its first step.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use anyhow::{Context as _, bail, ensure};
-use itera_cli::warn;
+use itera_cli::{Progress, warn};
 use itera_core::{
+    model::Model,
     models::{LoadedCheckpoint, load_checkpoint},
     tokenizer::Tokenizer,
 };
 use itera_data::{Block, TokenSet};
+use itera_learn::{Predictions, teacher};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -32,8 +38,10 @@ pub(crate) struct Data {
     pub(crate) valid: Documents,
     /// The checkpoint to start from, of the same tokenizer.
     pub(crate) init: Option<LoadedCheckpoint>,
-    /// The checkpoint to learn from, of the same tokenizer.
-    pub(crate) teacher: Option<LoadedCheckpoint>,
+    /// The checkpoints to learn from, of the same tokenizer.
+    pub(crate) teachers: Vec<LoadedCheckpoint>,
+    /// What they predict for `train`, once it was asked for.
+    predictions: Mutex<Option<Arc<Predictions>>>,
     /// Mean bytes of a token that is trained on, one end-of-text per document included.
     pub(crate) bytes_per_token: f64,
 }
@@ -50,17 +58,17 @@ impl Data {
     /// Loads the text, trains or reads the tokenizer, and tokenises.
     pub(crate) fn load(options: &RunConfig) -> anyhow::Result<Self> {
         let mut texts = Texts::load(&options.dataset, options.valid.as_deref())?;
-        let load = |name: &Option<String>| name.as_deref().map(load_checkpoint).transpose();
-        let (init, teacher) = (load(&options.init)?, load(&options.teacher)?);
+        let init = options.init.as_deref().map(load_checkpoint).transpose()?;
+        let teachers = options.teacher.iter().map(|name| load_checkpoint(name));
+        let teachers: Vec<_> = teachers.collect::<Result<_, _>>()?;
         let tokenizer = match (&options.tokenizer, &init) {
             (Some(source), _) => source.obtain(options.vocab_size, &texts)?,
             (None, Some(init)) => init.checkpoint.tokenizer.clone(),
             (None, None) => bail!("give the tokenizer with `--tokenizer`"),
         };
-        for (name, loaded) in [(&options.init, &init), (&options.teacher, &teacher)] {
-            if let (Some(name), Some(loaded)) = (name, loaded) {
-                check_tokenizer(name, loaded, &tokenizer)?;
-            }
+        let names = options.init.iter().chain(&options.teacher);
+        for (name, loaded) in names.zip(init.iter().chain(&teachers)) {
+            check_tokenizer(name, loaded, &tokenizer)?;
         }
         let form = Form {
             blank_lines: options.blank_lines,
@@ -77,7 +85,7 @@ impl Data {
         );
         let evaluates = options.evaluate_every != Some(0);
         let (train, valid) = encode_all(&tokenizer, &mut texts, form, evaluates)?;
-        let tokens = train.tokens() + train.len();
+        let tokens = train.positions();
         Ok(Self {
             bytes_per_token: train_bytes as f64 / tokens as f64,
             texts,
@@ -86,8 +94,48 @@ impl Data {
             train_bytes,
             valid,
             init,
-            teacher,
+            teachers,
+            predictions: Mutex::default(),
         })
+    }
+
+    /// What the teachers predict for the documents to learn from, if there are teachers. The first call
+    /// reads all documents, which takes as long as an evaluation on them.
+    pub(crate) fn predictions(&self, quiet: bool) -> anyhow::Result<Option<Arc<Predictions>>> {
+        if self.teachers.is_empty() {
+            return Ok(None);
+        }
+        let made = self.predictions.lock();
+        let mut made = made.unwrap_or_else(PoisonError::into_inner);
+        if made.is_none() {
+            *made = Some(Arc::new(self.predict(quiet)?));
+        }
+        Ok(made.clone())
+    }
+
+    fn predict(&self, quiet: bool) -> anyhow::Result<Predictions> {
+        let started = Instant::now();
+        let models = self.teachers.iter().map(|loaded| {
+            Model::from_checkpoint(&loaded.checkpoint)
+                .with_context(|| format!("cannot learn from `{}`", loaded.name))
+        });
+        let models: Vec<Model> = models.collect::<Result<_, _>>()?;
+        let (positions, end_of_text) = (self.train.positions(), self.tokenizer.end_of_text());
+        let bar = (!quiet).then(|| Progress::new(positions as u64, "tokens predicted"));
+        let predictions = teacher::predict(&models, &self.train, end_of_text, |more| {
+            if let Some(bar) = &bar {
+                bar.advance(more as u64);
+            }
+        });
+        if let Some(bar) = bar {
+            bar.note(format!(
+                "teachers predicted {positions} tokens in {:.0} s; what is kept has {:.1} % of the \
+                 probability",
+                started.elapsed().as_secs_f64(),
+                100.0 * predictions.kept_probability()
+            ));
+        }
+        Ok(predictions)
     }
 }
 

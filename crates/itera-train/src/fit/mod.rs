@@ -3,7 +3,7 @@
 //! | file | step |
 //! |---|---|
 //! | `config`, `paths`, `size` | the command line, checked; files and sizes that follow from it |
-//! | `data` | text, tokenizer, tokens |
+//! | `data` | text, tokenizer, tokens, what teachers predict |
 //! | `settings` | everything that decides the result, to refuse a wrong `--resume` |
 //! | `pace` | how many steps fit into `--minutes` |
 //! | `run` | the loop: step, log, evaluate, save, stop |
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &FitArgs) -> anyhow::Result<ExitStatus> {
     if let Some(saved) = &saved {
         saved.check(&settings, &paths)?;
     }
-    let mut trainer = start(&settings, &data)?;
+    let mut trainer = start(&settings, &data, args.quiet)?;
     let history = match saved {
         Some(saved) => saved.restore(&paths, &mut trainer)?,
         None => History::default(),
@@ -98,8 +98,10 @@ pub(crate) fn run(args: &FitArgs) -> anyhow::Result<ExitStatus> {
 /// Refuses an output over a checkpoint that the run reads.
 fn check_files(paths: &Paths, config: &RunConfig, data: &Data) -> anyhow::Result<()> {
     let mut files = paths.files(config);
-    for (what, loaded) in [("`--init`", &data.init), ("`--teacher`", &data.teacher)] {
-        if let Some(path) = loaded.as_ref().and_then(|loaded| loaded.path.as_ref()) {
+    let init = data.init.iter().map(|loaded| ("`--init`", loaded));
+    let teachers = data.teachers.iter().map(|loaded| ("`--teacher`", loaded));
+    for (what, loaded) in init.chain(teachers) {
+        if let Some(path) = &loaded.path {
             files = files.read(what, path);
         }
     }
@@ -145,7 +147,7 @@ fn interrupted(paths: &Paths, resume: bool) -> anyhow::Result<Option<Vec<u8>>> {
 }
 
 /// A run at its start.
-fn start(settings: &Settings, data: &Data) -> anyhow::Result<Trainer> {
+fn start(settings: &Settings, data: &Data, quiet: bool) -> anyhow::Result<Trainer> {
     let end_of_text = data.tokenizer.end_of_text();
     let train = settings.train.clone();
     let mut trainer = Trainer::new(
@@ -161,10 +163,8 @@ fn start(settings: &Settings, data: &Data) -> anyhow::Result<Trainer> {
             .start_from(&init.checkpoint)
             .with_context(|| format!("cannot start from `{}`", init.name))?;
     }
-    if let Some(teacher) = &data.teacher {
-        trainer
-            .teach(&teacher.checkpoint)
-            .with_context(|| format!("cannot learn from `{}`", teacher.name))?;
+    if let Some(predictions) = data.predictions(quiet)? {
+        trainer.teach(predictions);
     }
     Ok(trainer)
 }

@@ -32,7 +32,7 @@ const MAX_TRIAL_SHARE: f64 = 0.05;
 /// Steps of the trial's schedule; it never comes near its end.
 const TRIAL_SCHEDULE: u64 = 1 << 40;
 
-/// Steps that take the minutes of the budget, the trial included; at least one.
+/// Steps that take the minutes of the budget, the reading by teachers and the trial included; at least one.
 pub(crate) fn steps(
     config: &RunConfig,
     model: &ModelConfig,
@@ -51,8 +51,8 @@ pub(crate) fn steps(
         config.backend,
     )
     .with_context(|| format!("cannot train on {}", data.texts.name()))?;
-    if let Some(teacher) = &data.teacher {
-        trainer.teach(&teacher.checkpoint)?;
+    if let Some(predictions) = data.predictions(quiet)? {
+        trainer.teach(predictions);
     }
     for _ in 0..UNTIMED_STEPS {
         trainer.step();

@@ -11,6 +11,25 @@ use super::{config::RunConfig, data::Data};
 /// In place of the name of a preset: the sizes of the checkpoint that the run starts from.
 const CUSTOM: &str = "custom";
 
+/// Digests of the teachers: a string where there is one, as it was when there could be no more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Teachers {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Teachers {
+    fn of(data: &Data) -> Option<Self> {
+        let digests = data.teachers.iter().map(|t| t.file_sha256.clone());
+        match &digests.collect::<Vec<_>>()[..] {
+            [] => None,
+            [one] => Some(Self::One(one.clone())),
+            several => Some(Self::Several(several.to_vec())),
+        }
+    }
+}
+
 /// Two runs with equal settings give equal weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
@@ -26,9 +45,9 @@ pub(crate) struct Settings {
     pub(crate) model: ModelConfig,
     /// Digest of the checkpoint that the run starts from, if it does.
     pub(crate) init_sha256: Option<String>,
-    /// Digest of the teacher, if there is one.
+    /// Digests of the teachers, if there are any.
     #[serde(default)]
-    pub(crate) teacher_sha256: Option<String>,
+    pub(crate) teacher_sha256: Option<Teachers>,
     pub(crate) backend: Backend,
     /// The budget that the number of steps came from, if it was one of time.
     pub(crate) minutes: Option<f64>,
@@ -53,7 +72,7 @@ impl Settings {
                 .map_or_else(|| CUSTOM.to_owned(), |preset| preset.to_string()),
             model,
             init_sha256: data.init.as_ref().map(|init| init.file_sha256.clone()),
-            teacher_sha256: data.teacher.as_ref().map(|t| t.file_sha256.clone()),
+            teacher_sha256: Teachers::of(data),
             backend: config.backend,
             minutes: config.budget.minutes,
             train,

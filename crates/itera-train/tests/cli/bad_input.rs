@@ -134,6 +134,17 @@ fn start_from_another_tokenizer() {
 }
 
 #[test]
+fn learn_from_another_tokenizer() {
+    let test = CliTest::with_model();
+    let said = test.refused(
+        "fit --dataset sample-tinystories --preset test --tokenizer char --steps 1 \
+         --teacher x.safetensors --output y.safetensors",
+    );
+    let message = "the tokenizer of `x.safetensors` is not the one of this run";
+    assert!(said.contains(message), "{said}");
+}
+
+#[test]
 fn start_from_another_preset() {
     let test = CliTest::new();
     test.run(&format!("{QUICK_FIT} --steps 1 --output x.safetensors"));

@@ -43,8 +43,8 @@ fn a_taught_model_becomes_a_file_of_integers() {
     assert_eq!(averaged.protocol["distill"], 0.5);
     let tuned = fit_twice(
         &test,
-        "--init student.safetensors --teacher teacher.safetensors --quantize int4 \
-         --tensor embedding.weight=int8",
+        "--init student.safetensors --teacher teacher.safetensors --teacher student.safetensors \
+         --quantize int4 --tensor embedding.weight=int8",
         "tuned",
     );
     assert_eq!(tuned.protocol["quantize"]["usual"], "int4");

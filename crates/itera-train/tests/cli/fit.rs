@@ -1,9 +1,9 @@
 //! A whole run and its files.
 
-use itera_core::{checkpoint::Checkpoint, model::Model};
+use itera_core::{checkpoint::Checkpoint, config::Preset, digest::sha256_hex, model::Model};
 use itera_record::{Record as _, TrainingRecord};
 
-use crate::fixture::{CliTest, QUICK_FIT, assert_snapshot};
+use crate::fixture::{CliTest, QUICK_FIT, assert_snapshot, model};
 
 #[test]
 fn run_prints_its_result() {
@@ -50,7 +50,7 @@ fn files_describe_the_run() {
     assert!(training["valid_sha256"].is_null());
 
     let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
-    let sha256 = itera_core::digest::sha256_hex(&bytes);
+    let sha256 = sha256_hex(&bytes);
     assert_eq!(record.envelope.model.unwrap().file_sha256, sha256);
     assert_eq!(record.steps, 10);
     assert_eq!(record.command[..2], ["itera-train", "fit"]);
@@ -110,6 +110,26 @@ fn minutes_with_a_teacher_become_steps_too() {
     ));
     let record = TrainingRecord::from_json(&test.read("x.training.json")).unwrap();
     assert!(record.steps > 0);
+}
+
+#[test]
+fn the_record_and_a_resumed_run_know_all_teachers() {
+    let test = CliTest::with_model();
+    test.write("y.safetensors", model(2, Preset::Test).to_bytes().unwrap());
+    let digests = ["x", "y"].map(|name| sha256_hex(&test.read(&format!("{name}.safetensors"))));
+    let fit = |teachers: &str| format!("{QUICK_FIT} --steps 2 {teachers} --output z.safetensors");
+    let named = || {
+        let record = TrainingRecord::from_json(&test.read("z.training.json")).unwrap();
+        record.protocol["teacher_sha256"].clone()
+    };
+    test.run(&fit("--teacher x.safetensors"));
+    assert_eq!(named(), digests[0]);
+    let both = fit("--teacher x.safetensors --teacher y.safetensors");
+    test.run(&format!("{both} --stop-after 1"));
+    let said = test.refused(&format!("{} --resume", fit("--teacher y.safetensors")));
+    assert!(said.contains("`teacher_sha256` is"), "{said}");
+    test.run(&format!("{both} --resume"));
+    assert_eq!(named(), serde_json::json!(digests));
 }
 
 #[test]

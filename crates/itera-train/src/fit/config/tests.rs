@@ -67,7 +67,7 @@ fn the_command_repeats_the_run() {
          --size d_state=16 --size routing=chosen --optimizer muon --dropout 0.1 --average 0.99",
     );
     repeats(
-        "--steps 50 --init x --teacher x --quantize int4 --tensor embedding.weight=int8 \
+        "--steps 50 --init x --teacher x --teacher y --quantize int4 --tensor embedding.weight=int8 \
          --tensor final_norm.weight=fp32 --valid v.txt --tokenizer t.json --evaluate-every 9",
     );
 }
