@@ -169,7 +169,7 @@ class Load:
     def __init__(self, port):
         self.port, self.stopped, self.begun = port, threading.Event(), time.monotonic()
         self.times, self.failures = [], []
-        self.threads = [threading.Thread(target=self.client, args=(number,)) for number in range(CLIENTS)]
+        self.threads = [threading.Thread(target=self.client, args=(number,), daemon=True) for number in range(CLIENTS)]
         for each in self.threads:
             each.start()
 

@@ -107,7 +107,7 @@ test("what cannot be done is refused in words, and nothing breaks", async () => 
   }
   const model = await Model.load(bytes);
   const outside = model.about.vocabSize;
-  assert.throws(() => model.readTokens([outside]), /the token 1536 is outside the vocabulary of 1536/);
+  assert.throws(() => model.readTokens([outside]), /the token 1792 is outside the vocabulary of 1792/);
   assert.throws(() => model.detokenize([-1]), RangeError);
   assert.throws(() => model.probabilityOf(outside), /outside the vocabulary/);
   await assert.rejects(written(model, "", { temperature: -1 }), /temperature is -1/);
