@@ -34,7 +34,7 @@ pub(super) fn with(record: &impl Serialize, more: Value) -> Value {
 /// Everything that sentences are made of.
 pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
     let kind = |kind: &Kind| json!({"what": kind.what, "command": kind.command});
-    let other = |file: &Problem| json!({"file": file.label, "reason": file.reason});
+    let other = |file: &Problem| json!(format!("`{}`", file.label));
     let checks = || items(&inputs.export).flat_map(|of| &of.checks);
     let with_verdict = |verdict| checks().filter(|check| check.verdict == verdict).count();
     let studies = || items(&inputs.ablations).flat_map(|of| &of.studies);
