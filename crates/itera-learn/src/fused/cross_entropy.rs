@@ -41,14 +41,19 @@ impl Operator<1> for CrossEntropy {
         saved: Self::Saved,
         grad: &[f32],
     ) -> [Vec<f32>; 1] {
-        let mut values = Arc::unwrap_or_clone(saved);
-        if grad[0].to_bits() != 1.0_f32.to_bits() {
-            for value in &mut values {
-                *value *= grad[0];
-            }
-        }
-        [values]
+        [scaled(saved, grad[0])]
     }
+}
+
+/// The gradient that a forward pass has found, times that of its loss.
+pub(super) fn scaled(gradient: Arc<Vec<f32>>, factor: f32) -> Vec<f32> {
+    let mut values = Arc::unwrap_or_clone(gradient);
+    if factor.to_bits() != 1.0_f32.to_bits() {
+        for value in &mut values {
+            *value *= factor;
+        }
+    }
+    values
 }
 
 /// Sum over the rows of the negative log-likelihood in nats.

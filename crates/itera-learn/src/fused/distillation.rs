@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pulp::Simd;
 
 use super::{
-    cross_entropy::{exponentials, ln},
+    cross_entropy::{exponentials, ln, scaled},
     lanes::{self, Kernel, Vectors, dispatch},
 };
 use crate::{
@@ -67,13 +67,7 @@ impl Operator<1> for Distilled {
         saved: Self::Saved,
         grad: &[f32],
     ) -> [Vec<f32>; 1] {
-        let mut values = Arc::unwrap_or_clone(saved.grad);
-        if grad[0].to_bits() != 1.0_f32.to_bits() {
-            for value in &mut values {
-                *value *= grad[0];
-            }
-        }
-        [values]
+        [scaled(saved.grad, grad[0])]
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pulp::Simd;
 
 use super::{
-    cross_entropy::{exponentials, ln},
+    cross_entropy::{exponentials, ln, scaled},
     lanes::{Kernel, Vectors, dispatch},
 };
 use crate::host::{HostBackend, Operator};
@@ -61,11 +61,7 @@ impl Operator<1> for Objective {
         saved: Self::Saved,
         grad: &[f32],
     ) -> [Vec<f32>; 1] {
-        let mut values = Arc::unwrap_or_clone(saved);
-        for value in &mut values {
-            *value *= grad[0];
-        }
-        [values]
+        [scaled(saved, grad[0])]
     }
 }
 

@@ -64,13 +64,14 @@ impl Store {
             tx.cancel().await?;
             return Ok(Approval::Superseded);
         }
-        if as_canary {
-            tx.commit().await?;
-            return Ok(Approval::Canary);
-        }
-        canary::supersede(&mut tx).await?;
+        let approval = if as_canary {
+            Approval::Canary
+        } else {
+            canary::supersede(&mut tx).await?;
+            Approval::Served
+        };
         tx.commit().await?;
-        Ok(Approval::Served)
+        Ok(approval)
     }
 
     /// Forgets the weights of a candidate; what it alone has learnt is not learnt again. None if there is no candidate
