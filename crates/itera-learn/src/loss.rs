@@ -8,7 +8,7 @@ use crate::{
     fused::{CrossEntropy, Distilled},
     host,
     model::{self, Output, paper},
-    predictions::{Likely, Predictions, rest},
+    predictions::Predictions,
 };
 
 /// Weights of the router's terms, each averaged over the layers.
@@ -50,7 +50,7 @@ pub(crate) struct Distillation {
 }
 
 /// Loss of `output` against `targets [rows]`: their cross-entropy, or with teachers
-/// `(1 - w) cross-entropy + w D`, see [`Distilled`].
+/// [`Distilled`].
 pub(crate) fn loss(
     output: Output,
     targets: Arc<[u32]>,
@@ -136,49 +136,26 @@ fn plain_distilled(
     taught: &Distillation,
 ) -> (Tensor<1>, Tensor<1>) {
     let [rows, _] = logits.dims();
-    let [q, q_rest, is_other] = dense(&taught.predictions, &logits);
+    let q = dense(&taught.predictions, &logits);
     let hot = hot(&logits, targets);
     let log_p = activation::log_softmax(logits, 1);
-    let p_rest = (log_p.clone().exp() * is_other).sum_dim(1); // [rows, 1]
-    let log_p_rest = p_rest.clamp_min(f32::MIN_POSITIVE).log();
     let cross_entropy = (log_p.clone() * hot).sum() / -(rows as f32);
-    let entropy = entropy(&taught.predictions);
-    let divergence = ((log_p * q).sum() + (log_p_rest * q_rest).sum() + entropy) / -(rows as f32);
-    let loss = cross_entropy.clone() * (1.0 - taught.weight) + divergence * taught.weight;
+    let from_teachers = (log_p * q).sum() / -(rows as f32);
+    let loss = cross_entropy.clone() * (1.0 - taught.weight) + from_teachers * taught.weight;
     (loss, cross_entropy.detach())
 }
 
-/// Predictions as tensors where `logits [rows, vocab_size]` are: the probabilities of the tokens that are
-/// kept, zero elsewhere; that of the rest, `[rows, 1]`; one at every token that is not kept.
-fn dense(predictions: &Predictions, logits: &Tensor<2>) -> [Tensor<2>; 3] {
+/// Predictions as a tensor where `logits [rows, vocab_size]` are: the shares of the tokens that are kept, zero elsewhere.
+fn dense(predictions: &Predictions, logits: &Tensor<2>) -> Tensor<2> {
     let (shape, device) = (logits.dims(), logits.device());
     let kept = [shape[0], predictions.kept()];
     let likely = predictions.rows().flatten();
-    let (tokens, q): (Vec<i32>, Vec<f32>) = likely
+    let (tokens, shares): (Vec<i32>, Vec<f32>) = likely
         .map(|likely| (i32::from(likely.token), likely.probability()))
         .unzip();
-    let rest: Vec<f32> = predictions.rows().map(rest).collect();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, kept), &device);
-    let at_tokens = |all: Tensor<2>, values: Vec<f32>| {
-        let values = Tensor::from_data(TensorData::new(values, kept), &device);
-        all.scatter(1, tokens.clone(), values, IndexingUpdateOp::Add)
-    };
-    let taken = vec![-1.0; q.len()];
-    [
-        at_tokens(Tensor::zeros(shape, &device), q),
-        Tensor::from_data(TensorData::new(rest, [shape[0], 1]), &device),
-        at_tokens(Tensor::ones(shape, &device), taken),
-    ]
-}
-
-/// Sum of the entropies of predictions in nats.
-fn entropy(predictions: &Predictions) -> f64 {
-    let of_row = |row: &[Likely]| {
-        let kept = row.iter().map(|likely| likely.probability());
-        let terms = kept.chain([rest(row)]).filter(|&q| q > 0.0);
-        terms.map(|q| -f64::from(q * q.ln())).sum::<f64>()
-    };
-    predictions.rows().map(of_row).sum()
+    let shares = Tensor::from_data(TensorData::new(shares, kept), &device);
+    Tensor::zeros(shape, &device).scatter(1, tokens, shares, IndexingUpdateOp::Add)
 }
 
 /// Logits as a fused operator takes them.
@@ -232,12 +209,12 @@ mod tests {
     /// Predictions of a teacher with other logits.
     fn predictions() -> Arc<Predictions> {
         let probabilities = activation::softmax(logits(2), 1).into_data();
-        let probabilities: Vec<f32> = probabilities.try_into_vec().expect("they are f32");
+        let mut probabilities: Vec<f32> = probabilities.try_into_vec().expect("they are f32");
         let mut predictions = Predictions::new(ROWS, VOCABULARY);
         let kept = predictions.kept();
         let rows = predictions.entries_mut().chunks_exact_mut(kept);
-        for (row, probabilities) in rows.zip(probabilities.chunks_exact(VOCABULARY)) {
-            keep(probabilities, row);
+        for (row, probabilities) in rows.zip(probabilities.chunks_exact_mut(VOCABULARY)) {
+            keep(probabilities, 0.4, row);
         }
         predictions.into()
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::{
     fused::add_softmax,
-    predictions::{Likely, Predictions, keep},
+    predictions::{Likely, Predictions, draw, keep},
 };
 
 /// Tokens that are read together, so that a long document needs no more memory than a short one.
@@ -33,15 +33,19 @@ pub fn predict(
     let mut predictions = Predictions::new(documents.positions(), vocab_size);
     let kept = predictions.kept();
     let mut entries = predictions.entries_mut();
+    let mut position = 0;
     let parts = documents.iter().map(|document| {
         let rows = entries.split_off_mut(..(document.len() + 1) * kept);
-        (document, rows.expect("there is room for all positions"))
+        let rows = rows.expect("there is room for all positions");
+        let first = position;
+        position += document.len() + 1;
+        (document, first, rows)
     });
     let parts: Vec<_> = parts.collect();
     parts.into_par_iter().for_each_init(
         || Reader::new(teachers, end_of_text),
-        |reader, (document, rows)| {
-            reader.read(document, rows);
+        |reader, (document, first, rows)| {
+            reader.read(document, first, rows);
             progress(document.len() + 1);
         },
     );
@@ -73,8 +77,8 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// Fills `rows`, `[document + 1, kept]`.
-    fn read(&mut self, document: &[u16], rows: &mut [Likely]) {
+    /// Fills `rows`, `[document + 1, kept]`, of the positions from `first` on.
+    fn read(&mut self, document: &[u16], first: usize, rows: &mut [Likely]) {
         let tokens = document.iter().map(|&id| u32::from(id));
         let targets: Vec<u32> = tokens.chain([self.end_of_text]).collect();
         let kept = rows.len() / targets.len();
@@ -82,11 +86,13 @@ impl<'m> Reader<'m> {
             state.reset();
         }
         let mut context = self.end_of_text;
+        let mut positions = first..;
         for (targets, rows) in targets.chunks(PIECE).zip(rows.chunks_mut(PIECE * kept)) {
             self.piece(context, targets);
             let rows = rows.chunks_exact_mut(kept);
-            for (row, probabilities) in rows.zip(self.probabilities.chunks(self.vocab_size)) {
-                keep(probabilities, row);
+            let probabilities = self.probabilities.chunks_mut(self.vocab_size);
+            for ((row, probabilities), position) in rows.zip(probabilities).zip(&mut positions) {
+                keep(probabilities, draw(position), row);
             }
             context = targets[targets.len() - 1];
         }

@@ -1,4 +1,4 @@
-//! The loss of distillation: cross-entropy and a divergence from stored predictions, in one pass.
+//! The loss of distillation: cross-entropies against the text and against stored predictions, in one pass.
 
 use std::sync::Arc;
 
@@ -6,16 +6,15 @@ use pulp::Simd;
 
 use super::{
     cross_entropy::{exponentials, ln, scaled},
-    lanes::{self, Kernel, Vectors, dispatch},
+    lanes::{Kernel, Vectors, dispatch},
 };
 use crate::{
     host::{HostBackend, Operator},
-    predictions::{Likely, Predictions, rest},
+    predictions::{Likely, Predictions},
 };
 
-/// `mean_i((1 - w) cross-entropy_i + w D_i)`, with `D` the Kullback-Leibler divergence of the model's
-/// probabilities `p` from the predictions `q`, over the tokens that the predictions keep and the rest as
-/// one: `D = sum_k q_k ln(q_k / p_k) + q_rest ln(q_rest / p_rest)`.
+/// `mean_i(-(1 - w) ln p_i[target_i] - w sum_k q_ik ln p_ik)` with `p` the model's probabilities and `q` the shares of the
+/// tokens that the predictions keep.
 ///
 /// # Shapes
 /// Input: `logits [rows, vocab_size]`. Output: `[1]`, in nats.
@@ -47,13 +46,13 @@ impl Operator<1> for Distilled {
     ) -> (Vec<f32>, Vec<usize>, Self::Saved) {
         let rows = self.targets.len() as f64;
         let mut grad = vec![0.0; logits.len()];
-        let [nll, divergence] = dispatch(Sums {
+        let [nll, taught] = dispatch(Sums {
             operator: self,
             logits,
             grad: &mut grad,
         });
         let weight = f64::from(self.weight);
-        let loss = ((1.0 - weight) * nll + weight * divergence) / rows;
+        let loss = ((1.0 - weight) * nll + weight * taught) / rows;
         let found = Found {
             grad: Arc::new(grad),
             cross_entropy: (nll / rows) as f32,
@@ -71,7 +70,7 @@ impl Operator<1> for Distilled {
     }
 }
 
-/// Sums over the rows: negative log-likelihood of the targets, and divergence.
+/// Sums over the rows: cross-entropy against the targets, and against the predictions.
 struct Sums<'a> {
     operator: &'a Distilled,
     logits: &'a [f32],   // [rows, vocab_size]
@@ -90,63 +89,39 @@ impl Kernel for Sums<'_> {
         } = self.operator;
         let vocab_size = self.logits.len() / targets.len();
         let share = 1.0 / targets.len() as f32;
-        let weights = Weights {
-            target: (1.0 - weight) * share,
-            teacher: weight * share,
-        };
-        let mut kept = vec![0.0; predictions.kept()];
-        let [mut nll, mut divergence] = [0.0; 2];
+        let [mut nll, mut taught] = [0.0; 2];
         let rows = self.logits.chunks_exact(vocab_size);
         let rows = rows.zip(self.grad.chunks_exact_mut(vocab_size));
         let asked = targets.iter().zip(predictions.rows());
         for ((logits, grad), (&target, likely)) in rows.zip(asked) {
             let (_, sum) = exponentials(v, logits, grad);
             nll -= ln(grad[target as usize] / sum);
-            divergence += diverge(grad, sum, likely, weights, &mut kept);
-            grad[target as usize] -= weights.target;
+            for value in &mut *grad {
+                *value /= sum;
+            }
+            taught += likely.iter().map(|likely| term(grad, *likely)).sum::<f64>();
+            for value in &mut *grad {
+                *value *= share;
+            }
+            grad[target as usize] -= (1.0 - weight) * share;
+            for likely in likely {
+                grad[usize::from(likely.token)] -= weight * share * likely.probability();
+            }
         }
-        [nll, divergence]
+        [nll, taught]
     }
 }
 
-/// What the terms of a row weigh in the loss; they sum to the share of the row.
-#[derive(Clone, Copy)]
-struct Weights {
-    target: f32,
-    teacher: f32,
-}
-
-/// The divergence of a row from `likely`. `row` holds the exponentials of its logits, whose sum is `sum`,
-/// and becomes the gradient but for the target: with `w` and `v` the weights of teacher and target, it is
-/// `(v + w) p - w q` for a token that is kept, and `(v + w) p - w q_rest p / p_rest` for another.
-/// `kept` is scratch.
-#[inline(always)]
-fn diverge(
-    row: &mut [f32],
-    sum: f32,
-    likely: &[Likely],
-    Weights { target, teacher }: Weights,
-    kept: &mut [f32],
-) -> f64 {
-    for (kept, likely) in kept.iter_mut().zip(likely) {
-        *kept = std::mem::take(&mut row[usize::from(likely.token)]);
-    }
-    // Summed, since little is left of 1 minus the others. It is 0 where all tokens are kept.
-    let others = lanes::total(row);
-    let q_rest = rest(likely);
-    let share = (target + teacher) / sum;
-    let scale = share - teacher * q_rest / others.max(f32::MIN_POSITIVE);
-    for value in row.iter_mut() {
-        *value *= scale;
-    }
-    let term = |q: f32, exponential: f32| f64::from(q) * (ln(q) - ln(exponential / sum));
-    let mut divergence = term(q_rest, others);
-    for (&kept, likely) in kept.iter().zip(likely) {
-        let q = likely.probability();
-        divergence += term(q, kept);
-        row[usize::from(likely.token)] = kept * share - teacher * q;
-    }
-    divergence
+/// The part of a kept token in the cross-entropy of a row of probabilities. One that is too small for a float has a
+/// finite part.
+fn term(probabilities: &[f32], likely: Likely) -> f64 {
+    let p = probabilities[usize::from(likely.token)];
+    let p = if p < f32::MIN_POSITIVE {
+        f32::MIN_POSITIVE
+    } else {
+        p
+    };
+    -f64::from(likely.probability()) * ln(p)
 }
 
 /// Adds `weight softmax(logits)` to `sum`.
@@ -204,7 +179,7 @@ mod tests {
         for (row, logits) in rows.zip(logits.chunks_exact(vocab_size)) {
             let mut probabilities = vec![0.0; vocab_size];
             add_softmax(logits, 1.0, &mut vec![0.0; vocab_size], &mut probabilities);
-            keep(&probabilities, row);
+            keep(&mut probabilities, 0.4, row);
         }
         Distilled {
             targets: [3, 0, 7].into(),
@@ -224,23 +199,19 @@ mod tests {
         let asked = operator.targets.iter().zip(operator.predictions.rows());
         let loss = rows.zip(asked).map(|(row, (&target, likely))| {
             let p = softmax(row);
-            let mut parts = vec![(f64::from(rest(likely)), 1.0)];
-            for likely in likely {
-                let p = p[usize::from(likely.token)];
-                parts.push((f64::from(likely.probability()), p));
-                parts[0].1 -= p;
-            }
-            let parts = parts.into_iter().filter(|&(q, _)| q > 0.0);
-            let divergence: f64 = parts.map(|(q, p)| q * (q / p).ln()).sum();
+            let part = |likely: &Likely| {
+                -f64::from(likely.probability()) * p[usize::from(likely.token)].ln()
+            };
+            let taught: f64 = likely.iter().map(part).sum();
             let w = f64::from(operator.weight);
-            w * divergence - (1.0 - w) * p[target as usize].ln()
+            w * taught - (1.0 - w) * p[target as usize].ln()
         });
         loss.sum::<f64>() / ROWS as f64
     }
 
     #[test]
     fn the_loss_is_its_definition_and_its_gradient_the_finite_difference() {
-        // A vocabulary with a rest, and one that is kept as a whole.
+        // A vocabulary of which some tokens are drawn, and one that is kept as a whole.
         for (vocab_size, weight) in [(37, 1.0), (37, 0.3), (11, 0.7)] {
             let operator = operator(vocab_size, weight);
             let values = logits(1, vocab_size);
@@ -263,17 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn where_all_tokens_are_kept_it_is_the_whole_divergence() {
+    fn where_all_tokens_are_kept_it_is_the_whole_cross_entropy() {
         let vocab_size = 13;
         let (model, teacher) = (logits(1, vocab_size), logits(2, vocab_size));
         let (loss, _, _) = operator(vocab_size, 1.0).forward::<Flex>([&model]);
         let wide = |row: &[f32]| softmax(&row.iter().map(|z| f64::from(*z)).collect::<Vec<_>>());
         let rows = model.chunks(vocab_size).zip(teacher.chunks(vocab_size));
-        let divergences = rows.map(|(model, teacher)| {
+        let rows = rows.map(|(model, teacher)| {
             let pairs = wide(model).into_iter().zip(wide(teacher));
-            pairs.map(|(p, q)| q * (q / p).ln()).sum::<f64>()
+            pairs.map(|(p, q)| -q * p.ln()).sum::<f64>()
         });
-        let expected = divergences.sum::<f64>() / ROWS as f64;
+        let expected = rows.sum::<f64>() / ROWS as f64;
         assert!((f64::from(loss[0]) - expected).abs() < 1e-3);
     }
 
@@ -288,17 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_without_probability_has_a_finite_loss() {
+    fn a_token_without_probability_has_a_finite_loss() {
         let operator = operator(37, 1.0);
         let mut values = logits(1, 37);
         for (row, likely) in values.chunks_mut(37).zip(operator.predictions.rows()) {
-            row.fill(-900.0);
-            for likely in likely {
-                row[usize::from(likely.token)] = 1.0;
-            }
+            row[usize::from(likely[0].token)] = -900.0;
         }
         let (loss, _, found) = operator.forward::<Flex>([&values]);
-        assert!(loss[0].is_finite() && loss[0] > 0.0);
+        assert!(loss[0].is_finite() && loss[0] > 10.0);
         assert!(found.grad.iter().all(|value| value.is_finite()));
     }
 }

@@ -50,9 +50,10 @@ fn predictions_are_those_of_the_model_for_each_document_by_itself() {
         let nats = model.score(&mut state, &mut work, END_OF_TEXT, &targets);
         for (at, (target, nats)) in targets.iter().zip(nats).enumerate() {
             let likely = predictions.likely(documents.position(index) + at);
-            let likely: Vec<(u32, f32)> = likely.collect();
+            // The most probable; the others were drawn.
+            let likely: Vec<(u32, f32)> = likely.take(8).collect();
             let kept = likely.iter().find(|(token, _)| token == target);
-            let (p, least) = ((-nats).exp() as f32, likely[likely.len() - 1].1);
+            let (p, least) = ((-nats).exp() as f32, likely[7].1);
             let fits = kept.map_or(p < least + 1e-3, |(_, kept)| (kept - p).abs() < 1e-3);
             assert!(fits, "document {index}, {at}: {p} and {likely:?}");
         }

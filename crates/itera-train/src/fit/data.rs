@@ -129,10 +129,8 @@ impl Data {
         });
         if let Some(bar) = bar {
             bar.note(format!(
-                "teachers predicted {positions} tokens in {:.0} s; what is kept has {:.1} % of the \
-                 probability",
-                started.elapsed().as_secs_f64(),
-                100.0 * predictions.kept_probability()
+                "teachers predicted {positions} tokens in {:.0} s",
+                started.elapsed().as_secs_f64()
             ));
         }
         Ok(predictions)
