@@ -5,8 +5,8 @@ use crate::{
     Column, ContextCost, Divergence, EnergyFigure, EngineBenchRecord, EngineBenchRow,
     ExportBenchRow, ExportCheck, ExportFigures, ExportFile, ExportRoundTrip, ExportVerdict,
     Form::{self, Change, Fixed, Percent, Short, Si, Times, Whole},
-    GateComparison, Head, Interval, MachineLimits, MemoryCost, PowerRow, ServeLoad, StateError,
-    Summary, Table, ValidationRow, Value, columns,
+    GateComparison, Head, Interval, MachineLimits, MemoryCost, PowerRow, ScoringProtocol,
+    ServeLoad, StateError, Summary, Table, ValidationRow, Value, columns,
     table::Align,
 };
 
@@ -205,15 +205,25 @@ pub const DIVERGENCES: &[Column<ValidationRow>] = &columns! { ValidationRow:
     text   "state_errors"   "relative state error after tokens"  "" |row| row.divergence(|d| state_errors(&d.state_errors));
 };
 
-/// What weights that learn while they read have gained over weights that stay.
+/// What learning from the text while it is read has gained over the model alone.
 pub const GAINS: &[Column<ValidationRow>] = &columns! { ValidationRow:
     text   "text"    "text"              "" |row| row.text_name();
     text   "model"   "model"             "" |row| Value::code(row.model.base_name());
+    text   "learns"  "what learns"       "" |row| what_learns(&row.protocol);
     number "static"  "static"   "bits/byte" |row| Fixed(4).of(row.static_score.as_ref().map(|score| score.static_bits_per_byte));
     number "adapted" "adapted"  "bits/byte" |row| Fixed(4).of(row.bits_per_byte);
     number "gain"    "gain"              "" |row| Percent(2).of(row.static_score.as_ref().map(|score| score.gain));
     number "updates" "updates"           "" |row| row.static_score.as_ref().map(|score| score.updates);
 };
+
+fn what_learns(protocol: &ScoringProtocol) -> &'static str {
+    match (&protocol.adaptation, &protocol.mix) {
+        (Some(_), None) => "weights",
+        (None, Some(_)) => "n-grams, mixed in",
+        (Some(_), Some(_)) => "both",
+        (None, None) => "",
+    }
+}
 
 fn state_errors(errors: &[StateError]) -> String {
     let text = |error: &StateError| format!("{}: {}", error.steps, Si.text(error.relative_error));

@@ -60,8 +60,8 @@ pub use table::{Align, Column, Form, Head, Table, Value};
 pub use training::{DataSource, TrainingRecord};
 pub use validation::{
     AdaptationProtocol, Baselines, Bootstrap, CodeLength, Divergence, Documents, LEAST_DOCUMENTS,
-    PartSource, PrimingText, ProtocolKind, ScoringProtocol, ShardInfo, StateError, StaticScore,
-    ValidationRecord, ValidationRow, ci95,
+    MixProtocol, PartSource, PrimingText, ProtocolKind, ScoringProtocol, ShardInfo, StateError,
+    StaticScore, ValidationRecord, ValidationRow, ci95,
 };
 pub use zip::{ZipRecord, ZipRow};
 

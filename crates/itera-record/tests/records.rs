@@ -1,9 +1,9 @@
 //! Records survive JSON to the last bit, and broken ones are refused in both directions.
 
 use itera_record::{
-    AdaptationProtocol, Baselines, Bootstrap, DataSource, Documents, Envelope, HostInfo, ModelInfo,
-    ProtocolKind, Record, RecordError, ScoringProtocol, StaticScore, ToolInfo, TrainingRecord,
-    ValidationRecord, ValidationRow,
+    AdaptationProtocol, Baselines, Bootstrap, DataSource, Documents, Envelope, HostInfo,
+    MixProtocol, ModelInfo, ProtocolKind, Record, RecordError, ScoringProtocol, StaticScore,
+    ToolInfo, TrainingRecord, ValidationRecord, ValidationRow,
 };
 
 const DIGEST: &str = "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0";
@@ -53,6 +53,7 @@ fn protocol() -> ScoringProtocol {
             seed: 0,
         },
         adaptation: None,
+        mix: None,
     }
 }
 
@@ -204,6 +205,42 @@ fn scores_of_moving_weights_say_so_and_how_the_others_did() {
     assert!(record.to_json().unwrap_err().to_string().contains("`gain`"));
     // Files of weights that stay are as they were.
     assert!(!self::record().to_json().unwrap().contains("static_score"));
+}
+
+#[test]
+fn mixed_scores_say_so_too() {
+    let mut record = record();
+    let mix = MixProtocol {
+        method: "adaptive_mix".into(),
+        order: 4,
+        discount: 0.6,
+        first_weight: 0.15,
+        rate: 0.005,
+        most_tokens: 1000,
+    };
+    let row = &record.rows[0];
+    let score = StaticScore {
+        updates: 0,
+        static_bits_per_byte: row.bits_per_byte,
+        gain: 0.0,
+        static_document_nll_nats: row.per_document.document_nll_nats.clone(),
+    };
+    record.rows[0].static_score = Some(score);
+    let mut set = |mix: MixProtocol| {
+        record.protocol.mix = Some(mix);
+        record.rows[0].protocol = record.protocol.clone();
+        record.clone()
+    };
+    let record = set(mix.clone());
+    assert!(record.to_json().is_ok());
+    let beyond = MixProtocol {
+        discount: 1.5,
+        ..mix
+    };
+    let error = set(beyond).to_json().unwrap_err().to_string();
+    assert!(error.contains("`discount` is 1.5"), "{error}");
+    let text = record.protocol.to_string();
+    assert!(text.contains("N-GRAMS MIXED IN"), "{text}");
 }
 
 #[test]

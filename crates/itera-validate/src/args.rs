@@ -233,6 +233,10 @@ pub(crate) struct ScoreArgs {
     /// [default: 0.003].
     #[arg(long, value_name = "SHARE")]
     pub(crate) adapt_pull: Option<f64>,
+    /// Adaptive mix: n-grams of the document so far predict too, mixed with the model by weights that learn; prints the
+    /// score of the model alone beside it.
+    #[arg(long)]
+    pub(crate) mix: bool,
     /// Score at most this many tokens, from the first document on.
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u64>,

@@ -54,7 +54,7 @@ pub(crate) trait Session {
         self.score(context, tokens);
     }
 
-    /// What weights that stay make of the tokens read since the last call, where those of the session move.
+    /// What weights that stay, without n-grams, make of the tokens read since the last call, where the session has others.
     fn take_static_nats(&mut self) -> Option<f64> {
         None
     }

@@ -16,6 +16,7 @@ use itera_record::columns::text_name;
 use crate::{
     adapt,
     engine::{self, Engine},
+    mix::Mixed,
     options::Options,
     selection::Selection,
 };
@@ -104,7 +105,10 @@ fn variants(name: &str, options: &Options) -> anyhow::Result<Vec<Variant>> {
             Some(adaptation) => adapt::engine(&loaded.checkpoint, adaptation),
             None => engine::open(options.engine, &loaded.checkpoint, options.kernel),
         };
-        let engine = engine.with_context(|| format!("cannot run {}", loaded.name))?;
+        let mut engine = engine.with_context(|| format!("cannot run {}", loaded.name))?;
+        if options.protocol.mix.is_some() {
+            engine = Box::new(Mixed(engine));
+        }
         let reference = options.reference.then(|| {
             let plain = load_at_precision(name, Precision::Fp32)?;
             let model = Model::with_kernel(&plain.checkpoint, options.kernel);

@@ -9,6 +9,7 @@
 //! | `selection` | the documents that the options select, read anew for each pass |
 //! | `engine`, `protocol` | likelihood of every document; where the state starts afresh |
 //! | `adapt` | an engine whose weights learn from what they have read |
+//! | `mix` | an engine that mixes n-grams of what was read with a model |
 //! | `divergence` | how far the predictions are from those of a reference |
 //! | `metrics`, `baselines`, `row` | the figures that follow from it |
 //! | `output` | table, JSON, CSV |
@@ -29,6 +30,7 @@ mod jobs;
 mod lm_eval;
 mod merge;
 mod metrics;
+mod mix;
 mod options;
 mod output;
 mod protocol;

@@ -14,6 +14,7 @@ use itera_record::{Bootstrap, ProtocolKind, ScoringProtocol, ShardInfo};
 use crate::{
     adapt,
     args::{EngineArg, Format, ProtocolArg, ScoreArgs},
+    mix,
 };
 
 /// Tokens in a window by default: what most transformer tools use.
@@ -221,6 +222,7 @@ fn protocol(args: &ScoreArgs) -> anyhow::Result<ScoringProtocol> {
         limit_documents: args.limit_documents,
         bootstrap: BOOTSTRAP,
         adaptation: adapt::protocol(args)?,
+        mix: mix::protocol(args)?,
     })
 }
 
@@ -242,6 +244,7 @@ fn is_main_job(args: &ScoreArgs) -> bool {
         && args.shard.is_none()
         && !args.no_baselines
         && !args.adapt
+        && !args.mix
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ const SEGMENT: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Nats {
     pub(crate) nll: f64,
-    /// By weights that stay, where those of the engine move.
+    /// By weights that stay and without n-grams, where there are others.
     pub(crate) of_static: Option<f64>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Reader<'a> {
     session: Box<dyn Session + 'a>,
     end_of_text: u32,
     kind: ProtocolKind,
-    /// Whether no document depends on another.
+    /// Whether no document depends on another, and only its sum counts.
     is_apart: bool,
     /// Tokens given to the engine at a time, tokens of a window, and how many later the next one begins.
     segment: usize,
@@ -71,7 +71,9 @@ impl<'a> Reader<'a> {
             session,
             end_of_text,
             kind: protocol.name,
-            is_apart: protocol.name == ProtocolKind::Document && protocol.adaptation.is_none(),
+            is_apart: protocol.name == ProtocolKind::Document
+                && protocol.adaptation.is_none()
+                && protocol.mix.is_none(),
             segment,
             window,
             stride: protocol
@@ -237,6 +239,7 @@ mod tests {
             limit_documents: None,
             bootstrap: Bootstrap { draws: 1, seed: 0 },
             adaptation: None,
+            mix: None,
         }
     }
 

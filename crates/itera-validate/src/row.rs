@@ -62,11 +62,11 @@ impl Scores {
             documents.document_indices.push(document.index);
             documents.document_bytes.push(document.counts.bytes);
             documents.document_nll_nats.push(nats.nll);
-            let adaptation = protocol.adaptation.as_ref();
-            if let (Some(nats), Some(adaptation)) = (nats.of_static, adaptation) {
+            if let Some(nats) = nats.of_static {
                 let score = self.static_score.get_or_insert_with(no_static_score);
                 // One for each segment.
-                score.updates += document.tokens.div_ceil(adaptation.segment_tokens);
+                let segment = protocol.adaptation.as_ref().map(|a| a.segment_tokens);
+                score.updates += segment.map_or(0, |segment| document.tokens.div_ceil(segment));
                 score.static_document_nll_nats.push(nats);
             }
         }

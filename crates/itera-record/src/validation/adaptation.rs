@@ -21,16 +21,16 @@ pub struct AdaptationProtocol {
     pub pull: f64,
 }
 
-/// What the weights of the checkpoint, left as they are, make of the same text.
+/// What the model alone, its weights left as they are, makes of the same text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StaticScore {
-    /// Updates of the weights, one for each segment.
+    /// Updates of the weights, one for each segment; 0 where they stay.
     pub updates: u64,
-    /// Bits per byte without them.
+    /// Bits per byte of the model alone.
     pub static_bits_per_byte: f64,
     /// `1 - bits_per_byte / static_bits_per_byte`; below 0 if learning has made it worse.
     pub gain: f64,
-    /// Negative log-likelihood of each document without updates.
+    /// Negative log-likelihood of each document by the model alone.
     pub static_document_nll_nats: Vec<f64>,
 }
 

@@ -65,15 +65,19 @@ impl ValidationRow {
     }
 
     fn validate_adaptation(&self) -> Result<(), RecordError> {
-        let (protocol, score) = (&self.protocol.adaptation, &self.static_score);
+        let (adaptation, mix) = (&self.protocol.adaptation, &self.protocol.mix);
+        let score = &self.static_score;
         check::ensure(
-            protocol.is_some() == score.is_some(),
+            (adaptation.is_some() || mix.is_some()) == score.is_some(),
             "static_score",
             if score.is_some() { "there" } else { "absent" },
-            "there if and only if the protocol has `adaptation`",
+            "there if and only if the protocol has `adaptation` or `mix`",
         )?;
-        if let Some(protocol) = protocol {
-            protocol.validate()?;
+        if let Some(adaptation) = adaptation {
+            adaptation.validate()?;
+        }
+        if let Some(mix) = mix {
+            mix.validate()?;
         }
         score.iter().try_for_each(|score| score.validate(self))
     }

@@ -4,6 +4,7 @@ mod adaptation;
 mod check;
 mod divergence;
 mod interval;
+mod mix;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ pub use self::{
     adaptation::{AdaptationProtocol, StaticScore},
     divergence::{Divergence, StateError},
     interval::{LEAST_DOCUMENTS, ci95},
+    mix::MixProtocol,
 };
 
 use schemars::JsonSchema;
@@ -203,6 +205,9 @@ pub struct ScoringProtocol {
     /// How the weights move while they read; absent if they stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptation: Option<AdaptationProtocol>,
+    /// How n-grams of what was read are mixed in; absent for the model alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<MixProtocol>,
 }
 
 /// Where the state starts afresh.
@@ -257,6 +262,13 @@ impl fmt::Display for ScoringProtocol {
                 f,
                 ", WEIGHTS MOVE (dynamic evaluation, segment {}, learning-rate {}, pull {})",
                 adaptation.segment_tokens, adaptation.learning_rate, adaptation.pull
+            )?;
+        }
+        if let Some(mix) = &self.mix {
+            write!(
+                f,
+                ", N-GRAMS MIXED IN (adaptive mix, order {}, discount {})",
+                mix.order, mix.discount
             )?;
         }
         Ok(())

@@ -29,9 +29,15 @@ fn rank_of_text(row: &ValidationRow) -> (bool, bool) {
     (!row.is_official(), !row.dataset.starts_with("tinystories"))
 }
 
-/// All rows, those on one text by one protocol together, official texts and the best score first.
+/// Whether the row is about a model alone, which does not learn from the text that it reads.
+pub(crate) fn is_static(row: &ValidationRow) -> bool {
+    row.static_score.is_none()
+}
+
+/// All rows of models alone, those on one text by one protocol together, official texts and the best score first.
 pub(crate) fn groups(inputs: &Inputs) -> Vec<Group<'_>> {
-    let mut rows: Vec<&Of<ValidationRow>> = inputs.validation.iter().collect();
+    let rows = inputs.validation.iter();
+    let mut rows: Vec<&Of<ValidationRow>> = rows.filter(|row| is_static(&row.item)).collect();
     let text = |row: &ValidationRow| {
         (
             rank_of_text(row),
@@ -305,12 +311,12 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         text   "text"       "on"                ""          |of| of.validation.as_ref().map(|cost| format!("{}, {} documents", columns::name_of_text(&cost.sha256).unwrap_or(&cost.text), cost.documents));
     };
     let mut views = views! { &sources;
-        "scores" "Scores" table(SCORES, all(|_| true));
-        "baselines" "What no model reaches" table(BASELINES, all(|_| true));
+        "scores" "Scores" table(SCORES, all(|row| is_static(row)));
+        "baselines" "What no model reaches" table(BASELINES, all(|row| is_static(row)));
         "precision-cost" "What a precision costs" Table::of(&costs, &Cost::all(inputs));
         "protocols" "How texts were scored" table(PROTOCOLS, all(|_| true));
         "divergences" "What a precision changes" table(DIVERGENCES, all(|row| row.divergence.is_some()));
-        "gains" "Learning while reading" table(GAINS, all(|row| row.static_score.is_some()));
+        "gains" "Learning while reading" table(GAINS, all(|row| !is_static(row)));
         "sizes" "Quality and size" Table::of(&points, &sizes(&groups));
     };
     views.extend(views! { &Inputs::files(&inputs.quantization);

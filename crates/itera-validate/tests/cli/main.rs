@@ -7,6 +7,7 @@ mod bad_rows;
 mod bench;
 mod fixture;
 mod forms;
+mod mix;
 mod precision;
 mod real_data;
 mod results;
