@@ -53,7 +53,7 @@ macro_rules! shipped {
 const EXPECTED: [(&str, &str); 3] = [
     (
         "micro-tinystories.int4",
-        "9b13619d9cbc98a0dbdcf2a5f3ecde5fdb00513c98b6695074f667bc0e322fbf",
+        "0e0aaf11620fa4db545d77712576129df2c1c7826f0d9cdb3210e7a2961fc0ba",
     ),
     (
         "nano-tinystories.int8",
@@ -61,7 +61,7 @@ const EXPECTED: [(&str, &str); 3] = [
     ),
     (
         "nano-tinystories.int4",
-        "73f60187ff3b059872022e2ca302117262d3cdbac7861327187d2a2b03b2825c",
+        "9fcac1c713687d445a9a1b96f804f355151f78e9b8b8578d03ccd2f309d59ab0",
     ),
 ];
 

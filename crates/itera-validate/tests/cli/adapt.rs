@@ -111,8 +111,8 @@ mod with_burn {
         text         model  precision  zstd -19   PPMd  unigram  uniform  text by this model, bytes  model file, bytes  both, bytes  text by zstd, bytes
         stories.txt  small  fp32          #.###  #.###    #.###    #.###                        291             48,384       48,675                  181
 
-        text         model  static, bits/byte  adapted, bits/byte    gain  updates
-        stories.txt  small             #.####              #.####  0.00 %        6
+        text         model  what learns  static, bits/byte  adapted, bits/byte    gain  updates
+        stories.txt  small  weights                 #.####              #.####  0.00 %        6
 
         protocol document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0, pull #.###)
         stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
