@@ -177,6 +177,10 @@ pub(crate) struct BenchArgs {
 
 /// What to score, how, and where to put the result.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the switches of a command line"
+)]
 pub(crate) struct ScoreArgs {
     /// Checkpoint by name or path; may be repeated [default: every shipped one].
     #[arg(long, value_name = "NAME|PATH")]

@@ -43,7 +43,7 @@ const PRIOR_TOKENS: f64 = 20.0;
 /// Bounds of a weight, so that it always learns.
 const LEAST_WEIGHT: f64 = 0.001;
 
-/// Tokens after which all begins anew, as in PPMd where its memory is full: about 300 MB.
+/// Tokens after which all begins anew, as in `PPMd` where its memory is full: about 300 MB.
 const MOST_TOKENS: usize = 1 << 20;
 
 /// A probability below `exp(-MOST_NATS)` is taken to be that.
@@ -119,9 +119,9 @@ impl Session for MixedSession<'_> {
 
     fn read(&mut self, context: u32, tokens: &[u32]) {
         self.model.read(context, tokens);
-        tokens
-            .iter()
-            .for_each(|token| self.mix.learn(*token as u16));
+        for token in tokens {
+            self.mix.learn(*token as u16);
+        }
     }
 
     /// Where the weights move too, those that stay are compared with.
@@ -270,10 +270,13 @@ mod tests {
         }
         let p = 0.1;
         let (ratio, seen) = mix.ratio(2, p);
-        let q0 = (2.0 - DISCOUNT + DISCOUNT * 2.0 * p) / 5.0;
-        let q1 = (2.0 - DISCOUNT + DISCOUNT * q0) / 2.0;
-        let q2 = (1.0 - DISCOUNT + DISCOUNT * q1) / 1.0;
-        let q3 = (1.0 - DISCOUNT + DISCOUNT * q2) / 1.0;
+        let q = |count: f64, distinct: f64, total: f64, below: f64| {
+            (count - DISCOUNT + DISCOUNT * distinct * below) / total
+        };
+        let q0 = q(2.0, 2.0, 5.0, p);
+        let q1 = q(2.0, 1.0, 2.0, q0);
+        let q2 = q(1.0, 1.0, 1.0, q1);
+        let q3 = q(1.0, 1.0, 1.0, q2);
         assert_eq!(seen, 4);
         assert!((ratio * p - q3).abs() < 1e-12, "{} {q3}", ratio * p);
     }
