@@ -311,12 +311,12 @@ pub(super) fn views(inputs: &Inputs) -> Vec<View> {
         text   "text"       "on"                ""          |of| of.validation.as_ref().map(|cost| format!("{}, {} documents", columns::name_of_text(&cost.sha256).unwrap_or(&cost.text), cost.documents));
     };
     let mut views = views! { &sources;
-        "scores" "Scores" table(SCORES, all(|row| is_static(row)));
-        "baselines" "What no model reaches" table(BASELINES, all(|row| is_static(row)));
+        "scores" "Scores" table(SCORES, all(|_| true));
+        "baselines" "What no model reaches" table(BASELINES, all(|_| true));
         "precision-cost" "What a precision costs" Table::of(&costs, &Cost::all(inputs));
         "protocols" "How texts were scored" table(PROTOCOLS, all(|_| true));
         "divergences" "What a precision changes" table(DIVERGENCES, all(|row| row.divergence.is_some()));
-        "gains" "Learning while reading" table(GAINS, all(|row| !is_static(row)));
+        "gains" "Learning while reading" table(GAINS, items(&inputs.validation).filter(|row| !is_static(row)).collect());
         "sizes" "Quality and size" Table::of(&points, &sizes(&groups));
     };
     views.extend(views! { &Inputs::files(&inputs.quantization);
