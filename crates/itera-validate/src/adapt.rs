@@ -11,10 +11,7 @@ use anyhow::ensure;
 use itera_core::checkpoint::{Checkpoint, Precision};
 use itera_record::AdaptationProtocol;
 
-use crate::{
-    args::{ProtocolArg, ScoreArgs},
-    engine::Engine,
-};
+use crate::{args::ScoreArgs, engine::Engine};
 
 /// Tokens in a segment unless told otherwise.
 const SEGMENT: u64 = 64;
@@ -53,9 +50,8 @@ pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProt
         "`--shard` cannot be used with `--adapt`, whose weights are carried from each document to \
          the next; leave out one of them"
     );
-    let windows = args.window.is_some() || args.stride.is_some();
     ensure!(
-        !windows && args.protocol != Some(ProtocolArg::Window),
+        !args.asks_for_windows(),
         "`--adapt` reads a text once, in order; use `--protocol document` or `--protocol stream`"
     );
     ensure!(

@@ -270,6 +270,13 @@ pub(crate) struct ScoreArgs {
     pub(crate) format: Format,
 }
 
+impl ScoreArgs {
+    /// Whether an argument is for the protocol of windows.
+    pub(crate) fn asks_for_windows(&self) -> bool {
+        self.window.is_some() || self.stride.is_some() || self.protocol == Some(ProtocolArg::Window)
+    }
+}
+
 /// Where the state starts afresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProtocolArg {

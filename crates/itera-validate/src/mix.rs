@@ -21,7 +21,7 @@ use anyhow::ensure;
 use itera_record::MixProtocol;
 
 use crate::{
-    args::{ProtocolArg, ScoreArgs},
+    args::ScoreArgs,
     engine::{Engine, Session},
 };
 
@@ -59,9 +59,7 @@ pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<MixProtocol>> 
         "`--reference` compares predictions of the model alone; leave it out with `--mix`"
     );
     ensure!(
-        args.window.is_none()
-            && args.stride.is_none()
-            && args.protocol != Some(ProtocolArg::Window),
+        !args.asks_for_windows(),
         "`--mix` reads a text once, in order; use `--protocol document` or `--protocol stream`"
     );
     Ok(Some(MixProtocol {

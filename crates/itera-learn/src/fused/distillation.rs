@@ -96,12 +96,11 @@ impl Kernel for Sums<'_> {
         for ((logits, grad), (&target, likely)) in rows.zip(asked) {
             let (_, sum) = exponentials(v, logits, grad);
             nll -= ln(grad[target as usize] / sum);
-            for value in &mut *grad {
-                *value /= sum;
+            for likely in likely {
+                taught += term(grad[usize::from(likely.token)] / sum, *likely);
             }
-            taught += likely.iter().map(|likely| term(grad, *likely)).sum::<f64>();
             for value in &mut *grad {
-                *value *= share;
+                *value *= share / sum;
             }
             grad[target as usize] -= (1.0 - weight) * share;
             for likely in likely {
@@ -112,10 +111,8 @@ impl Kernel for Sums<'_> {
     }
 }
 
-/// The part of a kept token in the cross-entropy of a row of probabilities. One that is too small for a float has a
-/// finite part.
-fn term(probabilities: &[f32], likely: Likely) -> f64 {
-    let p = probabilities[usize::from(likely.token)];
+/// The part of a kept token of probability `p` in a cross-entropy, finite also where `p` is too small for a float.
+fn term(p: f32, likely: Likely) -> f64 {
     let p = if p < f32::MIN_POSITIVE {
         f32::MIN_POSITIVE
     } else {
