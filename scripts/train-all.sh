@@ -27,7 +27,7 @@ for_integers() {
     local model=$1 dataset=$2 seed=$3 steps=$4
     shift 4
     fit --dataset "$dataset" --seed "$seed" --init "data/models/$model.safetensors" \
-        --teacher "data/models/$model.safetensors" --distill 0.9 --quantize int4 --weight-decay 0 --evaluate-every 0 \
+        --teacher "data/models/$model.safetensors" --distill 0.9 --quantize int4 --evaluate-every 0 \
         --warmup 20 --steps "$steps" --output "runs/$model-int4.safetensors" "$@"
 }
 

@@ -9,7 +9,7 @@ use itera_core::{
     config::{ModelConfig, Preset, TensorRole},
     model::Model,
     models::{LoadedCheckpoint, Weights, load_at_precision, load_checkpoint, shipped_models},
-    quant::{Method, Options, QuantError, TensorReport, quantize, source_sha256},
+    quant::{Method, Options, QuantError, Scales, TensorReport, quantize, source_sha256},
     tokenizer::{BytesTokenizer, Tokenizer},
 };
 
@@ -212,6 +212,33 @@ fn given_steps_are_the_scales_of_rows() {
         }
         let (experts, _) = scales("layers.0.moe.w_in");
         assert!(experts.iter().all(|scale| *scale == step(0)), "{method}");
+    }
+}
+
+#[test]
+fn stored_scales_are_those_of_the_integers() {
+    let original = small();
+    let values = |checkpoint: &Checkpoint| -> BTreeMap<String, Vec<f32>> {
+        let tensors = checkpoint.tensors.iter();
+        tensors
+            .map(|(name, tensor)| (name.clone(), tensor.to_f32()))
+            .collect()
+    };
+    for (precision, other) in [
+        (Precision::Int8, Precision::Int4),
+        (Precision::Int4, Precision::Int8),
+    ] {
+        let options = with(precision, Method::Search, None);
+        let (quantised, _) = quantize(&original, &options).unwrap();
+        let mut weights = values(&original);
+        let scales = Scales::stored(&quantised, &precision.into()).unwrap();
+        scales.round(&mut weights);
+        for (name, scales) in scales.values() {
+            assert!(!scales.is_empty());
+            assert_eq!(weights[&name], values(&quantised)[&name], "{name}");
+        }
+        assert!(Scales::stored(&quantised, &other.into()).is_none());
+        assert!(Scales::stored(&original, &precision.into()).is_none());
     }
 }
 

@@ -11,6 +11,10 @@ pub enum Domain {
     Order = 2,
     /// Dropout; the index counts replicas of all steps.
     Dropout = 3,
+    /// The documents that are read with blank lines; the index is the document's.
+    BlankLines = 4,
+    /// The order of feedback and of replayed text; the index is 0.
+    Feedback = 5,
 }
 
 /// The generator of a use: `ChaCha8` with seed and domain as key and the index as stream.
@@ -35,7 +39,13 @@ mod tests {
     fn uses_seeds_and_indices_share_no_number() {
         let mut drawn = Vec::new();
         for seed in [0, 1, 1 << 40] {
-            for domain in [Domain::Initialisation, Domain::Order, Domain::Dropout] {
+            for domain in [
+                Domain::Initialisation,
+                Domain::Order,
+                Domain::Dropout,
+                Domain::BlankLines,
+                Domain::Feedback,
+            ] {
                 for index in [0, 1, 1 << 40] {
                     let mut rng = rng(seed, domain, index);
                     drawn.extend((0..8).map(|_| rng.next_u64()));

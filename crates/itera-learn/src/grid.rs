@@ -8,15 +8,27 @@
 //!
 //! Steps are measured in integers: the optimiser's step of a weight is multiplied by its scale,
 //! so that large and small weights pass from one integer to the next alike. Weight decay is a share of the
-//! weight and has no unit, so that it is not multiplied. The scales are searched
-//! once and then learn (as in LSQ, Esser et al. 2020): a group's weights are `w = s u`, so that the
-//! gradient of `ln |s|` is the sum of `w dL/dw`, which Adam follows.
+//! weight and has no unit, so that it is not multiplied.
+//!
+//! Scales that are searched then learn (as in LSQ, Esser et al. 2020): a group's weights are `w = s u`, so
+//! that the gradient of `ln |s|` is the sum of `w dL/dw`, which Adam follows. Those of a checkpoint of
+//! integers stay as they are: a file that was rounded to fit into few bytes has few different ones.
 
 use std::collections::BTreeSet;
 
-use itera_core::quant::Scales;
+use itera_core::{
+    checkpoint::Checkpoint,
+    quant::{Precisions, Scales},
+};
 
-use crate::{model::convert::Values, optimizer::OptimizerConfig};
+use crate::{
+    learner::Learns as _,
+    model::{
+        LanguageModel,
+        convert::{Values, values},
+    },
+    optimizer::OptimizerConfig,
+};
 
 /// The pull at the end of a run, as a share of the learning rate; it grows from 0.
 const PULL: f32 = 1.0;
@@ -31,6 +43,8 @@ const SCALE_RATE: f32 = 0.02;
 #[derive(Clone, Debug)]
 pub(crate) struct Grid {
     pub(crate) scales: Scales,
+    /// Whether the scales learn.
+    learns: bool,
     /// Names of the matrices that decay.
     decaying: BTreeSet<String>,
     /// Mean of the gradient of the logarithm of each scale, by the name of the matrix.
@@ -50,17 +64,30 @@ pub(crate) struct RunStep {
 }
 
 impl Grid {
-    /// A grid whose scales have not learnt yet.
-    pub(crate) fn new(scales: Scales, decaying: impl IntoIterator<Item = String>) -> Self {
-        let zeros = |values: Vec<f32>| vec![0.0; values.len()];
-        let zeros: Values = scales
-            .values()
-            .into_iter()
-            .map(|(name, values)| (name, zeros(values)))
+    /// The grid of a run of `model` for integers: the scales of `start`, where that is a checkpoint of such
+    /// integers, or those that fit the weights best.
+    ///
+    /// # Panics
+    /// If the model cannot have these precisions.
+    pub(crate) fn new(
+        model: &LanguageModel,
+        precisions: &Precisions,
+        start: Option<&Checkpoint>,
+    ) -> Self {
+        let stored = start.and_then(|checkpoint| Scales::stored(checkpoint, precisions));
+        let learns = stored.is_none();
+        let scales = stored.unwrap_or_else(|| {
+            let scales = Scales::search(model.config(), &values(model), precisions);
+            scales.expect("the precisions are ones of this model")
+        });
+        let stored = scales.values().into_iter();
+        let zeros: Values = stored
+            .map(|(name, values)| (name, vec![0.0; values.len()]))
             .collect();
         Self {
             scales,
-            decaying: decaying.into_iter().collect(),
+            learns,
+            decaying: model.decaying().into_iter().collect(),
             mean: zeros.clone(),
             square: zeros,
         }
@@ -128,7 +155,11 @@ impl Grid {
         let OptimizerConfig { beta_1, beta_2, .. } = *optimizer;
         let unbiased = |beta: f32| 1.0 - beta.powf(at.step as f32);
         let (unbiased_1, unbiased_2) = (unbiased(beta_1), unbiased(beta_2));
-        let rate = SCALE_RATE * at.learning_rate;
+        let rate = if self.learns {
+            SCALE_RATE * at.learning_rate
+        } else {
+            0.0
+        };
         let mut growth = Values::new();
         for matrix in self.scales.matrices_mut() {
             let (name, group) = (matrix.name(), matrix.group());
@@ -159,10 +190,6 @@ mod tests {
     use itera_core::{checkpoint::Precision, config::Preset};
 
     use super::*;
-    use crate::{
-        learner::Learns as _,
-        model::{LanguageModel, convert::values},
-    };
 
     /// Without a gradient and a pull, all that moves a weight is its decay: the recorded share of it,
     /// whatever its scale is.
@@ -171,8 +198,7 @@ mod tests {
         let config = Preset::Test.config(40);
         let model = LanguageModel::new(&config, 1, &Device::flex());
         let before = values(&model);
-        let scales = Scales::search(&config, &before, &Precision::Int8.into()).unwrap();
-        let mut grid = Grid::new(scales, model.decaying());
+        let mut grid = Grid::new(&model, &Precision::Int8.into(), None);
         let optimizer = OptimizerConfig {
             weight_decay: 0.5,
             ..OptimizerConfig::default()

@@ -10,7 +10,10 @@ use super::{
     plan::{Plan, PlannedTensor},
     search::{best_scale, round_in_place},
 };
-use crate::{checkpoint::rounding::RowFormat, config::ModelConfig};
+use crate::{
+    checkpoint::{Checkpoint, Precision, TensorData, rounding::RowFormat},
+    config::ModelConfig,
+};
 
 /// Scales of every group of every matrix that a precision of integers rounds.
 #[derive(Clone, Debug)]
@@ -74,6 +77,27 @@ impl Scales {
         });
         Ok(Self {
             matrices: matrices.collect(),
+        })
+    }
+
+    /// The scales that a checkpoint stores, if each matrix that `precisions` round is rounded so already.
+    pub fn stored(checkpoint: &Checkpoint, precisions: &Precisions) -> Option<Self> {
+        let matrices = planned(&checkpoint.config, precisions).ok()?.into_iter();
+        let matrices = matrices.map(|(item, format)| {
+            let scales = match (item.precision, &checkpoint.tensors.get(&item.name)?.data) {
+                (Precision::Int8, TensorData::Int8 { scales, .. })
+                | (Precision::Int4, TensorData::Int4 { scales, .. }) => scales,
+                _ => return None,
+            };
+            let scales = scales.iter().map(|scale| scale.to_f32()).collect();
+            Some(MatrixScales {
+                name: item.name,
+                format,
+                scales,
+            })
+        });
+        Some(Self {
+            matrices: matrices.collect::<Option<_>>()?,
         })
     }
 
@@ -160,7 +184,7 @@ fn planned(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checkpoint::Precision, config::Preset};
+    use crate::config::Preset;
 
     fn int4() -> Precisions {
         Precision::Int4.into()

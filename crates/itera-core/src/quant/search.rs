@@ -17,8 +17,12 @@ const FRACTION_STEP: f64 = 0.0125;
 const ABREAST: usize = 8;
 
 /// To the nearest, with the scale of each group that has the least squared error, weighted by the
-/// second moments of the inputs (the diagonal of `H`).
+/// second moments of the inputs (the diagonal of `H`). Where all weights of a row are integers of one
+/// scale, each group gets that: alone, it might have a larger one, and equal scales take fewer bytes.
 pub(super) fn search(weights: &[f64], moments: &[f64], format: RowFormat) -> Rounded {
+    if let Some(scale) = exact_scale(weights, format) {
+        return Rounded::with_scales(weights, format, |_, _| scale);
+    }
     Rounded::with_scales(weights, format, |index, group| {
         let moments = &moments[index * format.group..][..group.len()];
         best_scale(group, moments, format)
@@ -167,6 +171,16 @@ mod tests {
             assert!(rounded.integers.contains(&-8));
             assert_eq!(rounded.scales, [stored(-sign / 8.0)]);
         }
+    }
+
+    #[test]
+    fn a_row_of_one_scale_keeps_it_in_each_group() {
+        let format = RowFormat::TESTED[2];
+        let weight = |at: usize| f64::from(at as u32 % 32) * if at < 32 { 0.5 } else { 0.25 };
+        let weights: Vec<f64> = (0..64).map(weight).collect();
+        let rounded = search(&weights, &[1.0; 64], format);
+        assert_eq!(rounded.scales, [stored(0.25); 2]);
+        assert_eq!(rounded.values(format.group).collect::<Vec<f64>>(), weights);
     }
 
     #[test]

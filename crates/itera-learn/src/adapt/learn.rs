@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use burn::tensor::Tensor;
 use itera_core::checkpoint::Checkpoint;
-use rand::SeedableRng as _;
+use itera_data::{Domain, rng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
@@ -152,7 +152,7 @@ impl<'a> Feed<'a> {
         Self {
             config,
             end_of_text,
-            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            rng: rng(config.seed, Domain::Feedback, 0),
             parts: parts.collect(),
             pass: Vec::new(),
             replay: replay.collect(),

@@ -9,7 +9,7 @@ mod report;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use itera_core::{checkpoint::Checkpoint, config::ModelConfig, quant::Scales};
+use itera_core::{checkpoint::Checkpoint, config::ModelConfig};
 use itera_data::{LaneOptions, Lanes, LanesError, Segment, TokenSet};
 use thiserror::Error;
 
@@ -84,11 +84,12 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let model = LanguageModel::new(model, config.seed, &backend.device().autodiff());
         let mut trainer = Self::of(model, config, documents, end_of_text)?;
-        trainer.search_scales();
+        trainer.lay_grid(None);
         Ok(trainer)
     }
 
-    /// Starts from the parameters of a checkpoint instead of random ones.
+    /// Starts from the parameters of a checkpoint instead of random ones. A run for integers keeps the scales of
+    /// a checkpoint of such integers.
     ///
     /// # Errors
     /// When the checkpoint breaks its own format.
@@ -98,7 +99,7 @@ impl Trainer {
     pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), ConvertError> {
         assert_eq!(&checkpoint.config, self.model().config(), "sizes differ");
         self.learner.model = LanguageModel::from_checkpoint(checkpoint, &self.model().device())?;
-        self.search_scales();
+        self.lay_grid(Some(checkpoint));
         Ok(())
     }
 
@@ -124,14 +125,11 @@ impl Trainer {
         self
     }
 
-    /// In a run for integers, the scales that fit the weights as they are.
-    fn search_scales(&mut self) {
+    /// The grid of a run for integers that starts from `checkpoint`.
+    fn lay_grid(&mut self, checkpoint: Option<&Checkpoint>) {
         let model = &self.learner.model;
-        self.grid = self.config.quantize.as_ref().map(|precisions| {
-            let scales = Scales::search(model.config(), &values(model), precisions);
-            let scales = scales.expect("the precisions are ones of this model");
-            Grid::new(scales, model.decaying())
-        });
+        let precisions = self.config.quantize.as_ref();
+        self.grid = precisions.map(|precisions| Grid::new(model, precisions, checkpoint));
     }
 }
 

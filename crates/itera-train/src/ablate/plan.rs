@@ -217,8 +217,9 @@ const FIT: &str = "itera-train fit";
 impl RunConfig {
     /// What decides which text is read and into which tokens.
     pub(super) fn text_key(&self) -> String {
+        let blank_lines = (self.blank_lines > 0.0).then_some((self.blank_lines, self.seed));
         format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {blank_lines:?} {:?} {:?} {:?} {:?}",
             self.dataset, self.valid, self.tokenizer, self.vocab_size, self.init, self.teacher
         )
     }
@@ -241,4 +242,34 @@ fn words(arguments: &Settings) -> Vec<String> {
         }
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_share_a_text_only_in_one_form() {
+        let key = |options: &str, seed| {
+            let words = format!("--dataset sample --preset test {options}");
+            let arguments = words.split_whitespace().map(str::to_owned).collect();
+            let variant = Variant {
+                axis: "text".to_owned(),
+                name: "form".to_owned(),
+                transformer: false,
+                text_bytes: None,
+                arguments,
+            };
+            variant.options(seed, 1).unwrap().text_key()
+        };
+        assert_eq!(key("", 1), key("--learning-rate 0.1", 2));
+        let with_blank_lines = key("--blank-lines 0.5", 1);
+        for other in [
+            key("", 1),
+            key("--blank-lines 0.4", 1),
+            key("--blank-lines 0.5", 2),
+        ] {
+            assert_ne!(with_blank_lines, other);
+        }
+    }
 }

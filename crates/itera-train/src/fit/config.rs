@@ -36,6 +36,10 @@ const WARMUP: u64 = 200;
 const RATE: f64 = 4e-3;
 const RATE_FOR_INTEGERS: f64 = 0.1;
 
+/// Weight decay by default in a run for floats. In one for integers there is none: at the learning rates of steps that are
+/// measured in integers it would shrink the weights to few of them.
+const WEIGHT_DECAY: f32 = 0.05;
+
 /// Weight of the teachers by default.
 const DISTILL: f32 = 0.9;
 
@@ -126,9 +130,9 @@ pub(crate) struct RunConfig {
         ("muon", "Steps whose singular values are all alike"),
     ]))]
     optimizer: MatrixOptimizer,
-    /// Weight decay of the projections, per unit of learning rate.
-    #[arg(long, value_name = "X", default_value_t = 0.05)]
-    weight_decay: f32,
+    /// Weight decay of the projections, per unit of learning rate [default: 0.05, with --quantize 0].
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f32>,
     /// Second moment of the optimiser: how much of the old is kept at each step.
     #[arg(long, value_name = "X", default_value_t = 0.99)]
     beta_2: f32,
@@ -159,7 +163,7 @@ pub(crate) struct RunConfig {
     #[arg(long, value_name = "X", requires = "teacher")]
     distill: Option<f32>,
     /// Train for integer weights: each step draws the weights to multiples of their scales, ever
-    /// harder; evaluations see them rounded. The checkpoint holds what the integers stand for;
+    /// harder; evaluations see them rounded. The scales of an --init of such integers stay as they are. The checkpoint holds what the integers stand for;
     /// `quantize --method search --calibration-tokens 0` makes the file of integers.
     #[arg(long, value_name = "PRECISION", value_parser = by_name::<Precision>(&[
         ("int8", "8-bit integers"),
@@ -269,7 +273,7 @@ impl RunConfig {
             ("--learning-rate", self.rate(), f64::MIN_POSITIVE, 1.0),
             ("--blank-lines", self.blank_lines, 0.0, 1.0),
             ("--floor", self.floor, 0.0, 1.0),
-            ("--weight-decay", self.weight_decay.into(), 0.0, 10.0),
+            ("--weight-decay", self.weight_decay().into(), 0.0, 10.0),
             ("--beta-2", self.beta_2.into(), 0.0, 0.999_999),
             (
                 "--distill",
@@ -317,6 +321,13 @@ impl RunConfig {
         })
     }
 
+    fn weight_decay(&self) -> f32 {
+        self.weight_decay.unwrap_or(match self.quantize {
+            None => WEIGHT_DECAY,
+            Some(_) => 0.0,
+        })
+    }
+
     fn warmup(&self, steps: u64) -> u64 {
         self.warmup.unwrap_or(WARMUP.min(steps / 10))
     }
@@ -361,7 +372,7 @@ impl RunConfig {
             optimizer: OptimizerConfig {
                 beta_1: BETA_1,
                 beta_2: self.beta_2,
-                weight_decay: self.weight_decay,
+                weight_decay: self.weight_decay(),
                 clip_norm: self.clip,
                 matrices: self.optimizer,
             },
@@ -382,6 +393,7 @@ impl RunConfig {
             replicas: Some(self.replicas()),
             learning_rate: Some(self.rate()),
             warmup: Some(self.warmup(steps)),
+            weight_decay: Some(self.weight_decay()),
             distill: self.distill(),
             evaluate_every: Some(self.evaluate_every(steps)),
             budget: Budget {

@@ -13,10 +13,9 @@ use itera_core::{
     models::{LoadedCheckpoint, load_checkpoint},
     tokenizer::Tokenizer,
 };
-use itera_data::{Block, TokenSet};
+use itera_data::{Block, Domain, TokenSet, rng};
 use itera_learn::{Predictions, teacher};
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use rand::RngExt as _;
 use rayon::prelude::*;
 
 use super::config::RunConfig;
@@ -152,8 +151,7 @@ impl Form {
         if self.blank_lines <= 0.0 {
             return Cow::Borrowed(document);
         }
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        random.set_stream(number as u64);
+        let mut random = rng(self.seed, Domain::BlankLines, number as u64);
         if !random.random_bool(self.blank_lines) || document.windows(2).any(|two| two == b"\n\n") {
             return Cow::Borrowed(document);
         }

@@ -96,6 +96,7 @@ fn record(run: &Run, command: Vec<String>, model: ModelInfo) -> anyhow::Result<T
 fn protocol(run: &Run) -> anyhow::Result<Value> {
     let (settings, data) = (run.inputs.settings, run.inputs.data);
     let mut protocol = as_json(&settings.train)?;
+    protocol["blank_lines"] = json!(settings.blank_lines);
     protocol["backend"] = json!(settings.backend);
     protocol["init_sha256"] = json!(settings.init_sha256);
     protocol["teacher_sha256"] = json!(settings.teacher_sha256);

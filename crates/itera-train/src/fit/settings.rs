@@ -37,6 +37,9 @@ pub(crate) struct Settings {
     pub(crate) train_sha256: String,
     /// Digest of the text for evaluation, if that is another.
     pub(crate) valid_sha256: Option<String>,
+    /// Share of the documents whose line ends are blank lines.
+    #[serde(default)]
+    pub(crate) blank_lines: f64,
     /// Kind and entries, for example `bpe 512`.
     pub(crate) tokenizer: String,
     /// Digest of the tokenizer's JSON.
@@ -65,6 +68,7 @@ impl Settings {
         Self {
             train_sha256: data.texts.train_sha256().to_owned(),
             valid_sha256: data.texts.valid_sha256().map(str::to_owned),
+            blank_lines: config.blank_lines,
             tokenizer: format!("{} {}", tokenizer.kind(), tokenizer.vocab_size()),
             tokenizer_sha256: sha256_hex(tokenizer.to_json().to_string().as_bytes()),
             preset: config

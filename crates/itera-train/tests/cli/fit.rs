@@ -1,6 +1,11 @@
 //! A whole run and its files.
 
-use itera_core::{checkpoint::Checkpoint, config::Preset, digest::sha256_hex, model::Model};
+use itera_core::{
+    checkpoint::{Checkpoint, Precision},
+    config::Preset,
+    digest::sha256_hex,
+    model::Model,
+};
 use itera_record::{Record as _, TrainingRecord};
 
 use crate::fixture::{CliTest, QUICK_FIT, assert_snapshot, model};
@@ -130,6 +135,35 @@ fn the_record_and_a_resumed_run_know_all_teachers() {
     assert!(said.contains("`teacher_sha256` is"), "{said}");
     test.run(&format!("{both} --resume"));
     assert_eq!(named(), serde_json::json!(digests));
+}
+
+#[test]
+fn a_run_from_a_packed_file_keeps_its_scales() {
+    let test = CliTest::with_model();
+    test.run(
+        "quantize --checkpoint x.safetensors --precision int8 --bytes 12000 --dataset sample-tinystories \
+         --output packed.safetensors",
+    );
+    let [from_packed, from_floats] = [("packed", "a"), ("x", "b")].map(|(init, output)| {
+        test.run(&format!(
+            "{QUICK_FIT} --steps 20 --init {init}.safetensors --quantize int8 --output {output}.safetensors"
+        ));
+        test.run(&format!(
+            "quantize --checkpoint {output}.safetensors --of x.safetensors --precision int8 --method search \
+             --calibration-tokens 0 --output {output}.int8.safetensors"
+        ));
+        test.read(&format!("{output}.int8.safetensors"))
+    });
+    // With scales of its own for each group, a file needs more bytes.
+    let (packed, free) = (from_packed.len(), from_floats.len());
+    assert!(packed < 13_000 && free > 15_000, "{packed} {free}");
+    let float = Checkpoint::from_bytes(&test.read("a.safetensors")).unwrap();
+    for (name, tensor) in &Checkpoint::from_bytes(&from_packed).unwrap().tensors {
+        // The checkpoint of floats holds what the integers stand for.
+        if tensor.precision() == Precision::Int8 {
+            assert_eq!(tensor.to_f32(), float.tensors[name].to_f32(), "{name}");
+        }
+    }
 }
 
 #[test]

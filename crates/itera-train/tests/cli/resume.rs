@@ -89,6 +89,18 @@ fn another_text_is_refused() {
 }
 
 #[test]
+fn another_form_of_the_text_is_refused() {
+    let test = CliTest::new();
+    interrupted(&test).output().unwrap();
+    let fit = format!("{QUICK_FIT} --steps 8 --output x.safetensors --resume");
+    let said = test.refused(&format!("{fit} --blank-lines 0.5"));
+    assert!(
+        said.contains("`blank_lines` is 0.5, the interrupted run has 0.0"),
+        "{said}"
+    );
+}
+
+#[test]
 fn nothing_to_resume() {
     let test = CliTest::new();
     assert_snapshot!(test.command(&format!(
