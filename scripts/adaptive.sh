@@ -26,4 +26,5 @@ score() {
 validate --checkpoint micro-wikitext2 --checkpoint micro-tinystories --checkpoint nano-tinystories --mix --no-baselines \
     --output results/adaptive-mix.json
 score weights --adapt
+score documents --adapt --adapt-per-document
 score both --adapt --mix

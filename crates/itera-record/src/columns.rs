@@ -211,18 +211,21 @@ pub const GAINS: &[Column<ValidationRow>] = &columns! { ValidationRow:
     text   "model"   "model"             "" |row| Value::code(row.model.base_name());
     text   "learns"  "what learns"       "" |row| what_learns(&row.protocol);
     number "static"  "static"   "bits/byte" |row| Fixed(4).of(row.static_score.as_ref().map(|score| score.static_bits_per_byte));
-    number "adapted" "adapted"  "bits/byte" |row| Fixed(4).of(row.bits_per_byte);
+    number "learning" "learning" "bits/byte" |row| Fixed(4).of(row.bits_per_byte);
     number "gain"    "gain"              "" |row| Percent(2).of(row.static_score.as_ref().map(|score| score.gain));
-    number "updates" "updates"           "" |row| row.static_score.as_ref().map(|score| score.updates);
 };
 
-fn what_learns(protocol: &ScoringProtocol) -> &'static str {
-    match (&protocol.adaptation, &protocol.mix) {
-        (Some(_), None) => "weights",
-        (None, Some(_)) => "n-grams, mixed in",
-        (Some(_), Some(_)) => "both",
-        (None, None) => "",
-    }
+fn what_learns(protocol: &ScoringProtocol) -> String {
+    let weights = protocol.adaptation.as_ref().map(|adaptation| {
+        if adaptation.per_document {
+            "weights, per document"
+        } else {
+            "weights"
+        }
+    });
+    let mix = protocol.mix.as_ref().map(|_| "n-grams");
+    let both: Vec<&str> = weights.into_iter().chain(mix).collect();
+    both.join("; ")
 }
 
 fn state_errors(errors: &[StateError]) -> String {

@@ -177,6 +177,7 @@ fn scores_of_moving_weights_say_so_and_how_the_others_did() {
     let mut record = record();
     record.protocol.adaptation = Some(AdaptationProtocol {
         method: "dynamic_evaluation".into(),
+        per_document: false,
         segment_tokens: 64,
         learning_rate: 1e-4,
         pull: 0.0,

@@ -1,8 +1,8 @@
 //! Scores of weights that move: each segment of a text is scored, then learnt from.
 //!
 //! Weights are carried from document to document, so that the order of the documents is part of the
-//! score and nothing runs in parallel. The weights of the checkpoint, left as they are, read the same
-//! segments beside, by the same engine.
+//! score and nothing runs in parallel, unless each document starts with those of the checkpoint. These, left as
+//! they are, read the same segments beside, by the same engine.
 
 #[cfg(feature = "burn")]
 mod scorer;
@@ -11,7 +11,10 @@ use anyhow::ensure;
 use itera_core::checkpoint::{Checkpoint, Precision};
 use itera_record::AdaptationProtocol;
 
-use crate::{args::ScoreArgs, engine::Engine};
+use crate::{
+    args::{ProtocolArg, ScoreArgs},
+    engine::Engine,
+};
 
 /// Tokens in a segment unless told otherwise.
 const SEGMENT: u64 = 64;
@@ -45,10 +48,15 @@ pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProt
         "this build cannot adapt weights; leave out `--adapt`, or build with `cargo build --release \
          -p itera-validate --features burn`"
     );
+    let per_document = args.adapt_per_document;
     ensure!(
-        args.shard.is_none(),
+        args.shard.is_none() || per_document,
         "`--shard` cannot be used with `--adapt`, whose weights are carried from each document to \
-         the next; leave out one of them"
+         the next; leave out one of them, or add `--adapt-per-document`"
+    );
+    ensure!(
+        !per_document || args.protocol != Some(ProtocolArg::Stream),
+        "`--adapt-per-document` keeps documents apart, and `--protocol stream` does not; leave out one of them"
     );
     ensure!(
         !args.asks_for_windows(),
@@ -61,6 +69,7 @@ pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProt
     );
     let adaptation = AdaptationProtocol {
         method: "dynamic_evaluation".to_owned(),
+        per_document,
         segment_tokens: args.adapt_segment.unwrap_or(SEGMENT),
         learning_rate: args.adapt_learning_rate.unwrap_or(LEARNING_RATE),
         pull: args.adapt_pull.unwrap_or(PULL),

@@ -227,6 +227,10 @@ pub(crate) struct ScoreArgs {
     /// --features burn.
     #[arg(long)]
     pub(crate) adapt: bool,
+    /// Start each document of --adapt with the weights of the checkpoint, in place of those that the document before has
+    /// left; documents may then be read in parallel and in shards.
+    #[arg(long, requires = "adapt")]
+    pub(crate) adapt_per_document: bool,
     /// Learning rate of --adapt [default: 0.001].
     #[arg(long, value_name = "RATE")]
     pub(crate) adapt_learning_rate: Option<f64>,

@@ -50,7 +50,9 @@ pub(crate) struct Reader<'a> {
 
 /// How many threads may read at once: one where a document is read with what came before it.
 pub(crate) fn threads(protocol: &ScoringProtocol, threads: usize) -> usize {
-    let is_sequential = protocol.name == ProtocolKind::Stream || protocol.adaptation.is_some();
+    let adaptation = protocol.adaptation.as_ref();
+    let is_sequential = protocol.name == ProtocolKind::Stream
+        || adaptation.is_some_and(|adaptation| !adaptation.per_document);
     if is_sequential { 1 } else { threads }
 }
 

@@ -10,9 +10,11 @@ use crate::check::{self, RecordError};
 /// of weights that stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AdaptationProtocol {
-    /// `dynamic_evaluation`: each segment is scored, then learnt from, in the order of the text; the
-    /// weights are carried from document to document.
+    /// `dynamic_evaluation`: each segment is scored, then learnt from, in the order of the text.
     pub method: String,
+    /// Whether each document starts with the weights of the checkpoint; else they are carried from document to document.
+    #[serde(default)]
+    pub per_document: bool,
     /// Tokens in a segment; the last of a document may have fewer.
     pub segment_tokens: u64,
     /// Learning rate of each update.

@@ -260,8 +260,15 @@ impl fmt::Display for ScoringProtocol {
         if let Some(adaptation) = &self.adaptation {
             write!(
                 f,
-                ", WEIGHTS MOVE (dynamic evaluation, segment {}, learning-rate {}, pull {})",
-                adaptation.segment_tokens, adaptation.learning_rate, adaptation.pull
+                ", WEIGHTS MOVE (dynamic evaluation{}, segment {}, learning-rate {}, pull {})",
+                if adaptation.per_document {
+                    " per document"
+                } else {
+                    ""
+                },
+                adaptation.segment_tokens,
+                adaptation.learning_rate,
+                adaptation.pull
             )?;
         }
         if let Some(mix) = &self.mix {

@@ -11,10 +11,12 @@ use crate::engine::{Engine, Session};
 struct Adaptive {
     checkpoint: Checkpoint,
     config: DynamicConfig,
+    per_document: bool,
 }
 
 /// Two readers side by side.
-struct Pair {
+struct Pair<'a> {
+    engine: &'a Adaptive,
     moving: DynamicScorer,
     staying: DynamicScorer,
     static_nats: f64,
@@ -32,7 +34,14 @@ pub(super) fn engine(
             pull: adaptation.pull,
             ..DynamicConfig::default()
         },
+        per_document: adaptation.per_document,
     })
+}
+
+impl Adaptive {
+    fn open(&self) -> anyhow::Result<DynamicScorer> {
+        DynamicScorer::new(&self.checkpoint, self.config).context("cannot use the checkpoint")
+    }
 }
 
 impl Engine for Adaptive {
@@ -41,20 +50,25 @@ impl Engine for Adaptive {
     }
 
     fn session(&self) -> anyhow::Result<Box<dyn Session + '_>> {
-        let open = || {
-            DynamicScorer::new(&self.checkpoint, self.config).context("cannot use the checkpoint")
-        };
         Ok(Box::new(Pair {
-            moving: open()?,
-            staying: open()?,
+            engine: self,
+            moving: self.open()?,
+            staying: self.open()?,
             static_nats: 0.0,
         }))
     }
 }
 
-impl Session for Pair {
+impl Session for Pair<'_> {
     fn reset(&mut self) {
-        self.moving.reset();
+        if self.engine.per_document {
+            self.moving = self
+                .engine
+                .open()
+                .expect("this checkpoint was opened before");
+        } else {
+            self.moving.reset();
+        }
         self.staying.reset();
     }
 

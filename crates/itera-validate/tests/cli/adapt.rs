@@ -88,6 +88,24 @@ mod with_burn {
     }
 
     #[test]
+    fn documents_apart_do_not_depend_on_each_other() {
+        let test = CliTest::new();
+        let adapt = "--adapt --adapt-segment 16 --adapt-learning-rate 0.01";
+        let carried = row(&test, adapt);
+        let apart = row(&test, &format!("{adapt} --adapt-per-document --threads 2"));
+        let nats = |row: &ValidationRow| row.per_document.document_nll_nats.clone();
+        assert_eq!(nats(&carried)[0].to_bits(), nats(&apart)[0].to_bits());
+        assert_ne!(nats(&carried)[1].to_bits(), nats(&apart)[1].to_bits());
+        let shard = row(&test, &format!("{adapt} --adapt-per-document --shard 2/2"));
+        for (index, nats_there) in shard.per_document.document_indices.iter().zip(nats(&shard)) {
+            assert_eq!(
+                nats(&apart)[*index as usize].to_bits(),
+                nats_there.to_bits()
+            );
+        }
+    }
+
+    #[test]
     fn the_protocol_says_so_and_is_compared_with_no_other() {
         let test = CliTest::new();
         row(&test, "");
@@ -111,8 +129,8 @@ mod with_burn {
         text         model  precision  zstd -19   PPMd  unigram  uniform  text by this model, bytes  model file, bytes  both, bytes  text by zstd, bytes
         stories.txt  small  fp32          #.###  #.###    #.###    #.###                        291             48,384       48,675                  181
 
-        text         model  what learns  static, bits/byte  adapted, bits/byte    gain  updates
-        stories.txt  small  weights                 #.####              #.####  0.00 %        6
+        text         model  what learns  static, bits/byte  learning, bits/byte    gain
+        stories.txt  small  weights                 #.####               #.####  0.00 %
 
         protocol document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate 0, pull #.###)
         stories.txt: documents 5, words 59, chars 255, bytes 257, bytes_scored_fraction 1.0; unknown text of 318 bytes; figures compare only at equal sha256
@@ -142,7 +160,15 @@ mod with_burn {
         ----- stdout -----
 
         ----- stderr -----
-        error: `--shard` cannot be used with `--adapt`, whose weights are carried from each document to the next; leave out one of them
+        error: `--shard` cannot be used with `--adapt`, whose weights are carried from each document to the next; leave out one of them, or add `--adapt-per-document`
+        ");
+        snapshot!(test, &format!("{run} --adapt-per-document --protocol stream"), @r"
+        success: false
+        exit_code: 2
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `--adapt-per-document` keeps documents apart, and `--protocol stream` does not; leave out one of them
         ");
         snapshot!(test, &format!("{run} --window 8"), @r"
         success: false
