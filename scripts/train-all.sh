@@ -21,14 +21,25 @@ fit() {
     train fit --batch "$batch" --length 128 --replicas "$replicas" "$@"
 }
 
-# for_integers MODEL DATASET SEED STEPS [OPTION...]: trains on while the weights are drawn to integers of 4 bits, with the
-# model in floats as the teacher.
+# for_integers PRECISION MODEL INIT [OPTION...]: trains on from INIT while the weights are drawn to integers, with the model in
+# floats as the teacher.
 for_integers() {
-    local model=$1 dataset=$2 seed=$3 steps=$4
-    shift 4
-    fit --dataset "$dataset" --seed "$seed" --init "data/models/$model.safetensors" \
-        --teacher "data/models/$model.safetensors" --distill 0.9 --quantize int4 --evaluate-every 0 \
-        --warmup 20 --steps "$steps" --output "runs/$model-int4.safetensors" "$@"
+    local precision=$1 model=$2 init=$3
+    shift 3
+    fit --init "$init" --teacher "data/models/$model.safetensors" --distill 0.9 --quantize "$precision" \
+        --evaluate-every 0 --output "runs/$model-$precision.safetensors" "$@"
+}
+
+# to_int4 MODEL [OPTION...]
+to_int4() {
+    for_integers int4 "$1" "data/models/$1.safetensors" --warmup 20 "${@:2}"
+}
+
+# to_int8 MODEL BYTES [OPTION...]: from the best rounding within so many bytes, whose scales stay.
+to_int8() {
+    train quantize --checkpoint "data/models/$1.safetensors" --precision int8 --bytes "$2" \
+        --output "runs/$1-packed.safetensors"
+    for_integers int8 "$1" "runs/$1-packed.safetensors" --warmup 50 --learning-rate 1e-2 --steps 4500 "${@:3}"
 }
 
 mkdir -p runs data/models/teacher
@@ -74,7 +85,8 @@ micro-tinystories() {
         --learning-rate 5e-3 --steps 3000 --output "$eighth"
     fit "${text[@]}" --init "$eighth" --teacher "$sixth" --teacher "$seventh" --teacher "$eighth" --distill 0.7 --seed 12 \
         "${rate[@]}" --learning-rate 8e-3 --steps 15000 --output data/models/micro-tinystories.safetensors
-    for_integers micro-tinystories tinystories 9 3500 --blank-lines 0.5 --learning-rate 3e-2
+    to_int8 micro-tinystories 189800 --dataset tinystories --blank-lines 0.5 --seed 21
+    to_int4 micro-tinystories --dataset tinystories --blank-lines 0.5 --seed 9 --learning-rate 3e-2 --steps 3500
     scripts/quantize-all.sh micro-tinystories
 }
 
@@ -109,7 +121,8 @@ micro-wikitext2() {
         --evaluate-every 2000 --output "$sixth"
     fit "${long[@]}" --init "$sixth" --teacher "$fourth" --teacher "$fifth" --teacher "$sixth" --seed 7 \
         --learning-rate 1e-2 --steps 8500 --evaluate-every 0 --output data/models/micro-wikitext2.safetensors
-    for_integers micro-wikitext2 wikitext2 3 4000 --learning-rate 5e-2
+    to_int8 micro-wikitext2 189800 --dataset wikitext2 --seed 21
+    to_int4 micro-wikitext2 --dataset wikitext2 --seed 3 --learning-rate 5e-2 --steps 4000
     scripts/quantize-all.sh micro-wikitext2
 }
 
@@ -123,7 +136,8 @@ micro-tinystories-char() {
         --optimizer muon --learning-rate 1e-2 --warmup 50 --steps 10139 --evaluate-every 1000 \
         --output data/models/micro-tinystories-char.safetensors
     # Of the deeper model more weights settle where they should not at a higher rate.
-    for_integers micro-tinystories-char tinystories 2 3500 --learning-rate 3e-2
+    to_int8 micro-tinystories-char 189800 --dataset tinystories --seed 21
+    to_int4 micro-tinystories-char --dataset tinystories --seed 2 --learning-rate 3e-2 --steps 3500
     scripts/quantize-all.sh micro-tinystories-char
 }
 
@@ -133,7 +147,8 @@ nano-tinystories() {
         --dataset tinystories --blank-lines 0.5 --tokenizer bpe --vocab-size 1792 --seed 1 \
         --optimizer muon --learning-rate 3e-2 --warmup 300 --steps 40000 --evaluate-every 8000 \
         --output data/models/nano-tinystories.safetensors
-    for_integers nano-tinystories tinystories 2 2000 --blank-lines 0.5 --learning-rate 1e-1
+    to_int8 nano-tinystories 79800 --dataset tinystories --blank-lines 0.5 --seed 21
+    to_int4 nano-tinystories --dataset tinystories --blank-lines 0.5 --seed 2 --learning-rate 1e-1 --steps 2000
     scripts/quantize-all.sh nano-tinystories
 }
 

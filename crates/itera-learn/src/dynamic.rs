@@ -37,7 +37,7 @@ pub struct DynamicConfig {
 impl Default for DynamicConfig {
     fn default() -> Self {
         Self {
-            learning_rate: 1e-3,
+            learning_rate: 5e-4,
             pull: 0.003,
             optimizer: OptimizerConfig {
                 weight_decay: 0.0,

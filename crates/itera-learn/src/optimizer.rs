@@ -66,13 +66,8 @@ impl OptimizerConfig {
             ensure(fits, setting, value, "from 0 to below 1")?;
         }
         let (decay, clip) = (self.weight_decay, self.clip_norm);
-        let decays = decay.is_finite() && decay >= 0.0;
-        ensure(
-            decays,
-            "optimizer.weight_decay",
-            decay,
-            "a number of at least 0",
-        )?;
+        let decays = (0.0..=10.0).contains(&decay);
+        ensure(decays, "optimizer.weight_decay", decay, "0 to 10")?;
         let clips = clip.is_finite() && clip > 0.0;
         ensure(clips, "optimizer.clip_norm", clip, "a number above 0")
     }

@@ -54,8 +54,8 @@ impl Schedule {
             steps,
             ..
         } = *self;
-        let rises = peak > 0.0 && peak.is_finite();
-        ensure(rises, "schedule.peak", peak, "a number above 0")?;
+        let rises = peak > 0.0 && peak <= 1.0;
+        ensure(rises, "schedule.peak", peak, "above 0, at most 1")?;
         let falls = (0.0..=1.0).contains(&floor);
         ensure(falls, "schedule.floor", floor, "0 to 1")?;
         let most = format!("at most the {steps} steps of the run");

@@ -231,7 +231,7 @@ pub(crate) struct ScoreArgs {
     /// left; documents may then be read in parallel and in shards.
     #[arg(long, requires = "adapt")]
     pub(crate) adapt_per_document: bool,
-    /// Learning rate of --adapt [default: 0.001].
+    /// Learning rate of --adapt [default: 0.0005].
     #[arg(long, value_name = "RATE")]
     pub(crate) adapt_learning_rate: Option<f64>,
     /// Tokens that --adapt scores, then learns from [default: 64].

@@ -71,7 +71,7 @@ impl TrainConfig {
     /// The first field that is out of its range.
     pub fn validate(&self) -> Result<(), SettingError> {
         ensure_counts([
-            ("replicas", self.replicas, 1024),
+            ("replicas", self.replicas, 256),
             ("batch", self.batch, 1 << 16),
             ("length", self.length, 1 << 20),
         ])?;
@@ -80,8 +80,8 @@ impl TrainConfig {
         self.optimizer.validate()?;
         let RouterLoss { balance, z } = self.router;
         for (setting, value) in [("router.balance", balance), ("router.z", z)] {
-            let fits = value.is_finite() && value >= 0.0;
-            ensure(fits, setting, value, "a number of at least 0")?;
+            let fits = (0.0..=10.0).contains(&value);
+            ensure(fits, setting, value, "0 to 10")?;
         }
         if let Some(weight) = self.distill {
             let fits = weight > 0.0 && weight <= 1.0;

@@ -1,12 +1,11 @@
 //! What shapes a training run, as it is typed, recorded and typed again.
 
-use std::path::{Path, PathBuf};
+mod command;
 
-use anyhow::{Context as _, ensure};
-use clap::{
-    Args as _, ValueEnum,
-    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
-};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow, ensure};
+use clap::ValueEnum;
 use itera_core::{
     checkpoint::Precision,
     config::{ModelConfig, Preset},
@@ -14,17 +13,14 @@ use itera_core::{
 };
 use itera_data::Dataset;
 use itera_learn::{
-    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule, trainer::TrainConfig,
+    Backend, Decay, MatrixOptimizer, OptimizerConfig, RouterLoss, Schedule, SettingError,
+    trainer::TrainConfig,
 };
-use serde::{Serialize, Serializer, de::DeserializeOwned};
-use serde_json::Value;
+use serde::Serialize;
 
-use super::{
-    settings::as_json,
-    size::{SizeArg, model_config},
-};
+use self::command::{as_typed, as_typed_if_any, by_name};
+use super::size::{SizeArg, model_config};
 use crate::{
-    TOOL,
     args::{TensorArg, utf8_path},
     tokenizer::TokenizerSource,
 };
@@ -49,8 +45,7 @@ const EVALUATIONS: u64 = 20;
 /// Decay of the mean of the gradient.
 const BETA_1: f32 = 0.9;
 
-/// Larger values are typing errors: threads, and tokens of a step.
-const MAX_REPLICAS: usize = 256;
+/// More tokens in a step are a typing error.
 const MAX_SEGMENT: usize = 1 << 18;
 
 /// Every option that shapes a run. A field here is all that a new one needs on the command line and in
@@ -212,8 +207,7 @@ pub(crate) enum DenseArg {
 impl RunConfig {
     /// Checks all that can be checked without the text, and decides on the tokenizer.
     pub(crate) fn checked(mut self) -> anyhow::Result<Self> {
-        self.check_counts()?;
-        self.check_ranges()?;
+        self.check()?;
         let is_that_of_init = self.init.is_some() && self.vocab_size.is_none();
         if self.tokenizer.is_none() && !is_that_of_init {
             self.tokenizer = Some(TokenizerSource::BPE);
@@ -226,16 +220,16 @@ impl RunConfig {
                 self.model_config(vocab_size)?;
             }
         }
-        if let Some(steps) = self.budget.steps {
-            self.train_config(steps)?;
-        }
+        // Of a run of so many minutes the steps are not known yet.
+        self.train_config(self.budget.steps.unwrap_or(u64::MAX))?;
         Ok(self)
     }
 
-    fn check_counts(&self) -> anyhow::Result<()> {
+    /// What the trainer does not check.
+    fn check(&self) -> anyhow::Result<()> {
         let Self { batch, length, .. } = *self;
-        let (replicas, on_host) = (self.replicas(), self.backend.is_host());
         let Budget { steps, minutes } = self.budget;
+        let (replicas, blank_lines) = (self.replicas(), self.blank_lines);
         ensure!(
             steps != Some(0) && minutes.is_none_or(|m| m > 0.0 && m.is_finite()),
             "the run has no step; give more with `--steps` or `--minutes`"
@@ -244,18 +238,13 @@ impl RunConfig {
             self.evaluate_documents != Some(0),
             "`--evaluate-documents` is 0, expected at least 1"
         );
-        ensure!(length > 0, "`--length` is 0, expected at least 1");
         ensure!(
-            (1..=MAX_REPLICAS).contains(&replicas),
-            "`--replicas` is {replicas}, expected 1 to {MAX_REPLICAS}"
+            (0.0..=1.0).contains(&blank_lines),
+            "`--blank-lines` is {blank_lines}, expected from 0 to 1"
         );
         ensure!(
-            on_host || replicas == 1,
+            self.backend.is_host() || replicas == 1,
             "`--replicas` is {replicas}, but a card reads the whole batch at once; leave it out"
-        );
-        ensure!(
-            batch > 0 && batch.is_multiple_of(replicas),
-            "`--batch` is {batch}, expected a multiple of the {replicas} replicas"
         );
         ensure!(
             batch.saturating_mul(length) <= MAX_SEGMENT,
@@ -265,39 +254,6 @@ impl RunConfig {
             self.quantize.is_none() || self.optimizer == MatrixOptimizer::AdamW,
             "`--quantize` measures the steps of adamw in integers; leave out `--optimizer`"
         );
-        Ok(())
-    }
-
-    fn check_ranges(&self) -> anyhow::Result<()> {
-        for (option, value, low, high) in [
-            ("--learning-rate", self.rate(), f64::MIN_POSITIVE, 1.0),
-            ("--blank-lines", self.blank_lines, 0.0, 1.0),
-            ("--floor", self.floor, 0.0, 1.0),
-            ("--weight-decay", self.weight_decay().into(), 0.0, 10.0),
-            ("--beta-2", self.beta_2.into(), 0.0, 0.999_999),
-            (
-                "--distill",
-                self.distill.unwrap_or(DISTILL).into(),
-                1e-6,
-                1.0,
-            ),
-            ("--dropout", self.dropout.into(), 0.0, 0.99),
-            (
-                "--average",
-                self.average.unwrap_or(0.0).into(),
-                0.0,
-                0.999_999,
-            ),
-            ("--clip", self.clip.into(), 1e-6, f32::MAX.into()),
-            ("--balance", self.balance.into(), 0.0, 10.0),
-            ("--z-loss", self.z_loss.into(), 0.0, 10.0),
-        ] {
-            ensure!(
-                (low..=high).contains(&value),
-                "`{option}` is {value}, expected a number {}",
-                range_words(low, high)
-            );
-        }
         Ok(())
     }
 
@@ -352,12 +308,7 @@ impl RunConfig {
 
     /// What the trainer needs for a run of `steps` steps.
     pub(crate) fn train_config(&self, steps: u64) -> anyhow::Result<TrainConfig> {
-        let warmup = self.warmup(steps);
-        ensure!(
-            warmup <= steps,
-            "`--warmup` is {warmup}, more than the {steps} steps of the run; give fewer"
-        );
-        Ok(TrainConfig {
+        let config = TrainConfig {
             batch: self.batch,
             length: self.length,
             replicas: self.replicas(),
@@ -365,7 +316,7 @@ impl RunConfig {
             schedule: Schedule {
                 peak: self.rate(),
                 floor: self.floor,
-                warmup,
+                warmup: self.warmup(steps),
                 steps,
                 decay: self.decay,
             },
@@ -384,77 +335,26 @@ impl RunConfig {
             distill: self.distill(),
             average: self.average,
             dropout: self.dropout,
-        })
-    }
-
-    /// The command that repeats a run of `steps` steps, with every default as it is now.
-    pub(crate) fn command(&self, steps: u64, output: &Path) -> anyhow::Result<Vec<String>> {
-        let run = Self {
-            replicas: Some(self.replicas()),
-            learning_rate: Some(self.rate()),
-            warmup: Some(self.warmup(steps)),
-            weight_decay: Some(self.weight_decay()),
-            distill: self.distill(),
-            evaluate_every: Some(self.evaluate_every(steps)),
-            budget: Budget {
-                steps: Some(steps),
-                minutes: None,
-            },
-            ..self.clone()
         };
-        let fields = as_json(&run)?;
-        let mut words = vec![TOOL.to_owned(), "fit".to_owned()];
-        for argument in Self::augment_args(clap::Command::new(TOOL)).get_arguments() {
-            let name = argument.get_id().as_str();
-            let values = match &fields[name] {
-                Value::Null => &[],
-                Value::Array(values) => &values[..],
-                value => std::slice::from_ref(value),
-            };
-            for value in values {
-                let text = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
-                words.extend([format!("--{}", name.replace('_', "-")), text]);
-            }
-        }
-        words.extend(["--output".to_owned(), output.display().to_string()]);
-        Ok(words)
+        config.validate().map_err(by_option)?;
+        Ok(config)
     }
 }
 
-/// Parses the name by which serde knows a value; each of `choices` with its help.
-fn by_name<T: DeserializeOwned + Clone + Send + Sync + 'static>(
-    choices: &[(&'static str, &'static str)],
-) -> impl TypedValueParser<Value = T> + use<T> {
-    let choices = choices
-        .iter()
-        .map(|&(name, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(choices).try_map(|name| serde_json::from_value(Value::String(name)))
-}
-
-fn as_typed<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&value.to_string())
-}
-
-#[expect(clippy::ref_option, reason = "the signature that serde calls")]
-fn as_typed_if_any<S: Serializer>(
-    value: &Option<impl ToString>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    value
-        .as_ref()
-        .map(ToString::to_string)
-        .serialize(serializer)
-}
-
-fn range_words(low: f64, high: f64) -> String {
-    match (low, high) {
-        (low, high) if low > 0.0 && high > 1e3 => "above 0".to_owned(),
-        (low, high) if low > 0.0 => format!("above 0 and at most {high}"),
-        (_, high) if high < 1.0 => "from 0 to below 1".to_owned(),
-        (_, high) => format!("from 0 to {high}"),
-    }
+/// The message about a setting of the trainer, by the name of its option.
+fn by_option(error: SettingError) -> anyhow::Error {
+    let SettingError {
+        setting,
+        found,
+        expected,
+    } = error;
+    let option = match setting.rsplit('.').next().unwrap_or(setting) {
+        "peak" => "learning-rate".to_owned(),
+        "clip_norm" => "clip".to_owned(),
+        "z" => "z-loss".to_owned(),
+        name => name.replace('_', "-"),
+    };
+    anyhow!("`--{option}` is {found}, expected {expected}")
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
-use clap::Parser as _;
+use std::path::Path;
+
+use clap::{Args as _, Parser as _};
 
 use super::*;
+use crate::{TOOL, fit::settings::as_json};
 
 #[derive(Debug, clap::Parser)]
 #[command(name = "itera-train fit")]
@@ -89,10 +92,7 @@ fn contradictions_are_refused() {
         ("--minutes 0", "the run has no step"),
         ("--steps 5 --minutes 1", "cannot be used with"),
         ("", "required"),
-        (
-            "--steps 5 --batch 5",
-            "expected a multiple of the 2 replicas",
-        ),
+        ("--steps 5 --batch 5", "expected a multiple of 2 replicas"),
         (
             "--steps 5 --batch 2000 --length 1500",
             "more than 262144 tokens a step",
@@ -106,11 +106,8 @@ fn contradictions_are_refused() {
             "--steps 5 --replicas 1000 --batch 1000",
             "expected 1 to 256",
         ),
-        ("--steps 5 --warmup 6", "more than the 5 steps"),
-        (
-            "--steps 5 --learning-rate 0",
-            "expected a number above 0 and at most 1",
-        ),
+        ("--steps 5 --warmup 6", "expected at most the 5 steps"),
+        ("--steps 5 --learning-rate 0", "expected above 0, at most 1"),
         (
             "--steps 5 --quantize int4 --optimizer muon",
             "leave out `--optimizer`",
@@ -124,19 +121,21 @@ fn contradictions_are_refused() {
             "--steps 5 --distill 0.5",
             "required arguments were not provided",
         ),
+        ("--steps 5 --beta-2 1", "expected from 0 to below 1"),
         (
-            "--steps 5 --beta-2 1",
-            "expected a number from 0 to below 1",
-        ),
-        ("--steps 5 --clip 0", "expected a number above 0"),
-        (
-            "--steps 5 --dropout 1",
-            "expected a number from 0 to below 1",
+            "--steps 5 --clip 0",
+            "`--clip` is 0, expected a number above 0",
         ),
         (
-            "--steps 5 --average 1",
-            "expected a number from 0 to below 1",
+            "--steps 5 --z-loss 11",
+            "`--z-loss` is 11, expected 0 to 10",
         ),
+        (
+            "--steps 5 --blank-lines 2",
+            "`--blank-lines` is 2, expected from 0 to 1",
+        ),
+        ("--steps 5 --dropout 1", "expected from 0 to below 1"),
+        ("--steps 5 --average 1", "expected from 0 to below 1"),
         ("--steps 5 --size d_model=80", "more than its budget"),
         ("--steps 5 --size width=9", "there is no size `width`"),
         (
