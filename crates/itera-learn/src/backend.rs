@@ -1,7 +1,10 @@
 //! Which Burn backend computes. Chosen once, in the binary.
-#![expect(
-    deprecated,
-    reason = "the ndarray backend is deprecated in favour of flex, and still supported"
+#![cfg_attr(
+    feature = "ndarray",
+    expect(
+        deprecated,
+        reason = "the ndarray backend is deprecated in favour of flex, and still supported"
+    )
 )]
 
 use std::{fmt, str::FromStr};
@@ -23,6 +26,7 @@ pub enum Backend {
     #[default]
     Flex,
     /// `burn-ndarray`.
+    #[cfg(feature = "ndarray")]
     NdArray,
     /// `burn-cuda` with fusion, on the first NVIDIA card.
     #[cfg(feature = "cuda")]
@@ -56,11 +60,16 @@ pub struct NoDevice;
 
 impl Backend {
     /// The backends of the host.
-    pub const HOST: [Self; 2] = [Self::Flex, Self::NdArray];
+    pub const HOST: &[Self] = &[
+        Self::Flex,
+        #[cfg(feature = "ndarray")]
+        Self::NdArray,
+    ];
 
     /// All backends of this build.
     pub const ALL: &[Self] = &[
         Self::Flex,
+        #[cfg(feature = "ndarray")]
         Self::NdArray,
         #[cfg(feature = "cuda")]
         Self::Cuda,
@@ -70,6 +79,7 @@ impl Backend {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Flex => "flex",
+            #[cfg(feature = "ndarray")]
             Self::NdArray => "ndarray",
             #[cfg(feature = "cuda")]
             Self::Cuda => "cuda",
@@ -85,12 +95,8 @@ impl Backend {
     }
 
     /// Whether its tensors lie in host memory.
-    pub const fn is_host(self) -> bool {
-        match self {
-            Self::Flex | Self::NdArray => true,
-            #[cfg(feature = "cuda")]
-            Self::Cuda => false,
-        }
+    pub fn is_host(self) -> bool {
+        Self::HOST.contains(&self)
     }
 
     /// Whether its device is there.
@@ -98,19 +104,18 @@ impl Backend {
     /// # Errors
     /// [`NoDevice`] if not.
     pub fn check(self) -> Result<(), NoDevice> {
-        match self {
-            Self::Flex | Self::NdArray => Ok(()),
-            #[cfg(feature = "cuda")]
-            Self::Cuda => (!Device::enumerate(DeviceType::Cuda).is_empty())
-                .then_some(())
-                .ok_or(NoDevice),
+        #[cfg(feature = "cuda")]
+        if self == Self::Cuda && Device::enumerate(DeviceType::Cuda).is_empty() {
+            return Err(NoDevice);
         }
+        Ok(())
     }
 
     /// Burn's device, without autodiff.
     pub fn device(self) -> Device {
         match self {
             Self::Flex => Device::flex(),
+            #[cfg(feature = "ndarray")]
             Self::NdArray => Device::ndarray(),
             #[cfg(feature = "cuda")]
             Self::Cuda => Device::cuda(0),
@@ -148,7 +153,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "wgpu".parse::<super::Backend>().unwrap_err().to_string();
         assert!(
-            error.starts_with("this build has no backend `wgpu`, it has flex, ndarray"),
+            error.starts_with("this build has no backend `wgpu`, it has flex"),
             "{error}"
         );
         if !cfg!(feature = "cuda") {

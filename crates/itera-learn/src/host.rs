@@ -6,17 +6,22 @@
 //! one output, keeps what its backward pass needs, and later turns the gradient of the output into
 //! the gradients of the inputs. [`apply`] runs it on the flex and the ndarray backend, with or
 //! without autodiff.
-#![expect(
-    deprecated,
-    reason = "the ndarray backend is deprecated in favour of flex, and still supported"
+#![cfg_attr(
+    feature = "ndarray",
+    expect(
+        deprecated,
+        reason = "the ndarray backend is deprecated in favour of flex, and still supported"
+    )
 )]
 
 use std::{borrow::Cow, fmt::Debug};
 
+#[cfg(feature = "ndarray")]
+use burn::backend::NdArray;
 use burn::{
     backend::{
         Autodiff, Backend, BackendTensor, DispatchDevice, DispatchKindConversion, DispatchTensor,
-        DispatchTensorKind, Flex, NdArray, TensorMetadata,
+        DispatchTensorKind, Flex, TensorMetadata,
         autodiff::{
             checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
             grads::Gradients,
@@ -56,6 +61,7 @@ impl HostBackend for Flex {
     }
 }
 
+#[cfg(feature = "ndarray")]
 impl HostBackend for NdArray {
     fn read(tensor: &FloatTensor<Self>) -> Cow<'_, [f32]> {
         let data = burn::backend::read_sync(Self::float_into_data(tensor.clone()));
@@ -98,9 +104,11 @@ pub(crate) fn apply<const N: usize, O: Operator<N>>(
 ) -> (DispatchTensor, O::Saved) {
     match &inputs[0].kind {
         DispatchTensorKind::Flex(_) => apply_plain::<N, Flex, O>(&op, inputs),
+        #[cfg(feature = "ndarray")]
         DispatchTensorKind::NdArray(_) => apply_plain::<N, NdArray, O>(&op, inputs),
         DispatchTensorKind::Autodiff(inner) => match inner.as_ref() {
             DispatchTensorKind::Flex(_) => apply_tracked::<N, Flex, O>(op, inputs),
+            #[cfg(feature = "ndarray")]
             DispatchTensorKind::NdArray(_) => apply_tracked::<N, NdArray, O>(op, inputs),
             #[cfg(feature = "cuda")]
             DispatchTensorKind::Cube(_) => panic!("{NOT_HERE}"),
@@ -114,7 +122,9 @@ pub(crate) fn apply<const N: usize, O: Operator<N>>(
 /// Whether the tensors of a device lie in host memory, so that operators can run on them.
 pub(crate) fn holds(device: &Device) -> bool {
     match device.clone().inner().as_dispatch() {
-        DispatchDevice::Flex(_) | DispatchDevice::NdArray(_) => true,
+        DispatchDevice::Flex(_) => true,
+        #[cfg(feature = "ndarray")]
+        DispatchDevice::NdArray(_) => true,
         #[cfg(feature = "cuda")]
         DispatchDevice::Cube(_) => false,
         DispatchDevice::Autodiff(_) => unreachable!("an inner device has no autodiff"),

@@ -208,7 +208,7 @@ fn bits_per_byte_are_nats_over_bytes() {
 
 #[test]
 fn the_loss_falls_and_equal_runs_give_equal_weights() {
-    for backend in Backend::HOST {
+    for &backend in Backend::HOST {
         let whole = || {
             let mut run = trainer(24, 1, backend);
             let mut losses = Vec::new();

@@ -92,7 +92,7 @@ fn all_forms_agree_with_the_native_model_on_both_backends() {
         shared,
         config().dense_twin_of_active(),
     ] {
-        for backend in Backend::HOST {
+        for &backend in Backend::HOST {
             let model = LanguageModel::new(&config, 11, &backend.device());
             let native = native(&model);
             for len in [1, 2, 7, 8, 9, 16, 37] {
@@ -225,7 +225,7 @@ fn hand_written_gradients_are_those_of_the_papers_form() {
         config().dense_twin_of_total(),
         wide,
     ] {
-        for backend in Backend::HOST {
+        for &backend in Backend::HOST {
             let model = LanguageModel::new(&config, 4, &backend.device().autodiff());
             let (batch, length) = (2, 35);
             let input: Vec<u32> = tokens(batch * length, 5)

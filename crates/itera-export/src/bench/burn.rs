@@ -12,8 +12,8 @@ use super::cases::Case;
 /// The checkpoint on every backend, in fp32.
 pub(super) fn all(loaded: &LoadedCheckpoint, tokens: &Rc<[u32]>) -> anyhow::Result<Vec<Case>> {
     Backend::HOST
-        .into_iter()
-        .map(|backend| case(loaded, tokens, backend))
+        .iter()
+        .map(|&backend| case(loaded, tokens, backend))
         .collect()
 }
 
