@@ -177,6 +177,10 @@ pub(crate) enum VersionsCommand {
         /// is imported.
         #[arg(long, value_name = "FILE.json")]
         record: Option<PathBuf>,
+        /// File of texts that must not become likely, one a line, with a prompt and a tab before it where it follows one:
+        /// a version that makes a token of one over twice as likely as the checkpoint of the start is refused (status 1).
+        #[arg(long, env = "ITERA_ADAPT_PROBES", value_name = "FILE")]
+        adapt_probes: Option<PathBuf>,
         /// Serve it to 5 and then to 25 % of the traffic before all get it, as servers with --canary do with what they
         /// have learnt.
         #[arg(long, env = "ITERA_CANARY")]
