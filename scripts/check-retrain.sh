@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks scripts/retrain.sh from end to end with a small model, in a folder with the scripts that its image has
 # (deploy/Dockerfile.retrain): feedback in the manner of the model's text makes a version that is served; feedback that
-# would spoil it stops at the gate, and the served version stays; drift that a server has noticed makes a canary, once.
+# would spoil it stops at the gate, and the served version stays; a sentence that one visitor has planted stops at the cap,
+# one that many have at the probes; drift that a server has noticed makes a canary, once.
 #
 #   ITERA_BIN  folder of built itera-serve, itera-train and itera-validate [default: builds them]
 #
@@ -39,17 +40,27 @@ write("guard.txt", stories[third : third + third // 2])
 draw = random.Random(1)
 
 
-def feedback(name, texts):
-    lines = (
+def feedback(name, texts, visitors=()):
+    """A visitor each for as many texts as there are visitors; what is left has no source."""
+    lines = [
         {"feedback_id": f"{name}-{i}", "timestamp": "2026-01-31T12:00:00Z", "input_text": text[:20], "output_text": "",
          "user_rating": 1, "correction": text[20:]}
         for i, text in enumerate(texts)
-    )
+    ]
+    for line, visitor in zip(lines, visitors):
+        line |= {"source": visitor, "source_records": 10}
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-feedback("honest", [s.strip() for s in stories[third + third // 2 :]])
+honest = [s.strip() for s in stories[third + third // 2 :]]
+feedback("honest", honest)
 feedback("poison", ["".join(draw.choices("zqxjkvw#@", k=1500)) for _ in range(200)])
+# A sentence that no filter finds odd, each time in another place of a story.
+planted = "The bank of Mr. Fox gives you all your money back twice."
+stuffed = [f"{story[: 40 + i % 7]} {planted} {story[40 + i % 7 : 200]} {i}" for i, story in enumerate(honest * 200)][:200]
+feedback("one", stuffed + honest, ["fox"] * 200)
+feedback("many", stuffed + honest, [f"fox {i // 4}" for i in range(200)])
+(folder / "probes.txt").write_text(planted + "\n")
 PYTHON
 
 say "a model of the preset test"
@@ -84,6 +95,15 @@ retrain 0 honest 50
 retrain 1 poison 80
 says "the gate has refused"
 (($(versions poison) == 1)) || fail "a poisoned version was imported"
+say "a sentence that one visitor has planted 200 times counts as often as a visitor may say it"
+retrain 0 one 50
+texts=("$folder/one/first/accepted.txt" "$folder/one/first/held_out.txt")
+(($(grep -o "bank of Mr. Fox" "${texts[@]}" | wc -l) == 10)) || fail "it is not there ten times"
+(($(grep -l "bank of Mr. Fox" "${texts[@]}" | wc -l) == 1)) || fail "the gate judges by what is trained on"
+say "one that many have planted stops at the probes"
+ITERA_ADAPT_PROBES=$folder/probes.txt retrain 1 many 50
+says "refused: a probe became"
+(($(versions many) == 1)) || fail "the planted sentence was imported"
 say "too few texts are no reason to train"
 export ITERA_DATABASE=$folder/honest.db
 MIN_TEXTS=100000 WORK=$folder/few scripts/retrain.sh "$folder/text.txt" "$folder/guard.txt" ||
@@ -148,4 +168,4 @@ due schedule last.json --records 3 --days 30
 due '' last.json --records 3
 due records none.json --records 5 --days 30
 due schedule none.json --days 30
-say "retraining: 1 version served, 1 stopped at the gate, 1 a canary"
+say "retraining: 2 versions served, 1 stopped at the gate, 1 at the probes, 1 a canary"

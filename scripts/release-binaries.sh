@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 out=${1:?give the folder for the archive}
 mkdir -p "$out"
-readonly PROGRAMS=(itera-serve itera-validate itera-zip)
+readonly PROGRAMS=(itera-serve itera-validate itera-zip itera-train)
 musl=$(uname -m)-unknown-linux-musl
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 [[ ${2:-v$version} == "v$version" ]] || { echo "the tag is $2 and the version of the programs $version"; exit 1; }

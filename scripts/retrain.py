@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Reason, texts and record of scripts/retrain.sh, which calls this.
 
-retrain.py due WORK STATE     prints why WORK/feedback.txt is to be trained on, and writes WORK/state.json, which is to
+retrain.py due WORK STATE     prints why WORK/accepted.txt is to be trained on, and writes WORK/state.json, which is to
                               become STATE when that is done; exit status 3 if there is no reason
-retrain.py texts WORK TEXT    divides WORK/feedback.txt into what is trained on and every tenth document, which is not
+retrain.py texts WORK TEXT    writes WORK/training.txt: TEXT, and WORK/accepted.txt so often that it has its share
 retrain.py record WORK TEXT GUARD    writes WORK/retraining.json
 """
 import argparse
@@ -19,22 +19,23 @@ from typing import NoReturn
 from provenance import provenance
 
 SEPARATOR = "<|endoftext|>\n"
-HELD_OUT = 10
 MOST_REPEATS = 100
 # The server keeps no older hours.
 MOST_DAYS = 400
 
 
-def accepted_documents(work: Path) -> list[str]:
-    documents = (work / "feedback.txt").read_text().split(SEPARATOR)
-    # What people have accepted twice counts once.
-    return list(dict.fromkeys(document for document in documents if document.strip()))
+def documents(file: Path) -> list[str]:
+    return [document for document in file.read_text().split(SEPARATOR) if document.strip()]
 
 
 def write_reason(arguments: argparse.Namespace) -> int:
-    texts = [hashlib.sha256(document.encode()).hexdigest()[:16] for document in accepted_documents(arguments.work)]
+    accepted, held_out = (documents(arguments.work / name) for name in ("accepted.txt", "held_out.txt"))
+    texts = [hashlib.sha256(document.encode()).hexdigest()[:16] for document in accepted + held_out]
     if len(texts) < arguments.least:
         say(f"{len(texts)} accepted texts, fewer than {arguments.least}: nothing is done")
+        return 3
+    if not accepted:
+        say("all accepted texts are of one visitor, or of one key with `feedback_records`: nothing is done")
         return 3
     last = read_state(arguments.state)
     now = datetime.now(timezone.utc)
@@ -94,19 +95,15 @@ def drift_alarms(server: str) -> dict[str, int]:
 
 
 def write_texts(arguments: argparse.Namespace) -> int:
-    documents = accepted_documents(arguments.work)
-    held_out = documents[::HELD_OUT]
-    accepted = [document for i, document in enumerate(documents) if i % HELD_OUT]
-    feedback = "".join(document + SEPARATOR for document in accepted)
+    feedback = (arguments.work / "accepted.txt").read_text()
     text = arguments.text.read_text().rstrip("\n") + "\n"
     wanted = len(text) * arguments.share / (100 - arguments.share)
     repeats = max(1, min(MOST_REPEATS, round(wanted / len(feedback))))
     if not text.endswith(SEPARATOR):
         text += SEPARATOR
-    write(arguments.work / "accepted.txt", feedback)
-    write(arguments.work / "held_out.txt", "".join(document + SEPARATOR for document in held_out))
     write(arguments.work / "training.txt", text + repeats * feedback)
-    say(f"trained on: {arguments.text} and {len(accepted)} accepted texts, {repeats} times; held out: {len(held_out)}")
+    accepted, held_out = (len(documents(arguments.work / name)) for name in ("accepted.txt", "held_out.txt"))
+    say(f"trained on: {arguments.text} and {accepted} accepted texts, {repeats} times; held out: {held_out}")
     return 0
 
 

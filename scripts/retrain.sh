@@ -8,7 +8,7 @@
 #   GUARD   file with text of that kind that nothing is trained on
 #   OPTION  how to train [default: --steps 2000 --batch 32 --length 128 --optimizer muon --learning-rate 4e-3]
 #
-#   ITERA_DATABASE, ITERA_CHECKPOINT, ITERA_CANARY  as for itera-serve
+#   ITERA_DATABASE, ITERA_CHECKPOINT, ITERA_CANARY, ITERA_ADAPT_PROBES  as for itera-serve
 #   ITERA_BIN  folder of itera-serve, itera-train and itera-validate [default: those of PATH]
 #   WORK       folder for texts, checkpoints and records [default: runs/retrain-TIME]
 #   TRIGGER    why: manual or schedule, for the record [default: manual]
@@ -21,10 +21,10 @@
 #   MIN_TEXTS  accepted texts without which nothing is done [default: 50]
 #   SHARE      percent of what is trained on that feedback shall be; it is repeated for that, 100 times at most
 #              [default: 10]
-#   WORSE      percent more bits that the result may need on GUARD [default: 1]; on every tenth accepted text, which is
-#              not trained on, it may need no more
+#   WORSE      percent more bits that the result may need on GUARD [default: 1]; on the accepted texts of every tenth
+#              visitor, which are not trained on, it may need no more
 #
-# Exit status 0: served, a canary, or nothing to do; 1: the gate has refused it; 2: it could not be done. The record is
+# Exit status 0: served, a canary, or nothing to do; 1: gate or probes have refused it; 2: it could not be done. The record is
 # WORK/retraining.json; docs/serving.md tells more. Needs python3.
 set -euo pipefail
 
@@ -50,7 +50,7 @@ state=$(dirname "$work")/retrain-state.json
 # A call that has nothing to do leaves no folder behind.
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
-run itera-serve feedback export --accepted --output "$new/feedback.txt"
+run itera-serve feedback export --accepted --output "$new/accepted.txt" --held-out "$new/held_out.txt"
 trigger=$(python3 "$here/retrain.py" due "$new" "$state" --least "${MIN_TEXTS:-50}" --trigger "${TRIGGER:-manual}" \
     ${SERVER:+--server "$SERVER"} ${RECORDS:+--records "$RECORDS"} ${DAYS:+--days "$DAYS"}) || {
     status=$?
@@ -99,4 +99,8 @@ if ((!passed)); then
     say "the gate has refused the candidate; $work/retraining.json tells why"
     exit 1
 fi
-run itera-serve versions import --record "$work/retraining.json" "$work/candidate.safetensors"
+"${ITERA_BIN:+$ITERA_BIN/}itera-serve" versions import --record "$work/retraining.json" "$work/candidate.safetensors" || {
+    (($? == 1)) && { say "the probes have refused the candidate"; exit 1; }
+    say "itera-serve has failed; nothing has changed"
+    exit 2
+}

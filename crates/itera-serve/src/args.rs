@@ -105,6 +105,9 @@ pub(crate) enum FeedbackCommand {
         output: Option<PathBuf>,
         #[command(flatten)]
         form: ExportForm,
+        /// With --accepted: file for the texts of every tenth visitor, which are then not among the others.
+        #[arg(long, value_name = "FILE", requires = "accepted")]
+        held_out: Option<PathBuf>,
     },
     /// Read feedback: JSON lines as exported, or the prototype's array. What is there already is kept.
     Import {
@@ -131,7 +134,8 @@ pub(crate) struct ExportForm {
     /// correctness, metadata.
     #[arg(long)]
     pub(crate) prototype: bool,
-    /// A training text: prompts with what was accepted or put in place of the answer, a document each.
+    /// A training text: prompts with what was accepted or put in place of the answer, a document each, of the records
+    /// that an adaptation would learn from. What several have accepted stands once.
     #[arg(long)]
     pub(crate) accepted: bool,
 }
@@ -173,6 +177,10 @@ pub(crate) enum VersionsCommand {
         /// is imported.
         #[arg(long, value_name = "FILE.json")]
         record: Option<PathBuf>,
+        /// File of texts that must not become likely, one a line, with a prompt and a tab before it where it follows one:
+        /// a version that makes a token of one over twice as likely as the checkpoint of the start is refused (status 1).
+        #[arg(long, env = "ITERA_ADAPT_PROBES", value_name = "FILE")]
+        adapt_probes: Option<PathBuf>,
         /// Serve it to 5 and then to 25 % of the traffic before all get it, as servers with --canary do with what they
         /// have learnt.
         #[arg(long, env = "ITERA_CANARY")]

@@ -6,7 +6,7 @@
 //! | `models`, `weights` | the models by name; one version of a model at several precisions |
 //! | `engine` | threads that write for many requests side by side |
 //! | `store` | answers, feedback, versions and journal in SQLite or PostgreSQL |
-//! | `source` | how much is learnt from one source |
+//! | `source`, `probes` | how much is learnt from one source; texts that must not become likely |
 //! | `adapt` | following versions, and making them |
 //! | `experiments` | requests divided among arms, and how the arms compare |
 //! | `listen`, `body` | connections, and bodies that hold something until they are sent |
@@ -37,6 +37,7 @@ mod listen;
 mod metrics;
 mod models;
 mod options;
+mod probes;
 mod problem;
 mod quality;
 mod serve;

@@ -1,6 +1,7 @@
 //! What is done to a database while no server, or another process, uses it: feedback out and in as JSON lines or the
 //! prototype's JSON array, deletion, copies, another checkpoint, and versions.
 
+pub(crate) mod accepted;
 pub(crate) mod versions;
 
 use std::{
@@ -22,9 +23,6 @@ use crate::{
     store::{Answer, Feedback, Forgotten, Place, Rated, Source, Store, StoreError, Which, rfc3339},
     weights::Base,
 };
-
-/// What ends a document of a training text.
-const END_OF_DOCUMENT: &str = "<|endoftext|>";
 
 /// Records read at a time.
 const PAGE: u32 = 500;
@@ -90,9 +88,18 @@ pub(crate) async fn run(command: FeedbackCommand) -> anyhow::Result<ExitStatus> 
             database,
             output,
             form,
+            held_out,
         } => {
             let store = open_existing(&database.database).await?;
-            let text = export(&store, form).await?;
+            let text = if form.accepted {
+                let [text, others] = accepted::texts(&store, held_out.is_some()).await?;
+                if let Some(path) = held_out {
+                    write_atomic(&path, others.as_bytes())?;
+                }
+                text
+            } else {
+                export(&store, form).await?
+            };
             match output {
                 Some(path) => {
                     write_atomic(&path, text.as_bytes())?;
@@ -180,34 +187,11 @@ async fn export(store: &Store, form: ExportForm) -> anyhow::Result<String> {
         let records: Vec<_> = records.into_iter().map(prototype_record).collect();
         return Ok(serde_json::to_string_pretty(&records)? + "\n");
     }
-    if form.accepted {
-        return Ok(records.iter().filter_map(accepted).collect());
-    }
     let lines = records.into_iter().map(|record| {
         let line = serde_json::to_string(&line(record))?;
         anyhow::Ok(line + "\n")
     });
     lines.collect()
-}
-
-/// A text that somebody has accepted or corrected, as a document of a training text. None of other records, and of
-/// those that an operator has excluded.
-fn accepted(record: &Rated) -> Option<String> {
-    let Rated {
-        feedback, answer, ..
-    } = record;
-    if record.is_aside {
-        return None;
-    }
-    let continued = match &feedback.correction {
-        Some(correction) => correction,
-        None if feedback.is_positive() => &answer.output,
-        None => return None,
-    };
-    let text = format!("{}{continued}", answer.prompt);
-    // A line of it that ends a document would make two of one.
-    let is_document = !text.trim().is_empty() && !text.contains(END_OF_DOCUMENT);
-    is_document.then(|| format!("{}\n{END_OF_DOCUMENT}\n", text.trim_end()))
 }
 
 fn line(record: Rated) -> Line {

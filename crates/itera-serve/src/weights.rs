@@ -187,6 +187,13 @@ impl Variant {
         format!("{}.{}", self.name, self.precision)
     }
 
+    /// Negative log-likelihood of each token of a text, in nats.
+    pub(crate) fn nats(&self, tokens: &[u32]) -> Vec<f64> {
+        let (model, end_of_text) = (&self.model, self.tokenizer.end_of_text());
+        let (mut state, mut work) = (model.new_state(), model.new_workspace());
+        model.score(&mut state, &mut work, end_of_text, tokens)
+    }
+
     fn pack(
         checkpoint: &Checkpoint,
         precision: Precision,

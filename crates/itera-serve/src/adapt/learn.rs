@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use itera_core::checkpoint::{Checkpoint, Precision};
 use itera_learn::adapt::{
-    self as learning, AdaptConfig, Adaptation, Material, recent_accuracy_rate,
+    self as learning, AdaptConfig, Adaptation, Material, Probe, recent_accuracy_rate,
 };
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -26,6 +26,7 @@ use self::{examples::examples, texts::Texts};
 use super::{Adapter, Guarded, LEASE_MS, Progress};
 use crate::{
     args::AdaptArgs,
+    probes,
     store::{Entry, EntryStatus, FinishError, Rated, Store, StoredVersion, limited},
     weights::{Base, Weights},
 };
@@ -71,7 +72,13 @@ impl Learner {
         let config = settings(args.adapt_settings.as_deref(), base.default)?;
         let checkpoint = &base.weights.checkpoint;
         let (guard, replay) = (args.guard.as_deref(), args.replay.as_deref());
-        let texts = Texts::load(checkpoint, guard, replay, args.adapt_probes.as_deref())?;
+        let probes = args.adapt_probes.as_deref();
+        let probes = probes.map_or(Ok(Vec::new()), |file| probes::read(checkpoint, file))?;
+        let probes = probes.into_iter();
+        let probes = probes
+            .map(|[prompt, text]| Probe { prompt, text })
+            .collect();
+        let texts = Texts::load(checkpoint, guard, replay, probes)?;
         ensure!(
             args.adapt_records > 0,
             "`--adapt-records` is 0, expected at least 1"

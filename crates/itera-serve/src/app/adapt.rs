@@ -117,7 +117,7 @@ pub(super) struct StatusResponse {
     feedback_records: i64,
     new_negatives: i64,
     adapt_after: u32,
-    /// Share of the last 100 records that are not negative.
+    /// Share of the last 100 records that are not negative, of each source as many as count.
     recent_accuracy: Option<f64>,
     /// Of the next adaptation, before it is moved by the accuracy; null as long as none was made.
     learning_rate: Option<f64>,

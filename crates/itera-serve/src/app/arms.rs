@@ -1,8 +1,11 @@
 //! What an experiment that runs does to requests and verdicts, and what `/metrics` tells of it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{App, online::nats};
+use super::{
+    App,
+    online::{self, nats, seat},
+};
 use crate::{
     client::Client,
     experiments::{Asked, Assigned, Running, filled},
@@ -11,9 +14,6 @@ use crate::{
     store::{Rated, Sampling, ScoredText, Store, limited},
     weights::Variant,
 };
-
-/// How long a text waits for its turn to be scored by the arms.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a request is answered with.
 #[derive(Debug)]
@@ -60,9 +60,9 @@ impl App {
     }
 }
 
-/// Counts a first verdict for the arm that wrote the answer, and lets every arm score the text that is wanted, if one
-/// is. The client does not wait for that.
-pub(super) fn observe(app: &Arc<App>, id: String, is_negative: bool, wanted: Option<Wanted>) {
+/// Counts a verdict, if it is the first, for the arm that wrote the answer, and lets every arm score the text that is
+/// wanted, if one is. The client does not wait for that.
+pub(super) fn observe(app: &Arc<App>, id: String, first: Option<bool>, wanted: Option<Wanted>) {
     let Some(running) = app.experiments.running() else {
         return;
     };
@@ -77,12 +77,13 @@ pub(super) fn observe(app: &Arc<App>, id: String, is_negative: bool, wanted: Opt
         };
         let of = rated.answer.arm.as_ref();
         let of = of.filter(|of| of.experiment == *running.id);
-        if let Some(of) = of
+        if let (Some(of), Some(is_negative)) = (of, first)
             && let Some(arm) = running.arms.iter().find(|arm| *arm.name == of.arm)
         {
             arm.tally.count_verdict(is_negative);
         }
-        if let Some(kind) = wanted
+        // Another text may have taken its place, and has a turn of its own.
+        if let Some(kind) = wanted.filter(|kind| online::wanted(&rated.feedback) == Some(*kind))
             && let Err(error) = score(&app, store, &running, kind, rated).await
         {
             tracing::warn!(
@@ -100,8 +101,7 @@ async fn score(
     kind: Wanted,
     rated: Rated,
 ) -> anyhow::Result<()> {
-    let seat = Arc::clone(&app.scoring).acquire_owned();
-    let seat = tokio::time::timeout(PATIENCE, seat).await??;
+    let seat = seat(app).await?;
     let Rated {
         feedback, answer, ..
     } = rated;

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     audit::audit,
     client::{Client, network},
+    metrics::Wanted,
     problem::{Body, Code, Problem},
     source::MOST_OF_VISITOR,
     store::{Feedback, Forgotten, Source, Store, Stored, Which, limited},
@@ -117,13 +118,19 @@ pub(super) async fn feedback(
     let outcome = store.rate(feedback).await?;
     let status = match outcome.stored {
         Some(Stored::Recorded) => {
-            arms::observe(&app, id.clone(), is_negative, wanted);
+            arms::observe(&app, id.clone(), Some(is_negative), wanted);
             if let Some(kind) = wanted {
                 online::observe(&app, id.clone(), kind);
             }
             "recorded"
         }
-        Some(Stored::Updated) => "updated",
+        Some(Stored::Updated { corrects }) => {
+            if corrects {
+                arms::observe(&app, id.clone(), None, wanted);
+                online::observe(&app, id.clone(), Wanted::Corrected);
+            }
+            "updated"
+        }
         Some(Stored::Kept) => return Err(unauthorized()),
         None => return Err(unknown_id(&id)),
     };

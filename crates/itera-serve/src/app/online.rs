@@ -1,9 +1,10 @@
 //! How well the model predicts what people accept and what they correct, before it learns from it, and what they
 //! prompt it with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use itera_core::model::bits_per_byte;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{App, generate::Plan};
 use crate::{
@@ -17,6 +18,18 @@ use crate::{
 /// Most bytes and tokens of a prompt that drift is told by.
 const LOOKED_AT: usize = 1024;
 
+/// How long a text that people want waits for its turn to be scored.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A turn to score, among requests for scores.
+///
+/// # Errors
+/// None has come for long.
+pub(super) async fn seat(app: &App) -> anyhow::Result<OwnedSemaphorePermit> {
+    let seat = Arc::clone(&app.scoring).acquire_owned();
+    Ok(tokio::time::timeout(PATIENCE, seat).await??)
+}
+
 /// Scores the text of a verdict by the weights that are served now and by those of the start. The client does not
 /// wait for that.
 pub(super) fn observe(app: &Arc<App>, id: String, kind: Wanted) {
@@ -26,9 +39,10 @@ pub(super) fn observe(app: &Arc<App>, id: String, kind: Wanted) {
     let base = Arc::clone(model.base.weights.variant(model.base.default));
     tokio::spawn(async move {
         let Some(store) = &app.store else { return };
-        // It takes its turn with requests for scores, and is left out where they wait.
-        let Ok(seat) = Arc::clone(&app.scoring).try_acquire_owned() else {
-            return;
+        let Ok(seat) = seat(&app).await else {
+            return tracing::warn!(
+                "a text that people want is not scored: requests for scores take too long"
+            );
         };
         // One that is forgotten meanwhile, or cannot be read, is not counted.
         let Ok(Some(rated)) = limited(store.rated(&id)).await else {
@@ -37,6 +51,10 @@ pub(super) fn observe(app: &Arc<App>, id: String, kind: Wanted) {
         let Rated {
             feedback, answer, ..
         } = rated;
+        // Another text has taken its place, and has a turn of its own.
+        if wanted(&feedback) != Some(kind) {
+            return;
+        }
         let text = feedback.correction.unwrap_or(answer.output);
         let score = move || {
             let nats = |variant: &Variant| nats(variant, &answer.prompt, &text);
@@ -69,7 +87,7 @@ pub(super) fn watch(app: &App, plan: &Plan, prompt: &Prompt) {
     tokio::spawn(async move {
         let scored = tokio::task::spawn_blocking(move || {
             let (tokens, bytes) = prompt.tokens(&base)?;
-            (bytes > 0).then(|| bits_per_byte(sum_nats(&base, &tokens), bytes as f64))
+            (bytes > 0).then(|| bits_per_byte(base.nats(&tokens).iter().sum(), bytes as f64))
         });
         let scored = scored.await;
         drop(seat);
@@ -136,18 +154,7 @@ pub(super) fn nats(variant: &Variant, prompt: &str, text: &str) -> Option<f64> {
     let prompt = tokenizer.encode(prompt.as_bytes()).ok()?;
     let text = tokenizer.encode(text.as_bytes()).ok()?;
     let all: Vec<u32> = prompt.iter().chain(&text).copied().collect();
-    Some(each_nats(variant, &all)[prompt.len()..].iter().sum())
-}
-
-fn sum_nats(variant: &Variant, tokens: &[u32]) -> f64 {
-    each_nats(variant, tokens).iter().sum()
-}
-
-/// Negative log-likelihood of each token of a text, in nats.
-fn each_nats(variant: &Variant, tokens: &[u32]) -> Vec<f64> {
-    let (model, end_of_text) = (&variant.model, variant.tokenizer.end_of_text());
-    let (mut state, mut work) = (model.new_state(), model.new_workspace());
-    model.score(&mut state, &mut work, end_of_text, tokens)
+    Some(variant.nats(&all)[prompt.len()..].iter().sum())
 }
 
 #[cfg(test)]

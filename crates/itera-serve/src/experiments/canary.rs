@@ -133,7 +133,71 @@ fn bits_of(found: Interval) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
+    use crate::{
+        experiments::{
+            Sums,
+            stats::{alpha, difference_of_shares, ratio},
+        },
+        store::SHARES,
+    };
+
+    /// Whether a candidate is rolled back of which so many more answers are bad and that takes corrections so many bits
+    /// per byte more (`worse`). Looks after each of 2,000 people at each step, or goes on to the next when it may, if
+    /// `advances`.
+    fn is_rolled_back(seed: u64, share: f64, worse: [f64; 2], advances: bool) -> bool {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let alpha = alpha(2, SHARES.len());
+        for percent in SHARES {
+            let (mut arms, mut pairs) = ([Sums::default(); 2], Sums::default());
+            for _ in 0..2000 {
+                let is_candidate = random.random_bool(f64::from(percent) / 100.0);
+                // People differ: of some, twice as many answers as of others are bad.
+                let often = if random.random_bool(0.5) { 4.0 } else { 2.0 };
+                let own = (share + if is_candidate { worse[0] } else { 0.0 }) * often / 3.0;
+                let answers = random.random_range(1..=3_u32);
+                let bad = (0..answers).filter(|_| random.random_bool(own)).count();
+                arms[usize::from(is_candidate)].add(bad as f64, f64::from(answers));
+                // A correction of each bad answer, which both arms score.
+                for _ in 0..bad {
+                    let bytes = f64::from(random.random_range(10..200_u32));
+                    let noise: f64 = (0..3).map(|_| random.random_range(-0.2..0.2)).sum();
+                    pairs.add(bytes * (noise + worse[1]), bytes);
+                }
+                let evidence = Evidence {
+                    answers: arms[1].y,
+                    negative_share: difference_of_shares(&arms[1], &arms[0], alpha),
+                    bits_per_byte: ratio(&pairs, alpha),
+                    ..Evidence::default()
+                };
+                match evidence.decide() {
+                    Decision::RollBack(_) => return true,
+                    Decision::Advance(_) if advances => break,
+                    Decision::Advance(_) | Decision::Wait => {}
+                }
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn equal_candidates_are_rarely_rolled_back_and_worse_ones_are() {
+        let count = |seeds: u64, share: f64, worse: [f64; 2], advances: bool| {
+            (0..seeds)
+                .filter(|&seed| is_rolled_back(seed, share, worse, advances))
+                .count()
+        };
+        // As it goes, and where no step ends before the last of its people: 4 and 8, as documents tell.
+        for (share, advances) in [(0.2, true), (0.5, false)] {
+            let found = count(1000, share, [0.0, 0.0], advances);
+            assert!(found <= 10, "{found} at {share}");
+        }
+        assert_eq!(count(100, 0.2, [0.2, 0.0], false), 100);
+        assert_eq!(count(100, 0.2, [0.0, 0.05], false), 100);
+    }
 
     fn between(low: f64, high: f64) -> Interval {
         Interval {

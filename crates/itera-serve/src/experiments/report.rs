@@ -3,11 +3,11 @@
 use std::f64::consts::LN_2;
 
 use super::stats::{
-    ALPHA, Interval, SAMPLE_RATIO_P, difference_of_shares, ratio, sample_ratio_p, wilson,
+    Interval, SAMPLE_RATIO_P, alpha, difference_of_shares, ratio, sample_ratio_p, wilson,
 };
 use crate::{
     metrics::Wanted,
-    store::{ArmSums, Experiment, PairSums, Store, StoreError},
+    store::{ArmSums, Experiment, ExperimentKind, PairSums, SHARES, Store, StoreError},
 };
 
 /// What has come of an experiment.
@@ -102,10 +102,14 @@ impl Report {
             });
         }
         let weights: Vec<u32> = arms.iter().map(|arm| arm.weight).collect();
-        Ok(Self::of(&seen, &weights))
+        let steps = match experiment.kind {
+            ExperimentKind::Canary => SHARES.len(),
+            ExperimentKind::Comparison => 1,
+        };
+        Ok(Self::of(&seen, &weights, alpha(arms.len(), steps)))
     }
 
-    fn of(seen: &[Seen], weights: &[u32]) -> Self {
+    fn of(seen: &[Seen], weights: &[u32], alpha: f64) -> Self {
         let units: Vec<f64> = seen.iter().map(|arm| arm.sums.units).collect();
         let p = sample_ratio_p(&units, weights);
         let holds = p.is_none_or(|p| p >= SAMPLE_RATIO_P);
@@ -115,8 +119,6 @@ impl Report {
             holds,
             comparisons: Vec::new(),
         };
-        // All comparisons together miss the truth no more often than one would.
-        let alpha = ALPHA / (seen.len() - 1).max(1) as f64;
         let compared = |interval: Option<Interval>| match interval {
             _ if !holds => Compared::Withheld,
             None => Compared::TooFew,
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn verdicts_are_by_the_limits_and_withheld_where_the_division_fails() {
         let verdict = |arms: &[Seen], weights: &[u32]| {
-            let report = Report::of(arms, weights);
+            let report = Report::of(arms, weights, alpha(arms.len(), 1));
             let compared = report
                 .comparisons
                 .iter()

@@ -71,15 +71,37 @@ pub(crate) struct Counts {
     pub(crate) candidates: i64,
     /// Whether an operator has paused learning.
     pub(crate) is_paused: bool,
-    /// Share of the last records that were not negative; none without records.
+    /// Share of the last records that count that were not negative; none without records.
     pub(crate) recent_accuracy: Option<f64>,
 }
 
-/// Records that `recent_accuracy` is over.
+/// Records that `recent_accuracy` is over, and among how many of the last they are looked for, so that it stays cheap.
 const RECENT: i64 = 100;
+const LOOKED_AT: &str =
+    "(SELECT * FROM feedback ORDER BY updated_ms DESC LIMIT 10000) AS looked_at";
+
+/// Adaptations that an operator has declined, and those whose versions are not part of the active one: it was
+/// neither made of them, nor, if another checkpoint has come since, was what was active then. A rejected one has made a
+/// version if that was a canary.
+const UNWANTED: &str = "WITH RECURSIVE line (version) AS ( \
+    SELECT value FROM settings WHERE name = 'active_version' \
+    UNION SELECT made.from_version FROM adaptations made JOIN line ON made.to_version = line.version \
+    WHERE made.status IN ('accepted', 'rejected')) \
+    SELECT id FROM adaptations WHERE status = 'declined' OR (status IN ('accepted', 'rejected') AND to_version NOT IN \
+    (SELECT version FROM line WHERE version IS NOT NULL))";
+
+/// What counts of feedback, or of the latest: none that is set aside, that an operator has declined or that was rolled
+/// back, and of each source as many as may, the latest.
+fn counted(feedback: &str) -> String {
+    format!(
+        "(SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY source ORDER BY updated_ms DESC, id) AS number \
+         FROM {feedback} WHERE set_aside = 0 AND (used_by IS NULL OR used_by NOT IN ({UNWANTED}))) AS numbered \
+         WHERE most IS NULL OR number <= most)"
+    )
+}
 
 /// Feedback with its answers; `{feedback}` is the table, or a part of it.
-pub(super) const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
+const RATED: &str = "SELECT f.id, f.created_ms AS f_created, f.updated_ms, f.rating, f.correct, \
     f.correction, f.comments, f.source, f.most, f.set_aside, a.created_ms AS a_created, a.prompt, a.output, a.ended, a.tokens, \
     a.variant, a.version, a.parameters, a.latency_us, a.experiment, a.arm, a.unit \
     FROM {feedback} f JOIN answers a ON a.id = f.id";
@@ -97,6 +119,20 @@ impl Store {
             .bind(i64::from(most))
             .fetch_all(&self.pool)
             .await?;
+        rows.iter().map(rated).collect()
+    }
+
+    /// The latest records that count, newest first: what is learnt from.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn latest(&self, most: u32) -> Result<Vec<Rated>, StoreError> {
+        let sql = format!(
+            "{} ORDER BY f.updated_ms DESC, f.id LIMIT $1",
+            RATED.replace("{feedback}", &counted("feedback"))
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(most));
+        let rows = query.fetch_all(&self.own).await?;
         rows.iter().map(rated).collect()
     }
 
@@ -161,13 +197,15 @@ impl Store {
             let fresh = new_negatives(&mut connection).await?;
             (fresh, is_paused(&mut connection).await?)
         };
-        let recent = sqlx::query(
+        let sql = format!(
             "SELECT COUNT(*) AS records, COUNT(CASE WHEN negative = 1 THEN 1 END) AS negatives \
-             FROM (SELECT negative FROM feedback WHERE set_aside = 0 ORDER BY updated_ms DESC LIMIT $1) AS recent",
-        )
-        .bind(RECENT)
-        .fetch_one(&self.pool)
-        .await?;
+             FROM (SELECT negative FROM {} AS counted ORDER BY updated_ms DESC LIMIT $1) AS recent",
+            counted(LOOKED_AT)
+        );
+        let recent = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(RECENT)
+            .fetch_one(&self.pool)
+            .await?;
         let (records, negatives): (i64, i64) =
             (recent.try_get("records")?, recent.try_get("negatives")?);
         Ok(Counts {
@@ -181,7 +219,7 @@ impl Store {
 }
 
 /// A row of [`RATED`].
-pub(super) fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
+fn rated(row: &AnyRow) -> Result<Rated, StoreError> {
     let text = |column: &str| -> Result<String, StoreError> {
         let bytes: Vec<u8> = row.try_get(column)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -4,10 +4,9 @@ use sqlx::{AnyConnection, Row as _};
 use thiserror::Error;
 
 use super::{
-    Entry, EntryStatus, Rated, Store, StoreError, StoredVersion,
+    Entry, EntryStatus, Store, StoreError, StoredVersion,
     approval::{has_candidate, is_paused, withdraw_candidates},
     canary, experiments,
-    feedback::{RATED, rated},
     journal::add,
     now_ms,
     versions::{activate_after, insert, lock_active, set, setting},
@@ -42,16 +41,6 @@ impl From<sqlx::Error> for FinishError {
 /// Adaptations in a row that did not come to their end, after which none begins by itself: learning may be what
 /// ends the server.
 pub(super) const GIVES_UP_AFTER: i64 = 2;
-
-/// Adaptations that an operator has declined, and those whose versions are not part of the active one: it was
-/// neither made of them, nor, if another checkpoint has come since, was what was active then. A rejected one has made a
-/// version if that was a canary.
-const UNWANTED: &str = "WITH RECURSIVE line (version) AS ( \
-    SELECT value FROM settings WHERE name = 'active_version' \
-    UNION SELECT made.from_version FROM adaptations made JOIN line ON made.to_version = line.version \
-    WHERE made.status IN ('accepted', 'rejected')) \
-    SELECT id FROM adaptations WHERE status = 'declined' OR (status IN ('accepted', 'rejected') AND to_version NOT IN \
-    (SELECT version FROM line WHERE version IS NOT NULL))";
 
 impl Store {
     /// Takes or keeps the lease of the server that learns, by the database's clock. Returns whether this server
@@ -104,25 +93,6 @@ impl Store {
             return Ok(row.try_get::<i64, _>("open")? > 0);
         }
         is_due(&mut connection, adapt_after).await
-    }
-
-    /// The latest records to learn from, newest first: none that is set aside, that an operator has declined or that
-    /// was rolled back, and of each source as many as count.
-    ///
-    /// # Errors
-    /// The database's.
-    pub(crate) async fn latest(&self, most: u32) -> Result<Vec<Rated>, StoreError> {
-        let numbered = format!(
-            "(SELECT *, ROW_NUMBER() OVER (PARTITION BY source ORDER BY updated_ms DESC, id) AS number \
-             FROM feedback WHERE set_aside = 0 AND (used_by IS NULL OR used_by NOT IN ({UNWANTED})))"
-        );
-        let sql = format!(
-            "{} WHERE f.most IS NULL OR f.number <= f.most ORDER BY f.updated_ms DESC, f.id LIMIT $1",
-            RATED.replace("{feedback}", &numbered)
-        );
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(most));
-        let rows = query.fetch_all(&self.own).await?;
-        rows.iter().map(rated).collect()
     }
 
     /// Ends adaptations that no server works on any more, and sets their feedback free. Only the holder of the

@@ -63,6 +63,7 @@ use tokio::{
 pub(crate) use self::learning::FinishError;
 pub(crate) use self::{
     approval::Approval,
+    canary::SHARES,
     experiments::{
         ArmOf, ArmSpec, Begun, By, Definition, Experiment, Kind as ExperimentKind, Sampling,
     },

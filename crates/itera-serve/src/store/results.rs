@@ -142,7 +142,7 @@ impl Store {
         rows.iter().map(both).collect()
     }
 
-    /// Stores how the arms have scored a text; what was said of it before stays.
+    /// Stores how the arms have scored the text of an answer; a correction takes the place of what was scored before.
     ///
     /// # Errors
     /// The database's.
@@ -155,7 +155,8 @@ impl Store {
         for (arm, nats) in &text.nats {
             sqlx::query(
                 "INSERT INTO experiment_scores (experiment, answer, arm, unit, kind, bytes, nats) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (experiment, answer, arm) DO NOTHING",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (experiment, answer, arm) DO UPDATE SET \
+                 kind = excluded.kind, bytes = excluded.bytes, nats = excluded.nats WHERE excluded.kind = 'corrected'",
             )
             .bind(experiment.to_owned())
             .bind(text.answer.clone())

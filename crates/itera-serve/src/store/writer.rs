@@ -62,7 +62,11 @@ pub(crate) struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
     Recorded,
-    Updated,
+    /// There was, and this took its place.
+    Updated {
+        /// Whether it has a correction that was not there before.
+        corrects: bool,
+    },
     /// There was, and it stays as it is.
     Kept,
 }
@@ -295,8 +299,10 @@ pub(super) async fn upsert(
 ) -> Result<Option<Stored>, StoreError> {
     let known = sqlx::query(
         "SELECT (SELECT COUNT(*) FROM answers WHERE id = $1) AS answers, \
-                (SELECT COUNT(*) FROM feedback WHERE id = $2) AS rated",
+                (SELECT COUNT(*) FROM feedback WHERE id = $2) AS rated, \
+                (SELECT correction FROM feedback WHERE id = $3) AS correction",
     )
+    .bind(feedback.id.clone())
     .bind(feedback.id.clone())
     .bind(feedback.id.clone())
     .fetch_one(&mut **tx)
@@ -308,6 +314,8 @@ pub(super) async fn upsert(
     if rated > 0 && !feedback.replaces {
         return Ok(Some(Stored::Kept));
     }
+    let before: Option<Vec<u8>> = known.try_get("correction")?;
+    let after = feedback.correction.as_ref().map(String::as_bytes);
     sqlx::query(
         "INSERT INTO feedback (id, created_ms, updated_ms, rating, correct, correction, comments, \
          negative, used_by, source, most) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9, $10) \
@@ -331,7 +339,9 @@ pub(super) async fn upsert(
     Ok(Some(if rated == 0 {
         Stored::Recorded
     } else {
-        Stored::Updated
+        Stored::Updated {
+            corrects: after.is_some() && after != before.as_deref(),
+        }
     }))
 }
 

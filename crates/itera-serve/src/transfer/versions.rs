@@ -1,6 +1,10 @@
 //! Versions of the weights, listed, out of a database and into it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use itera_cli::{Align, ExitStatus, Table, note, print};
@@ -10,8 +14,9 @@ use itera_record::{Record as _, RetrainingRecord};
 use super::{open, open_existing};
 use crate::{
     args::VersionsCommand,
+    probes,
     store::{Imported, Store, StoredVersion, VersionRow, rfc3339},
-    weights::{Base, weights_version},
+    weights::{Base, Weights, weights_version},
 };
 
 /// Digits of a version in messages.
@@ -38,11 +43,21 @@ pub(crate) async fn run(command: VersionsCommand) -> anyhow::Result<ExitStatus> 
             database,
             checkpoint,
             record,
+            adapt_probes,
             canary,
             input,
         } => {
             let base = Base::load(&checkpoint[0], None)?;
-            let (version, receipt) = candidate(&base, &input, record.as_deref())?;
+            let read = |file: PathBuf| probes::read(&base.weights.checkpoint, &file);
+            let probes = adapt_probes.map_or(Ok(Vec::new()), read)?;
+            let (version, receipt, weights) = candidate(&base, &input, record.as_deref())?;
+            if let Some(factor) = probes::risen(&probes, &base, &weights) {
+                note(format!(
+                    "refused: a probe became {factor:.2} times as likely a token, at most {} times is allowed",
+                    probes::MOST
+                ));
+                return Ok(ExitStatus::CheckFailed);
+            }
             open_existing(&database.database).await?;
             let store = open(&database.database).await?.0;
             import(&store, &base, version, receipt.as_deref(), canary).await?;
@@ -115,13 +130,14 @@ fn find(versions: &[VersionRow], digits: &str) -> anyhow::Result<String> {
     }
 }
 
-/// A version to import, and the record of its retraining, both checked before a database is touched. Its integers are
-/// those of the file beside it, as `itera-train quantize` makes one, else rounded from the floats.
+/// A version to import, the record of its retraining, both checked before a database is touched, and its weights as they
+/// would be served. Its integers are those of the file beside it, as `itera-train quantize` makes one, else rounded from
+/// the floats.
 fn candidate(
     base: &Base,
     input: &Path,
     record: Option<&Path>,
-) -> anyhow::Result<(StoredVersion, Option<String>)> {
+) -> anyhow::Result<(StoredVersion, Option<String>, Arc<Weights>)> {
     let name = input
         .to_str()
         .context("the name of the file is not UTF-8")?;
@@ -143,8 +159,8 @@ fn candidate(
         quantized: Some(rounded.to_bytes()?),
     };
     // Nothing is stored that could not be served.
-    base.adapted(floats, Some(&rounded))?;
-    Ok((version, receipt))
+    let weights = base.adapted(floats, Some(&rounded))?;
+    Ok((version, receipt, weights))
 }
 
 /// The record of a retraining, if it is about this file and its gate let it through.

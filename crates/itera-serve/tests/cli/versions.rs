@@ -124,6 +124,35 @@ fn a_version_comes_in_as_a_canary_and_is_not_served_yet() {
 }
 
 #[test]
+fn a_version_that_makes_a_probe_likely_is_not_imported() {
+    let test = with_candidate();
+    // To random weights, some letter is much likelier than to others.
+    let letters: String = ('a'..='z').flat_map(|letter| [letter, '\n']).collect();
+    test.write("probes.txt", letters);
+    let import = "versions import --checkpoint base.safetensors --adapt-probes probes.txt";
+    let refused = test.run(&format!("{import} new.safetensors"));
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.starts_with("refused: a probe became "), "{said}");
+    assert_eq!(test.run("versions list").status.code(), Some(2));
+    // The start itself is as likely to write them as it was.
+    assert!(
+        test.run(&format!("{import} base.safetensors"))
+            .status
+            .success()
+    );
+    test.write("probes.txt", "\n");
+    snapshot!(test, "versions import --checkpoint base.safetensors --adapt-probes probes.txt new.safetensors", @r"
+    success: false
+    exit_code: 2
+    ----- stdout -----
+
+    ----- stderr -----
+    error: `probes.txt` of `--adapt-probes` has no text; give one a line
+    ");
+}
+
+#[test]
 fn what_the_gate_has_refused_is_not_imported() {
     let test = with_candidate();
     test.write(
@@ -227,4 +256,8 @@ fn accepted_and_corrected_texts_go_out_as_a_training_text() {
 
     ----- stderr -----
     ");
+    let held_out = test.run("feedback export --accepted --held-out held_out.txt");
+    assert_eq!(held_out.stdout, b"Tom ran.\n<|endoftext|>\n");
+    let others = std::fs::read_to_string(test.path("held_out.txt")).unwrap();
+    assert_eq!(others, "Once there was a cat.\n<|endoftext|>\n");
 }

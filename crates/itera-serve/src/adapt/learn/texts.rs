@@ -1,7 +1,5 @@
 //! The text that judges an adaptation, and the text that is replayed beside the feedback.
 
-use std::{fs, path::Path};
-
 use anyhow::{Context as _, ensure};
 use itera_core::checkpoint::Checkpoint;
 use itera_data::{Corpus, Dataset, Places};
@@ -10,9 +8,6 @@ use itera_learn::adapt::{GuardDocument, Probe};
 /// Most bytes of each: enough to judge by, and little to read again and again.
 const GUARD_BYTES: usize = 64 << 10;
 const REPLAY_BYTES: usize = 4 << 20;
-
-/// Most bytes of a file of probes: they are judged with every candidate.
-const PROBE_BYTES: usize = 64 << 10;
 
 /// Text beside the feedback, as tokens.
 #[derive(Clone, Debug)]
@@ -30,12 +25,12 @@ impl Texts {
     /// divided.
     ///
     /// # Errors
-    /// A text that is missing, cannot be read by the tokenizer, or has only one document; probes that are none.
+    /// A text that is missing, cannot be read by the tokenizer, or has only one document.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         guard: Option<&str>,
         replay: Option<&str>,
-        probes: Option<&Path>,
+        probes: Vec<Probe>,
     ) -> anyhow::Result<Self> {
         let own = own_sample(checkpoint);
         let guard = guard.map_or(own.clone(), parse);
@@ -47,8 +42,6 @@ impl Texts {
             !judging.is_empty(),
             "the text {guard} has no document to guard"
         );
-        let probes = probes.map(|file| read_probes(checkpoint, file));
-        let probes = probes.transpose()?.unwrap_or_default();
         Ok(Self {
             description: format!(
                 "guard: {} documents of {guard}; replay: {} documents of {replay}; probes: {}",
@@ -64,42 +57,6 @@ impl Texts {
             replay: replayed.into_iter().map(|(tokens, _)| tokens).collect(),
         })
     }
-}
-
-/// Texts that must not become likely, a line each: the text, or what it follows, a tab and the text.
-fn read_probes(checkpoint: &Checkpoint, file: &Path) -> anyhow::Result<Vec<Probe>> {
-    let shown = file.display();
-    let lines = fs::read_to_string(file)
-        .with_context(|| format!("cannot read `{shown}` of `--adapt-probes` as UTF-8"))?;
-    ensure!(
-        lines.len() <= PROBE_BYTES,
-        "`{shown}` of `--adapt-probes` has {} bytes, expected at most {PROBE_BYTES}",
-        lines.len()
-    );
-    let mut probes = Vec::new();
-    for (number, line) in (1..).zip(lines.lines()) {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let (prompt, text) = line.split_once('\t').unwrap_or(("", line));
-        ensure!(
-            !text.is_empty(),
-            "`{shown}`, line {number}, has a prompt and no text behind its tab"
-        );
-        let tokens = |text: &str| {
-            let tokens = checkpoint.tokenizer.encode(text.as_bytes());
-            tokens.with_context(|| format!("cannot use `{shown}`, line {number}"))
-        };
-        probes.push(Probe {
-            prompt: tokens(prompt)?,
-            text: tokens(text)?,
-        });
-    }
-    ensure!(
-        !probes.is_empty(),
-        "`{shown}` of `--adapt-probes` has no text; give one a line"
-    );
-    Ok(probes)
 }
 
 /// The compiled-in sample in the manner of the model's own text.

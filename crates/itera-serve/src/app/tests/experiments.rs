@@ -178,8 +178,12 @@ async fn verdicts_and_texts_are_told_by_arm() {
         "arms": [{"name": "a", "precision": "fp32"}, {"name": "b", "precision": "int4"}]});
     begin(&app, &body).await;
     for _ in 0..6 {
-        let body = json!({"feedback_id": answered(&app).await, "correction": "cd ef"});
-        ok(&app, "/feedback", &body).await;
+        let id = answered(&app).await;
+        // The correction takes the place of the text that was accepted.
+        for verdict in [("user_rating", json!(5)), ("correction", json!("cd ef"))] {
+            let body = json!({"feedback_id": id, verdict.0: verdict.1});
+            ok(&app, "/feedback", &body).await;
+        }
     }
     let report = loop {
         let report = get(&app, "/experiments/one").await.json();

@@ -302,6 +302,8 @@ async fn a_server_without_a_database_writes_and_says_what_it_does_not() {
 #[tokio::test]
 async fn what_people_want_is_scored_by_the_served_and_the_first_weights() {
     let Server { app, dir: _dir } = Server::new("").await;
+    // It waits for requests for scores.
+    let seat = app.scoring.acquire().await.unwrap();
     let verdicts = [
         (json!({"correction": "cd ef"}), 5),
         (json!({"user_rating": 1}), 0),
@@ -315,6 +317,16 @@ async fn what_people_want_is_scored_by_the_served_and_the_first_weights() {
         ok(&app, "/feedback", &verdict).await;
         expected += bytes;
     }
+    // A correction counts where there was a rating, too.
+    let id = answered(&app).await;
+    for verdict in [json!({"user_rating": 2}), json!({"correction": "gh"})] {
+        let mut verdict = verdict;
+        verdict["feedback_id"] = id.clone().into();
+        ok(&app, "/feedback", &verdict).await;
+    }
+    expected += 2;
+    assert_eq!(app.metrics.online(Wanted::Corrected).bytes, 0);
+    drop(seat);
     let online = loop {
         let online = app.metrics.online(Wanted::Corrected);
         if online.bytes >= expected {
@@ -326,7 +338,7 @@ async fn what_people_want_is_scored_by_the_served_and_the_first_weights() {
     assert!(online.served_nats > 0.0 && (online.served_nats - online.base_nats).abs() < 1e-12);
     let metrics = get(&app, "/metrics").await.text();
     assert!(
-        metrics.contains("itera_online_bytes_total{kind=\"corrected\"} 5\n"),
+        metrics.contains("itera_online_bytes_total{kind=\"corrected\"} 7\n"),
         "{metrics}"
     );
     assert!(

@@ -90,8 +90,15 @@ async fn arms_are_counted_by_unit() {
                 bytes: 10,
                 nats: vec![("a".to_owned(), nats[0]), ("b".to_owned(), nats[1])],
             };
-            store.add_scores("one", &text).await.unwrap();
-            store.add_scores("one", &text).await.unwrap();
+            // A correction takes the place of what was accepted, and not the other way.
+            let accepted = ScoredText {
+                kind: "accepted",
+                bytes: 3,
+                ..text.clone()
+            };
+            for text in [&accepted, &text, &text, &accepted] {
+                store.add_scores("one", text).await.unwrap();
+            }
         }
         let pairs = store.pair_sums("one", "corrected", "b", "a").await.unwrap();
         assert_eq!((pairs.texts, pairs.bytes, pairs.nats), (3.0, 30.0, 16.5));

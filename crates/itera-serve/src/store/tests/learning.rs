@@ -1,7 +1,10 @@
 //! Learning: the lease, adaptations, versions, canaries, what counts and what is learnt from whom.
 
 use super::*;
-use crate::store::{FinishError, learning::GIVES_UP_AFTER};
+use crate::{
+    store::{FinishError, learning::GIVES_UP_AFTER},
+    transfer::accepted,
+};
 
 pub(super) async fn ready(store: &Store) {
     store.bind("one", "base").await.unwrap();
@@ -364,5 +367,109 @@ async fn what_was_rolled_back_is_not_learnt_again() {
         // A new checkpoint has learnt nothing yet, and what its former one was made of is good for it.
         store.rebase("other", "bbbbbbbbbbbb").await.unwrap();
         assert_eq!(ids(&store.latest(9).await.unwrap()), ["0", "1", "2", "3"]);
+    }
+}
+
+/// Stores a correction of a visitor.
+async fn correct(store: &Store, id: &str, visitor: &str, correction: &str) {
+    store.log(answer(id));
+    let said = Feedback {
+        correction: Some(correction.to_owned()),
+        source: Some(Source {
+            digest: visitor.to_owned(),
+            most: Some(10),
+        }),
+        ..verdict(id, 1)
+    };
+    store.rate(said).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_training_text_has_what_an_adaptation_would_learn_from() {
+    for (store, _dir) in stores().await {
+        store.bind("one", "base").await.unwrap();
+        for number in 0..500 {
+            let text = format!(" planted {number}");
+            correct(&store, &format!("a{number}"), "a", &text).await;
+        }
+        for visitor in ["b", "c", "d"] {
+            correct(&store, visitor, visitor, &format!(" wanted by {visitor}")).await;
+        }
+        let found = async |text: &str| {
+            let [texts, none] = accepted::texts(&store, false).await.unwrap();
+            assert_eq!(none, "");
+            texts.matches(text).count()
+        };
+        assert_eq!((found("planted").await, found("wanted").await), (10, 3));
+        // What a version that was rolled back has learnt is no part of it either, but what came after is.
+        store.request().await.unwrap();
+        let entry = store.claim("s", 0).await.unwrap().unwrap();
+        assert!(store.lease("s", 60_000).await.unwrap());
+        let (new, accepted) = (version("new"), EntryStatus::Accepted);
+        let ended = store.finish(&entry, "s", accepted, "", None, Some(&new), None);
+        ended.await.unwrap();
+        assert_eq!((found("planted").await, found("wanted").await), (10, 3));
+        store.roll_back("new", "base").await.unwrap().unwrap();
+        correct(&store, "e", "e", " wanted anew").await;
+        assert_eq!((found("planted").await, found("wanted").await), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_out_is_of_other_visitors_than_what_is_trained_on() {
+    for (store, _dir) in stores().await {
+        store.bind("one", "base").await.unwrap();
+        for number in 0..60 {
+            let visitor = format!("visitor {}", number % 20);
+            let text = format!(" story {number} of {visitor}.");
+            correct(&store, &format!("v{number}"), &visitor, &text).await;
+            // All of them want this, and one of those that are held out is among them.
+            correct(&store, &format!("all{number}"), &visitor, " the same.").await;
+            // Of a key that passes on what many say, it is one record of ten.
+            let id = format!("k{number}");
+            store.log(answer(&id));
+            let digest = "key".to_owned();
+            let said = Feedback {
+                correction: Some(format!(" key {number}.")),
+                source: Some(Source { digest, most: None }),
+                ..verdict(&id, 1)
+            };
+            store.rate(said).await.unwrap();
+        }
+        let [rest, held_out] = accepted::texts(&store, true).await.unwrap();
+        let count = |text: &str, of: &str| text.matches(of).count();
+        let counts = |text: &str| (count(text, " of visitor"), count(text, " key"));
+        assert_eq!((counts(&held_out), counts(&rest)), ((6, 6), (54, 54)));
+        for visitor in 0..20 {
+            let theirs = format!(" of visitor {visitor}.");
+            assert!(matches!(
+                (count(&rest, &theirs), count(&held_out, &theirs)),
+                (3, 0) | (0, 3)
+            ));
+        }
+        assert_eq!(
+            (count(&rest, "the same"), count(&held_out, "the same")),
+            (0, 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_source_does_not_decide_how_good_answers_were_of_late() {
+    for (store, _dir) in stores().await {
+        let accuracy = async || store.counts().await.unwrap().recent_accuracy;
+        assert_eq!(accuracy().await, None);
+        for number in 0..30 {
+            let id = format!("b{number}");
+            store.log(answer(&id));
+            store.rate(verdict(&id, 5)).await.unwrap();
+        }
+        assert_eq!(accuracy().await, Some(1.0));
+        for number in 0..100 {
+            correct(&store, &format!("a{number}"), "a", " planted").await;
+        }
+        assert_eq!(accuracy().await, Some(1.0 - 10.0 / 40.0));
+        store.set_aside("a0", true, true).await.unwrap();
+        assert_eq!(accuracy().await, Some(1.0));
     }
 }

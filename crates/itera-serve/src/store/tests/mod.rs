@@ -76,8 +76,17 @@ async fn answers_and_feedback_come_back_as_they_were() {
         let outcome = store.rate(verdict("042", 4)).await.unwrap();
         assert_eq!(
             (outcome.stored, outcome.new_negatives),
-            (Some(Stored::Updated), 0)
+            (Some(Stored::Updated { corrects: false }), 0)
         );
+        for (correction, corrects) in [("a", true), ("a", false), ("b", true)] {
+            let corrected = Feedback {
+                correction: Some(correction.to_owned()),
+                ..verdict("042", 4)
+            };
+            let outcome = store.rate(corrected).await.unwrap();
+            assert_eq!(outcome.stored, Some(Stored::Updated { corrects }));
+        }
+        store.rate(verdict("042", 4)).await.unwrap();
         assert_eq!(store.rate(verdict("x", 4)).await.unwrap().stored, None);
         let records = store.after("", 10).await.unwrap();
         assert_eq!(records.len(), 1);
