@@ -16,8 +16,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --release -p itera-serve --features pg-tls --target "$(uname -m)-unknown-linux-musl" \
-    && strip -o /itera-serve "target/$(uname -m)-unknown-linux-musl/release/itera-serve" \
+    cargo build --locked --profile dist -p itera-serve --features pg-tls --target "$(uname -m)-unknown-linux-musl" \
+    && cp "target/$(uname -m)-unknown-linux-musl/dist/itera-serve" /itera-serve \
     && mkdir -p /empty/data
 
 FROM scratch

@@ -18,13 +18,16 @@ version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Carg
 [[ ${2:-v$version} == "v$version" ]] || { echo "the tag is $2 and the version of the programs $version"; exit 1; }
 name=itera-lite-$version-$(uname -m)-linux
 rustup target add "$musl" >/dev/null 2>&1 || true
-cargo build --locked --release --target "$musl" "${PROGRAMS[@]/#/--package=}" --features itera-serve/pg-tls
+build() { cargo build --locked --profile dist --target "$musl" "$@"; }
+build -p itera-train -p itera-validate -p itera-zip
+# Apart, without what the others need of Burn.
+build -p itera-serve --features pg-tls
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/$name/models"
 for program in "${PROGRAMS[@]}"; do
-    strip -o "$work/$name/$program" "${CARGO_TARGET_DIR:-target}/$musl/release/$program"
+    cp "${CARGO_TARGET_DIR:-target}/$musl/dist/$program" "$work/$name/$program"
     "$work/$name/$program" --version
 done
 cp data/models/*.safetensors "$work/$name/models/"

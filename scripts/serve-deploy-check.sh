@@ -75,9 +75,9 @@ image() {
     musl=$(uname -m)-unknown-linux-musl
     command -v musl-gcc >/dev/null || { echo "NOT BUILT: musl-gcc is missing (Debian: apt-get install musl-tools)"; exit 2; }
     rustup target add "$musl" >/dev/null 2>&1 || { echo "NOT BUILT: the Rust target $musl cannot be had here"; exit 2; }
-    cargo build --locked --release -p itera-serve --features pg-tls --target "$musl"
+    cargo build --locked --profile dist -p itera-serve --features pg-tls --target "$musl"
     mkdir "$work/image"
-    strip -o "$work/image/itera-serve" "$target/$musl/release/itera-serve"
+    cp "$target/$musl/dist/itera-serve" "$work/image/itera-serve"
     if ldd "$work/image/itera-serve" >/dev/null 2>&1; then echo "the binary is not static"; exit 1; fi
     cp data/models/micro-tinystories{,.int8,.int4}.safetensors "$work/image/"
     size=$(du -sb --apparent-size "$work/image" | cut -f1)
