@@ -8,7 +8,7 @@
 #   ITERA_BIN   folder of a built itera-export [default: builds it]
 #   OUTPUT      file for the figures as JSON, for example results/c-export.json [default: none]
 #   STORY       tokens of the story [default: 100]
-#   M4_TOKENS   tokens on the Cortex-M4: 100, 1000 or 10000, which takes some minutes a precision [default: 1000]
+#   M4_TOKENS   tokens on the Cortex-M4: 100, 1000 or 10000 [default: 1000]
 #
 # The header has digests of the native engine's logits after 100, 1,000 and 10,000 tokens. On this machine and on an
 # emulated aarch64 the C must reach the last one, on an emulated Cortex-M4 that of M4_TOKENS, and with floats in software,
