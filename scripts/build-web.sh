@@ -3,9 +3,10 @@
 #
 #   scripts/build-web.sh [OUTPUT]   the folder [default: web in the target directory]
 #   INSTALL=1                       as root on Debian: installs what is missing
+#   SIMD=0                          without vectors, for runtimes that have none
 #
-# OUTPUT/package is the npm package. There is one build, with vectors of 128 bits: every browser has had them since 2023,
-# and without them the model is several times slower.
+# OUTPUT/package is the npm package. It has vectors of 128 bits: every browser has had them since 2023, and without them
+# the model is several times slower. Its results are the same either way.
 #
 # The standard library is compiled too, without the texts of panics, which nobody would see. So the compiler needs its
 # source: rustup component add rust-src, or Debian's packages rustc-web, cargo-web, rust-web-src and lld. wasm-opt (package
@@ -19,6 +20,11 @@ readonly MODELS=({micro,nano}-tinystories.{int4,int8})
 
 target=${CARGO_TARGET_DIR:-target}
 output=${1:-$target/web}
+if [[ ${SIMD:-1} == 0 ]]; then
+    feature=-simd128 vectors=--disable-simd built=$target/wasm-scalar
+else
+    feature=+simd128 vectors=--enable-simd built=$target/wasm
+fi
 
 # has_source RUSTC: whether it has the source of its standard library.
 has_source() { [[ -d $("$1" --print sysroot 2> /dev/null)/lib/rustlib/src/rust/library ]]; }
@@ -42,8 +48,8 @@ fi
 
 # The engine is fast, the rest small: it reads a checkpoint, once. What the last crate is optimised for also holds for what
 # is done when all are linked.
-RUSTC_BOOTSTRAP=1 RUSTFLAGS="-C target-feature=+simd128 -Zunstable-options -Cpanic=immediate-abort -Cllvm-args=--inline-threshold=20" \
-    "$cargo" rustc --quiet --locked --release -p itera-web --crate-type cdylib --target "$TARGET" --target-dir "$target/wasm" \
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="-C target-feature=$feature -Zunstable-options -Cpanic=immediate-abort -Cllvm-args=--inline-threshold=20" \
+    "$cargo" rustc --quiet --locked --release -p itera-web --crate-type cdylib --target "$TARGET" --target-dir "$built" \
     -Zbuild-std=std -Zbuild-std-features=optimize_for_size \
     --config 'profile.release.package."*".opt-level="s"' --config 'profile.release.package.itera-web.opt-level="s"' \
     --config 'profile.release.package.itera-core.opt-level=3' --config 'profile.release.lto="fat"' \
@@ -54,9 +60,9 @@ mkdir -p "$output/models"
 cp -r web/. "$output/"
 rm "$output/package/test.mjs"
 wasm=$output/package/itera_web.wasm
-cp "$target/wasm/$TARGET/release/itera_web.wasm" "$wasm"
+cp "$built/$TARGET/release/itera_web.wasm" "$wasm"
 if command -v wasm-opt > /dev/null; then
-    wasm-opt -O2 --enable-simd --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
+    wasm-opt -O2 "$vectors" --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
         --enable-mutable-globals "$wasm" -o "$wasm"
 fi
 for model in "${MODELS[@]}"; do cp "data/models/$model.safetensors" "$output/models/"; done

@@ -1,26 +1,14 @@
 // Drives the page of the model in a headless Chromium, from a static server on loopback: writes, stops, copies, scores,
 // goes offline, fits a telephone. Run by scripts/check-web.sh, which gives the folder, CHROMIUM and PICTURES.
 
-import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
 import puppeteer from "puppeteer-core";
+import { serve } from "./web-server.mjs";
 
 const { CHROMIUM, PICTURES } = process.env;
 const folder = process.argv[2];
 const check = (holds, what) => { if (!holds) throw new Error("failed: " + what); console.log("ok: " + what); };
 
-const KINDS = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
-const server = createServer(async (request, reply) => {
-  const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
-  try {
-    const content = await readFile(join(folder, path.endsWith("/") ? path + "index.html" : path));
-    reply.writeHead(200, { "Content-Type": KINDS[extname(path)] ?? (path.endsWith("/") ? "text/html" : "application/octet-stream") });
-    reply.end(content);
-  } catch { reply.writeHead(404).end(); }
-});
-await new Promise(done => server.listen(0, "127.0.0.1", done));
-const url = `http://127.0.0.1:${server.address().port}/`;
+const { url, server } = await serve(folder);
 
 const browser = await puppeteer.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
 try {

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# The model in WebAssembly: its size, the package in Node against the native engine, the page in a headless Chromium.
-# What cannot be had here is SKIPPED in a line that says why.
+# The model in WebAssembly: its size, the package in Node against the native engine, with and without vectors, the page in
+# a headless Chromium. What cannot be had here is SKIPPED in a line that says why.
 #
 #   scripts/check-web.sh
 #
+#   OUTPUT    file for sizes and speeds in Node and Chromium, for example results/web.json [default: none]
+#   PICTURES  folder for the pictures of the page [default: web-page in the target directory]
+#
 # Needs a compiler for WebAssembly (scripts/build-web.sh), node and npm, and Chromium for the page. puppeteer-core is
-# installed below the target directory, without a browser of its own. PICTURES names the folder for the pictures.
+# installed below the target directory, without a browser of its own. Speeds are those of the page's worker; measure them
+# on a quiet machine.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,7 +32,9 @@ bytes=$(gzip -9 -c "$output/package/itera_web.wasm" | wc -c)
 echo "the WebAssembly has $bytes bytes packed, at most $MOST_BYTES are allowed"
 ((bytes <= MOST_BYTES))
 
-node web/package/test.mjs "$output"
+node web/package/test.mjs "$output" simd128
+SIMD=0 scripts/build-web.sh "$output-scalar"
+node web/package/test.mjs "$output-scalar" scalar
 
 CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 [[ -n $CHROMIUM ]] && command -v npm > /dev/null || skip "the page needs npm and Chromium"
@@ -37,9 +43,10 @@ if [[ ! -d $tools/node_modules/puppeteer-core ]]; then
     mkdir -p "$tools"
     npm install --prefix "$tools" --no-audit --no-fund --silent puppeteer-core@24 || skip "puppeteer-core cannot be had here"
 fi
-cp scripts/check-web.mjs "$tools/"
+cp scripts/{check-web,web-bench,web-server}.mjs "$tools/"
 PICTURES=${PICTURES:-$target/web-page}
 mkdir -p "$PICTURES"
 export CHROMIUM PICTURES
 node "$tools/check-web.mjs" "$output"
 echo "pictures are in $PICTURES"
+if [[ -n ${OUTPUT:-} ]]; then node "$tools/web-bench.mjs" "$output" "$OUTPUT"; fi

@@ -1,7 +1,8 @@
 // The package against the native engine: logits and tokens have the digests of crates/itera-core/tests/exact.rs.
-// Run by scripts/check-web.sh, which gives the folder that scripts/build-web.sh has made:
+// Run by scripts/check-web.sh, which gives the folder that scripts/build-web.sh has made, and the kernel
+// that it has to have:
 //
-//   node web/package/test.mjs OUTPUT
+//   node web/package/test.mjs OUTPUT [KERNEL]
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -10,7 +11,7 @@ import { resolve } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
-const output = resolve(process.argv[2] ?? ".");
+const output = resolve(process.argv[2] ?? "."), kernel = process.argv[3] ?? "simd128";
 const { Model } = await import(pathToFileURL(output + "/package/index.js"));
 const file = name => `${output}/models/${name}.safetensors`;
 
@@ -43,7 +44,7 @@ test("integers give the bits of the native engine", async () => {
   assert.ok(golden.length >= 3, `exact.rs has ${golden.length} digests`);
   for (const [, name, expected] of golden) {
     const model = await Model.load(file(name));
-    assert.equal(model.about.kernel, "simd128");
+    assert.equal(model.about.kernel, kernel);
     assert.equal(await digest(model), expected, name);
   }
 });

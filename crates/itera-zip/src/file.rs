@@ -154,7 +154,7 @@ mod tests {
         bench::Score,
         layout::Divided,
         model::Loaded,
-        tests::{BUILT_IN, SMALL},
+        tests::{BUILT_IN, SMALL, cases},
     };
 
     fn compressed(loaded: &Loaded, text: &[u8], most: usize) -> Vec<u8> {
@@ -186,8 +186,12 @@ mod tests {
         ]
     }
 
+    fn short_story() -> impl Strategy<Value = Vec<u8>> {
+        "(\\PC|[a-z \n]){0,20}(\n<\\|endoftext\\|>\n)?[a-z ]{0,10}".prop_map(String::into_bytes)
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(60))]
+        #![proptest_config(cases(60))]
 
         #[test]
         fn any_text_comes_back_and_hardly_grows(text in text(), most in 50_usize..1000, is_trained: bool) {
@@ -197,6 +201,16 @@ mod tests {
             if text.len() <= most {
                 prop_assert!(compressed.len() <= text.len() + 8);
             }
+        }
+
+        #[test]
+        fn any_short_text_comes_back(
+            text in prop_oneof![prop::collection::vec(any::<u8>(), 0..40), short_story()],
+            most in 1_usize..60,
+            is_trained: bool,
+        ) {
+            let model = model(is_trained);
+            prop_assert_eq!(restored(model, &compressed(model, &text, most)).unwrap(), text);
         }
 
         #[test]

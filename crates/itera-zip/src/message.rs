@@ -107,10 +107,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tests::{BUILT_IN, SMALL};
+    use crate::tests::{BUILT_IN, SMALL, cases};
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(60))]
+        #![proptest_config(cases(60))]
 
         #[test]
         fn any_message_comes_back_and_hardly_grows(

@@ -8,6 +8,7 @@ use itera_core::{
     quant::{Options, quantize},
 };
 use itera_testing::{bytes, small_checkpoint};
+use proptest::prelude::ProptestConfig;
 
 use crate::model::Loaded;
 
@@ -25,4 +26,12 @@ pub(crate) fn loaded(checkpoint: &Checkpoint) -> Loaded {
     let bytes = integers.to_bytes().unwrap();
     let checkpoint = LoadedCheckpoint::from_bytes("small", &bytes).unwrap();
     Loaded::of_checkpoint(checkpoint).unwrap()
+}
+
+/// The settings of a property test of `few` cases, or of as many as the environment variable `PROPTEST_CASES` says.
+pub(crate) fn cases(few: u32) -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(few),
+    }
 }

@@ -3,12 +3,13 @@
 
 use itera_record::{
     AblationRecord, Documents, EngineBenchRecord, ExportRecord, PowerRecord, QuantizationRecord,
-    Record, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord, ci95,
+    Record, ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRecord, ZipRecord, ci95,
 };
 use serde::de::DeserializeOwned;
 
 use super::{
     Inputs, Of,
+    edge::{CExport, Cluster, Web},
     feedback::FeedbackLog,
     gate_check::GateCheck,
     load::{Loader, Named},
@@ -46,7 +47,7 @@ pub(crate) struct Kind {
 }
 
 /// All kinds, in the order in which reports name what is missing.
-pub(crate) static KINDS: [Kind; 13] = [
+pub(crate) static KINDS: [Kind; 17] = [
     Kind {
         schema: ValidationRecord::SCHEMA,
         what: "scores on text",
@@ -87,6 +88,10 @@ pub(crate) static KINDS: [Kind; 13] = [
     record!(checked ServeBenchRecord as serve_bench, "speed of the server", "scripts/serve-bench.py"),
     record!(checked SimulationRecord as simulation, "learning from feedback", "cargo run --release -p itera-serve --example simulate --"),
     record!(plain GateCheck as gate_check, "", "scripts/check-gate.sh"),
+    record!(plain Web as web, "", "OUTPUT=results/web.json scripts/check-web.sh"),
+    record!(plain CExport as c_export, "", "OUTPUT=results/c-export.json scripts/check-c.sh"),
+    record!(checked ZipRecord as zip, "", "cargo run --release -p itera-zip -- bench"),
+    record!(plain Cluster as cluster, "", "scripts/serve-cluster.sh"),
     record!(plain MetricsRecord as released, "", "cargo run --release -p itera-report -- --format metrics"),
     record!(log FeedbackLog as feedback, "feedback of users", "itera-serve feedback export"),
 ];

@@ -5,6 +5,7 @@
 
 mod clash;
 mod curve;
+mod edge;
 mod feedback;
 mod files;
 mod gate_check;
@@ -17,11 +18,12 @@ mod training_bench;
 
 use itera_record::{
     AblationRecord, EngineBenchRecord, ExportRecord, HostInfo, PowerRecord, QuantizationRecord,
-    ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRow,
+    ServeBenchRecord, SimulationRecord, TrainingRecord, ValidationRow, ZipRecord,
 };
 
 pub(crate) use self::{
     curve::CurvePoint,
+    edge::{CExport, Cluster, Controller, Web, WebRow},
     feedback::FeedbackLog,
     gate_check::GateCheck,
     kinds::Kind,
@@ -53,6 +55,10 @@ pub(crate) struct Inputs {
     pub(crate) serve_bench: Vec<Of<ServeBenchRecord>>,
     pub(crate) simulation: Vec<Of<SimulationRecord>>,
     pub(crate) gate_check: Vec<Of<GateCheck>>,
+    pub(crate) web: Vec<Of<Web>>,
+    pub(crate) c_export: Vec<Of<CExport>>,
+    pub(crate) zip: Vec<Of<ZipRecord>>,
+    pub(crate) cluster: Vec<Of<Cluster>>,
     /// The metrics of releases.
     pub(crate) released: Vec<Of<MetricsRecord>>,
     pub(crate) feedback: Vec<Of<FeedbackLog>>,

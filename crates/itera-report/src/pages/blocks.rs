@@ -11,7 +11,12 @@ use super::tidy;
 use crate::output::Files;
 
 /// Folders whose Markdown may have blocks, and the way from each to the workspace.
-const FOLDERS: [(&str, &str); 3] = [("", ""), ("docs", "../"), ("data/models", "../../")];
+const FOLDERS: [(&str, &str); 4] = [
+    ("", ""),
+    ("docs", "../"),
+    ("data/models", "../../"),
+    ("web/package", "../../"),
+];
 
 /// The content of a block; none if its name is unknown.
 ///

@@ -136,7 +136,7 @@ fn named<T, N: ToString, V>(all: &[T], pair: impl Fn(&T) -> (&N, V)) -> HashMap<
 fn image(figure: &Figure, linker: &Linker) -> String {
     let alt = figure.alt.replace(['[', ']'], "");
     let image = format!(
-        "![{alt}]({}.png)\n\n{}",
+        "![{alt}]({}.png)\n{}",
         figure.name,
         linker.cite(&figure.sources)
     );

@@ -195,7 +195,15 @@ mod tests {
                 .wrapping_add(1);
             (random >> 33) as usize % limit
         };
-        for name in ["validation", "power", "engine-bench", "training-bench"] {
+        for name in [
+            "validation",
+            "power",
+            "engine-bench",
+            "training-bench",
+            "web",
+            "c-export",
+            "zip",
+        ] {
             let path = format!("results/{name}.json");
             let whole = fs::read(Path::new(FIXTURES).join(&path)).unwrap();
             let digits: Vec<usize> = (0..whole.len())

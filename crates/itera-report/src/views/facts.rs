@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    ablation, changes, engine, export,
+    ablation, changes, edge, engine, export,
     power::{energy_of, is_platform, rows, source_name, sources},
     quality::{self, Cost, best, groups, is_large, is_reference, leading, shipped, text_label},
     rows_of,
@@ -56,6 +56,7 @@ pub(super) fn facts(inputs: &Inputs, prototype: &Prototype) -> Value {
         "training": training_facts(inputs),
         "server": server(inputs),
         "learning": learning(inputs),
+        "edge": edge::facts(inputs),
         "gate_check": gate_check,
         "runtimes": runtimes(inputs),
         "ablations": ablation::facts(inputs),

@@ -12,6 +12,7 @@ macro_rules! views {
 
 mod ablation;
 mod changes;
+mod edge;
 mod energy_figure;
 mod engine;
 mod export;
@@ -88,6 +89,7 @@ impl Views {
         tables.extend(power::views(inputs));
         tables.extend(export::views(inputs));
         tables.extend(serve::views(inputs));
+        tables.extend(edge::views(inputs));
         tables.extend(ablation::views(inputs));
         tables.extend(prototype::views(inputs, &prototype));
         tables.extend(changes::views(inputs));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::fixture::{CliTest, snapshot};
 
 /// The name of every block of a page.
-const README: [&str; 11] = [
+const README: [&str; 15] = [
     "scores",
     "findings",
     "costs",
@@ -17,6 +17,10 @@ const README: [&str; 11] = [
     "server",
     "training_speed",
     "training_runs",
+    "web",
+    "web_package",
+    "controller",
+    "zip",
 ];
 const MODELS: [&str; 2] = ["models", "runs"];
 
