@@ -38,7 +38,7 @@ impl Default for DynamicConfig {
     fn default() -> Self {
         Self {
             learning_rate: 5e-4,
-            pull: 0.003,
+            pull: 0.006,
             optimizer: OptimizerConfig {
                 weight_decay: 0.0,
                 ..OptimizerConfig::default()

@@ -28,7 +28,7 @@ const LEARNING_RATE: f64 = 5e-4;
 
 /// Share of the way back unless told otherwise. Without it, this learning rate
 /// gains far less.
-const PULL: f64 = 0.003;
+const PULL: f64 = 0.006;
 
 /// How the weights are to move, by the arguments; `None` if they stay.
 pub(crate) fn protocol(args: &ScoreArgs) -> anyhow::Result<Option<AdaptationProtocol>> {

@@ -238,7 +238,7 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "N")]
     pub(crate) adapt_segment: Option<u64>,
     /// Share of the way back to the weights of the checkpoint that each update of --adapt goes
-    /// [default: 0.003].
+    /// [default: 0.006].
     #[arg(long, value_name = "SHARE")]
     pub(crate) adapt_pull: Option<f64>,
     /// Adaptive mix: n-grams of the document so far predict too, mixed with the model by weights that learn; prints the
