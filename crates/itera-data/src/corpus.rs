@@ -386,6 +386,39 @@ mod tests {
         assert_eq!(cut[0], b"one\n<|endoftext|>\n");
     }
 
+    #[test]
+    fn a_split_under_the_name_of_another_is_refused() {
+        let wikitext: Dataset = "wikitext2".parse().unwrap();
+        let file = Dataset::File("own.txt".into());
+        let check =
+            |dataset, asked, found| checked_split((dataset, asked), Path::new("x"), "", found);
+        let (test, valid) = (Some(Split::Test), Some(Split::Valid));
+        // Without a split, the one for validation is meant: of WikiText-2 the test split.
+        for (dataset, asked, found) in [
+            (&wikitext, valid, test),
+            (&wikitext, None, valid),
+            (&file, valid, test),
+        ] {
+            let error = check(dataset, asked, found).unwrap_err();
+            let found = format!("the official {} split by its digest", found.unwrap());
+            assert!(error.to_string().contains(&found), "{error}");
+        }
+        assert_eq!(check(&wikitext, valid, valid).unwrap(), valid);
+        assert_eq!(check(&wikitext, valid, None).unwrap(), valid);
+        // A file of the user's own is of the split that its digest proves, or of none.
+        assert_eq!(check(&file, None, test).unwrap(), test);
+        assert_eq!(check(&file, valid, None).unwrap(), None);
+    }
+
+    #[test]
+    fn another_text_under_a_name_for_one_file_is_refused() {
+        let head: Dataset = "tinystories-head".parse().unwrap();
+        let sha256 = head.known().unwrap().only_digest().unwrap();
+        let check = |sha256| checked_split((&head, None), Path::new("x"), sha256, None);
+        assert!(check(sha256).is_ok());
+        assert!(matches!(check("0"), Err(DataError::OtherText { .. })));
+    }
+
     proptest! {
         #[test]
         fn documents_do_not_depend_on_the_size_of_blocks(
