@@ -84,10 +84,11 @@ impl Scales {
     pub fn stored(checkpoint: &Checkpoint, precisions: &Precisions) -> Option<Self> {
         let matrices = planned(&checkpoint.config, precisions).ok()?.into_iter();
         let matrices = matrices.map(|(item, format)| {
-            let scales = match (item.precision, &checkpoint.tensors.get(&item.name)?.data) {
-                (Precision::Int8, TensorData::Int8 { scales, .. })
-                | (Precision::Int4, TensorData::Int4 { scales, .. }) => scales,
-                _ => return None,
+            let data = &checkpoint.tensors.get(&item.name)?.data;
+            let ((Precision::Int8, TensorData::Int8 { scales, .. })
+            | (Precision::Int4, TensorData::Int4 { scales, .. })) = (item.precision, data)
+            else {
+                return None;
             };
             let scales = scales.iter().map(|scale| scale.to_f32()).collect();
             Some(MatrixScales {
