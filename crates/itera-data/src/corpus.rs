@@ -25,7 +25,7 @@ pub(crate) const TINYSTORIES_SAMPLE: &[u8] =
 /// Bytes read at a time, and freed at a time when they have been tokenised.
 pub(crate) const BLOCK: u64 = 8 << 20;
 
-/// The byte order mark of UTF-8; at the beginning of a file it is no text.
+/// The byte order mark of UTF-8; at the beginning of a file it is not part of the text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A text divided into documents.
@@ -81,7 +81,7 @@ impl Corpus {
     /// as such.
     ///
     /// # Errors
-    /// The split does not exist, the file is missing or unreadable, is no plain text, holds no
+    /// The split does not exist, the file is missing or unreadable, is not plain text, holds no
     /// document, or its digest proves another text or split than the one asked for.
     pub fn load(
         dataset: &Dataset,
@@ -160,7 +160,7 @@ impl Corpus {
             (None, Dataset::File(_)) => DocumentRule::of(&blocks),
             (None, _) => first_rule,
         };
-        // Cut by one rule, the blocks are no whole documents of another.
+        // Blocks that were cut by one rule may split the documents of another.
         let blocks = if rule == first_rule {
             blocks
         } else {

@@ -130,8 +130,8 @@ pub(crate) fn check(config: &RunConfig, model: &ModelConfig, data: &Data) -> any
     Ok(())
 }
 
-/// The bytes of the interrupted run to go on with, if that is asked for. Without `--resume` there must be
-/// none: a new run would take its place.
+/// The bytes of the interrupted run to go on with, if that is asked for. Without `--resume` there must
+/// not be one: a new run would take its place.
 fn interrupted(paths: &Paths, resume: bool) -> anyhow::Result<Option<Vec<u8>>> {
     let path = &paths.resume;
     if resume {
