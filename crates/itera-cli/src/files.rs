@@ -8,11 +8,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, anyhow, bail, ensure};
-use itera_core::files::check_writable;
+use itera_core::files::{MAX_LINKS, check_writable};
 use itera_data::{Dataset, Places, Split, workspace_around};
-
-/// Links that are followed from one to the next; more are a circle.
-const MAX_LINKS: usize = 40;
 
 /// The workspace around the current directory, or the current directory itself.
 ///

@@ -3,6 +3,15 @@
 //!
 //! A binary's `main` is one line, `main_with(|| run(parse()))`. Results go to standard output and
 //! messages to standard error; no other crate writes to either.
+//!
+//! | file | what |
+//! |---|---|
+//! | `arguments`, `precision` | the command line as typed; an option that several programs have |
+//! | `files`, `lock` | inputs and outputs, checked before the work; one process at a time for an output |
+//! | `output`, `progress` | the two streams, a progress bar |
+//! | `stop` | Ctrl-C, and the requests of the system to end |
+//! | `provenance` | where a record comes from: program, machine, time |
+//! | `exit` | how a program ends |
 
 mod arguments;
 mod exit;

@@ -44,8 +44,8 @@ const LEARN: &[&str] = &[
     "loss",
     "average",
     "optimizer",
-    "grid",
     "learner",
+    "grid",
     "trainer",
     "resume",
     "baseline",
@@ -85,6 +85,21 @@ fn imports_are_found_in_every_form() {
     let found: Vec<_> = paths(text, &module).iter().map(|p| p.join(".")).collect();
     let expected = ["a", "b.self", "b.c.D", "f", "h.y", "p.g", "i.Z"];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn an_import_from_the_root_is_one_from_the_module_that_has_it() {
+    let module = |name: &str| vec![name.to_owned()];
+    let texts = BTreeMap::from([
+        (
+            vec![],
+            "mod low;\npub mod high;\n\npub use high::{self, A};".to_owned(),
+        ),
+        (module("low"), "use crate::{A, low::B};".to_owned()),
+        (module("high"), String::new()),
+    ]);
+    let expected = BTreeSet::from([module("high"), module("low")]);
+    assert_eq!(imports_of(&texts)[&module("low")], expected);
 }
 
 #[test]
@@ -134,10 +149,23 @@ fn imports(krate: &str) -> Imports {
         .join("src");
     let mut texts = BTreeMap::new();
     read(&sources, &mut Vec::new(), &mut texts);
+    imports_of(&texts)
+}
+
+/// The imports of each module, given the texts of all. What the root re-exports is imported from the module that has it.
+fn imports_of(texts: &BTreeMap<Module, String>) -> Imports {
     let modules: BTreeSet<Module> = texts.keys().cloned().collect();
+    let mut at_root = Vec::new();
+    for part in texts[&Module::new()].split("\npub use ").skip(1) {
+        expand(&mut Module::new(), part, &mut at_root);
+    }
     let imported = |(module, text): (&Module, &String)| {
-        let items = paths(text, module);
-        let imported = items.iter().filter_map(|item| {
+        let items = paths(text, module).into_iter().map(|item| {
+            let mut exported = at_root.iter();
+            let exported = exported.find(|path| path.last() == item.first());
+            exported.cloned().unwrap_or(item)
+        });
+        let imported = items.filter_map(|item| {
             let lengths = (0..=item.len()).rev();
             let mut prefixes = lengths.map(|length| item[..length].to_vec());
             prefixes.find(|prefix| modules.contains(prefix))

@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::digest::sha256_hex;
 
 /// Links that are followed from one to the next; more are a circle.
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 /// Digits of the digest by which temporary files name their target.
 const TARGET_DIGITS: usize = 16;

@@ -18,10 +18,12 @@
 //!
 //! | modules | subject |
 //! |---|---|
-//! | `unique`, [`digest`], [`files`] | strict JSON, SHA-256, files that are written whole or not at all |
+//! | `unique`, [`digest`] | strict JSON, SHA-256 |
+//! | [`text`], [`files`] | text that arrives in pieces, files that are written whole or not at all |
 //! | [`config`], [`tokenizer`] | sizes, text to tokens |
 //! | [`container`], [`checkpoint`] | named tensors in a file, a model in a file |
 //! | [`kernels`], [`model`] | inner loops, forward pass |
+//! | [`calibration`] | what text says about the inputs of a model |
 //! | [`quant`], [`prune`] | smaller weights, fewer weights |
 //! | [`models`], [`sampling`] | checkpoints by name, text from a model |
 //!

@@ -25,7 +25,7 @@ pub(crate) const TINYSTORIES_SAMPLE: &[u8] =
 /// Bytes read at a time, and freed at a time when they have been tokenised.
 pub(crate) const BLOCK: u64 = 8 << 20;
 
-/// The byte order mark of UTF-8; at the beginning of a file it is no text.
+/// The byte order mark of UTF-8; at the beginning of a file it is not part of the text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A text divided into documents.
@@ -81,7 +81,7 @@ impl Corpus {
     /// as such.
     ///
     /// # Errors
-    /// The split does not exist, the file is missing or unreadable, is no plain text, holds no
+    /// The split does not exist, the file is missing or unreadable, is not plain text, holds no
     /// document, or its digest proves another text or split than the one asked for.
     pub fn load(
         dataset: &Dataset,
@@ -160,7 +160,7 @@ impl Corpus {
             (None, Dataset::File(_)) => DocumentRule::of(&blocks),
             (None, _) => first_rule,
         };
-        // Cut by one rule, the blocks are no whole documents of another.
+        // Blocks that were cut by one rule may split the documents of another.
         let blocks = if rule == first_rule {
             blocks
         } else {
@@ -384,6 +384,39 @@ mod tests {
         let cut = blocks(text, 20);
         assert_eq!(cut.concat(), text);
         assert_eq!(cut[0], b"one\n<|endoftext|>\n");
+    }
+
+    #[test]
+    fn a_split_under_the_name_of_another_is_refused() {
+        let wikitext: Dataset = "wikitext2".parse().unwrap();
+        let file = Dataset::File("own.txt".into());
+        let check =
+            |dataset, asked, found| checked_split((dataset, asked), Path::new("x"), "", found);
+        let (test, valid) = (Some(Split::Test), Some(Split::Valid));
+        // Without a split, the one for validation is meant: of WikiText-2 the test split.
+        for (dataset, asked, found) in [
+            (&wikitext, valid, test),
+            (&wikitext, None, valid),
+            (&file, valid, test),
+        ] {
+            let error = check(dataset, asked, found).unwrap_err();
+            let found = format!("the official {} split by its digest", found.unwrap());
+            assert!(error.to_string().contains(&found), "{error}");
+        }
+        assert_eq!(check(&wikitext, valid, valid).unwrap(), valid);
+        assert_eq!(check(&wikitext, valid, None).unwrap(), valid);
+        // A file of the user's own is of the split that its digest proves, or of none.
+        assert_eq!(check(&file, None, test).unwrap(), test);
+        assert_eq!(check(&file, valid, None).unwrap(), None);
+    }
+
+    #[test]
+    fn another_text_under_a_name_for_one_file_is_refused() {
+        let head: Dataset = "tinystories-head".parse().unwrap();
+        let sha256 = head.known().unwrap().only_digest().unwrap();
+        let check = |sha256| checked_split((&head, None), Path::new("x"), sha256, None);
+        assert!(check(sha256).is_ok());
+        assert!(matches!(check("0"), Err(DataError::OtherText { .. })));
     }
 
     proptest! {

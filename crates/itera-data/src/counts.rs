@@ -4,7 +4,7 @@ use std::{iter::Sum, ops::Add};
 
 use crate::DocumentRule;
 
-/// Sizes of a piece of text; those of documents add up to those of their corpus.
+/// Sizes of a piece of text; the sizes of documents add up to the sizes of their corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Bytes.

@@ -1,4 +1,4 @@
-//! SHA-256 of texts.
+//! SHA-256 of texts. itera-core has the same for checkpoints: neither of the two crates imports the other.
 
 use std::io::{self, Read};
 

@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, str::FromStr};
 use serde::Deserialize;
 
 /// The line that separates stories, blanks around it aside. The same characters inside a line are
-/// text.
+/// text. The tokenizers of itera-core have the same constant: neither of the two crates imports the other.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// The rule by which a text divides into documents and words.

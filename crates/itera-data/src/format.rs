@@ -1,4 +1,4 @@
-//! Files that are no plain text, told by their first bytes.
+//! Files that are not plain text, recognised by their first bytes.
 
 use serde::de::IgnoredAny;
 

@@ -6,6 +6,17 @@
 //!                                                                TokenSet --Lanes--> segments
 //! ```
 //!
+//! | files | what |
+//! |---|---|
+//! | `dataset`, `known`, `places` | names of data sets, what is known of each, the folders with its files |
+//! | `documents`, `format` | where documents begin and end; files that are not plain text |
+//! | `digest`, `verdict`, `counts`, `warning` | which text a file is, how much it is, what is odd about it |
+//! | `corpus` | a text with all of that |
+//! | `records` | the same of files of any form, document by document; with the feature `records` |
+//! | `tokens`, `random`, `lanes` | tokenised documents, and the order in which training reads them |
+//! | [`baselines`] | what a guess costs that has learned nothing |
+//! | `error` | what can go wrong |
+//!
 //! This crate knows bytes and token ids, no tokenizer and no model. It prints nothing, and
 //! only [`Places`] and [`Corpus::load`] touch the disk.
 

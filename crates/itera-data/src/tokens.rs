@@ -13,7 +13,7 @@ impl TokenSet {
     /// fails.
     ///
     /// # Errors
-    /// That of `write`.
+    /// The error of `write`.
     pub fn push_with<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u16>) -> Result<(), E>,

@@ -1,5 +1,5 @@
 //! Learning from corrections in a domain that a model has not seen: WikiText-2 for a model of
-//! TinyStories. Each text is scored before it is learnt from, so the gain is none of memory.
+//! TinyStories. Each text is scored before it is learnt from, so that memorising it does not count.
 //!
 //! ```sh
 //! ITERA_DATA_DIR=data cargo run --release -p itera-learn --example prequential -- \

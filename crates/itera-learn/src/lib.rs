@@ -12,7 +12,7 @@
 //! | [`scoring`] | likelihood of a text |
 //! | `loss`, `schedule`, `muon`, `optimizer` | loss, learning rate, optimisers |
 //! | [`teacher`] | reads a text before a run that learns from it |
-//! | `average`, `grid`, `learner` | parts of a training loop |
+//! | `average`, `learner`, `grid` | parts of a training loop |
 //! | [`trainer`], [`resume`] | the training loop, and its file between two runs |
 //! | [`baseline`] | the transformer that the model is compared with |
 //! | [`dynamic`], [`adapt`] | learning while a text is scored, and from feedback |

@@ -22,7 +22,7 @@ const PIECE: usize = 256;
 /// many positions more are done.
 ///
 /// # Panics
-/// If there is no teacher, their vocabularies differ in size, or a token is in none.
+/// If there is no teacher, their vocabularies differ in size, or a token is not in the teachers' vocabulary.
 pub fn predict(
     teachers: &[Model],
     documents: &TokenSet,

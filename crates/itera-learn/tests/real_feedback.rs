@@ -29,9 +29,13 @@ fn is_there(file: &str) -> bool {
     there
 }
 
+/// Bytes that are read of a split: more than the texts that are used.
+const BEGINNING: u64 = 2 << 20;
+
 /// Tokens and bytes of the first `count` texts.
 fn texts(dataset: &Dataset, split: Split, base: &Checkpoint, count: usize) -> Vec<(Vec<u32>, u64)> {
-    let corpus = Corpus::load(dataset, Some(split), &Places::of_environment()).unwrap();
+    let places = Places::of_environment();
+    let corpus = Corpus::beginning(dataset, split, &places, BEGINNING).unwrap();
     let texts = corpus.texts().take(count);
     texts
         .map(|text| (base.tokenizer.encode(text).unwrap(), text.len() as u64))

@@ -17,7 +17,7 @@ use itera_core::{
 };
 use tempfile::TempDir;
 
-/// Five stories and what separates them; none is as long as a multiple of a chunk, and accents make
+/// Five stories and their separators; no length is a multiple of a chunk, and accents make
 /// characters and bytes differ.
 pub const STORIES: &str = "Once upon a time there was a small boat.\nIt was red.\n\
     <|endoftext|>\nThe café was open, and Zoë drank her tea.\n<|endoftext|>\nA cat sat. A dog \
@@ -31,10 +31,7 @@ pub struct TestFolder {
 
 impl TestFolder {
     /// An empty folder.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a folder on the disk is no default"
-    )]
+    #[expect(clippy::new_without_default, reason = "creates a folder on the disk")]
     pub fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),

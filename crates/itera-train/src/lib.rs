@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `args` | the command line as typed |
 //! | `texts` | the text to learn from and the text to evaluate on |
+//! | `evaluate` | documents to evaluate on, and their bits per byte |
 //! | `tokenizer` | the subcommand `tokenizer`, and the tokenizer of a run |
 //! | `fit` | the subcommand `fit`: one file per step, see there |
 //! | `ablate` | the subcommand `ablate`: one file per step, see there |
@@ -13,6 +14,7 @@
 
 mod ablate;
 mod args;
+mod evaluate;
 mod fit;
 mod prune;
 mod quantize;

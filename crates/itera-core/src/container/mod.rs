@@ -112,7 +112,7 @@ impl<'a> Container<'a> {
     /// A text that must be there.
     ///
     /// # Errors
-    /// There is none.
+    /// It is not there.
     pub fn text(&self, key: &'static str) -> Result<&str, ContainerError> {
         text(&self.metadata, key)
     }
@@ -120,7 +120,7 @@ impl<'a> Container<'a> {
     /// A text that is JSON.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// It is not there, or it cannot be read.
     pub fn json<T: DeserializeOwned>(&self, key: &'static str) -> Result<T, ContainerError> {
         unique::from_str(self.text(key)?)
             .map_err(|source| ContainerError::MetadataJson { key, source })
@@ -129,7 +129,7 @@ impl<'a> Container<'a> {
     /// Takes a tensor out.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no tensor of this name.
     pub fn take(&mut self, name: &str) -> Result<RawTensor<'a>, ContainerError> {
         self.tensors
             .remove(name)

@@ -144,11 +144,11 @@ pub(super) fn sum_of_squares<L: Lanes>(l: L, x: &[f32]) -> f32 {
     l.sum(squares)
 }
 
-/// The largest number of a slice, NaN passed over; minus infinity of none.
+/// The largest number of a slice, ignoring NaN; minus infinity if there is no number.
 #[inline(always)]
 pub(super) fn largest(x: &[f32]) -> f32 {
     let (blocks, tail) = x.as_chunks::<WIDTH>();
-    // The compiler makes vectors of comparisons with one outcome for NaN, and none of `f32::max`.
+    // The compiler vectorises this comparison, but not `f32::max`, which treats NaN apart.
     let mut lanes = [f32::NEG_INFINITY; WIDTH];
     for block in blocks {
         for i in 0..WIDTH {

@@ -354,7 +354,7 @@ fn add_halves<L: Lanes, const R: usize, const T: usize>(
             }
         }
         for t in 0..T {
-            // That of all inputs is taken once.
+            // The total of all inputs counts once.
             let total = if at == 0 { inputs[t].total } else { 0 };
             for r in 0..R {
                 sums[t][r] = l.finish_halves(sums[t][r], halves[t][r], total);

@@ -84,9 +84,9 @@ impl Scales {
     pub fn stored(checkpoint: &Checkpoint, precisions: &Precisions) -> Option<Self> {
         let matrices = planned(&checkpoint.config, precisions).ok()?.into_iter();
         let matrices = matrices.map(|(item, format)| {
-            let stored = &checkpoint.tensors.get(&item.name)?.data;
+            let data = &checkpoint.tensors.get(&item.name)?.data;
             let ((Precision::Int8, TensorData::Int8 { scales, .. })
-            | (Precision::Int4, TensorData::Int4 { scales, .. })) = (item.precision, stored)
+            | (Precision::Int4, TensorData::Int4 { scales, .. })) = (item.precision, data)
             else {
                 return None;
             };

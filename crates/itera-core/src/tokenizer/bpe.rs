@@ -56,8 +56,8 @@ impl BpeTokenizer {
     /// The tokenizer of these pairs, the ids of which begin at 257.
     ///
     /// # Errors
-    /// A pair of which an id is end-of-text or none yet, one whose bytes are a token already, or more or longer
-    /// ones than a tokenizer has.
+    /// An id of a pair is end-of-text or not defined yet, the bytes of a pair are a token already, or there are more
+    /// tokens or longer ones than a tokenizer may have.
     pub fn from_merges(pairs: impl IntoIterator<Item = Pair>) -> Result<Self, TokenizerError> {
         let mut tokenizer = Self::without_merges();
         let mut bytes = 0;

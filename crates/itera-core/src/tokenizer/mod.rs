@@ -118,7 +118,7 @@ pub enum TokenizerError {
         /// The size asked for.
         requested: usize,
     },
-    /// A merge of a file is none.
+    /// A file has a merge that does not join two tokens into a new one.
     #[error(
         "merge {at} joins the tokens {} and {}, expected two of lower ids whose bytes together are new",
         pair.0, pair.1

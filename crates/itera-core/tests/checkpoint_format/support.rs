@@ -8,25 +8,11 @@ use itera_core::{
     digest::sha256_hex,
     tokenizer::{BytesTokenizer, Tokenizer},
 };
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
 use serde_json::{Value, json};
-
-/// A reproducible source of numbers (`SplitMix64`).
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    /// Uniform in -1 to 1.
-    pub(crate) fn weight(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
 
 /// The test preset.
 pub(crate) fn small() -> ModelConfig {
@@ -36,10 +22,11 @@ pub(crate) fn small() -> ModelConfig {
 /// Random weights; embedding and projections in `precision`, beside int4 all else but the dynamics
 /// in half precision.
 pub(crate) fn checkpoint(config: ModelConfig, precision: Precision) -> Checkpoint {
-    let mut numbers = Numbers(7);
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut weight = || rng.next_u32() as f32 / (1_u32 << 31) as f32 - 1.0;
     let mut tensors = BTreeMap::new();
     for spec in config.tensors() {
-        let values: Vec<f32> = (0..spec.len()).map(|_| numbers.weight()).collect();
+        let values: Vec<f32> = (0..spec.len()).map(|_| weight()).collect();
         let tensor = match spec.role {
             TensorRole::Embedding | TensorRole::Projection => {
                 Tensor::quantized(spec.shape, values, precision)

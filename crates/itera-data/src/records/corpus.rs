@@ -4,7 +4,7 @@ use super::{Kind, RecordError, RecordOptions, Source, kind_of, source::means_sev
 use crate::{Block, Corpus, DataError, Dataset, Places, Split, corpus::BLOCK};
 
 impl Corpus {
-    /// What [`load`](Self::load) gives, also of what is no plain text: JSON lines, CSV, Parquet and packed files,
+    /// What [`load`](Self::load) gives, also of what is not plain text: JSON lines, CSV, Parquet and packed files,
     /// folders, patterns and `hf:` names. The digest is that of all bytes of the files.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// A record is none; those behind it can be read.
+    /// A record is broken; the records after it can be read.
     #[error("{name}, {place}: {reason}")]
     Broken {
         /// The file.

@@ -60,7 +60,7 @@ impl fmt::Display for Input {
 /// what Hugging Face's programs have put on the disk.
 ///
 /// # Errors
-/// There are none.
+/// No file matches.
 pub fn find_inputs(name: &str, places: &Places) -> Result<Vec<Input>, RecordError> {
     if name == "-" {
         return Ok(vec![Input::Standard]);

@@ -15,7 +15,7 @@ pub(super) struct JsonLines<R> {
     name: String,
     reader: R,
     options: RecordOptions,
-    /// Where the next line begins, and where none begins any more.
+    /// Where the next line begins, and from where on no line is read.
     range: Range<u64>,
     /// Lines so far, where they are known from the beginning of the file.
     number: Option<u64>,
@@ -36,7 +36,7 @@ impl<R: BufRead> JsonLines<R> {
         }
     }
 
-    /// Reads the next line; its first byte, none at the end.
+    /// Reads the next line; returns its first byte, `None` at the end.
     fn read(&mut self) -> Result<Option<u64>, RecordError> {
         let at = self.range.start;
         if self.is_over || at >= self.range.end {

@@ -26,7 +26,7 @@ use super::{LONGEST, Part, RecordError, RecordOptions, shard::RowGroups};
 
 const MAGIC: &[u8] = b"PAR1";
 
-/// Whether a file begins as Parquet does and is no text that happens to: it ends with the same letters, or has
+/// Whether a file begins as Parquet does and is not text that happens to: it ends with the same letters, or has
 /// bytes that no text has.
 pub(super) fn is_parquet(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
@@ -153,7 +153,7 @@ impl ParquetRows {
         })
     }
 
-    /// The next row; none at the end.
+    /// The next row; `None` at the end.
     fn read(&mut self) -> Result<Option<Row>, ParquetError> {
         loop {
             if let Some(rows) = &mut self.rows {

@@ -123,7 +123,7 @@ pub(super) fn behind_line(
     let mut line = Vec::new();
     loop {
         line.clear();
-        // A long line is an end or none by its beginning.
+        // The beginning of a long line tells whether it is an end.
         let mut taken = reader.by_ref().take(1 << 16).read_until(b'\n', &mut line)?;
         if taken == 0 {
             return Ok(at);

@@ -109,7 +109,7 @@ impl Source {
     /// Reads all documents, for what is broken in them and how much they are.
     ///
     /// # Errors
-    /// A record is broken, a file cannot be read or is no text, or there is no document.
+    /// A record is broken, a file cannot be read or is not text, or there is no document.
     pub fn survey(&self) -> Result<Survey, DataError> {
         let (mut documents, mut bytes, mut oddities) = (0, 0, Oddities::default());
         let mut records = self.read()?;
@@ -163,7 +163,7 @@ fn inputs(
     Ok(vec![Input::File { path, name }])
 }
 
-/// Whether a path that is no file may mean several, by [`find_inputs`].
+/// Whether a path that is not a file may mean several, by [`find_inputs`].
 pub(super) fn means_several(path: &Path) -> bool {
     let name = path.to_string_lossy();
     let is_pattern = || name == "-" || name.starts_with("hf:") || name.contains(['*', '?', '[']);

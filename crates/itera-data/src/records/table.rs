@@ -131,7 +131,7 @@ impl<R: BufRead> Iterator for TableRows<R> {
                 }
                 self.is_over = true;
                 Some(Err(match read_error(&self.name, error) {
-                    // The limit, and not the system: none behind it can be found.
+                    // The limit was reached, so that no later row can be found.
                     RecordError::Read { source, .. } if source.kind() == io::ErrorKind::Other => {
                         RecordError::Broken {
                             name: self.name.clone(),

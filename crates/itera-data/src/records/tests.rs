@@ -1,6 +1,6 @@
 //! Every form of a file gives the same documents, whole, in parts and in shards.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, path::Path};
 
 use ::parquet::{
     basic::{Compression, ZstdLevel},

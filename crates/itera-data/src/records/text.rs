@@ -42,7 +42,7 @@ pub(super) struct TextDocuments<R> {
     start: u64,
     /// Whether some of it was given out.
     is_begun: bool,
-    /// Whether a separator was there, so that the last line end is none of the text.
+    /// Whether a separator was found, so that the last line end is not part of the text.
     is_separated: bool,
     /// Headings so far.
     titles: usize,
@@ -264,8 +264,8 @@ impl<R: BufRead> Iterator for TextDocuments<R> {
     }
 }
 
-/// The last place at which white space follows a character that is none: there no tokenizer joins what stands on the
-/// two sides, and the line end that closes a document stays in the rest.
+/// The last place where white space follows another character: no tokenizer joins the two sides there, and the line
+/// end that closes a document stays in the rest.
 fn last_cut(text: &[u8]) -> Option<usize> {
     let is_end = |at: &usize| {
         let (before, byte) = (&text[..*at], text[*at]);

@@ -71,7 +71,7 @@ pub struct Adaptation {
     pub receipt: Receipt,
 }
 
-/// Why nothing could be learnt. A candidate that is not accepted is no error.
+/// Why nothing could be learnt. A candidate that is not accepted is not an error.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AdaptError {

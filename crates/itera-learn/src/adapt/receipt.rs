@@ -37,7 +37,7 @@ pub struct Receipt {
     /// The same by the candidate.
     pub guard_bits_per_byte_after: f64,
     /// The largest factor by which the probability of a token of a probe, the geometric mean over the
-    /// probe, is above that of the base weights; none without probes.
+    /// probe, is above the one of the base weights; `None` without probes.
     #[serde(default)]
     pub probe_factor: Option<f64>,
     /// Whether the candidate may be used.
@@ -46,7 +46,7 @@ pub struct Receipt {
     pub reason: String,
     /// [`weights_version`] that the adaptation started from.
     pub weights_version_before: String,
-    /// That of the candidate, before it was rounded.
+    /// [`weights_version`] of the candidate, before it was rounded.
     pub weights_version_after: String,
     /// Wall time of all of it.
     pub seconds: f64,

@@ -339,3 +339,21 @@ fn softmax(values: &mut [f32]) {
         *value /= sum;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_stays_nan_in_its_row_of_the_router() {
+        for at in 0..5 {
+            let mut rows = [[0.5_f32; 5]; 2];
+            rows[0][at] = f32::NAN;
+            for row in &mut rows {
+                softmax(row);
+            }
+            assert!(rows[0].iter().all(|p| p.is_nan()), "{rows:?}");
+            assert!(rows[1].iter().all(|p| !p.is_nan()), "{rows:?}");
+        }
+    }
+}

@@ -93,7 +93,7 @@ fn a_student_comes_near_its_teacher() {
     let predictions = Arc::new(predictions(&[&teacher()], &documents()));
     for form in FAST_FORMS {
         let (first, last) = losses(taught(form, 1.0, &predictions));
-        // The text was no part of the loss.
+        // The text was not part of the loss.
         assert!(last < 0.8 * first, "{form:?}: from {first} to {last}");
     }
 }

@@ -18,6 +18,10 @@ use itera_learn::{
     teacher,
     trainer::{TrainConfig, Trainer},
 };
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
 use serde_json::Value;
 
 const END_OF_TEXT: u32 = 256;
@@ -267,13 +271,8 @@ fn a_changed_resume_file_is_refused_whichever_bits_are_changed() {
     let mut run = small_run();
     let saved = run.save_resume(&"settings").unwrap();
     assert_eq!(resume(&saved, &mut run).unwrap(), "settings");
-    let mut state = 1_u64;
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) as usize % below
-    };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut random = |below: usize| rng.next_u32() as usize % below;
     for flip in 0..2_000 {
         let mut changed = saved.clone();
         // The header is a small part of the file and the most delicate: it gets half of the flips.

@@ -101,7 +101,7 @@ fn jobs<'p>(plan: &'p Plan, results: &Results) -> Vec<Job<'p>> {
     jobs
 }
 
-/// Does the jobs on some threads. Begins none after `--minutes`; a job that fails stops them all.
+/// Does the jobs on some threads. Begins no job after `--minutes`; a job that fails stops them all.
 fn work(
     jobs: &[Job<'_>],
     args: &AblateArgs,

@@ -21,7 +21,7 @@ use itera_record::{AblationRun, DataSource};
 use serde_json::Value;
 
 use super::plan::{SOME_STEPS, StudyPlan, Variant};
-use crate::fit::{Data, RunConfig, bits_per_byte, check};
+use crate::fit::{Data, RunConfig, check};
 
 /// Texts with their tokens, by what decides them. Several variants and seeds read the same.
 #[derive(Default)]
@@ -149,7 +149,7 @@ fn train(
         let checkpoint = result.to_checkpoint(&data.tokenizer, Value::Null);
         let model = Model::from_checkpoint(&checkpoint)?;
         let count = data.valid.bytes.len();
-        Ok(bits_per_byte(&model, end_of_text, &data.valid, count, stop))
+        Ok(data.valid.bits_per_byte(&model, end_of_text, count, stop))
     })
 }
 

@@ -19,7 +19,7 @@ use rand::RngExt as _;
 use rayon::prelude::*;
 
 use super::config::RunConfig;
-use crate::texts::Texts;
+use crate::{evaluate::Documents, texts::Texts};
 
 /// Documents that a thread tokenises at a time.
 const CHUNK: usize = 64;
@@ -43,14 +43,6 @@ pub(crate) struct Data {
     predictions: Mutex<Option<Arc<Predictions>>>,
     /// Mean bytes of a token that is trained on, one end-of-text per document included.
     pub(crate) bytes_per_token: f64,
-}
-
-/// Documents to evaluate on.
-#[derive(Debug, Default)]
-pub(crate) struct Documents {
-    pub(crate) tokens: TokenSet,
-    /// Bytes of each document.
-    pub(crate) bytes: Vec<usize>,
 }
 
 impl Data {

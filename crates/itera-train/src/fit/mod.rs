@@ -7,14 +7,13 @@
 //! | `settings` | everything that decides the result, to refuse a wrong `--resume` |
 //! | `pace` | how many steps fit into `--minutes` |
 //! | `run` | the loop: step, log, evaluate, save, stop |
-//! | `evaluate`, `history`, `log` | figures: measured, kept and shown meanwhile |
+//! | `history`, `log` | figures, kept and shown meanwhile |
 //! | `saved` | the file of an interrupted run |
 //! | `outputs`, `curve` | checkpoint, metrics, loss curve, record |
 
 mod config;
 mod curve;
 mod data;
-mod evaluate;
 mod history;
 mod log;
 mod outputs;
@@ -32,7 +31,7 @@ use itera_cli::{ExitStatus, OutputLock, Stop, note};
 use itera_core::config::ModelConfig;
 use itera_learn::trainer::Trainer;
 
-pub(crate) use self::{config::RunConfig, data::Data, evaluate::bits_per_byte};
+pub(crate) use self::{config::RunConfig, data::Data};
 use self::{
     history::History,
     paths::Paths,
@@ -131,8 +130,8 @@ pub(crate) fn check(config: &RunConfig, model: &ModelConfig, data: &Data) -> any
     Ok(())
 }
 
-/// The bytes of the interrupted run to go on with, if that is asked for. Without `--resume` there must be
-/// none: a new run would take its place.
+/// The bytes of the interrupted run to go on with, if that is asked for. Without `--resume` there must
+/// not be one: a new run would take its place.
 fn interrupted(paths: &Paths, resume: bool) -> anyhow::Result<Option<Vec<u8>>> {
     let path = &paths.resume;
     if resume {

@@ -14,8 +14,8 @@ use itera_learn::trainer::{StepReport, Trainer};
 use serde_json::Value;
 
 use super::{
-    config::RunConfig, data::Data, evaluate::bits_per_byte, history::History, log::Log, outputs,
-    paths::Paths, saved, settings::Settings,
+    config::RunConfig, data::Data, history::History, log::Log, outputs, paths::Paths, saved,
+    settings::Settings,
 };
 use crate::args::FitArgs;
 
@@ -154,13 +154,8 @@ impl<'a> Run<'a> {
         let model = Model::from_checkpoint(&checkpoint)
             .context("the trained weights cannot be used; train with a lower `--learning-rate`")?;
         let end_of_text = self.inputs.data.tokenizer.end_of_text();
-        Ok(bits_per_byte(
-            &model,
-            end_of_text,
-            &self.inputs.data.valid,
-            count,
-            stop,
-        ))
+        let valid = &self.inputs.data.valid;
+        Ok(valid.bits_per_byte(&model, end_of_text, count, stop))
     }
 
     fn must_stop(&self, step: u64) -> bool {

@@ -1,19 +1,17 @@
 //! What quantisation costs in bits per byte, each document scored from a fresh state.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 
+use crate::{evaluate::Documents, texts::Texts};
 use anyhow::{Context as _, ensure};
 use itera_cli::Progress;
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
-    model::{Model, bits_per_byte},
+    model::Model,
     models::LoadedCheckpoint,
     tokenizer::Tokenizer,
 };
 use itera_record::QuantizationCost;
-use rayon::prelude::*;
-
-use crate::texts::Texts;
 
 /// The cost of the whole, and of each tensor of integers alone.
 pub(super) struct Cost {
@@ -38,8 +36,8 @@ pub(super) fn measure(
         whole: QuantizationCost {
             text: texts.valid_label(),
             sha256: valid.context("a text has a source")?.sha256,
-            documents: text.documents.len() as u64,
-            bytes: text.bytes as u64,
+            documents: text.documents.bytes.len() as u64,
+            bytes: text.documents.bytes.iter().sum::<usize>() as u64,
             bits_per_byte_before: before,
             bits_per_byte_after: after,
         },
@@ -49,8 +47,7 @@ pub(super) fn measure(
 
 /// Tokenised documents.
 pub(crate) struct Text {
-    documents: Vec<Vec<u32>>,
-    bytes: usize,
+    documents: Documents,
     end_of_text: u32,
 }
 
@@ -62,27 +59,24 @@ impl Text {
         limit: usize,
         label: &str,
     ) -> anyhow::Result<Self> {
-        let mut text = Self {
-            documents: Vec::new(),
-            bytes: 0,
-            end_of_text: tokenizer.end_of_text(),
-        };
-        let mut tokens = 0;
+        let mut text = Documents::default();
         for document in documents {
-            if tokens >= limit && !text.documents.is_empty() {
+            if text.tokens.tokens() >= limit && !text.tokens.is_empty() {
                 break;
             }
-            let encoded = tokenizer.encode(document);
-            let encoded = encoded.with_context(|| format!("cannot tokenise {label}"))?;
-            tokens += encoded.len();
-            text.bytes += document.len();
-            text.documents.push(encoded);
+            text.tokens
+                .push_with(|ids| tokenizer.encode_into(document, ids))
+                .with_context(|| format!("cannot tokenise {label}"))?;
+            text.bytes.push(document.len());
         }
         ensure!(
-            tokens > 0,
+            text.tokens.tokens() > 0,
             "{label} has no text to measure on; give another `--dataset`"
         );
-        Ok(text)
+        Ok(Self {
+            documents: text,
+            end_of_text: tokenizer.end_of_text(),
+        })
     }
 
     /// The first documents to evaluate on, up to `limit` tokens but one at least.
@@ -131,12 +125,11 @@ impl Text {
     /// With the native engine, as in use: integer products read inputs of 8 bits.
     pub(crate) fn bits_per_byte(&self, checkpoint: &Checkpoint) -> anyhow::Result<f64> {
         let model = Model::from_checkpoint(checkpoint)?;
-        let scorer = || model.scorer(self.end_of_text);
-        let documents = self.documents.par_iter().with_max_len(1);
-        let nats: Vec<Vec<f64>> = documents
-            .map_init(scorer, |scorer, tokens| scorer.documents(&[tokens]))
-            .collect();
-        let bits = bits_per_byte(nats.iter().flatten().sum(), self.bytes as f64);
+        let (count, never) = (self.documents.bytes.len(), AtomicBool::new(false));
+        let bits = self
+            .documents
+            .bits_per_byte(&model, self.end_of_text, count, &never);
+        let bits = bits.context("the text has bytes")?;
         ensure!(
             bits.is_finite(),
             "the likelihood of the text is {bits}: the weights are finite but too large to compute \

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `inputs` | the texts that the options ask for |
 //! | `calibration` | the text that the rounding is calibrated with |
 //! | `cost` | bits per byte before and after, for the whole model and for each tensor alone |
 //! | `mixed` | which tensors get 8 bits and which 4 |
@@ -11,6 +12,7 @@
 
 mod calibration;
 mod cost;
+mod inputs;
 mod mixed;
 mod output;
 mod replaced;
@@ -19,7 +21,6 @@ mod steps;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
-use half::f16;
 use itera_cli::{ExitStatus, Files, note, print};
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
@@ -34,7 +35,7 @@ pub(crate) use self::{
     calibration::{Calibration, texts as calibration_texts},
     cost::Text,
 };
-use self::{cost::Cost, steps::Steps};
+use self::{cost::Cost, inputs::Inputs, steps::Steps};
 use crate::args::{QuantizeArgs, TensorArg};
 
 /// A checkpoint, its quantised form, and the figures about it.
@@ -45,11 +46,16 @@ struct Quantised {
     of: LoadedCheckpoint,
     method: Method,
     calibration: Option<Calibration>,
+    made: Made,
+    cost: Option<Cost>,
+    path: PathBuf,
+}
+
+/// A quantised checkpoint and its file.
+struct Made {
     checkpoint: Checkpoint,
     bytes: Vec<u8>,
     tensors: Vec<TensorReport>,
-    cost: Option<Cost>,
-    path: PathBuf,
 }
 
 /// Quantises, writes the file and the record, prints the table.
@@ -73,7 +79,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> anyhow::Result<ExitStatus> {
     }
     files.check()?;
     let quantised = quantise(args, source, of, path)?;
-    write_atomic(&quantised.path, &quantised.bytes)?;
+    write_atomic(&quantised.path, &quantised.made.bytes)?;
     if let Some(report) = &args.report {
         let json = output::record(&quantised)
             .to_json()
@@ -151,104 +157,96 @@ fn check_options(args: &QuantizeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Quantises; writes nothing.
 fn quantise(
     args: &QuantizeArgs,
     source: LoadedCheckpoint,
     of: LoadedCheckpoint,
     path: PathBuf,
 ) -> anyhow::Result<Quantised> {
-    let needs_text = args.method != Method::Nearest && args.calibration_tokens > 0;
-    let on_text = args.mixed || args.bytes.is_some();
-    let texts = if needs_text || args.validate || on_text {
-        Some(calibration::texts(args.dataset.as_ref(), &source)?)
-    } else {
-        None
-    };
-    let held_out = match &texts {
-        Some(texts) if args.validate => Some(Text::held_out(texts, &source, args.validate_tokens)?),
-        _ => None,
-    };
-    let calibration = match &texts {
-        Some(texts) if needs_text => {
-            // Tensors are compared on the rest of the text.
-            let share = if on_text { 0.5 } else { 1.0 };
-            Some(Calibration::read(
-                texts,
-                &source,
-                args.calibration_tokens,
-                share,
-            )?)
-        }
-        _ => None,
-    };
-    let provenance = Provenance {
-        source_sha256: of.file_sha256.clone(),
-        tuned_sha256: args.of.is_some().then(|| source.file_sha256.clone()),
-        method: args.method,
-        calibration: calibration.as_ref().map(Calibration::provenance),
-    };
+    let inputs = Inputs::read(args, &source)?;
+    let provenance = inputs.provenance(args, [&of, &source]);
     if !args.replace {
         replaced::check(&path, &provenance, &source)?;
     }
-    if let Some(calibration) = &calibration {
+    if let Some(calibration) = &inputs.calibration {
         note(format_args!("calibrated with {calibration}"));
     }
+    let made = make_within(args, &inputs, &source, &provenance)?;
+    let cost = inputs.cost([&of, &source], &made.checkpoint)?;
+    Ok(Quantised {
+        source,
+        of,
+        method: args.method,
+        calibration: inputs.calibration,
+        made,
+        cost,
+        path,
+    })
+}
+
+/// The file by the options; where they give its bytes, the steps between integers are chosen to keep to them.
+fn make_within(
+    args: &QuantizeArgs,
+    inputs: &Inputs,
+    source: &LoadedCheckpoint,
+    provenance: &Provenance,
+) -> anyhow::Result<Made> {
+    let measured = inputs.after_calibration(args, source)?;
+    let options = options(args, inputs, source, measured.as_ref())?;
+    let make = |steps| {
+        let options = Options {
+            steps,
+            ..options.clone()
+        };
+        make(source, &options, provenance)
+    };
+    match (args.bytes, &measured, &inputs.texts) {
+        (Some(bytes), Some(text), Some(texts)) => {
+            let counts = texts.token_counts(&source.checkpoint.tokenizer)?;
+            Steps::measure(&source.checkpoint, &options, text, &counts)?.fit(bytes, make)
+        }
+        _ => Ok(make(BTreeMap::new())?.1),
+    }
+}
+
+/// How to quantise; for a mixed model the precision of each tensor is chosen on the text `measured`.
+fn options<'a>(
+    args: &QuantizeArgs,
+    inputs: &'a Inputs,
+    source: &LoadedCheckpoint,
+    measured: Option<&Text>,
+) -> anyhow::Result<Options<'a>> {
+    let calibration = inputs.calibration.as_ref();
     let mut options = Options {
         precisions: Precisions {
             usual: args.precision.unwrap_or(Precision::Int4),
             overrides: TensorArg::overrides(&args.tensor),
         },
         method: args.method,
-        calibration: calibration
-            .as_ref()
-            .map(|calibration| &calibration.documents[..]),
+        calibration: calibration.map(|calibration| &calibration.documents[..]),
         steps: BTreeMap::new(),
     };
-    let measured = match &texts {
-        Some(texts) if on_text => Some(Text::read(
-            texts
-                .train_documents()
-                .skip(options.calibration.map_or(0, <[_]>::len)),
-            &source.checkpoint.tokenizer,
-            args.validate_tokens,
-            &format!("{} after the calibration text", texts.name()),
-        )?),
-        _ => None,
-    };
-    if let (Some(target_bits), Some(text)) = (args.target_bits, &measured) {
+    if let (Some(target_bits), Some(text)) = (args.target_bits, measured) {
         options.precisions = mixed::choose(&source.checkpoint, &options, text, target_bits)?;
     }
-    let make = |steps: BTreeMap<String, Vec<f16>>| {
-        let options = Options {
-            steps,
-            ..options.clone()
-        };
-        let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, &options)
-            .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
-        checkpoint.training = provenance.with_training(&source.checkpoint.training);
-        let bytes = checkpoint.to_bytes()?;
-        Ok((bytes.len(), (checkpoint, tensors, bytes)))
-    };
-    let (checkpoint, tensors, bytes) = match (args.bytes, &measured, &texts) {
-        (Some(bytes), Some(text), Some(texts)) => {
-            let counts = texts.token_counts(&source.checkpoint.tokenizer)?;
-            Steps::measure(&source.checkpoint, &options, text, &counts)?.fit(bytes, make)?
-        }
-        _ => make(BTreeMap::new())?.1,
-    };
-    let cost = match (&texts, &held_out) {
-        (Some(texts), Some(text)) => Some(cost::measure(texts, text, [&of, &source], &checkpoint)?),
-        _ => None,
-    };
-    Ok(Quantised {
-        bytes,
-        source,
-        of,
-        method: args.method,
-        calibration,
+    Ok(options)
+}
+
+/// The file, after its size.
+fn make(
+    source: &LoadedCheckpoint,
+    options: &Options<'_>,
+    provenance: &Provenance,
+) -> anyhow::Result<(usize, Made)> {
+    let (mut checkpoint, tensors) = quant::quantize(&source.checkpoint, options)
+        .with_context(|| format!("cannot quantise the checkpoint `{}`", source.name))?;
+    checkpoint.training = provenance.with_training(&source.checkpoint.training);
+    let bytes = checkpoint.to_bytes()?;
+    let made = Made {
         checkpoint,
+        bytes,
         tensors,
-        cost,
-        path,
-    })
+    };
+    Ok((made.bytes.len(), made))
 }

@@ -6,7 +6,7 @@ use itera_cli::{Align, Table, envelope, model_info};
 use itera_core::{digest::sha256_hex, kernels::Kernel, quant::TensorReport};
 use itera_record::{CalibrationText, QuantizationRecord, QuantizedTensor};
 
-use super::Quantised;
+use super::{Made, Quantised};
 use crate::TOOL;
 
 /// A row for each tensor, then the whole.
@@ -24,7 +24,7 @@ pub(super) fn table(quantised: &Quantised) -> String {
         columns.push(("alone, bits/byte", Align::Right));
     }
     let mut table = Table::new(&columns);
-    for tensor in &quantised.tensors {
+    for tensor in &quantised.made.tensors {
         let mut cells = vec![
             tensor.name.clone(),
             tensor.precision.to_string(),
@@ -46,10 +46,12 @@ pub(super) fn table(quantised: &Quantised) -> String {
 }
 
 fn summary(quantised: &Quantised) -> String {
-    let checkpoint = &quantised.checkpoint;
+    let Made {
+        checkpoint, bytes, ..
+    } = &quantised.made;
     let mut text = format!(
         "file {} bytes (was {}), weights {} bytes, {:.3} bits per weight\n",
-        quantised.bytes.len(),
+        bytes.len(),
         quantised.of.file_bytes,
         checkpoint.weight_bytes(),
         checkpoint.bits_per_weight(),
@@ -73,18 +75,14 @@ fn summary(quantised: &Quantised) -> String {
 /// Everything in the table, and where it comes from.
 pub(super) fn record(quantised: &Quantised) -> QuantizationRecord {
     let Quantised {
-        source,
-        of,
-        checkpoint,
-        bytes,
-        ..
+        source, of, made, ..
     } = quantised;
     let name = quantised
         .path
         .file_stem()
         .unwrap_or_default()
         .to_string_lossy();
-    let model = model_info(&name, &sha256_hex(bytes), checkpoint);
+    let model = model_info(&name, &sha256_hex(&made.bytes), &made.checkpoint);
     let row = |tensor: &TensorReport| QuantizedTensor {
         name: tensor.name.clone(),
         params: tensor.len as u64,
@@ -112,8 +110,8 @@ pub(super) fn record(quantised: &Quantised) -> QuantizationRecord {
                 source: calibration.source.clone(),
                 tokens: calibration.tokens() as u64,
             }),
-        file_bytes: bytes.len() as u64,
+        file_bytes: made.bytes.len() as u64,
         validation: quantised.cost.as_ref().map(|cost| cost.whole.clone()),
-        tensors: quantised.tensors.iter().map(row).collect(),
+        tensors: made.tensors.iter().map(row).collect(),
     }
 }

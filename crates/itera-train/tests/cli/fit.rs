@@ -28,6 +28,17 @@ fn quiet_run_talks_to_nobody() {
 }
 
 #[test]
+fn separators_inside_lines_are_said() {
+    let test = CliTest::new();
+    test.write("t.txt", "A story of a cat.<|endoftext|>\n".repeat(40));
+    let fit = QUICK_FIT.replace("sample-tinystories", "t.txt");
+    let run = test.run(&format!("{fit} --steps 1 --output x.safetensors --quiet"));
+    let said = String::from_utf8(run.stderr).unwrap();
+    let warning = "`t.txt` holds <|endoftext|> 40 times as text; to separate documents, ";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
 fn files_describe_the_run() {
     let test = CliTest::new();
     test.run(&format!(

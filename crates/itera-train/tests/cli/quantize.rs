@@ -1,5 +1,7 @@
 //! `itera-train quantize`, with a small model whose weights are made up.
 
+use std::{fs::File, process::Command};
+
 use itera_core::{
     checkpoint::{Checkpoint, Precision},
     config::Preset,
@@ -298,6 +300,29 @@ fn a_checkpoint_decides_on_no_file_but_the_text_of_its_training() {
     assert_eq!(calibrated_with("/dev/zero", "0"), "sample");
     assert_eq!(calibrated_with("no.txt", &sha256), "sample");
     assert_eq!(calibrated_with("sample-wikitext2", "0"), "sample-wikitext2");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_opens_no_pipe_and_no_file_of_any_size() {
+    let test = test();
+    let pipe = Command::new("mkfifo").arg(test.path("pipe")).status();
+    assert!(pipe.unwrap().success());
+    let large = File::create(test.path("large.txt")).unwrap();
+    large.set_len((1 << 30) + 1).unwrap();
+    for name in ["pipe", "large.txt"] {
+        let mut hostile = model(1, Preset::Test);
+        hostile.training = json!({"dataset": name, "train_sha256": "0"});
+        test.write("h.safetensors", hostile.to_bytes().unwrap());
+        let line = "quantize --checkpoint h.safetensors --precision int4 --calibration-tokens 300 \
+                    --output y.safetensors --replace";
+        let said = String::from_utf8(test.run(line).stderr).unwrap();
+        let refused = format!(
+            "{name}, which the checkpoint was trained on, is not a file of at most 1073741824 bytes here: using the \
+             sample text instead"
+        );
+        assert!(said.contains(&refused), "{said}");
+    }
 }
 
 #[test]

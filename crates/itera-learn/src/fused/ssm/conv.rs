@@ -100,7 +100,7 @@ impl Kernel for Forward<'_> {
     }
 }
 
-/// From the gradient of the activation to those of inputs, taps and bias. The history takes none:
+/// From the gradient of the activation to those of inputs, taps and bias. The history gets no gradient:
 /// back-propagation is truncated at the segment.
 pub(super) struct Backward<'a> {
     pub(super) conv: &'a Conv<'a>,

@@ -227,3 +227,14 @@ fn step_sizes(dims: &SsmDims, zxbcdt: &[f32], dt_bias: &[f32]) -> Vec<f32> {
 fn softplus(x: f32) -> f32 {
     if x > 20.0 { x } else { x.exp().ln_1p() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::softplus;
+
+    #[test]
+    fn softplus_keeps_nan() {
+        assert!(softplus(f32::NAN).is_nan());
+        assert!(softplus(0.0) > 0.0 && softplus(100.0) >= 100.0);
+    }
+}
