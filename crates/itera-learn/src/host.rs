@@ -17,7 +17,7 @@
 use std::{borrow::Cow, fmt::Debug};
 
 #[cfg(feature = "ndarray")]
-use burn::backend::NdArray;
+use burn::backend::{NdArray, ops::FloatTensorOps};
 use burn::{
     backend::{
         Autodiff, Backend, BackendTensor, DispatchDevice, DispatchKindConversion, DispatchTensor,
@@ -28,7 +28,6 @@ use burn::{
             ops::{Backward, Ops, OpsKind},
         },
         flex::FlexTensor,
-        ops::FloatTensorOps,
         tensor::FloatTensor,
     },
     tensor::{Device, Shape, TensorData},

@@ -117,7 +117,7 @@ mod with_burn {
         ----- stdout -----
 
         ----- stderr -----
-        error: cannot compare `static.json` with `row.json`: the protocols differ, `document` and `document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate #.###, pull #.###)`; score both with the same options
+        error: cannot compare `static.json` with `row.json`: the protocols differ, `document` and `document, WEIGHTS MOVE (dynamic evaluation, segment 64, learning-rate #.####, pull #.###)`; score both with the same options
         ");
         snapshot!(test, "--checkpoint small --dataset stories.txt --adapt --adapt-segment 64 --adapt-learning-rate 0", @r"
         success: true
