@@ -19,7 +19,7 @@ trap 'rm -rf "$folder"' EXIT
 python3 - "$ITERA_TRAIN" "$folder" <<'PYTHON'
 import json, os, random, subprocess, sys
 
-SMALL, LARGE, MOST = 4_000_000, 204_000_000, 1.3
+SMALL, LARGE, MOST = 50_000_000, 250_000_000, 1.3
 program, folder = sys.argv[1:]
 
 draw = random.Random(0)
@@ -40,7 +40,7 @@ def peak(size):
         while file.tell() < size:
             file.write(stories)
     length = os.path.getsize(path)
-    command = [program, "fit", "--dataset", path, "--preset", "test", "--vocab-size", "512"]
+    command = [program, "fit", "--dataset", path, "--preset", "test", "--vocab-size", "2048"]
     command += ["--steps", "1", "--batch", "2", "--length", "32", "--evaluate-every", "0", "--quiet"]
     command += ["--output", os.path.join(folder, f"{size}.safetensors")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -50,7 +50,8 @@ def peak(size):
     return length, usage.ru_maxrss * 1024
 
 
-(small, base), (large, most) = peak(SMALL), peak(LARGE)
+# The least of three: the allocator keeps pages for a while, now more, now fewer.
+(small, base), (large, most) = (min(peak(size) for _ in range(3)) for size in (SMALL, LARGE))
 share = (most - base) / (large - small)
 print(json.dumps({"text_bytes": [small, large], "peak_bytes": [base, most], "bytes_per_byte": round(share, 3)}))
 sys.exit(0 if share <= MOST else 1)
