@@ -62,13 +62,13 @@ impl OptimizerConfig {
             ("optimizer.beta_1", self.beta_1),
             ("optimizer.beta_2", self.beta_2),
         ] {
-            let fits = (0.0..1.0).contains(&value);
+            let fits = (0.0..=0.999_999).contains(&value);
             ensure(fits, setting, value, "from 0 to below 1")?;
         }
         let (decay, clip) = (self.weight_decay, self.clip_norm);
         let decays = (0.0..=10.0).contains(&decay);
         ensure(decays, "optimizer.weight_decay", decay, "0 to 10")?;
-        let clips = clip.is_finite() && clip > 0.0;
+        let clips = clip.is_finite() && clip >= 1e-6;
         ensure(clips, "optimizer.clip_norm", clip, "a number above 0")
     }
 }

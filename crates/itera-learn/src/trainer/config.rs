@@ -84,14 +84,14 @@ impl TrainConfig {
             ensure(fits, setting, value, "0 to 10")?;
         }
         if let Some(weight) = self.distill {
-            let fits = weight > 0.0 && weight <= 1.0;
+            let fits = (1e-6..=1.0).contains(&weight);
             ensure(fits, "distill", weight, "above 0, at most 1")?;
         }
-        for (setting, share) in [
-            ("average", self.average.unwrap_or(0.0)),
-            ("dropout", self.dropout),
+        for (setting, share, most) in [
+            ("average", self.average.unwrap_or(0.0), 0.999_999),
+            ("dropout", self.dropout, 0.99),
         ] {
-            let fits = (0.0..1.0).contains(&share);
+            let fits = (0.0..=most).contains(&share);
             ensure(fits, setting, share, "from 0 to below 1")?;
         }
         Ok(())
