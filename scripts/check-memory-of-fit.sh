@@ -33,7 +33,8 @@ def story():
 
 
 def peak(size):
-    """Bytes of resident memory at the peak of a run over a text of `size` bytes."""
+    """The size of a text of at least `size` bytes, and the bytes of resident memory at the peak of a run over it: the least of
+    three, since the allocator keeps pages for a while, now more, now fewer."""
     path = os.path.join(folder, f"{size}.txt")
     stories = "".join(story() for _ in range(4000))
     with open(path, "w") as file:
@@ -43,15 +44,18 @@ def peak(size):
     command = [program, "fit", "--dataset", path, "--preset", "test", "--vocab-size", "2048"]
     command += ["--steps", "1", "--batch", "2", "--length", "32", "--evaluate-every", "0", "--quiet"]
     command += ["--output", os.path.join(folder, f"{size}.safetensors")]
+    return length, min(peak_of(command) for _ in range(3))
+
+
+def peak_of(command):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(2)
-    return length, usage.ru_maxrss * 1024
+    return usage.ru_maxrss * 1024
 
 
-# The least of three: the allocator keeps pages for a while, now more, now fewer.
-(small, base), (large, most) = (min(peak(size) for _ in range(3)) for size in (SMALL, LARGE))
+(small, base), (large, most) = peak(SMALL), peak(LARGE)
 share = (most - base) / (large - small)
 print(json.dumps({"text_bytes": [small, large], "peak_bytes": [base, most], "bytes_per_byte": round(share, 3)}))
 sys.exit(0 if share <= MOST else 1)

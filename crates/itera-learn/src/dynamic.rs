@@ -30,20 +30,13 @@ pub struct DynamicConfig {
     pub learning_rate: f64,
     /// Share of the way back to the weights of the checkpoint that each update goes, 0 to 1.
     pub pull: f64,
-    /// Optimiser.
-    pub optimizer: OptimizerConfig,
 }
 
-impl Default for DynamicConfig {
-    fn default() -> Self {
-        Self {
-            learning_rate: 5e-4,
-            pull: 0.006,
-            optimizer: OptimizerConfig {
-                weight_decay: 0.0,
-                ..OptimizerConfig::default()
-            },
-        }
+/// The optimiser of the updates; the pull takes the place of weight decay.
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        weight_decay: 0.0,
+        ..OptimizerConfig::default()
     }
 }
 
@@ -68,7 +61,7 @@ impl DynamicScorer {
         let home = (config.pull > 0.0).then(|| convert::values(&model));
         Ok(Self {
             carry: model.new_carry(1),
-            learner: Learner::new(model, &config.optimizer),
+            learner: Learner::new(model, &optimizer()),
             config,
             home,
             updates: 0,
@@ -118,7 +111,7 @@ impl DynamicScorer {
             });
         let (nats, carry) = read.swap_remove(0);
         self.carry = carry;
-        let clip_norm = self.config.optimizer.clip_norm;
+        let clip_norm = optimizer().clip_norm;
         self.learner
             .update(gradient, 1.0, clip_norm, self.config.learning_rate);
         self.pull_home();

@@ -36,15 +36,15 @@ const PULL: f32 = 1.0;
 /// Tensors that stay float learn at this share of the learning rate.
 const FLOAT_RATE: f32 = 0.1;
 
-/// The logarithm of a scale learns at this share of the learning rate.
+/// The logarithm of a scale that was searched learns at this share of the learning rate.
 const SCALE_RATE: f32 = 0.02;
 
 /// The multiples that the weights are drawn to.
 #[derive(Clone, Debug)]
 pub(crate) struct Grid {
     pub(crate) scales: Scales,
-    /// Whether the scales learn.
-    learns: bool,
+    /// The logarithm of a scale learns at this share of the learning rate.
+    scale_rate: f32,
     /// Names of the matrices that decay.
     decaying: BTreeSet<String>,
     /// Mean of the gradient of the logarithm of each scale, by the name of the matrix.
@@ -75,18 +75,19 @@ impl Grid {
         start: Option<&Checkpoint>,
     ) -> Self {
         let stored = start.and_then(|checkpoint| Scales::stored(checkpoint, precisions));
-        let learns = stored.is_none();
+        let scale_rate = if stored.is_some() { 0.0 } else { SCALE_RATE };
         let scales = stored.unwrap_or_else(|| {
             let scales = Scales::search(model.config(), &values(model), precisions);
             scales.expect("the precisions are ones of this model")
         });
-        let stored = scales.values().into_iter();
-        let zeros: Values = stored
+        let zeros: Values = scales
+            .values()
+            .into_iter()
             .map(|(name, values)| (name, vec![0.0; values.len()]))
             .collect();
         Self {
             scales,
-            learns,
+            scale_rate,
             decaying: model.decaying().into_iter().collect(),
             mean: zeros.clone(),
             square: zeros,
@@ -155,11 +156,7 @@ impl Grid {
         let OptimizerConfig { beta_1, beta_2, .. } = *optimizer;
         let unbiased = |beta: f32| 1.0 - beta.powf(at.step as f32);
         let (unbiased_1, unbiased_2) = (unbiased(beta_1), unbiased(beta_2));
-        let rate = if self.learns {
-            SCALE_RATE * at.learning_rate
-        } else {
-            0.0
-        };
+        let rate = self.scale_rate * at.learning_rate;
         let mut growth = Values::new();
         for matrix in self.scales.matrices_mut() {
             let (name, group) = (matrix.name(), matrix.group());

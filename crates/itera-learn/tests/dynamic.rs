@@ -19,7 +19,6 @@ fn scorer(learning_rate: f64, pull: f64) -> DynamicScorer {
     let config = DynamicConfig {
         learning_rate,
         pull,
-        ..DynamicConfig::default()
     };
     DynamicScorer::new(&checkpoint, config).unwrap()
 }

@@ -62,7 +62,7 @@ pub(crate) fn risen(probes: &[Probe], base: &Base, weights: &Weights) -> Option<
         let nats = |variant: &Variant| -> f64 { variant.nats(&all)[prompt.len()..].iter().sum() };
         ((nats(before) - nats(after)) / text.len() as f64).exp()
     };
-    // What is no number is no good either.
+    // NaN, which exceeds no bound, is refused too.
     probes
         .iter()
         .map(factor)

@@ -144,7 +144,7 @@ pub(super) fn sum_of_squares<L: Lanes>(l: L, x: &[f32]) -> f32 {
     l.sum(squares)
 }
 
-/// The largest number of a slice, ignoring NaN; minus infinity if there is no number.
+/// The maximum of a slice, ignoring NaN; negative infinity if it is empty or all NaN.
 #[inline(always)]
 pub(super) fn largest(x: &[f32]) -> f32 {
     let (blocks, tail) = x.as_chunks::<WIDTH>();

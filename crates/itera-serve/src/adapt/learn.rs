@@ -72,8 +72,10 @@ impl Learner {
         let config = settings(args.adapt_settings.as_deref(), base.default)?;
         let checkpoint = &base.weights.checkpoint;
         let (guard, replay) = (args.guard.as_deref(), args.replay.as_deref());
-        let probes = args.adapt_probes.as_deref();
-        let probes = probes.map_or(Ok(Vec::new()), |file| probes::read(checkpoint, file))?;
+        let probes = match &args.adapt_probes {
+            Some(file) => probes::read(checkpoint, file)?,
+            None => Vec::new(),
+        };
         let probes = probes.into_iter();
         let probes = probes
             .map(|[prompt, text]| Probe { prompt, text })

@@ -158,8 +158,9 @@ pub(crate) struct RunConfig {
     #[arg(long, value_name = "X", requires = "teacher")]
     distill: Option<f32>,
     /// Train for integer weights: each step draws the weights to multiples of their scales, ever
-    /// harder; evaluations see them rounded. The scales of an --init of such integers stay as they are. The checkpoint holds what the integers stand for;
-    /// `quantize --method search --calibration-tokens 0` makes the file of integers.
+    /// harder; evaluations see them rounded. The scales of an --init of such integers stay as they
+    /// are. The checkpoint holds what the integers stand for; `quantize --method search
+    /// --calibration-tokens 0` makes the file of integers.
     #[arg(long, value_name = "PRECISION", value_parser = by_name::<Precision>(&[
         ("int8", "8-bit integers"),
         ("int4", "4-bit integers"),

@@ -13,6 +13,7 @@ use super::{
 use crate::{args::QuantizeArgs, texts::Texts};
 
 /// What the options ask to be read.
+#[derive(Default)]
 pub(super) struct Inputs {
     pub(super) texts: Option<Texts>,
     /// What the cost of the whole is measured on.
@@ -24,11 +25,7 @@ impl Inputs {
     pub(super) fn read(args: &QuantizeArgs, source: &LoadedCheckpoint) -> anyhow::Result<Self> {
         let calibrates = args.method != Method::Nearest && args.calibration_tokens > 0;
         if !(calibrates || args.validate || compares_tensors(args)) {
-            return Ok(Self {
-                texts: None,
-                held_out: None,
-                calibration: None,
-            });
+            return Ok(Self::default());
         }
         let texts = calibration::texts(args.dataset.as_ref(), source)?;
         let held_out = || Text::held_out(&texts, source, args.validate_tokens);

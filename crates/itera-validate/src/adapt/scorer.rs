@@ -32,7 +32,6 @@ pub(super) fn engine(
         config: DynamicConfig {
             learning_rate: adaptation.learning_rate,
             pull: adaptation.pull,
-            ..DynamicConfig::default()
         },
         per_document: adaptation.per_document,
     })
