@@ -204,12 +204,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn dot8(self, halves: Self::Halves, w: Self::W, x: [[u8; 4]; 2]) -> Self::Halves {
+    fn dot8(self, halves: Self::Halves, w: Self::W, low: [u8; 4], high: [u8; 4]) -> Self::Halves {
         // Halves plus 8 have no sign. A pair is at most 2 * 15 * 127, eight of them fit in 16 bits.
         proven!({
             let x = [
-                _mm256_set1_epi32(i32::from_ne_bytes(x[0])),
-                _mm256_set1_epi32(i32::from_ne_bytes(x[1])),
+                _mm256_set1_epi32(i32::from_ne_bytes(low)),
+                _mm256_set1_epi32(i32::from_ne_bytes(high)),
             ];
             let half = _mm256_set1_epi8(0x0f);
             both!(i => {

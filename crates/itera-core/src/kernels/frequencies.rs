@@ -31,7 +31,7 @@ impl Op for Frequencies<'_> {
     fn run<L: Lanes>(self, l: L) {
         let shift = l.splat(largest(self.logits));
         let (logits, frequencies) = (self.logits, self.frequencies);
-        abreast!(frequencies.len(), |at| block::<L>(
+        abreast!(frequencies.len(), WIDTH, |at| block::<L>(
             l,
             &logits[at..],
             shift,

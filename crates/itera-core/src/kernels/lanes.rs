@@ -82,8 +82,8 @@ pub(crate) trait Lanes: Copy {
     fn dot4(self, sums: Self::Sums, w: Self::W, x: [u8; 4]) -> Self::Sums;
     /// What sums of [`dot8`](Lanes::dot8) begin with.
     fn begin_halves(self, sums: Self::Sums) -> Self::Halves;
-    /// [`dot4`](Lanes::dot4) of the low halves of `w` with `x[0]` and of the high ones with `x[1]`, times 16.
-    fn dot8(self, halves: Self::Halves, w: Self::W, x: [[u8; 4]; 2]) -> Self::Halves;
+    /// [`dot4`](Lanes::dot4) of the low halves of `w` with `low` and of the high ones with `high`, times 16.
+    fn dot8(self, halves: Self::Halves, w: Self::W, low: [u8; 4], high: [u8; 4]) -> Self::Halves;
     /// `sums` and what was added to `halves` since they began with them. `total` is the sum of the inputs, or 0 where
     /// [`NEEDS_TOTALS`](Lanes::NEEDS_TOTALS) is false.
     fn finish_halves(self, sums: Self::Sums, halves: Self::Halves, total: i32) -> Self::Sums;
@@ -126,9 +126,15 @@ macro_rules! halves_by_dot4 {
         }
 
         #[inline(always)]
-        fn dot8(self, halves: Self::Halves, w: Self::W, x: [[u8; 4]; 2]) -> Self::Halves {
-            let halves = self.dot4(halves, self.low_nibbles(w), x[0]);
-            self.dot4(halves, self.high_nibbles(w), x[1])
+        fn dot8(
+            self,
+            halves: Self::Halves,
+            w: Self::W,
+            low: [u8; 4],
+            high: [u8; 4],
+        ) -> Self::Halves {
+            let halves = self.dot4(halves, self.low_nibbles(w), low);
+            self.dot4(halves, self.high_nibbles(w), high)
         }
 
         #[inline(always)]

@@ -27,23 +27,23 @@ pub(super) fn put<L: Lanes>(l: L, x: L::F, to: &mut [f32], at: usize) {
     }
 }
 
-/// Calls `$pass(at)` for vectors from `at` on, several at a time and the last one by one. Exponentials are computed abreast:
-/// each is a chain of operations that wait for one another, and a processor looks only so far ahead for others. With few
-/// registers that gains nothing.
+/// Calls `$pass(at)` for every `$step`-th `at` below `$len`, several steps at a time and the last one by one. Exponentials
+/// are computed abreast: each is a chain of operations that wait for one another, and a processor looks only so far ahead
+/// for others. With few registers that gains nothing.
 macro_rules! abreast {
-    ($len:expr, |$at:ident| $pass:ident::<$lanes:ident>($($argument:expr),+)) => {{
+    ($len:expr, $step:expr, |$at:ident| $pass:ident::<$lanes:ident>($($argument:expr),+)) => {{
         let (len, mut $at) = ($len, 0);
-        while $lanes::REGISTERS >= 32 && $at + 4 * WIDTH <= len {
+        while $lanes::REGISTERS >= 32 && $at + 4 * $step <= len {
             $pass::<$lanes, 4>($($argument),+);
-            $at += 4 * WIDTH;
+            $at += 4 * $step;
         }
-        while $lanes::REGISTERS >= 8 && $at + 2 * WIDTH <= len {
+        while $lanes::REGISTERS >= 8 && $at + 2 * $step <= len {
             $pass::<$lanes, 2>($($argument),+);
-            $at += 2 * WIDTH;
+            $at += 2 * $step;
         }
         while $at < len {
             $pass::<$lanes, 1>($($argument),+);
-            $at += WIDTH;
+            $at += $step;
         }
     }};
 }
@@ -61,12 +61,18 @@ macro_rules! each {
 }
 
 /// `e^x`, the input clamped to -87 and 88.
-///
-/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`, and `e^r` by a polynomial of degree 6.
 #[inline(always)]
 pub(super) fn exp<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N] {
     // The order of the operands keeps NaN, see `Lanes::min`.
-    let x = each!(l, i => l.max(l.splat(-87.0), l.min(l.splat(88.0), x[i])));
+    exp_nonpositive(l, each!(l, i => l.min(l.splat(88.0), x[i])))
+}
+
+/// `e^x`, the input clamped to -87; it must be at most 88.
+///
+/// `x = n ln 2 + r` with `|r| <= ln(2) / 2`, and `e^r` by a polynomial of degree 6.
+#[inline(always)]
+pub(super) fn exp_nonpositive<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N] {
+    let x = each!(l, i => l.max(l.splat(-87.0), x[i]));
     let n = each!(l, i => l.round(l.mul(x[i], l.splat(core::f32::consts::LOG2_E))));
     let r = each!(l, i => l.fma(n[i], l.splat(-cephes::LN_2_HIGH), x[i]));
     let r = each!(l, i => l.fma(n[i], l.splat(-cephes::LN_2_LOW), r[i]));
@@ -87,50 +93,26 @@ pub(super) fn sigmoid<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N]
     each!(l, i => l.div(one, l.add(one, exp[i])))
 }
 
-/// `x = silu(x)`, which is `x / (1 + e^-x)`.
+/// `silu(x) = x / (1 + e^-x)` of the first `N` vectors.
 #[inline(always)]
-pub(super) fn silu<L: Lanes>(l: L, x: &mut [f32]) {
-    abreast!(x.len(), |at| silu_of::<L>(l, &mut x[at..]));
-}
-
-#[inline(always)]
-fn silu_of<L: Lanes, const N: usize>(l: L, x: &mut [f32]) {
-    let before = each!(l, i => get(l, x, i * WIDTH));
-    let sigmoid = sigmoid(l, before);
-    for i in 0..N {
-        put(l, l.mul(before[i], sigmoid[i]), x, i * WIDTH);
-    }
-}
-
-/// `y *= silu(z)`, of equal lengths.
-#[inline(always)]
-pub(super) fn gate<L: Lanes>(l: L, z: &[f32], y: &mut [f32]) {
-    abreast!(z.len(), |at| gate_of::<L>(l, &z[at..], &mut y[at..]));
-}
-
-#[inline(always)]
-fn gate_of<L: Lanes, const N: usize>(l: L, z: &[f32], y: &mut [f32]) {
-    let z = each!(l, i => get(l, z, i * WIDTH));
-    let sigmoid = sigmoid(l, z);
-    for i in 0..N {
-        let gated = l.mul(get(l, y, i * WIDTH), l.mul(z[i], sigmoid[i]));
-        put(l, gated, y, i * WIDTH);
-    }
+pub(super) fn silu<L: Lanes, const N: usize>(l: L, x: &[f32]) -> [L::F; N] {
+    let x = each!(l, i => get(l, x, i * WIDTH));
+    let sigmoid = sigmoid(l, x);
+    each!(l, i => l.mul(x[i], sigmoid[i]))
 }
 
 /// `ln(1 + e^x) = max(x, 0) + ln(1 + e)` with `e = e^-|x|`, and `ln(1 + e) = 2 artanh(s)` with
 /// `s = e / (2 + e) <= 1/3`, by the first nine terms of its series.
 #[inline(always)]
-pub(super) fn softplus<L: Lanes>(l: L, x: L::F) -> L::F {
-    let [e] = exp(l, [l.min(x, l.sub(l.zero(), x))]);
-    let s = l.div(e, l.add(l.splat(2.0), e));
-    let square = l.mul(s, s);
-    let mut series = l.splat(1.0 / 17.0);
+pub(super) fn softplus<L: Lanes, const N: usize>(l: L, x: [L::F; N]) -> [L::F; N] {
+    let e = exp_nonpositive(l, each!(l, i => l.min(x[i], l.sub(l.zero(), x[i]))));
+    let s = each!(l, i => l.div(e[i], l.add(l.splat(2.0), e[i])));
+    let mut series = [l.splat(1.0 / 17.0); N];
     for odd in [15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0_f32] {
-        series = l.fma(series, square, l.splat(1.0 / odd));
+        series = each!(l, i => l.fma(series[i], l.mul(s[i], s[i]), l.splat(1.0 / odd)));
     }
-    let log = l.mul(l.add(s, s), series);
-    l.add(l.max(x, l.zero()), log)
+    let log = each!(l, i => l.mul(l.add(s[i], s[i]), series[i]));
+    each!(l, i => l.add(l.max(x[i], l.zero()), log[i]))
 }
 
 /// The sum of squares of a slice.
@@ -147,11 +129,12 @@ pub(super) fn sum_of_squares<L: Lanes>(l: L, x: &[f32]) -> f32 {
 /// The maximum of a slice, ignoring NaN; negative infinity if it is empty or all NaN.
 #[inline(always)]
 pub(super) fn largest(x: &[f32]) -> f32 {
-    let (blocks, tail) = x.as_chunks::<WIDTH>();
-    // The compiler vectorises this comparison, but not `f32::max`, which treats NaN apart.
-    let mut lanes = [f32::NEG_INFINITY; WIDTH];
+    // Four vectors, since each comparison waits for the one before. The compiler vectorises these,
+    // but not `f32::max`, which treats NaN apart.
+    let (blocks, tail) = x.as_chunks::<{ 4 * WIDTH }>();
+    let mut lanes = [f32::NEG_INFINITY; 4 * WIDTH];
     for block in blocks {
-        for i in 0..WIDTH {
+        for i in 0..4 * WIDTH {
             lanes[i] = if block[i] > lanes[i] {
                 block[i]
             } else {

@@ -4,7 +4,7 @@ use super::{
     Op, Rows, RowsMut,
     double::ln,
     lanes::{Block, Lanes, WIDTH},
-    math::{abreast, exp, gate, get, largest, put, sqrt, sum_of_squares},
+    math::{abreast, exp, exp_nonpositive, get, largest, put, silu, sqrt, sum_of_squares},
 };
 
 /// `out = x / sqrt(mean(x²) + eps) * gain` (Zhang & Sennrich 2019), for each token.
@@ -55,7 +55,7 @@ impl Op for GatedNorm<'_> {
         let width = self.gain.len();
         for t in 0..self.z.len {
             let (y, z) = (self.y.row(t, width), self.z.row(t, width));
-            gate(l, z, y);
+            abreast!(width, WIDTH, |at| gate::<L>(l, &z[at..], &mut y[at..]));
             let mean = sum_of_squares(l, y) / width as f32;
             let scale = l.splat(sqrt(mean + self.eps).recip());
             for at in (0..width).step_by(WIDTH) {
@@ -63,6 +63,14 @@ impl Op for GatedNorm<'_> {
                 put(l, l.mul(scaled, get(l, self.gain, at)), y, at);
             }
         }
+    }
+}
+
+/// `y *= silu(z)`, the first `N` vectors.
+#[inline(always)]
+fn gate<L: Lanes, const N: usize>(l: L, z: &[f32], y: &mut [f32]) {
+    for (i, z) in silu::<L, N>(l, z).into_iter().enumerate() {
+        put(l, l.mul(get(l, y, i * WIDTH), z), y, i * WIDTH);
     }
 }
 
@@ -83,11 +91,23 @@ impl Op for SwiGlu<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
         for t in 0..self.hidden.len {
-            let hidden = self.hidden.row(t, 2 * self.width);
-            let ((z, up), out) = (hidden.split_at(self.width), self.out.row(t, self.width));
-            out.copy_from_slice(up);
-            gate(l, z, out);
+            let (gate, up) = self.hidden.row(t, 2 * self.width).split_at(self.width);
+            let out = self.out.row(t, self.width);
+            abreast!(self.width, WIDTH, |at| gated::<L>(
+                l,
+                &gate[at..],
+                &up[at..],
+                &mut out[at..]
+            ));
         }
+    }
+}
+
+/// `out = silu(gate) * up`, the first `N` vectors.
+#[inline(always)]
+fn gated<L: Lanes, const N: usize>(l: L, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for (i, gate) in silu::<L, N>(l, gate).into_iter().enumerate() {
+        put(l, l.mul(get(l, up, i * WIDTH), gate), out, i * WIDTH);
     }
 }
 
@@ -125,18 +145,21 @@ impl Op for LogSumExp<'_> {
         let shift = l.splat(largest);
         let (blocks, tail) = self.0.as_chunks::<WIDTH>();
         let mut sums = l.zero();
-        abreast!(self.0.len() - tail.len(), |at| add_exps::<L>(
+        abreast!(self.0.len() - tail.len(), WIDTH, |at| add_exps::<L>(
             l,
             &blocks[at / WIDTH..],
             shift,
             &mut sums
         ));
-        // Lanes beyond the tail are left out.
-        let mut last = [0.0; WIDTH];
-        let [exps] = exp(l, [l.sub(l.load_part(tail), shift)]);
-        l.store(exps, &mut last);
-        let tail_sum: f32 = last[..tail.len()].iter().sum();
-        f64::from(largest) + ln(f64::from(l.sum(sums) + tail_sum))
+        let mut total = l.sum(sums);
+        if !tail.is_empty() {
+            // Lanes beyond the tail are left out.
+            let mut last = [0.0; WIDTH];
+            let [exps] = exp(l, [l.sub(l.load_part(tail), shift)]);
+            l.store(exps, &mut last);
+            total += last[..tail.len()].iter().sum::<f32>();
+        }
+        f64::from(largest) + ln(f64::from(total))
     }
 }
 
@@ -147,7 +170,7 @@ fn add_exps<L: Lanes, const N: usize>(l: L, x: &[Block], shift: L::F, sums: &mut
     for i in 0..N {
         shifted[i] = l.sub(l.load(&x[i]), shift);
     }
-    for exps in exp(l, shifted) {
+    for exps in exp_nonpositive(l, shifted) {
         *sums = l.add(*sums, exps);
     }
 }

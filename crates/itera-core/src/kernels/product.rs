@@ -331,35 +331,34 @@ fn add_halves<L: Lanes, const R: usize, const T: usize>(
     inputs: [Inputs<'_>; T],
     sums: &mut [[L::Sums; R]; T],
 ) {
-    let mut words: [&[[[u8; 4]; 2]]; T] = [&[]; T];
-    for t in 0..T {
-        let bytes = inputs[t].bytes.as_chunks::<4>().0.as_chunks::<2>().0;
-        words[t] = &bytes[..codes.len()];
-    }
-    let mut at = 0;
-    while at < codes.len() {
-        let end = codes.len().min(at + HALVES);
+    for (part, codes) in codes.chunks(HALVES).enumerate() {
+        let mut words: [&[[[u8; 4]; 2]]; T] = [&[]; T];
+        for t in 0..T {
+            let bytes = inputs[t].bytes.as_chunks::<4>().0.as_chunks::<2>().0;
+            words[t] = &bytes[part * HALVES..][..codes.len()];
+        }
         let mut halves = [[l.begin_halves(sums[0][0]); R]; T];
         for t in 0..T {
             for r in 0..R {
                 halves[t][r] = l.begin_halves(sums[t][r]);
             }
         }
-        for i in at..end {
+        for (i, codes) in codes.iter().enumerate() {
             for r in 0..R {
-                let w = l.load_weights(&codes[i][r]);
+                let w = l.load_weights(&codes[r]);
                 for t in 0..T {
-                    halves[t][r] = l.dot8(halves[t][r], w, words[t][i]);
+                    // Apart, so that each is broadcast from memory.
+                    let [low, high] = &words[t][i];
+                    halves[t][r] = l.dot8(halves[t][r], w, *low, *high);
                 }
             }
         }
         for t in 0..T {
             // The total of all inputs counts once.
-            let total = if at == 0 { inputs[t].total } else { 0 };
+            let total = if part == 0 { inputs[t].total } else { 0 };
             for r in 0..R {
                 sums[t][r] = l.finish_halves(sums[t][r], halves[t][r], total);
             }
         }
-        at = end;
     }
 }

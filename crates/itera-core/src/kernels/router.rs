@@ -6,7 +6,7 @@ use super::{
     Op, Rows,
     buffer::Buffer,
     lanes::{Lanes, WIDTH},
-    math::{exp, get, put},
+    math::{abreast, exp_nonpositive, get, put},
 };
 use crate::config::{ModelConfig, Routing};
 
@@ -17,8 +17,8 @@ pub(crate) struct Routes {
     top_k: usize,
     routing: Routing,
     rows: usize,
-    probabilities: Buffer<f32>, // [n_experts], of the token looked at last
-    ranks: Vec<usize>,          // [n_experts], of those probabilities
+    probabilities: Buffer<f32>, // [rows, n_experts]
+    ranks: Vec<usize>,          // [n_experts], of the token looked at last
     tokens: Vec<u32>,           // [n_experts, rows]
     weights: Vec<f32>,          // [n_experts, rows]
     visits: Vec<usize>,         // [n_experts]
@@ -32,7 +32,7 @@ impl Routes {
             top_k: config.top_k,
             routing: config.routing,
             rows,
-            probabilities: Buffer::new(n_experts),
+            probabilities: Buffer::new(rows * n_experts),
             ranks: vec![0; n_experts],
             tokens: vec![0; n_experts * rows],
             weights: vec![0.0; n_experts * rows],
@@ -56,10 +56,12 @@ impl Routes {
     /// this is branch-free.
     #[inline(always)]
     fn send(&mut self, token: usize) {
+        let n_experts = self.ranks.len();
+        let probabilities = &self.probabilities[token * n_experts..][..n_experts];
         let mut of_chosen = 0.0;
-        for ((expert, p), rank) in self.probabilities.iter().enumerate().zip(&mut self.ranks) {
+        for ((expert, p), rank) in probabilities.iter().enumerate().zip(&mut self.ranks) {
             *rank = 0;
-            for (other, q) in self.probabilities.iter().enumerate() {
+            for (other, q) in probabilities.iter().enumerate() {
                 *rank += usize::from(if other < expert { q >= p } else { q > p });
             }
             of_chosen += if *rank < self.top_k { *p } else { 0.0 };
@@ -68,7 +70,7 @@ impl Routes {
             Routing::All => 1.0,
             Routing::Chosen => of_chosen,
         };
-        for ((expert, p), rank) in self.probabilities.iter().enumerate().zip(&self.ranks) {
+        for ((expert, p), rank) in probabilities.iter().enumerate().zip(&self.ranks) {
             // There is room: of `rows` tokens, those before this one have added one each at most.
             let slot = expert * self.rows + self.visits[expert];
             self.tokens[slot] = token as u32;
@@ -96,45 +98,65 @@ impl Op for Route<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         let routes = self.routes;
+        let count = self.u.len * routes.ranks.len();
+        let probabilities = &mut routes.probabilities[..count];
+        match self.router {
+            Some(router) => softmax(l, router, self.u, probabilities),
+            None => probabilities.fill(1.0),
+        }
         routes.visits.fill(0);
         for token in 0..self.u.len {
-            match self.router {
-                Some(router) => {
-                    let d_model = router.len() / routes.probabilities.len();
-                    let u = self.u.row(token, d_model);
-                    logits(l, router, u, &mut routes.probabilities);
-                    softmax(l, &mut routes.probabilities);
-                }
-                None => routes.probabilities.fill(1.0),
-            }
             routes.send(token);
         }
     }
 }
 
-/// `out = W u`.
+/// `p = softmax(W u)` for each token; a NaN logit makes every probability of its token NaN.
 #[inline(always)]
-fn logits<L: Lanes>(l: L, router: &[f32], u: &[f32], out: &mut [f32]) {
-    for (row, out) in router.chunks_exact(u.len()).zip(out) {
-        let mut sums = l.zero();
-        for at in (0..u.len()).step_by(WIDTH) {
-            sums = l.fma(get(l, row, at), get(l, u, at), sums);
+fn softmax<L: Lanes>(l: L, router: &[f32], u: Rows<'_>, p: &mut [f32]) {
+    let n_experts = p.len() / u.len;
+    let d_model = router.len() / n_experts;
+    for t in 0..u.len {
+        let (u, p) = (u.row(t, d_model), &mut p[t * n_experts..][..n_experts]);
+        let mut largest = f32::NEG_INFINITY;
+        for expert in 0..n_experts {
+            p[expert] = dot(l, &router[expert * d_model..][..d_model], u);
+            largest = largest.max(p[expert]);
         }
-        *out = l.sum(sums);
+        for p in p {
+            *p -= largest;
+        }
+    }
+    // Of all tokens together, since they have less than a vector each.
+    abreast!(p.len(), WIDTH, |at| exp_in_place::<L>(l, &mut p[at..]));
+    for t in 0..u.len {
+        let p = &mut p[t * n_experts..][..n_experts];
+        let sum: f32 = p.iter().sum();
+        for p in p {
+            *p /= sum;
+        }
     }
 }
 
-/// Softmax in place; a NaN logit makes every probability NaN.
+/// The inner product of slices of equal length.
 #[inline(always)]
-fn softmax<L: Lanes>(l: L, x: &mut [f32]) {
-    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    for at in (0..x.len()).step_by(WIDTH) {
-        let [exp] = exp(l, [l.sub(get(l, x, at), l.splat(largest))]);
-        put(l, exp, x, at);
+fn dot<L: Lanes>(l: L, a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = l.zero();
+    for at in (0..a.len()).step_by(WIDTH) {
+        sums = l.fma(get(l, a, at), get(l, b, at), sums);
     }
-    let sum: f32 = x.iter().sum();
-    for x in x {
-        *x /= sum;
+    l.sum(sums)
+}
+
+/// `x = e^x` for `x` that is not positive, the first `N` vectors.
+#[inline(always)]
+fn exp_in_place<L: Lanes, const N: usize>(l: L, x: &mut [f32]) {
+    let mut powers = [l.zero(); N];
+    for i in 0..N {
+        powers[i] = get(l, x, i * WIDTH);
+    }
+    for (i, power) in exp_nonpositive(l, powers).into_iter().enumerate() {
+        put(l, power, x, i * WIDTH);
     }
 }
 

@@ -54,8 +54,14 @@ macro_rules! halves_of_x86 {
         }
 
         #[inline(always)]
-        fn dot8(self, halves: [i32; WIDTH], w: Weights, x: [[u8; 4]; 2]) -> [i32; WIDTH] {
-            super::x86::dot8(halves, &w, x)
+        fn dot8(
+            self,
+            halves: [i32; WIDTH],
+            w: Weights,
+            low: [u8; 4],
+            high: [u8; 4],
+        ) -> [i32; WIDTH] {
+            super::x86::dot8(halves, &w, low, high)
         }
 
         #[inline(always)]

@@ -4,11 +4,14 @@ use super::{
     Op, Rows, RowsMut,
     buffer::Buffer,
     lanes::{Block, Lanes, WIDTH},
-    math::{exp, get, put, silu, softplus},
+    math::{abreast, exp_nonpositive, get, put, silu, softplus},
 };
 
-/// Rows of the state whose outputs are added in two sums.
+/// Rows of the state whose outputs are added in two sums, which hides the latency of the additions.
 const ROWS: usize = 8;
+
+/// Groups of so many rows that stay in registers together, where there are 32.
+const GROUPS: usize = 3;
 
 /// `out = silu(conv(x) + bias)`: causal and depthwise over the last `d_conv` tokens. `memory` moves
 /// on by `n` tokens.
@@ -40,7 +43,8 @@ impl Op for Convolve<'_> {
             }
         }
         for t in 0..self.x.len {
-            silu(l, self.out.row(t, channels));
+            let out = self.out.row(t, channels);
+            abreast!(channels, WIDTH, |at| silu_in_place::<L>(l, &mut out[at..]));
         }
         self.remember();
     }
@@ -56,6 +60,14 @@ impl Convolve<'_> {
             let newest = self.x.row(n + slot - history, channels);
             self.memory[slot * channels..][..channels].copy_from_slice(newest);
         }
+    }
+}
+
+/// `x = silu(x)`, the first `N` vectors.
+#[inline(always)]
+fn silu_in_place<L: Lanes, const N: usize>(l: L, x: &mut [f32]) {
+    for (i, y) in silu::<L, N>(l, x).into_iter().enumerate() {
+        put(l, y, x, i * WIDTH);
     }
 }
 
@@ -119,17 +131,28 @@ impl Op for StepSizes<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
-        let heads = self.a.len();
-        for t in 0..self.raw.len {
-            let raw = self.raw.row(t, heads);
-            let (dt, decay) = (self.dt.row(t, heads), self.decay.row(t, heads));
-            for at in (0..heads).step_by(WIDTH) {
-                let step = l.add(get(l, raw, at), get(l, self.bias, at));
-                let step = softplus(l, step);
-                put(l, step, dt, at);
-                let [power] = exp(l, [l.mul(step, get(l, self.a, at))]);
-                put(l, power, decay, at);
-            }
+        abreast!(self.raw.len, 1, |t| step_sizes::<L>(l, &mut self, t));
+    }
+}
+
+/// The same for `N` tokens from `t` on.
+#[inline(always)]
+fn step_sizes<L: Lanes, const N: usize>(l: L, s: &mut StepSizes<'_>, t: usize) {
+    let heads = s.a.len();
+    for at in (0..heads).step_by(WIDTH) {
+        let (a, bias) = (get(l, s.a, at), get(l, s.bias, at));
+        let mut raw = [bias; N];
+        for i in 0..N {
+            raw[i] = l.add(get(l, s.raw.row(t + i, heads), at), bias);
+        }
+        let (dt, mut powers) = (softplus(l, raw), raw);
+        for i in 0..N {
+            put(l, dt[i], s.dt.row(t + i, heads), at);
+            powers[i] = l.mul(dt[i], a);
+        }
+        let decay = exp_nonpositive(l, powers);
+        for i in 0..N {
+            put(l, decay[i], s.decay.row(t + i, heads), at);
         }
     }
 }
@@ -176,6 +199,19 @@ impl Hidden {
         }
     }
 
+    /// All rows of the sixteen channels from `at` on.
+    #[inline(always)]
+    fn rows(&mut self, at: usize) -> &mut [Block] {
+        let blocks = self.values.as_chunks_mut().0;
+        &mut blocks[at / WIDTH * self.d_state..][..self.d_state]
+    }
+
+    /// The same from `row` on, in groups of `S`.
+    #[inline(always)]
+    fn groups<const S: usize>(&mut self, at: usize, row: usize) -> &mut [[Block; S]] {
+        self.rows(at)[row..].as_chunks_mut().0
+    }
+
     /// Where the values are, row by row.
     fn places(&self) -> impl Iterator<Item = usize> + use<> {
         let Self {
@@ -209,30 +245,100 @@ impl Op for Recurrence<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
-        let (heads, (d_state, d_inner)) = (self.d.len(), (self.h.d_state, self.h.d_inner));
-        let head_dim = d_inner / heads;
+        let d_inner = self.h.d_inner;
+        let head_dim = d_inner / self.d.len();
         let is_in_one_head = head_dim.is_multiple_of(WIDTH);
-        let h = self.h.values.as_chunks_mut::<WIDTH>().0;
-        for (block, h) in h.chunks_exact_mut(d_state).enumerate() {
-            let at = block * WIDTH;
+        for at in (0..d_inner).step_by(WIDTH) {
             let channels = Channels {
                 at,
                 head_dim,
                 head: is_in_one_head.then_some(at / head_dim),
             };
-            let d = channels.get(l, self.d);
-            for t in 0..self.xbc.len {
-                let (x, bc) = self.xbc.row(t, d_inner + 2 * d_state).split_at(d_inner);
-                let x = get(l, x, at);
-                let step = Step {
-                    dt_x: l.mul(channels.get(l, self.dt.row(t, heads)), x),
-                    decay: channels.get(l, self.decay.row(t, heads)),
-                };
-                let y = step.all_rows(l, h, bc.split_at(d_state), l.mul(d, x));
-                put(l, y, self.y.row(t, d_inner), at);
+            if L::REGISTERS >= 32 {
+                in_registers(l, &mut self, channels);
+            } else {
+                in_memory(l, &mut self, channels);
             }
         }
     }
+}
+
+/// Token by token past all rows of the state.
+#[inline(always)]
+fn in_memory<L: Lanes>(l: L, r: &mut Recurrence<'_>, channels: Channels) {
+    let d = channels.get(l, r.d);
+    for t in 0..r.xbc.len {
+        let step = Step::of(l, r, channels, t);
+        let (eights, ones) = r.h.rows(channels.at).as_chunks_mut::<ROWS>();
+        let ((b_eights, b_ones), (c_eights, c_ones)) = (step.b.as_chunks(), step.c.as_chunks());
+        let mut sum = l.mul(d, step.x);
+        for ((h, b), c) in eights.iter_mut().zip(b_eights).zip(c_eights) {
+            sum = step.rows(l, h, b, c, sum);
+        }
+        let ones = ones.as_chunks_mut::<1>().0.iter_mut();
+        for ((h, b), c) in ones.zip(b_ones.as_chunks().0).zip(c_ones.as_chunks().0) {
+            sum = step.rows(l, h, b, c, sum);
+        }
+        put(l, sum, r.y.row(t, r.h.d_inner), channels.at);
+    }
+}
+
+/// The same, but all tokens past as many rows as registers hold, then past the next.
+#[inline(always)]
+fn in_registers<L: Lanes>(l: L, r: &mut Recurrence<'_>, channels: Channels) {
+    let mut row = 0;
+    while row < r.h.d_state {
+        row += match r.h.d_state - row {
+            left if left >= ROWS * GROUPS => some_rows::<L, ROWS, GROUPS>(l, r, channels, row),
+            left if left >= ROWS => some_rows::<L, ROWS, 1>(l, r, channels, row),
+            _ => some_rows::<L, 1, 1>(l, r, channels, row),
+        };
+    }
+}
+
+/// All tokens past `G` groups of `S` rows of the state from `row` on; the number of these rows.
+#[inline(always)]
+fn some_rows<L: Lanes, const S: usize, const G: usize>(
+    l: L,
+    r: &mut Recurrence<'_>,
+    channels: Channels,
+    row: usize,
+) -> usize {
+    let mut h = [[l.zero(); S]; G];
+    let blocks = &r.h.groups::<S>(channels.at, row)[..G];
+    for g in 0..G {
+        for s in 0..S {
+            h[g][s] = l.load(&blocks[g][s]);
+        }
+    }
+    let d = channels.get(l, r.d);
+    for t in 0..r.xbc.len {
+        let step = Step::of(l, r, channels, t);
+        let b = &step.b[row..].as_chunks::<S>().0[..G];
+        let c = &step.c[row..].as_chunks::<S>().0[..G];
+        let y = r.y.row(t, r.h.d_inner);
+        let mut sum = if row == 0 {
+            l.mul(d, step.x)
+        } else {
+            get(l, y, channels.at)
+        };
+        for g in 0..G {
+            let mut sums = [sum, l.zero()];
+            for s in 0..S {
+                h[g][s] = step.row(l, h[g][s], b[g][s]);
+                sums[s % 2] = l.fma(l.splat(c[g][s]), h[g][s], sums[s % 2]);
+            }
+            sum = l.add(sums[0], sums[1]);
+        }
+        put(l, sum, y, channels.at);
+    }
+    let blocks = &mut r.h.groups::<S>(channels.at, row)[..G];
+    for g in 0..G {
+        for s in 0..S {
+            l.store(h[g][s], &mut blocks[g][s]);
+        }
+    }
+    S * G
 }
 
 /// Sixteen channels, or fewer at the end.
@@ -261,36 +367,38 @@ impl Channels {
     }
 }
 
-/// One token in some channels.
-struct Step<F> {
+/// What one token brings to some channels.
+struct Step<'a, F> {
+    x: F,
     dt_x: F,
     decay: F,
+    b: &'a [f32],
+    c: &'a [f32],
 }
 
-impl<F: Copy> Step<F> {
-    /// Moves all rows of the state on; `y` and what they give.
+impl<'a, F: Copy> Step<'a, F> {
     #[inline(always)]
-    fn all_rows<L: Lanes<F = F>>(
-        &self,
-        l: L,
-        h: &mut [Block],
-        (b, c): (&[f32], &[f32]),
-        y: F,
-    ) -> F {
-        let (eights, ones) = h.as_chunks_mut::<ROWS>();
-        let ((b_eights, b_ones), (c_eights, c_ones)) = (b.as_chunks(), c.as_chunks());
-        let mut y = y;
-        for ((h, b), c) in eights.iter_mut().zip(b_eights).zip(c_eights) {
-            y = self.rows(l, h, b, c, y);
+    fn of<L: Lanes<F = F>>(l: L, r: &Recurrence<'a>, channels: Channels, t: usize) -> Self {
+        let (heads, d_state, d_inner) = (r.d.len(), r.h.d_state, r.h.d_inner);
+        let (x, bc) = r.xbc.row(t, d_inner + 2 * d_state).split_at(d_inner);
+        let (b, c) = bc.split_at(d_state);
+        let x = get(l, x, channels.at);
+        Self {
+            x,
+            dt_x: l.mul(channels.get(l, r.dt.row(t, heads)), x),
+            decay: channels.get(l, r.decay.row(t, heads)),
+            b,
+            c,
         }
-        let ones = ones.as_chunks_mut::<1>().0.iter_mut();
-        for ((h, b), c) in ones.zip(b_ones.as_chunks().0).zip(c_ones.as_chunks().0) {
-            y = self.rows(l, h, b, c, y);
-        }
-        y
     }
 
-    /// The same for `S` rows.
+    /// A row of the state moved on.
+    #[inline(always)]
+    fn row<L: Lanes<F = F>>(&self, l: L, h: F, b: f32) -> F {
+        l.fma(l.splat(b), self.dt_x, l.mul(self.decay, h))
+    }
+
+    /// `S` rows moved on in memory; `sum` and what they give.
     #[inline(always)]
     fn rows<L: Lanes<F = F>, const S: usize>(
         &self,
@@ -298,13 +406,11 @@ impl<F: Copy> Step<F> {
         h: &mut [Block; S],
         b: &[f32; S],
         c: &[f32; S],
-        y: F,
+        sum: F,
     ) -> F {
-        // Two accumulators hide the latency of the additions.
-        let mut sums = [y, l.zero()];
+        let mut sums = [sum, l.zero()];
         for s in 0..S {
-            let row = l.mul(self.decay, l.load(&h[s]));
-            let row = l.fma(l.splat(b[s]), self.dt_x, row);
+            let row = self.row(l, l.load(&h[s]), b[s]);
             l.store(row, &mut h[s]);
             sums[s % 2] = l.fma(l.splat(c[s]), row, sums[s % 2]);
         }

@@ -74,7 +74,7 @@ impl<L: Lanes> Lanes for Unfused<L> {
         dot4(sums: L::Sums, w: L::W, x: [u8; 4]) -> L::Sums;
         finish_sums(sums: L::Sums) -> L::F;
         begin_halves(sums: L::Sums) -> L::Halves;
-        dot8(halves: L::Halves, w: L::W, x: [[u8; 4]; 2]) -> L::Halves;
+        dot8(halves: L::Halves, w: L::W, low: [u8; 4], high: [u8; 4]) -> L::Halves;
         finish_halves(sums: L::Sums, halves: L::Halves, total: i32) -> L::Sums;
         zero() -> L::F;
         load_part(from: &[f32]) -> L::F;

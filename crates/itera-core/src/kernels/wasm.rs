@@ -157,9 +157,9 @@ impl Lanes for Simd128 {
     }
 
     #[inline(always)]
-    fn dot8(self, halves: Self::Halves, w: Self::W, x: [[u8; 4]; 2]) -> Self::Halves {
+    fn dot8(self, halves: Self::Halves, w: Self::W, low: [u8; 4], high: [u8; 4]) -> Self::Halves {
         // In the upper four of 16 bits a half has its sign and a factor of 4096, so that nothing is shifted back.
-        let [low, high] = [x[0], x[1]].map(|x| i32x4_splat(i32::from_ne_bytes(x)));
+        let [low, high] = [low, high].map(|x| i32x4_splat(i32::from_ne_bytes(x)));
         let upper = i16x8_splat(0xf000_u16.cast_signed());
         four!(i => {
             let parts = [

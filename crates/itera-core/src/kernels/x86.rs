@@ -55,8 +55,13 @@ pub(super) fn dot4(mut sums: [i32; WIDTH], w: &Weights, x: [u8; 4]) -> [i32; WID
 
 /// `Lanes::dot8` in the same way, times 4096: a half byte is the top of 16 bits.
 #[inline(always)]
-pub(super) fn dot8(mut halves: [i32; WIDTH], w: &Weights, x: [[u8; 4]; 2]) -> [i32; WIDTH] {
-    let [low, high] = x.map(pairs);
+pub(super) fn dot8(
+    mut halves: [i32; WIDTH],
+    w: &Weights,
+    low: [u8; 4],
+    high: [u8; 4],
+) -> [i32; WIDTH] {
+    let (low, high) = (pairs(low), pairs(high));
     for (sums, w) in halves
         .as_chunks_mut::<4>()
         .0

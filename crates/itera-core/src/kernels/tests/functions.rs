@@ -42,7 +42,7 @@ impl Op for Map<'_> {
             let [y] = match self.function {
                 Function::Exp => math::exp(l, [x]),
                 Function::Sigmoid => math::sigmoid(l, [x]),
-                Function::Softplus => [math::softplus(l, x)],
+                Function::Softplus => math::softplus(l, [x]),
             };
             math::put(l, y, self.x, at);
         }
