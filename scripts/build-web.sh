@@ -47,11 +47,11 @@ else
 fi
 
 # The engine is fast, the rest small: it reads a checkpoint, once. What the last crate is optimised for also holds for what
-# is done when all are linked.
-RUSTC_BOOTSTRAP=1 RUSTFLAGS="-C target-feature=$feature -Zunstable-options -Cpanic=immediate-abort -Cllvm-args=--inline-threshold=20" \
+# is done when all are linked, and only there are loops vectorised, as that of sampling.
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="-C target-feature=$feature -Zunstable-options -Cpanic=immediate-abort -Cllvm-args=--inline-threshold=5" \
     "$cargo" rustc --quiet --locked --release -p itera-web --crate-type cdylib --target "$TARGET" --target-dir "$built" \
     -Zbuild-std=std -Zbuild-std-features=optimize_for_size \
-    --config 'profile.release.package."*".opt-level="s"' --config 'profile.release.package.itera-web.opt-level="s"' \
+    --config 'profile.release.package."*".opt-level="s"' --config 'profile.release.package.itera-web.opt-level=3' \
     --config 'profile.release.package.itera-core.opt-level=3' --config 'profile.release.lto="fat"' \
     --config 'profile.release.codegen-units=1' --config 'profile.release.strip=true'
 

@@ -129,12 +129,12 @@ pub(super) fn sum_of_squares<L: Lanes>(l: L, x: &[f32]) -> f32 {
 /// The maximum of a slice, ignoring NaN; negative infinity if it is empty or all NaN.
 #[inline(always)]
 pub(super) fn largest(x: &[f32]) -> f32 {
-    // Four vectors, since each comparison waits for the one before. The compiler vectorises these,
+    // Two vectors, since each comparison waits for the one before. The compiler vectorises these,
     // but not `f32::max`, which treats NaN apart.
-    let (blocks, tail) = x.as_chunks::<{ 4 * WIDTH }>();
-    let mut lanes = [f32::NEG_INFINITY; 4 * WIDTH];
+    let (blocks, tail) = x.as_chunks::<{ 2 * WIDTH }>();
+    let mut lanes = [f32::NEG_INFINITY; 2 * WIDTH];
     for block in blocks {
-        for i in 0..4 * WIDTH {
+        for i in 0..2 * WIDTH {
             lanes[i] = if block[i] > lanes[i] {
                 block[i]
             } else {
