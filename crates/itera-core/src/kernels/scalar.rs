@@ -124,7 +124,8 @@ impl Lanes for Scalar {
 
     #[inline(always)]
     fn scale_by_exp2(self, x: Block, n: Block) -> Block {
-        each!(i => x[i] * f32::from_bits(((n[i] as i32 + 127) << 23).cast_unsigned()))
+        // The integer stands in the low bits.
+        each!(i => x[i] * f32::from_bits(nearest(n[i]).to_bits().wrapping_add(127) << 23))
     }
 
     #[inline(always)]
@@ -140,7 +141,17 @@ impl Lanes for Scalar {
 
     #[inline(always)]
     fn max_of_lanes(self, x: Block) -> f32 {
-        x.into_iter().fold(f32::NEG_INFINITY, f32::max)
+        let mut x = x;
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                x[i] = if x[i] > x[i + half] {
+                    x[i]
+                } else {
+                    x[i + half]
+                };
+            }
+        }
+        x[0]
     }
 
     #[inline(always)]

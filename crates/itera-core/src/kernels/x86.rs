@@ -24,9 +24,14 @@ pub(super) use has;
 /// Inputs at even and at odd places, as pairs of 16 bits.
 #[inline(always)]
 fn pairs(x: [u8; 4]) -> [__m128i; 2] {
-    let x = x.map(|x| i32::from(x.cast_signed()) & 0xffff);
     // SAFETY: SSE2 is part of x86-64.
-    unsafe { [0, 1].map(|k| _mm_set1_epi32(x[k] | x[k + 2] << 16)) }
+    unsafe {
+        let x = _mm_set1_epi32(i32::from_ne_bytes(x));
+        [
+            _mm_srai_epi16::<8>(_mm_slli_epi16::<8>(x)),
+            _mm_srai_epi16::<8>(x),
+        ]
+    }
 }
 
 /// `Lanes::dot4` by the instructions that every x86-64 has: bytes become 16 bits where they stand.
