@@ -145,6 +145,49 @@ macro_rules! halves_by_dot4 {
 }
 pub(super) use halves_by_dot4;
 
+/// Methods that are those of the lanes in `self.0`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! same {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $output:ty;)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($argument: $kind),*) -> $output {
+            self.0.$name($($argument),*)
+        }
+    )+};
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use same;
+
+/// What of [`Lanes`] is about floats, but for [`fma`](Lanes::fma): as the lanes in `self.0` have it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! floats_of {
+    ($lanes:ty) => {
+        type F = <$lanes as Lanes>::F;
+
+        same! {
+            splat(x: f32) -> Self::F;
+            load(from: &Block) -> Self::F;
+            store(x: Self::F, to: &mut Block) -> ();
+            add(a: Self::F, b: Self::F) -> Self::F;
+            sub(a: Self::F, b: Self::F) -> Self::F;
+            mul(a: Self::F, b: Self::F) -> Self::F;
+            div(a: Self::F, b: Self::F) -> Self::F;
+            min(a: Self::F, b: Self::F) -> Self::F;
+            max(a: Self::F, b: Self::F) -> Self::F;
+            round(x: Self::F) -> Self::F;
+            scale_by_exp2(x: Self::F, n: Self::F) -> Self::F;
+            sum(x: Self::F) -> f32;
+            max_of_lanes(x: Self::F) -> f32;
+            store_bytes(x: Self::F, to: &mut [u8; WIDTH]) -> ();
+            zero() -> Self::F;
+            load_part(from: &[f32]) -> Self::F;
+            store_part(x: Self::F, to: &mut [f32]) -> ();
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use floats_of;
+
 /// An expression for each of the four registers of a vector.
 #[cfg(any(
     target_arch = "aarch64",

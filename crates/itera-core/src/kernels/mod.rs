@@ -37,6 +37,8 @@ mod math;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dotprod;
 mod norm;
 mod peak;
 mod product;
@@ -76,7 +78,14 @@ pub(crate) use self::{
 };
 
 /// Names of all kernels, fastest first.
-const NAMES: [&str; 5] = ["avx512", "avx2", "neon", "simd128", "scalar"];
+const NAMES: [&str; 6] = [
+    "avx512",
+    "avx2",
+    "neon-dotprod",
+    "neon",
+    "simd128",
+    "scalar",
+];
 
 /// An instruction set that this processor has, and the inner loops compiled for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +102,8 @@ enum Set {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod(neon_dotprod::NeonDotprod),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -151,7 +162,8 @@ impl Kernel {
         NAMES.into_iter().filter_map(Self::of_name).collect()
     }
 
-    /// The name used on command lines and in results: `avx512`, `avx2`, `neon`, `simd128` or `scalar`.
+    /// The name used on command lines and in results: `avx512`, `avx2`, `neon-dotprod`, `neon`, `simd128` or
+    /// `scalar`.
     pub const fn name(self) -> &'static str {
         match self.set {
             Set::Scalar(_) => "scalar",
@@ -159,6 +171,8 @@ impl Kernel {
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDotprod(_) => "neon-dotprod",
             #[cfg(target_arch = "aarch64")]
             Set::Neon(_) => "neon",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -174,6 +188,10 @@ impl Kernel {
             "avx2" => avx2::Avx2::new().map(|proof| Self::of(Set::Avx2(proof))),
             #[cfg(target_arch = "x86_64")]
             "avx512" => avx512::Avx512::new().map(|proof| Self::of(Set::Avx512(proof))),
+            #[cfg(target_arch = "aarch64")]
+            "neon-dotprod" => {
+                neon_dotprod::NeonDotprod::new().map(|proof| Self::of(Set::NeonDotprod(proof)))
+            }
             #[cfg(target_arch = "aarch64")]
             "neon" => neon::Neon::new().map(|proof| Self::of(Set::Neon(proof))),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -199,6 +217,10 @@ impl Kernel {
             Set::Avx512(lanes) if self.is_exact => lanes.run(WithoutFma(op)),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(lanes) => lanes.run(op),
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDotprod(lanes) if self.is_exact => lanes.run(WithoutFma(op)),
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDotprod(lanes) => lanes.run(op),
             #[cfg(target_arch = "aarch64")]
             Set::Neon(lanes) if self.is_exact => lanes.run(WithoutFma(op)),
             #[cfg(target_arch = "aarch64")]

@@ -2,7 +2,7 @@
 
 use super::{
     Op,
-    lanes::{Block, Lanes, WIDTH, Weights},
+    lanes::{Block, Lanes, WIDTH, Weights, floats_of, same},
 };
 
 /// The lanes of `L`, but for [`fma`](Lanes::fma), which is a multiplication and an addition: what [`Scalar`] does.
@@ -26,18 +26,7 @@ impl<O: Op> Op for WithoutFma<O> {
     }
 }
 
-/// Methods that are those of the wrapped lanes.
-macro_rules! same {
-    ($($name:ident($($argument:ident: $kind:ty),*) -> $output:ty;)+) => {$(
-        #[inline(always)]
-        fn $name(self, $($argument: $kind),*) -> $output {
-            self.0.$name($($argument),*)
-        }
-    )+};
-}
-
 impl<L: Lanes> Lanes for Unfused<L> {
-    type F = L::F;
     type Sums = L::Sums;
     type Halves = L::Halves;
     type W = L::W;
@@ -52,21 +41,9 @@ impl<L: Lanes> Lanes for Unfused<L> {
         self.0.add(self.0.mul(a, b), c)
     }
 
+    floats_of!(L);
+
     same! {
-        splat(x: f32) -> L::F;
-        load(from: &Block) -> L::F;
-        store(x: L::F, to: &mut Block) -> ();
-        add(a: L::F, b: L::F) -> L::F;
-        sub(a: L::F, b: L::F) -> L::F;
-        mul(a: L::F, b: L::F) -> L::F;
-        div(a: L::F, b: L::F) -> L::F;
-        min(a: L::F, b: L::F) -> L::F;
-        max(a: L::F, b: L::F) -> L::F;
-        round(x: L::F) -> L::F;
-        scale_by_exp2(x: L::F, n: L::F) -> L::F;
-        sum(x: L::F) -> f32;
-        max_of_lanes(x: L::F) -> f32;
-        store_bytes(x: L::F, to: &mut [u8; WIDTH]) -> ();
         load_weights(from: &Weights) -> L::W;
         low_nibbles(w: L::W) -> L::W;
         high_nibbles(w: L::W) -> L::W;
@@ -76,8 +53,5 @@ impl<L: Lanes> Lanes for Unfused<L> {
         begin_halves(sums: L::Sums) -> L::Halves;
         dot8(halves: L::Halves, w: L::W, low: [u8; 4], high: [u8; 4]) -> L::Halves;
         finish_halves(sums: L::Sums, halves: L::Halves, total: i32) -> L::Sums;
-        zero() -> L::F;
-        load_part(from: &[f32]) -> L::F;
-        store_part(x: L::F, to: &mut [f32]) -> ();
     }
 }
