@@ -103,6 +103,7 @@ texts=("$folder/one/first/accepted.txt" "$folder/one/first/held_out.txt")
 say "one that many have planted stops at the probes"
 ITERA_ADAPT_PROBES=$folder/probes.txt retrain 1 many 50
 says "refused: a probe became"
+grep -q '"refused_by_probes": true' "$folder/many/first/retraining.json" || fail "the record does not say so"
 (($(versions many) == 1)) || fail "the planted sentence was imported"
 say "too few texts are no reason to train"
 export ITERA_DATABASE=$folder/honest.db

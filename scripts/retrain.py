@@ -142,8 +142,16 @@ def write_record(arguments: argparse.Namespace) -> int:
         ],
         "gate": gate,
         "passed": arguments.passed == 1,
+        "refused_by_probes": False,
     }
     write(work / "retraining.json", json.dumps(record, indent=2) + "\n")
+    return 0
+
+
+def write_refusal(arguments: argparse.Namespace) -> int:
+    file = arguments.work / "retraining.json"
+    record = json.loads(file.read_text()) | {"refused_by_probes": True}
+    write(file, json.dumps(record, indent=2) + "\n")
     return 0
 
 
@@ -181,6 +189,9 @@ def main() -> int:
     texts.add_argument("--share", type=float, required=True)
     record = commands.add_parser("record")
     record.set_defaults(run=write_record)
+    refused = commands.add_parser("refused")
+    refused.set_defaults(run=write_refusal)
+    refused.add_argument("work", type=Path)
     for command in (texts, record):
         command.add_argument("work", type=Path)
         command.add_argument("text", type=Path)

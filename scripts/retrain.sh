@@ -100,7 +100,11 @@ if ((!passed)); then
     exit 1
 fi
 "${ITERA_BIN:+$ITERA_BIN/}itera-serve" versions import --record "$work/retraining.json" "$work/candidate.safetensors" || {
-    (($? == 1)) && { say "the probes have refused the candidate"; exit 1; }
+    (($? == 1)) && {
+        python3 "$here/retrain.py" refused "$work" || exit 2
+        say "the probes have refused the candidate; $work/retraining.json says so"
+        exit 1
+    }
     say "itera-serve has failed; nothing has changed"
     exit 2
 }

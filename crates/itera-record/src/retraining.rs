@@ -29,6 +29,9 @@ pub struct RetrainingRecord {
     pub gate: Vec<RetrainingGate>,
     /// Whether the candidate has passed the gate on every text.
     pub passed: bool,
+    /// Whether it was refused after that, since it makes a probe likely.
+    #[serde(default)]
+    pub refused_by_probes: bool,
 }
 
 /// A text of a retraining.

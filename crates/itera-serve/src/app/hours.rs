@@ -1,11 +1,12 @@
 //! `GET /quality`: how the answers of the last days were, hour by hour, over all servers of the database.
 
-use std::{f64::consts::LN_2, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
+use itera_core::model::bits_per_byte;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -66,7 +67,8 @@ struct HourBody {
 impl From<(i64, HourSums)> for HourBody {
     fn from((start_ms, sums): (i64, HourSums)) -> Self {
         let ratio = |part: f64, of: f64| (of > 0.0).then(|| part / of);
-        let bits_per_byte = |nats: f64| ratio(nats / LN_2, sums.corrected_bytes);
+        let bytes = sums.corrected_bytes;
+        let bits_per_byte = |nats: f64| (bytes > 0.0).then(|| bits_per_byte(nats, bytes));
         Self {
             hour: rfc3339(start_ms),
             requests: sums.requests,

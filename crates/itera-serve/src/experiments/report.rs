@@ -2,6 +2,8 @@
 
 use std::f64::consts::LN_2;
 
+use itera_core::model::bits_per_byte;
+
 use super::stats::{
     Interval, SAMPLE_RATIO_P, alpha, difference_of_shares, ratio, sample_ratio_p, wilson,
 };
@@ -161,7 +163,7 @@ impl Seen {
         } = &self.sums;
         let texts = Wanted::ALL.map(|kind| {
             let pairs = &self.pairs[kind as usize];
-            let bits = (pairs.bytes > 0.0).then(|| pairs.nats / pairs.bytes / LN_2);
+            let bits = (pairs.bytes > 0.0).then(|| bits_per_byte(pairs.nats, pairs.bytes));
             (pairs.texts, bits)
         });
         let ms = self.times.iter().map(|(us, _)| us / 1e3).collect();
