@@ -98,10 +98,10 @@ impl Op for Route<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
         let routes = self.routes;
-        let count = self.u.len * routes.ranks.len();
-        let probabilities = &mut routes.probabilities[..count];
+        let n_experts = routes.ranks.len();
+        let probabilities = &mut routes.probabilities[..self.u.len * n_experts];
         match self.router {
-            Some(router) => softmax(l, router, self.u, probabilities),
+            Some(router) => softmax(l, router, n_experts, self.u, probabilities),
             None => probabilities.fill(1.0),
         }
         routes.visits.fill(0);
@@ -113,8 +113,7 @@ impl Op for Route<'_> {
 
 /// `p = softmax(W u)` for each token; a NaN logit makes every probability of its token NaN.
 #[inline(always)]
-fn softmax<L: Lanes>(l: L, router: &[f32], u: Rows<'_>, p: &mut [f32]) {
-    let n_experts = p.len() / u.len;
+fn softmax<L: Lanes>(l: L, router: &[f32], n_experts: usize, u: Rows<'_>, p: &mut [f32]) {
     let d_model = router.len() / n_experts;
     for t in 0..u.len {
         let (u, p) = (u.row(t, d_model), &mut p[t * n_experts..][..n_experts]);
