@@ -85,15 +85,16 @@ pub(crate) fn forward(
 fn route(b: &mut Builder, config: &ModelConfig, routing: &Routing, router: &str, u: &str) -> Value {
     let last = || vec![("axis", Attribute::Int(-1))];
     let logits = b.op("routed", "MatMul", &[u, router], vec![]);
-    let p = b.op("p", "Softmax", &[&logits], last());
     let k = b.ints(&[config.top_k as i64]);
-    let [values, experts] = b.ops(["top_p", "top"], "TopK", &[&p, &k], last());
-    let values = match config.routing {
-        config::Routing::All => values,
+    let [values, experts] = match config.routing {
+        config::Routing::All => {
+            let p = b.op("p", "Softmax", &[&logits], last());
+            b.ops(["top_p", "top"], "TopK", &[&p, &k], last())
+        }
+        // The softmax of the chosen logits is that of all over the sum of the chosen, and two nodes less.
         config::Routing::Chosen => {
-            let last_axis = b.ints(&[-1]);
-            let sum = b.op("sum_p", "ReduceSum", &[&values, &last_axis], vec![]);
-            b.op("of_chosen", "Div", &[&values, &sum], vec![])
+            let [values, experts] = b.ops(["top_logits", "top"], "TopK", &[&logits, &k], last());
+            [b.op("top_p", "Softmax", &[&values], last()), experts]
         }
     };
     let inputs = [routing.zeros.as_str(), &experts, &values];
