@@ -43,6 +43,7 @@ mod norm;
 mod peak;
 mod product;
 mod quantize;
+mod recurrence;
 mod router;
 mod rows;
 mod scalar;
@@ -71,10 +72,11 @@ pub(crate) use self::{
     norm::{AddScaled, GatedNorm, LogSumExp, RmsNorm, SwiGlu},
     product::Product,
     quantize::{Quantize, Quantized},
+    recurrence::{Hidden, Recurrence},
     router::{Route, Routes},
     rows::{Rows, RowsMut, Table},
     softmax::SoftmaxWeights,
-    ssd::{Convolve, Hidden, Recurrence, StepSizes},
+    ssd::{Convolve, StepSizes},
 };
 
 /// Names of all kernels, fastest first.
