@@ -18,10 +18,8 @@ version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Carg
 [[ ${2:-v$version} == "v$version" ]] || { echo "the tag is $2 and the version of the programs $version"; exit 1; }
 name=itera-lite-$version-$(uname -m)-linux
 rustup target add "$musl" >/dev/null 2>&1 || true
-build() { cargo build --locked --profile dist --target "$musl" "$@"; }
-build -p itera-train -p itera-validate -p itera-zip
-# Apart, without what the others need of Burn.
-build -p itera-serve --features pg-tls
+cargo build --locked --profile dist --target "$musl" -p itera-train -p itera-validate -p itera-zip
+scripts/build-server.sh --target "$musl"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

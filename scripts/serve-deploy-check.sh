@@ -14,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly LIMIT=16000000
+readonly LIMIT=15000000
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 target=$(cd "$target" && pwd)
@@ -75,10 +75,10 @@ image() {
     musl=$(uname -m)-unknown-linux-musl
     command -v musl-gcc >/dev/null || { echo "NOT BUILT: musl-gcc is missing (Debian: apt-get install musl-tools)"; exit 2; }
     rustup target add "$musl" >/dev/null 2>&1 || { echo "NOT BUILT: the Rust target $musl cannot be had here"; exit 2; }
-    cargo build --locked --profile dist -p itera-serve --features pg-tls --target "$musl"
+    scripts/build-server.sh --target "$musl"
     mkdir "$work/image"
     cp "$target/$musl/dist/itera-serve" "$work/image/itera-serve"
-    if ldd "$work/image/itera-serve" >/dev/null 2>&1; then echo "the binary is not static"; exit 1; fi
+    if readelf --wide --program-headers "$work/image/itera-serve" | grep -q INTERP; then echo "the binary is not static"; exit 1; fi
     cp data/models/micro-tinystories{,.int8,.int4}.safetensors "$work/image/"
     size=$(du -sb --apparent-size "$work/image" | cut -f1)
     echo "files of the image: $size bytes"

@@ -33,3 +33,8 @@ pub use precision::PrecisionArg;
 pub use progress::Progress;
 pub use provenance::{created_at, envelope, host, model_info, tool};
 pub use stop::Stop;
+
+/// musl's own allocator has one lock for all threads and returns memory to the system at once.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

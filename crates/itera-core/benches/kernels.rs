@@ -81,7 +81,7 @@ fn decode_16_sessions(bencher: Bencher<'_, '_>, case: &str) {
             let mut sequences: Vec<_> = sequences
                 .map(|(token, state)| Sequence::new(token, state))
                 .collect();
-            model.forward_batch(&mut sequences, &mut work, |_, logits| {
+            model.forward_batch(&mut sequences, &mut work, &mut |_, logits| {
                 black_box(logits);
             });
         });

@@ -113,7 +113,7 @@ proptest! {
             .map(|(tokens, state)| Sequence::new(tokens, state))
             .collect();
         let mut found = vec![None; texts.len()];
-        model.forward_batch(&mut sequences, &mut work, |index, logits| {
+        model.forward_batch(&mut sequences, &mut work, &mut |index, logits| {
             assert!(found[index].is_none(), "a sequence ends once");
             found[index] = Some(bits(logits.iter().copied()));
         });

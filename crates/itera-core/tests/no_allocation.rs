@@ -27,7 +27,7 @@ fn reading_tokens_allocates_nothing() {
             model.forward_batch(
                 &mut [Sequence::new(&prompt, &mut state)],
                 &mut work,
-                |_, _| (),
+                &mut |_, _| (),
             );
             model.score_batch(&mut sequences, &mut work, |_, _| ());
         });

@@ -105,7 +105,7 @@ impl<'m> Reader<'m> {
         for (model, state, work) in &mut self.teachers {
             let mut means = self.probabilities.chunks_exact_mut(self.vocab_size);
             let sequence = Sequence::predicting(targets, context, state);
-            model.predict_batch(&mut [sequence], work, |_, _, logits| {
+            model.predict_batch(&mut [sequence], work, &mut |_, _, logits| {
                 if let Some(mean) = means.next() {
                     add_softmax(logits, weight, &mut self.scratch, mean);
                 }

@@ -145,12 +145,12 @@ impl<'m> Pair<'m> {
         } = self;
         expected.clear();
         let sequences = &mut [Sequence::predicting(tokens, context, reference_state)];
-        reference.predict_batch(sequences, reference_work, |_, _, logits| {
+        reference.predict_batch(sequences, reference_work, &mut |_, _, logits| {
             expected.extend_from_slice(logits);
         });
         let mut rows = expected.chunks_exact(reference.config().vocab_size);
         let sequences = &mut [Sequence::predicting(tokens, context, state)];
-        model.predict_batch(sequences, work, |_, _, logits| {
+        model.predict_batch(sequences, work, &mut |_, _, logits| {
             let expected = rows.next().unwrap_or_default();
             totals.count(Difference::between(expected, logits));
         });

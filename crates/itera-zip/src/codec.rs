@@ -103,7 +103,7 @@ impl Codec {
             });
             let mut sequences: Vec<Sequence<'_>> = sequences.collect();
             self.model
-                .predict_batch(&mut sequences, &mut work, |index, token, logits| {
+                .predict_batch(&mut sequences, &mut work, &mut |index, token, logits| {
                     frequencies.predict(&self.model, logits);
                     shares[begin + index].push(frequencies.share(token));
                 });
@@ -140,7 +140,7 @@ impl Codec {
             let mut sequences: Vec<Sequence<'_>> = sequences.collect();
             let mut next = Vec::with_capacity(sequences.len());
             self.model
-                .forward_batch(&mut sequences, &mut work, |_, logits| {
+                .forward_batch(&mut sequences, &mut work, &mut |_, logits| {
                     next.push(decoding.token(logits));
                 });
             let mut next = next.into_iter();

@@ -26,7 +26,7 @@ impl Model {
     /// # Panics
     /// If `token` is not below `vocab_size`.
     pub fn step<'w>(&self, token: u32, state: &mut State, work: &'w mut Workspace) -> &'w [f32] {
-        self.forward_batch(&mut [Sequence::new(&[token], state)], work, |_, _| ());
+        self.forward_batch(&mut [Sequence::new(&[token], state)], work, &mut |_, _| ());
         work.logits.row(0)
     }
 
@@ -41,14 +41,14 @@ impl Model {
         state: &mut State,
         work: &'w mut Workspace,
     ) -> Option<&'w [f32]> {
-        self.forward_batch(&mut [Sequence::new(tokens, state)], work, |_, _| ());
+        self.forward_batch(&mut [Sequence::new(tokens, state)], work, &mut |_, _| ());
         (!tokens.is_empty()).then(|| work.logits.row(0))
     }
 
     /// Reads many sequences at once, so that each weight is read once for all of them, and calls
     /// `then(index, logits)` with the logits `[vocab_size]` after the last token of each; not for
     /// sequences without tokens. The results do not depend on what is read together. Allocates
-    /// nothing.
+    /// nothing. (`then` is `dyn`, so that the model is compiled in this crate only, as fast as it asks for.)
     ///
     /// # Panics
     /// If a token is not below `vocab_size`.
@@ -56,7 +56,7 @@ impl Model {
         &self,
         sequences: &mut [Sequence<'_>],
         work: &mut Workspace,
-        mut then: impl FnMut(usize, &[f32]),
+        then: &mut dyn FnMut(usize, &[f32]),
     ) {
         while work.plan(sequences) > 0 {
             self.round(sequences, work, &mut ());

@@ -126,7 +126,7 @@ impl Model {
     ) -> Vec<(f64, usize)> {
         let mut ranked = Vec::with_capacity(tokens.len());
         let sequences = &mut [Sequence::predicting(tokens, context, state)];
-        self.predict_batch(sequences, work, |_, target, logits| {
+        self.predict_batch(sequences, work, &mut |_, target, logits| {
             let (own, before) = (logits[target as usize], target as usize);
             let is_ahead =
                 |&(id, &logit): &(usize, &f32)| logit > own || (id < before && logit >= own);
@@ -156,7 +156,7 @@ impl Model {
         work: &mut Workspace,
         mut then: impl FnMut(usize, f64),
     ) {
-        self.predict_batch(sequences, work, |index, target, logits| {
+        self.predict_batch(sequences, work, &mut |index, target, logits| {
             then(index, self.nats(target, logits));
         });
     }
@@ -170,7 +170,7 @@ impl Model {
         &self,
         sequences: &mut [Sequence<'_>],
         work: &mut Workspace,
-        mut then: impl FnMut(usize, u32, &[f32]),
+        then: &mut dyn FnMut(usize, u32, &[f32]),
     ) {
         loop {
             let rows = work.plan(sequences);

@@ -114,7 +114,7 @@ fn native(loaded: &LoadedCheckpoint, tokens: &Rc<[u32]>) -> anyhow::Result<Case>
             let mut state = fresh.clone();
             let mut all = Vec::new();
             let sequences = &mut [Sequence::predicting(&tokens, tokens[0], &mut state)];
-            model.predict_batch(sequences, &mut work, |_, _, logits| {
+            model.predict_batch(sequences, &mut work, &mut |_, _, logits| {
                 all.extend_from_slice(logits);
             });
             std::hint::black_box((all, state));

@@ -22,7 +22,7 @@ pub(crate) fn read(
     let mut predicted = rest.to_vec();
     predicted.push(first);
     let sequences = &mut [Sequence::predicting(&predicted, first, state)];
-    model.predict_batch(sequences, &mut work, |_, _, logits| then(logits));
+    model.predict_batch(sequences, &mut work, &mut |_, _, logits| then(logits));
 }
 
 /// The state of the native engine in the layout of the files.

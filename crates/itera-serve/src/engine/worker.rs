@@ -204,7 +204,7 @@ fn step(slots: &mut [Slot], buffers: &mut Buffers, prefixes: &Prefixes) {
         let work = &mut buffers.of(&variant).work;
         variant
             .model
-            .forward_batch(&mut sequences, work, |index, logits| {
+            .forward_batch(&mut sequences, work, &mut |index, logits| {
                 let (writing, known, ends_prompt) = &mut writings[index];
                 writing.accept(*known, logits);
                 if *ends_prompt {

@@ -175,7 +175,7 @@ impl Reader {
                     let mut sequences: Vec<_> = sequences
                         .map(|(token, state)| Sequence::new(token, state))
                         .collect();
-                    model.forward_batch(&mut sequences, work, |_, logits| {
+                    model.forward_batch(&mut sequences, work, &mut |_, logits| {
                         black_box(logits);
                     });
                 }
