@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 out=$(realpath "${1:?give the folder of the release}")
 if ! cargo cyclonedx --version &>/dev/null && [[ ${INSTALL:-} == 1 ]]; then
-    CARGO_TARGET_DIR= cargo install --locked --quiet cargo-cyclonedx
+    env -u CARGO_TARGET_DIR cargo install --locked --quiet cargo-cyclonedx
 fi
 for program in itera-serve itera-validate itera-zip itera-train; do
     cargo cyclonedx --quiet --format json --all --target all --manifest-path "crates/$program/Cargo.toml" \
