@@ -71,14 +71,15 @@ workflows() {
 }
 
 image() {
-    local musl size
+    local musl size headers
     musl=$(uname -m)-unknown-linux-musl
     command -v musl-gcc >/dev/null || { echo "NOT BUILT: musl-gcc is missing (Debian: apt-get install musl-tools)"; exit 2; }
     rustup target add "$musl" >/dev/null 2>&1 || { echo "NOT BUILT: the Rust target $musl cannot be had here"; exit 2; }
     scripts/build-server.sh --target "$musl"
     mkdir "$work/image"
     cp "$target/$musl/dist/itera-serve" "$work/image/itera-serve"
-    if readelf --wide --program-headers "$work/image/itera-serve" | grep -q INTERP; then echo "the binary is not static"; exit 1; fi
+    headers=$(readelf --wide --program-headers "$work/image/itera-serve")
+    if [[ $headers == *INTERP* ]]; then echo "the binary is not static"; exit 1; fi
     cp data/models/micro-tinystories{,.int8,.int4}.safetensors "$work/image/"
     size=$(du -sb --apparent-size "$work/image" | cut -f1)
     echo "files of the image: $size bytes"
