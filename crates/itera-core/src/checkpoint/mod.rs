@@ -33,6 +33,7 @@
 mod coding;
 mod error;
 mod file;
+mod grow;
 mod packed;
 pub(crate) mod rounding;
 mod tensor;

@@ -76,7 +76,8 @@ pub(crate) struct RunConfig {
     #[arg(long, value_name = "KIND|FILE.json")]
     #[serde(serialize_with = "as_typed_if_any")]
     pub(crate) tokenizer: Option<TokenizerSource>,
-    /// Entries of a bpe vocabulary that is trained for the run [default: 512].
+    /// Entries of a bpe vocabulary that is trained for the run; more than an --init of the same text has are
+    /// added to it [default: 512].
     #[arg(long, value_name = "N")]
     pub(crate) vocab_size: Option<usize>,
     /// Share of the training documents in which a blank line takes the place of each line end, so that the model

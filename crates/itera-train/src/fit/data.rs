@@ -35,7 +35,7 @@ pub(crate) struct Data {
     pub(crate) train_bytes: usize,
     /// Documents to evaluate on.
     pub(crate) valid: Documents,
-    /// The checkpoint to start from, of the same tokenizer.
+    /// The checkpoint to start from, its vocabulary grown to that of the run.
     pub(crate) init: Option<LoadedCheckpoint>,
     /// The checkpoints to learn from, of the same tokenizer.
     pub(crate) teachers: Vec<LoadedCheckpoint>,
@@ -49,7 +49,7 @@ impl Data {
     /// Loads the text, trains or reads the tokenizer, and tokenises.
     pub(crate) fn load(options: &RunConfig) -> anyhow::Result<Self> {
         let mut texts = Texts::load(&options.dataset, options.valid.as_deref())?;
-        let init = options.init.as_deref().map(load_checkpoint).transpose()?;
+        let mut init = options.init.as_deref().map(load_checkpoint).transpose()?;
         let teachers = options.teacher.iter().map(|name| load_checkpoint(name));
         let teachers: Vec<_> = teachers.collect::<Result<_, _>>()?;
         let tokenizer = match (&options.tokenizer, &init) {
@@ -57,6 +57,11 @@ impl Data {
             (None, Some(init)) => init.checkpoint.tokenizer.clone(),
             (None, None) => bail!("give the tokenizer with `--tokenizer`"),
         };
+        if let Some(init) = &mut init
+            && let Some(grown) = init.checkpoint.with_vocabulary(&tokenizer)
+        {
+            init.checkpoint = grown;
+        }
         let names = options.init.iter().chain(&options.teacher);
         for (name, loaded) in names.zip(init.iter().chain(&teachers)) {
             check_tokenizer(name, loaded, &tokenizer)?;

@@ -210,3 +210,20 @@ fn a_run_can_start_from_a_checkpoint() {
     ));
     assert!(loss("fresh.training.json") > first + 0.1);
 }
+
+#[test]
+fn vocabulary_of_the_initial_checkpoint_grows() {
+    let test = CliTest::new();
+    let fit = QUICK_FIT.replace("--tokenizer bytes", "--tokenizer bpe");
+    test.run(&format!(
+        "{fit} --vocab-size 300 --steps 1 --output x.safetensors"
+    ));
+    let grow = "fit --dataset sample-tinystories --batch 4 --length 16 --steps 1 --evaluate-every 0 \
+         --init x.safetensors --output y.safetensors --vocab-size";
+    test.run(&format!("{grow} 340"));
+    let grown = Checkpoint::from_bytes(&test.read("y.safetensors")).unwrap();
+    assert_eq!(grown.config.vocab_size, 340);
+    let said = test.refused(&format!("{grow} 280"));
+    let message = "the tokenizer of `x.safetensors` is not the one of this run";
+    assert!(said.contains(message), "{said}");
+}

@@ -1,0 +1,46 @@
+//! A vocabulary that grows.
+
+use itera_core::tokenizer::{BpeTokenizer, BytesTokenizer, Tokenizer};
+use itera_testing::small_checkpoint;
+
+fn bpe(merges: &[(u32, u32)]) -> Tokenizer {
+    Tokenizer::Bpe(BpeTokenizer::from_merges(merges.iter().copied()).expect("merges"))
+}
+
+#[test]
+fn a_new_token_begins_as_the_mean_of_its_parts() {
+    let small = small_checkpoint(bpe(&[(97, 98)]), 1);
+    let longer = bpe(&[(97, 98), (257, 99), (258, 258)]);
+    let grown = small.with_vocabulary(&longer).expect("its merges first");
+    grown.validate().expect("a whole checkpoint");
+    assert_eq!(grown.config.vocab_size, 260);
+    let d_model = grown.config.d_model;
+    let [rows, before] = [&grown, &small].map(|model| model.tensors["embedding.weight"].to_f32());
+    assert_eq!(rows[..258 * d_model], before);
+    let row = |token: usize| &rows[token * d_model..][..d_model];
+    for (token, [first, second]) in [(258, [257, 99]), (259, [258, 258])] {
+        let parts = row(first).iter().zip(row(second));
+        let mean: Vec<f32> = parts.map(|(a, b)| (a + b) / 2.0).collect();
+        assert_eq!(row(token), mean);
+    }
+    for (name, tensor) in small
+        .tensors
+        .iter()
+        .filter(|(name, _)| *name != "embedding.weight")
+    {
+        assert_eq!(grown.tensors[name], *tensor, "{name}");
+    }
+}
+
+#[test]
+fn a_vocabulary_that_does_not_begin_alike_is_refused() {
+    let small = small_checkpoint(bpe(&[(97, 98)]), 1);
+    let others = [
+        bpe(&[]),
+        bpe(&[(97, 99), (97, 98)]),
+        Tokenizer::Bytes(BytesTokenizer::new()),
+    ];
+    for other in others {
+        assert!(small.with_vocabulary(&other).is_none());
+    }
+}
