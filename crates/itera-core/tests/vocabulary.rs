@@ -1,7 +1,12 @@
 //! A vocabulary that grows.
 
-use itera_core::tokenizer::{BpeTokenizer, BytesTokenizer, Tokenizer};
+use itera_core::{
+    checkpoint::{Precision, Tensor},
+    tokenizer::{BpeTokenizer, BytesTokenizer, Tokenizer},
+};
 use itera_testing::small_checkpoint;
+
+const EMBEDDING: &str = "embedding.weight";
 
 fn bpe(merges: &[(u32, u32)]) -> Tokenizer {
     Tokenizer::Bpe(BpeTokenizer::from_merges(merges.iter().copied()).expect("merges"))
@@ -15,7 +20,7 @@ fn a_new_token_begins_as_the_mean_of_its_parts() {
     grown.validate().expect("a whole checkpoint");
     assert_eq!(grown.config.vocab_size, 260);
     let d_model = grown.config.d_model;
-    let [rows, before] = [&grown, &small].map(|model| model.tensors["embedding.weight"].to_f32());
+    let [rows, before] = [&grown, &small].map(|model| model.tensors[EMBEDDING].to_f32());
     assert_eq!(rows[..258 * d_model], before);
     let row = |token: usize| &rows[token * d_model..][..d_model];
     for (token, [first, second]) in [(258, [257, 99]), (259, [258, 258])] {
@@ -23,13 +28,20 @@ fn a_new_token_begins_as_the_mean_of_its_parts() {
         let mean: Vec<f32> = parts.map(|(a, b)| (a + b) / 2.0).collect();
         assert_eq!(row(token), mean);
     }
-    for (name, tensor) in small
-        .tensors
-        .iter()
-        .filter(|(name, _)| *name != "embedding.weight")
-    {
+    for (name, tensor) in small.tensors.iter().filter(|(name, _)| *name != EMBEDDING) {
         assert_eq!(grown.tensors[name], *tensor, "{name}");
     }
+}
+
+#[test]
+fn a_vocabulary_that_is_no_longer_leaves_integers_alone() {
+    let tokenizer = bpe(&[(97, 98)]);
+    let mut small = small_checkpoint(tokenizer.clone(), 1);
+    let embedding = &small.tensors[EMBEDDING];
+    let integers = Tensor::quantized(embedding.shape.clone(), embedding.to_f32(), Precision::Int8);
+    small.tensors.insert(EMBEDDING.to_owned(), integers);
+    let same = small.with_vocabulary(&tokenizer).expect("its merges first");
+    assert_eq!(same.tensors, small.tensors);
 }
 
 #[test]

@@ -9,14 +9,18 @@ const EMBEDDING: &str = "embedding.weight"; // [vocab_size, d_model], also the o
 
 impl Checkpoint {
     /// The model with a BPE `tokenizer` that knows more merges than its own, of which those come first. The row of a new
-    /// token is the mean of those of the pair that it merges, so that little is lost before the model is trained on.
-    /// None if the tokenizer is not of that kind.
+    /// token is the mean of those of the pair that it merges, so that little is lost before the model is trained on; all
+    /// rows become floats. With a tokenizer that knows no more, the model stays as it is. None if the tokenizer is not of
+    /// that kind.
     #[must_use]
     pub fn with_vocabulary(&self, tokenizer: &Tokenizer) -> Option<Self> {
         let (Tokenizer::Bpe(from), Tokenizer::Bpe(to)) = (&self.tokenizer, tokenizer) else {
             return None;
         };
         let more = to.merges().strip_prefix(from.merges())?;
+        if more.is_empty() {
+            return Some(self.clone());
+        }
         let d_model = self.config.d_model;
         let mut rows = self.tensors.get(EMBEDDING)?.to_f32();
         for &(first, second) in more {
