@@ -61,15 +61,15 @@ const EXPECTED: [(&str, &str); 4] = [
     ),
     (
         "micro-tinystories.int8",
-        "cabaaef4e40c1ae249fffe585643898261f727417ebaa0ccf9865b8f0f37db0f",
+        "b4090ec621b684b5ed5a2037b194f61412b8928e75ce977d4f7ce51ae96b5e01",
     ),
     (
         "nano-tinystories.int8",
-        "12cfeb38c8f81e77e6a025225c2aacdf329990a97b6e781c6392fc916ce71352",
+        "3e91278ece8d96b7c8fc4cfac370c2ad726ffe1ed48d6d6eea6c1735bc3d4fee",
     ),
     (
         "nano-tinystories.int4",
-        "9fcac1c713687d445a9a1b96f804f355151f78e9b8b8578d03ccd2f309d59ab0",
+        "0342c1900fbf3f373397014c37df0f52fcfc20b0bce31fa1f4b3b6164629d48b",
     ),
 ];
 
