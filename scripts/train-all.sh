@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Trains the checkpoints of data/models/ anew, each by the very commands that made it, and makes their
-# INT8 and INT4 files (scripts/quantize-all.sh); the teacher has none.
+# INT8 and INT4 files (scripts/quantize-all.sh); tiny-tinystories has none.
 #
-# Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes some hours.
-# Equal texts and an equal build give equal files; the build is named in each record. The shipped
-# models are of earlier builds, so this build makes others: since then initial weights, order of documents and
-# dropout draw from random streams of their own, weights that are trained for integers decay as recorded, and for the
-# teacher and the earlier runs of each model the gradient of a document's last token was mended.
+# Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes about a day.
+# Equal texts and an equal build give equal files; the build is named in each record. The first runs of the
+# micro models and of tiny-tinystories are of earlier builds, so this build makes others: since then initial weights, order of
+# documents and dropout draw from random streams of their own, and the gradient of a document's last token was mended.
 # Models may be named; without arguments all are made.
 # `TRAIN=/path/to/itera-train` uses a program that is built already.
 set -euo pipefail
@@ -21,7 +20,7 @@ fit() {
     train fit --batch "$batch" --length 128 --replicas "$replicas" "$@"
 }
 
-# Of a model four times as large, so that it does not learn its text by heart.
+# For models four times as large, so that they do not learn their text by heart.
 regular=(--optimizer muon --weight-decay 0.1 --dropout 0.1)
 
 # for_integers PRECISION MODEL INIT [OPTION...]: trains on from INIT while the weights are drawn to integers, with the model in

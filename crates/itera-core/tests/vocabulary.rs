@@ -49,7 +49,7 @@ fn a_new_token_begins_as_the_mean_of_its_parts() {
 }
 
 #[test]
-fn a_vocabulary_that_is_no_longer_leaves_integers_alone() {
+fn integers_stay_and_do_not_grow() {
     let tokenizer = bpe(&[(97, 98)]);
     let mut small = made_up(tokenizer.clone());
     let embedding = &small.tensors[EMBEDDING];
@@ -57,6 +57,8 @@ fn a_vocabulary_that_is_no_longer_leaves_integers_alone() {
     small.tensors.insert(EMBEDDING.to_owned(), integers);
     let same = small.with_vocabulary(&tokenizer).expect("its merges first");
     assert_eq!(same.tensors, small.tensors);
+    let longer = bpe(&[(97, 98), (257, 99)]);
+    assert!(small.with_vocabulary(&longer).is_none());
 }
 
 #[test]

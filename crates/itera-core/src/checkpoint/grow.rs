@@ -9,9 +9,9 @@ const EMBEDDING: &str = "embedding.weight"; // [vocab_size, d_model], also the o
 
 impl Checkpoint {
     /// The model with a BPE `tokenizer` that knows more merges than its own, of which those come first. The row of a new
-    /// token is the mean of those of the pair that it merges, so that little is lost before the model is trained on; all
-    /// rows become floats. With a tokenizer that knows no more, the model stays as it is. None if the tokenizer is not of
-    /// that kind.
+    /// token is the mean of those of the pair that it merges, so that little is lost before the model is trained on. With a
+    /// tokenizer that knows no more, the model stays as it is. None if the tokenizer is not of that kind, or the model
+    /// would grow and has integers, whose scales are made for the rows they have.
     #[must_use]
     pub fn with_vocabulary(&self, tokenizer: &Tokenizer) -> Option<Self> {
         let (Tokenizer::Bpe(from), Tokenizer::Bpe(to)) = (&self.tokenizer, tokenizer) else {
@@ -20,6 +20,10 @@ impl Checkpoint {
         let more = to.merges().strip_prefix(from.merges())?;
         if more.is_empty() {
             return Some(self.clone());
+        }
+        let is_integer = |tensor: &Tensor| tensor.precision().max_integer().is_some();
+        if self.tensors.values().any(is_integer) {
+            return None;
         }
         let d_model = self.config.d_model;
         let mut rows = self.tensors.get(EMBEDDING)?.to_f32();

@@ -65,21 +65,18 @@ fn tokens(run: &Training) -> u64 {
     run.curve.last().map_or(0, |point| point.tokens)
 }
 
-/// Runs with a curve, each chain from its first run to its last: a run follows the one that its
-/// `--init` names.
+/// Runs with a curve, each chain from its first run to its last: a run follows the one whose file it began from.
 fn chains(inputs: &Inputs) -> Vec<Vec<&Training>> {
     let runs: Vec<&Training> = items(&inputs.training)
         .filter(|run| !run.curve.is_empty())
         .collect();
     let before = |run: &Training| {
-        let command = &run.record.command;
-        let position = command.iter().position(|word| word == "--init")?;
-        let path = command.get(position + 1)?;
-        let file = path.rsplit('/').next()?;
-        let name = file.strip_suffix(".safetensors").unwrap_or(file);
-        runs.iter()
-            .copied()
-            .find(|other| other.name == name && !std::ptr::eq(*other, run))
+        let init = run.record.protocol["init_sha256"].as_str()?;
+        let made = |other: &&Training| {
+            let model = other.record.envelope.model.as_ref();
+            model.is_some_and(|model| model.file_sha256 == init)
+        };
+        runs.iter().copied().find(made)
     };
     let mut chains = Vec::new();
     for run in &runs {

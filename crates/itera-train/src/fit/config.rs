@@ -76,8 +76,8 @@ pub(crate) struct RunConfig {
     #[arg(long, value_name = "KIND|FILE.json")]
     #[serde(serialize_with = "as_typed_if_any")]
     pub(crate) tokenizer: Option<TokenizerSource>,
-    /// Entries of a bpe vocabulary that is trained for the run; more than an --init of the same text has are
-    /// added to it [default: 512].
+    /// Entries of a bpe vocabulary that is trained for the run; that of an --init of the same text grows to so
+    /// many [default: that of --init, else 512].
     #[arg(long, value_name = "N")]
     pub(crate) vocab_size: Option<usize>,
     /// Share of the training documents in which a blank line takes the place of each line end, so that the model
@@ -88,7 +88,7 @@ pub(crate) struct RunConfig {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Checkpoint to start from, by name or path, in place of random weights; of the same tokenizer
-    /// and, where --preset is given, of its sizes.
+    /// or a smaller bpe vocabulary and, where --preset is given, of its sizes.
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) init: Option<String>,
     /// Burn backend: flex or ndarray, or in a build with the feature `cuda` an NVIDIA card: cuda.
