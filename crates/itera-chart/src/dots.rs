@@ -205,10 +205,10 @@ impl Block {
     fn draw_panel(&self, picture: &mut Picture, panel: &Panel, index: usize, area: Area) {
         let marks = self.marks(index);
         let reach = |mark: &Mark| {
-            // The figure of a bar stands behind it.
+            let [low, high] = mark.interval.unwrap_or([mark.value; 2]);
+            // The figure of a bar stands behind it and its interval.
             let end = if mark.is_bar { 1.15 } else { 1.0 };
-            let interval = mark.interval.into_iter().flatten();
-            [end * mark.value].into_iter().chain(interval)
+            [low, mark.value, end * high.max(mark.value)]
         };
         let values = marks.iter().flat_map(|(_, _, mark)| reach(mark));
         let ticks = (area.width / 75.0).clamp(2.0, 9.0) as usize;
@@ -359,6 +359,21 @@ mod tests {
             let picture = chart(&values).draw();
             assert_eq!(picture.overlaps(), [""; 0], "{values:?}");
         }
+    }
+
+    #[test]
+    fn the_figure_of_the_longest_bar_stands_behind_its_interval() {
+        let mut chart = chart(&[472.0]);
+        let block = &mut chart.blocks[0];
+        block.panels.remove(0);
+        let cells = &mut block.groups[0].rows[0].cells;
+        cells.remove(0);
+        cells[0][0].interval = Some([425.0, 498.0]);
+        cells[0][0].text = "472 k tokens/s".to_owned();
+        let svg = chart.draw().svg("");
+        let line = svg.lines().find(|line| line.contains(">472 k tokens/s<"));
+        let line = line.expect("a label");
+        assert!(line.contains("text-anchor=\"start\""), "{line}");
     }
 
     #[test]
