@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Other ways to make micro-tinystories smaller than those that ship, for the chart of quality against
-# size: with a fifth and a third fewer parameters, at mixed precision, in 4 bits without training for them, and in 150,000 bytes.
-# The files go to runs/, their scores and that of tiny-tinystories to results/compression.json.
+# size: with a fifth and a third fewer parameters, at mixed precision, and without training for them in 4 bits and in
+# 150,000 bytes. The files go to runs/, their scores and that of tiny-tinystories to results/compression.json.
 #
 # Needs the real texts (scripts/fetch-data.sh, or ITERA_DATA_DIR). On two cores this takes some minutes.
 # `TRAIN=/path/to/itera-train` and `VALIDATE=/path/to/itera-validate` use programs that are built already.

@@ -130,6 +130,12 @@ impl Checkpoint {
             .unwrap_or(Precision::Fp32)
     }
 
+    /// Whether a tensor is stored as integers.
+    pub fn has_integers(&self) -> bool {
+        let mut tensors = self.tensors.values();
+        tensors.any(|tensor| tensor.precision().max_integer().is_some())
+    }
+
     /// The same model with plain weights: every tensor becomes the floats that it stands for.
     #[must_use]
     pub fn to_fp32(&self) -> Self {

@@ -74,9 +74,11 @@ impl Model {
         checkpoint.validate()?;
         let config = checkpoint.config.clone();
         let tensor = |name: &str| &checkpoint.tensors[name];
-        let mut tensors = checkpoint.tensors.values();
-        let has_integers = tensors.any(|tensor| tensor.precision().max_integer().is_some());
-        let kernel = if has_integers { kernel.exact() } else { kernel };
+        let kernel = if checkpoint.has_integers() {
+            kernel.exact()
+        } else {
+            kernel
+        };
         let layers = (0..config.n_layers).map(|layer| {
             let part = |part: &str| tensor(&format!("layers.{layer}.{part}"));
             Layer::pack(&config, kernel, &part)

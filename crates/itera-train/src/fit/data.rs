@@ -57,10 +57,8 @@ impl Data {
             (None, Some(init)) => init.checkpoint.tokenizer.clone(),
             (None, None) => bail!("give the tokenizer with `--tokenizer`"),
         };
-        if let Some(init) = &mut init
-            && let Some(grown) = init.checkpoint.with_vocabulary(&tokenizer)
-        {
-            init.checkpoint = grown;
+        if let Some(init) = &mut init {
+            init.checkpoint.grow_vocabulary(&tokenizer);
         }
         let names = options.init.iter().chain(&options.teacher);
         for (name, loaded) in names.zip(init.iter().chain(&teachers)) {
